@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class NormalizationConfig(AppConfig):
+    name = "normalization"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,17 @@
+"""The model field that marks a column as holding investment stages."""
+
+from typing import Any
+
+from django.db import models
+
+
+class StageField(models.CharField[str, str]):
+    """Text column holding a stage as it came (raw, at most 255 characters).
+
+    It neither changes nor refuses a value: the boundary does that. Its type is how the backfill finds
+    every column to normalize, so a new model takes part by using it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 255)
+        super().__init__(*args, **kwargs)
