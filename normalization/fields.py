@@ -1,11 +1,16 @@
 """The model field that marks a column as holding investment stages."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
+if TYPE_CHECKING:
+    _TextColumn = models.CharField[str, str]
+else:  # only the stubs make the class generic
+    _TextColumn = models.CharField
 
-class StageField(models.CharField[str, str]):
+
+class StageField(_TextColumn):
     """Text column holding a stage as it came (raw, at most 255 characters).
 
     It neither changes nor refuses a value: the boundary does that. Its type is how the backfill finds

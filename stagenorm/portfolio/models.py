@@ -1,0 +1,214 @@
+"""The platform's tables: funds, companies, strategies, simulations, and the API keys of its clients."""
+
+import uuid
+from typing import ClassVar
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from rest_framework_api_key.models import AbstractAPIKey
+
+from normalization.fields import StageField
+
+# A key's name is the client's id in logs, tallies and rollout lists, so it is held to text that is safe in all of them.
+CLIENT_NAME_MAX = 50
+CLIENT_NAME_PATTERN = r"[!-~](?:[ -~]*[!-~])?"
+validate_client_name = RegexValidator(
+    rf"\A{CLIENT_NAME_PATTERN}\Z",
+    "Use printable ASCII characters, without white space at the ends.",
+    code="client_name",
+)
+validate_not_negative = MinValueValidator(0)
+
+
+class Fund(models.Model):
+    """A venture fund: what companies, strategies and simulations belong to, and what a key may be limited to."""
+
+    name = models.CharField(max_length=100, unique=True)
+    size_usd = models.DecimalField(
+        max_digits=16, decimal_places=2, null=True, blank=True, validators=[validate_not_negative]
+    )
+    vintage_year = models.PositiveSmallIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PortfolioCompany(models.Model):
+    """A company of a fund. `stage` holds the stage as it is stored, which may be any spelling of it."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        EXITED = "exited"
+        WRITTEN_OFF = "written_off"
+
+    # The indexes below all begin with the fund, so the foreign key needs none of its own.
+    fund = models.ForeignKey(Fund, models.PROTECT, related_name="companies", db_index=False)
+    name = models.CharField(max_length=200)
+    stage = StageField()
+    status = models.CharField(max_length=20, choices=Status, default=Status.ACTIVE)
+    sector = models.CharField(max_length=100, blank=True)
+    invested_usd = models.DecimalField(
+        max_digits=16, decimal_places=2, null=True, blank=True, validators=[validate_not_negative]
+    )
+    invested_at = models.DateField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "portfolio_companies"
+        verbose_name_plural = "portfolio companies"
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["fund", "id"], name="companies_fund_id"),
+            models.Index(fields=["fund", "stage", "id"], name="companies_fund_stage_id"),
+            models.Index(fields=["fund", "name", "id"], name="companies_fund_name_id"),
+            models.Index(fields=["fund", "invested_at", "id"], name="companies_fund_invested_id"),
+        ]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(status__in=["active", "exited", "written_off"]), name="companies_status_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(invested_usd__isnull=True) | Q(invested_usd__gte=0), name="companies_invested_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PortfolioStrategy(models.Model):
+    """How a fund means to invest. Its stage weights are `stage_allocations`, one row per stage."""
+
+    fund = models.ForeignKey(Fund, models.PROTECT, related_name="strategies", db_index=False)
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=500, blank=True)
+    model_type = models.CharField(max_length=50, default="balanced")
+    target_portfolio_size = models.PositiveIntegerField(default=25)
+    max_portfolio_size = models.PositiveIntegerField(default=30)
+    deployment_months = models.PositiveIntegerField(default=36)
+    check_size_min = models.DecimalField(max_digits=16, decimal_places=2, null=True, blank=True)
+    check_size_target = models.DecimalField(max_digits=16, decimal_places=2, null=True, blank=True)
+    check_size_max = models.DecimalField(max_digits=16, decimal_places=2, null=True, blank=True)
+    sector_allocation = models.JSONField(default=dict, blank=True)
+    reserve_ratio = models.FloatField(default=0.5)
+    risk_tolerance = models.CharField(max_length=50, default="moderate")
+    target_irr = models.FloatField(null=True, blank=True)
+    target_multiple = models.FloatField(null=True, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    client = models.CharField(max_length=CLIENT_NAME_MAX, editable=False, help_text="Name of the key that made it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "portfolio strategies"
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["fund", "id"], name="strategies_fund_id")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StrategyStageAllocation(models.Model):
+    """The weight of one stage in a strategy: the spelling as given, and the stage it means (NULL when unknown)."""
+
+    strategy = models.ForeignKey(PortfolioStrategy, models.CASCADE, related_name="stage_allocations", db_index=False)
+    spelling = StageField()
+    stage = models.CharField(max_length=20, null=True, blank=True)  # noqa: DJ001 - NULL is "unknown", "" would be a stage
+    weight = models.FloatField()
+    position = models.PositiveIntegerField(help_text="Place in the request, from 0.")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["strategy_id", "position"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["strategy", "position"], name="allocations_one_per_position"),
+            models.UniqueConstraint(
+                fields=["strategy", "stage"], condition=Q(stage__isnull=False), name="allocations_one_per_stage"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage or self.spelling}: {self.weight}"
+
+
+class Simulation(models.Model):
+    """One Monte Carlo run: what was asked and what came out. Written once, never changed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    fund = models.ForeignKey(Fund, models.PROTECT, related_name="simulations", db_index=False)
+    client = models.CharField(max_length=CLIENT_NAME_MAX)
+    parameters = models.JSONField()
+    parameters_hash = models.CharField(max_length=64)
+    profile = models.CharField(max_length=50)
+    seed = models.BigIntegerField()
+    summary = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["fund", "-created_at"], name="simulations_fund_created"),
+            models.Index(fields=["-created_at"], name="simulations_created"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class ApiKey(AbstractAPIKey):
+    """A client's key. Several keys may carry one name (rotation); without funds it may see all of them."""
+
+    funds = models.ManyToManyField(Fund, through="ApiKeyFund", related_name="api_keys", blank=True)
+    read_only = models.BooleanField(default=False, help_text="May read, may not create, simulate, change or delete.")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created"]
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+
+    def clean(self) -> None:
+        """Hold the name to what is safe as a client id (printable ASCII); ValidationError otherwise."""
+        super().clean()
+        validate_client_name(self.name)
+
+
+class ApiKeyFund(models.Model):
+    """A fund that a key is limited to.
+
+    PROTECT: were a key's last fund deleted, the key would be left without any, which means all of them.
+    """
+
+    api_key = models.ForeignKey(ApiKey, models.CASCADE, db_index=False)
+    fund = models.ForeignKey(Fund, models.PROTECT)
+
+    class Meta:
+        verbose_name = "fund the key is limited to"
+        verbose_name_plural = "funds the key is limited to (none: all funds)"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["api_key", "fund"], name="api_key_funds_once")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.fund_id)
+
+
+class IdempotencyRecord(models.Model):
+    """The first answer to an `Idempotency-Key`; `response` is NULL while that request is still in flight."""
+
+    client = models.CharField(max_length=CLIENT_NAME_MAX)
+    endpoint = models.CharField(max_length=50)
+    key = models.CharField(max_length=255)
+    body_sha256 = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    response = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["client", "endpoint", "key"], name="idempotency_once_per_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client} {self.endpoint} {self.key}"
