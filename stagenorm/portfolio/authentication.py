@@ -1,0 +1,143 @@
+"""Who is calling, and what the key may see: `Authorization: Api-Key <key>`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from normalization.problems import Problem
+from stagenorm.portfolio.models import ApiKey, ApiKeyFund, Fund
+
+CHALLENGE: Final = 'Api-Key realm="stagenorm"'
+BIGINT_MAX: Final = 2**63 - 1
+
+# What the key generator makes: a prefix that names the row, a dot, the secret. The query never sees other text.
+_KEY = re.compile(r"[0-9A-Za-z]{1,8}\.[0-9A-Za-z]{1,64}")
+
+FUND_IN_SCOPE: Final = """
+SELECT fund.*
+  FROM portfolio_fund AS fund
+ WHERE fund.id = %(fund)s
+   AND (NOT EXISTS (SELECT FROM portfolio_apikeyfund WHERE api_key_id = %(key)s)
+        OR EXISTS (SELECT FROM portfolio_apikeyfund WHERE api_key_id = %(key)s AND fund_id = fund.id))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """The principal behind a key: what Django and Django REST framework expect of a user, and no more."""
+
+    name: str
+    is_authenticated: bool = True
+    is_anonymous: bool = False
+    is_active: bool = True
+    is_staff: bool = False
+    is_superuser: bool = False
+
+    @property
+    def pk(self) -> str:
+        """The client's name: throttles and logs identify a caller by it, whichever of its keys is used."""
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Authenticates a key in one query; `request.auth` is the `ApiKey`, `request.user` its `ApiClient`.
+
+    Only the holder of the whole key learns that it was revoked or has expired; every other key is "not known".
+    """
+
+    def authenticate(self, request: Request) -> tuple[ApiClient, ApiKey] | None:
+        """Return the caller, None without the header; raise `AuthenticationFailed` (401) for a header that fails."""
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header:
+            return None
+        key = _usable_key(_key_text(header))
+        structlog.contextvars.bind_contextvars(client=key.name)
+        return ApiClient(key.name), key
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge; with one, a missing key is answered 401 and not 403."""
+        return CHALLENGE
+
+
+def _key_text(header: str) -> str:
+    scheme, _, text = header.strip(" \t").partition(" ")
+    if scheme.lower() != "api-key":
+        raise AuthenticationFailed("The Authorization header must have the form: Api-Key <key>.")
+    text = text.strip(" \t")
+    if not _KEY.fullmatch(text):
+        raise AuthenticationFailed("The Authorization header holds no well-formed API key.")
+    return text
+
+
+def _usable_key(text: str) -> ApiKey:
+    key = ApiKey.objects.filter(prefix=text.partition(".")[0]).first()
+    if key is None or not key.is_valid(text):
+        raise AuthenticationFailed("The API key is not known.")
+    if key.revoked:
+        raise AuthenticationFailed("The API key was revoked.")
+    if key.has_expired:
+        raise AuthenticationFailed("The API key has expired.")
+    return key
+
+
+class HasApiKey(BasePermission):
+    """Lets a key in; a read-only key only to look (403 otherwise)."""
+
+    message = "This API key may only read."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return whether the caller has a key, and one that may use the method."""
+        return isinstance(request.auth, ApiKey) and (request.method in SAFE_METHODS or not request.auth.read_only)
+
+
+def fund_for(request: Request, fund_id: int) -> Fund:
+    """Return the fund in one query; raise the 404 problem if it is missing or outside the key's scope alike."""
+    found = None
+    if 0 < fund_id <= BIGINT_MAX:
+        scope = {"fund": fund_id, "key": _key_of(request).pk}
+        found = next(iter(Fund.objects.raw(FUND_IN_SCOPE, scope)), None)
+    if found is None:
+        raise Problem("not-found", status=404, detail="There is no such fund, or the key may not see it.")
+    return found
+
+
+def visible_funds(request: Request) -> QuerySet[Fund]:
+    """Return the funds that the caller's key may see, for lists that span funds (`fund__in=`)."""
+    scope = ApiKeyFund.objects.filter(api_key=_key_of(request))
+    return Fund.objects.filter(~Exists(scope) | Q(Exists(scope.filter(fund=OuterRef("pk")))))
+
+
+def _key_of(request: Request) -> ApiKey:
+    if not isinstance(request.auth, ApiKey):
+        raise TypeError("The view lacks ApiKeyAuthentication or HasApiKey.")
+    return request.auth
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    """Documents the header in the OpenAPI document."""
+
+    target_class = "stagenorm.portfolio.authentication.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the security scheme object."""
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Api-Key <key>`, with a key made by `manage.py create_api_key NAME`.",
+        }
