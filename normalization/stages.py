@@ -1,0 +1,215 @@
+"""Start here: the six stages, and `normalize`, which says which of them a text means.
+
+`normalize` folds the text (`fold` says how) and looks it up in a closed table (`vocabulary`). It never guesses: a text
+that is not in the table is `Unknown`, with suggestions that are shown and never applied.
+Pure: no Django, no clock, no settings.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from normalization import suggestions, vocabulary
+
+LONGEST = 100
+"""Texts with more characters than this are unknown without being looked at."""
+
+MEMO_SIZE = 4096
+
+
+class Stage(StrEnum):
+    """The six stages in their order: `Stage.SEED < Stage.SERIES_A`. Comparing one with anything else is a TypeError."""
+
+    PRE_SEED = "pre-seed"
+    SEED = "seed"
+    SERIES_A = "series-a"
+    SERIES_B = "series-b"
+    SERIES_C = "series-c"
+    SERIES_C_PLUS = "series-c+"
+
+    @property
+    def position(self) -> int:
+        """0 for pre-seed to 5 for series-c+."""
+        return _POSITION[self]
+
+    def __lt__(self, other: object) -> bool:
+        return self.position < _position(other)
+
+    def __le__(self, other: object) -> bool:
+        return self.position <= _position(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self.position > _position(other)
+
+    def __ge__(self, other: object) -> bool:
+        return self.position >= _position(other)
+
+
+_POSITION = {stage: position for position, stage in enumerate(Stage)}
+
+
+def _position(other: object) -> int:
+    # Falling back to the order of text would put "pre-seed" before "seed" but "series-c+" anywhere.
+    if not isinstance(other, Stage):
+        raise TypeError(f"a stage is ordered only among stages, not with {type(other).__name__}")
+    return _POSITION[other]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A text that means exactly one stage. `canonical`: it is that stage's name to the letter."""
+
+    raw: str
+    stage: Stage
+    canonical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Anything else, with at most two stages it may have meant, best first."""
+
+    raw: object
+    suggestions: tuple[Stage, ...]
+
+
+class AliasConflict(ValueError):
+    """An extra spelling folds onto one that is already taken, or can never be matched. `spelling` is the text."""
+
+    def __init__(self, spelling: str, reason: str) -> None:
+        super().__init__(f"{spelling!r} cannot be an alias: {reason}")
+        self.spelling = spelling
+
+
+# Whatever str.isspace() accepts is white space; these are invisible and say nothing.
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
+# Unicode category Pd, the minus signs and the underscore. Full-width and small forms arrive here through NFKC.
+_DASHES = (
+    "\\-_\u058a\u05be\u1400\u1806\u2010-\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d\u301c\u3030\u30a0"
+    "\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
+)
+_ENDS = re.compile(rf"\A[\s{_ZERO_WIDTH}]+|[\s{_ZERO_WIDTH}]+\Z")
+_SEPARATORS = re.compile(rf"[\s{_DASHES}]+")
+_INVISIBLE = re.compile(f"[{_ZERO_WIDTH}]")
+# NFKC would turn these into letters: footnote marks (ª, ᵃ) and Roman numerals (Ⅽ is one hundred, not the letter C).
+_NOT_LETTERS = re.compile(
+    "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f\u2090-\u209c"
+    "\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9\uab5c-\uab5f\uab69\U00010780-\U000107ba]"
+)
+
+
+def fold(raw: str) -> str:
+    """The key under which a text is looked up; folding a key again changes nothing."""
+    text = _ENDS.sub("", raw)
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text)
+        form: Literal["NFC", "NFKC"] = "NFC" if _NOT_LETTERS.search(text) else "NFKC"
+        text = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
+    key = _SEPARATORS.sub(" ", text.casefold())
+    if key[:1] == " ":
+        key = "-" + key[1:]
+    return key[:-1] + "-" if key[-1:] == " " else key
+
+
+class AliasTable:
+    """An immutable set of spellings with the stage that each means; `BUILTIN` is the one without operator's rows."""
+
+    __slots__ = ("_keys", "_known", "_unknown", "version")
+
+    def __init__(self, keys: Mapping[str, Stage], version: int) -> None:
+        self.version = version
+        self._keys = dict(keys)
+        self._known = dict(_COMMON)
+        self._unknown: dict[str, Unknown] = {}
+
+    def extended(self, extra: Mapping[str, Stage], version: int) -> "AliasTable":
+        """This table and some raw spellings more.
+
+        Raises AliasConflict if one folds onto a spelling that is taken, even for the same stage, or is too long or
+        too empty ever to be met.
+        """
+        keys = dict(self._keys)
+        for spelling, stage in extra.items():
+            key = fold(spelling)
+            if not key or len(spelling) > LONGEST:
+                raise AliasConflict(spelling, "it is empty" if not key else f"it is longer than {LONGEST} characters")
+            if key in self._keys or keys.get(key, stage) is not stage:
+                raise AliasConflict(spelling, f"{key!r} already means {keys[key]}")
+            keys[key] = stage
+        return AliasTable(keys, version)
+
+    def spellings(self) -> Iterable[tuple[str, Stage]]:
+        """Every (folded spelling, stage), canonical names included."""
+        return self._keys.items()
+
+    def look_up(self, raw: str) -> Known | Unknown:
+        """What the text means, remembered for the next time."""
+        found = self._known.get(raw) or self._unknown.get(raw)
+        if found is not None:
+            return found
+        key = fold(raw)
+        stage = self._keys.get(key)
+        if stage is None:
+            unknown = Unknown(raw, tuple(Stage(value) for value in suggestions.suggest(key)))
+            if len(self._unknown) >= MEMO_SIZE:
+                self._unknown = {}
+            self._unknown[raw] = unknown
+            return unknown
+        known = Known(raw, stage, raw == stage.value)
+        if len(self._known) >= len(_COMMON) + MEMO_SIZE:
+            self._known = dict(_COMMON)
+        self._known[raw] = known
+        return known
+
+
+_COMMON = {raw: Known(raw, Stage(stage), raw == stage) for raw, stage in vocabulary.common_spellings().items()}
+BUILTIN = AliasTable({key: Stage(stage) for key, stage in vocabulary.folded_spellings().items()}, version=0)
+
+
+def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
+    """Which stage a value means. Total: any object at all gives an answer, never an exception."""
+    if type(raw) is str and len(raw) <= LONGEST:
+        return aliases.look_up(raw)
+    # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own methods.
+    # Not isinstance: that would ask the object for its __class__.
+    if issubclass(type(raw), str) and str.__len__(raw) <= LONGEST:  # type: ignore[arg-type]
+        return aliases.look_up(str.__str__(raw))
+    return Unknown(raw, ())
+
+
+def normalize_all(raws: Sequence[object], aliases: AliasTable = BUILTIN) -> list[Known | Unknown]:
+    """`normalize` for each value, in order."""
+    return [normalize(raw, aliases) for raw in raws]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights by stage: `merged` names the stages that more than one item meant, with those items' texts in order."""
+
+    by_stage: dict[Stage, float]
+    unknown: tuple[tuple[Unknown, float], ...]
+    merged: tuple[tuple[Stage, tuple[str, ...]], ...]
+
+
+def normalize_weights(
+    weights: Mapping[str, float] | Iterable[tuple[str, float]], aliases: AliasTable = BUILTIN
+) -> Weights:
+    """Weights whose stages are text → weights by stage, in stage order; those of one stage are added up and reported."""
+    raws: dict[Stage, list[str]] = {}
+    sums: dict[Stage, float] = {}
+    unknown: list[tuple[Unknown, float]] = []
+    for raw, weight in weights.items() if isinstance(weights, Mapping) else weights:
+        found = normalize(raw, aliases)
+        if isinstance(found, Unknown):
+            unknown.append((found, weight))
+        else:
+            sums[found.stage] = sums.get(found.stage, 0.0) + weight
+            raws.setdefault(found.stage, []).append(found.raw)
+    named = sorted(sums)
+    return Weights(
+        by_stage={stage: sums[stage] for stage in named},
+        unknown=tuple(unknown),
+        merged=tuple((stage, tuple(raws[stage])) for stage in named if len(raws[stage]) > 1),
+    )
