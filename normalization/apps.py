@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class NormalizationConfig(AppConfig):
     name = "normalization"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from normalization.checks import register  # noqa: PLC0415 - settings must be loaded first
+
+        register()

@@ -146,8 +146,7 @@ class AliasTable:
 
     def look_up(self, raw: str) -> Known | Unknown:
         """What the text means, remembered for the next time."""
-        found = self._known.get(raw) or self._unknown.get(raw)
-        if found is not None:
+        if found := self._known.get(raw) or self._unknown.get(raw):
             return found
         key = fold(raw)
         stage = self._keys.get(key)
@@ -171,7 +170,7 @@ BUILTIN = AliasTable({key: Stage(stage) for key, stage in vocabulary.folded_spel
 def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
     """Which stage a value means. Total: any object at all gives an answer, never an exception."""
     if type(raw) is str and len(raw) <= LONGEST:
-        return aliases.look_up(raw)
+        return aliases._known.get(raw) or aliases.look_up(raw)
     # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own methods.
     # Not isinstance: that would ask the object for its __class__.
     if issubclass(type(raw), str) and str.__len__(raw) <= LONGEST:  # type: ignore[arg-type]

@@ -1,0 +1,194 @@
+"""The one piece of code through which an endpoint checks stages. A view needs three lines:
+
+    boundary = open_boundary(request, endpoint="fund-companies")
+    results = boundary.check(raws, pointer=lambda i: f"/stages/{i}")
+    return boundary.respond(body)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from normalization import aliases as alias_store
+from normalization import metrics, observations, rollout_store
+from normalization.deprecations import Tally, deprecation_headers, validation_header
+from normalization.problems import Item, UnknownStage
+from normalization.rollout import Mode
+from normalization.sampling import Sampler
+from normalization.stages import AliasTable, Known, Unknown, normalize_all
+
+log = structlog.get_logger(__name__)
+
+ANONYMOUS: Final = "anonymous"
+REHEARSAL: Final = "stage-validation=enforce"
+RECEIVED_CHARACTERS: Final = 100
+# Warnings inform; a body that must stay small does not repeat 5,000 of them.
+LISTED_WARNINGS: Final = 16
+
+Results = list[Known | Unknown]
+_sampler = Sampler(all_below=10, then_one_in=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the normalizer says of some stages: the results in order, and the indices that are not canonical."""
+
+    results: Results
+    normalized: list[int]
+    unknown: list[int]
+
+    def outcome(self, rejected: bool) -> str:
+        """Return the worst outcome: the value of the metric's label `outcome`."""
+        if rejected:
+            return "rejected"
+        return "unknown" if self.unknown else "normalized" if self.normalized else "canonical"
+
+    def spellings(self) -> Counter[tuple[str, str]]:
+        """Count (raw, stage or "") of everything that is not canonical."""
+        known = ((result.raw, result.stage.value) for i in self.normalized if isinstance(result := self.results[i], Known))
+        unknown = ((str(self.results[i].raw), "") for i in self.unknown)
+        return Counter([*known, *unknown])
+
+
+def judge(raws: Sequence[object], aliases: AliasTable) -> Judgement:
+    """Normalize stages and sort out those that are not canonical; never raises."""
+    results = normalize_all(raws, aliases)
+    normalized: list[int] = []
+    unknown: list[int] = []
+    for i, result in enumerate(results):
+        if result.__class__ is Unknown:
+            unknown.append(i)
+        elif not result.canonical:  # type: ignore[union-attr]  # Known, by elimination
+            normalized.append(i)
+    return Judgement(results, normalized, unknown)
+
+
+def open_boundary(request: Request, endpoint: str) -> Boundary:
+    """Begin the check of one request: pick the rollout, the aliases and the mode for this endpoint and client."""
+    client = str(getattr(request.auth, "name", ANONYMOUS))
+    boundary = Boundary(endpoint, client, rehearsal=_rehearses(request.headers.get("Prefer", "")))
+    # Problems raised later in the request carry the boundary's headers too; see problems.problem_exception_handler.
+    request._request.stage_boundary = boundary  # type: ignore[attr-defined]
+    return boundary
+
+
+def _rehearses(prefer: str) -> bool:
+    """Read RFC 7240's `Prefer`: comma-separated, each with optional parameters, the value perhaps quoted."""
+    if not prefer:
+        return False
+    preferences = (preference.partition(";")[0] for preference in prefer.lower().split(","))
+    return any("".join(each.split()).replace('"', "") == REHEARSAL for each in preferences)
+
+
+class Boundary:
+    """One request's check of its stages: normalizes, decides, counts, and knows the headers and warnings to answer with."""
+
+    def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
+        snapshot = rollout_store.current()
+        self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
+        self.rollout, self.policy_version = snapshot.rollout, snapshot.version
+        self.aliases = alias_store.current()
+        self.applied_mode = snapshot.rollout.mode_for(endpoint, client)
+        self.tally = Tally()
+        self.warnings: list[Item] = []
+        metrics.MODE_AGE.set(snapshot.age)
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of this request: the rollout's for this client, or enforce while the client rehearses."""
+        return Mode.ENFORCE if self.rehearsal else self.applied_mode
+
+    def check(
+        self,
+        raws: Sequence[object],
+        pointer: Callable[[int], str],
+        *,
+        legacy: frozenset[str] = frozenset(),
+        where: str = "body",
+    ) -> Results:
+        """Return a result for each raw stage, in order; count, tally and log the request.
+
+        `pointer(i)` names the place of the i-th stage. `legacy` are spellings that are stored already and are never
+        refused. Raises `UnknownStage` in mode enforce, naming every unknown one.
+        """
+        started = time.perf_counter()
+        judgement = judge(raws, self.aliases)
+        metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
+        refused = [i for i in judgement.unknown if judgement.results[i].raw not in legacy] if judgement.unknown else []
+        rejected = bool(refused) and self.mode is Mode.ENFORCE
+        self.tally = Tally(len(judgement.normalized), len(judgement.unknown))
+        if raws:
+            self._count(judgement, rejected)
+        if rejected:
+            items = [_unknown_item(judgement.results[i], pointer(i), where) for i in refused]
+            raise UnknownStage(items, len(raws), self.mode, self.policy_version)
+        if judgement.unknown and self.mode is not Mode.OFF:
+            self._warn_unknown(judgement, pointer, where)
+        return judgement.results
+
+    def warn(self, code: str, pointer: str, **members: Any) -> None:
+        """Add an item to the answer's `warnings`, in any mode."""
+        self.warnings.append({"pointer": pointer, "code": code, **members})
+
+    def headers(self) -> dict[str, str]:
+        """Return the response headers: only text that the server made, ASCII."""
+        headers = {"Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)}
+        if self.mode is not Mode.OFF and (self.tally.normalized or self.tally.unknown):
+            headers |= deprecation_headers(self.rollout)
+        if self.rehearsal:
+            headers["Preference-Applied"] = REHEARSAL
+        return headers
+
+    def respond(
+        self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Return the endpoint's answer with the boundary's headers, and `warnings` where there are any."""
+        if self.warnings:
+            body = {**body, "warnings": [*body.get("warnings", ()), *self.warnings]}
+        return Response(body, status=status, headers={**self.headers(), **(headers or {})})
+
+    def _count(self, judgement: Judgement, rejected: bool) -> None:
+        outcome = judgement.outcome(rejected)
+        # A rehearsal counts under the mode that the rollout gave: its rejects must not set off the way back.
+        metrics.count_request(self.endpoint, self.applied_mode, outcome)
+        spellings = judgement.spellings()
+        observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)
+        if spellings and (rate := _sampler.rate()):
+            log.info(
+                "stage_not_canonical",
+                endpoint=self.endpoint,
+                client=self.client,
+                mode=self.mode,
+                outcome=outcome,
+                policy_version=self.policy_version,
+                normalized=self.tally.normalized,
+                unknown=self.tally.unknown,
+                spellings=[observations.printable(raw) for raw, _ in spellings.most_common(5)],
+                sampling_rate=rate,
+            )
+
+    def _warn_unknown(self, judgement: Judgement, pointer: Callable[[int], str], where: str) -> None:
+        for i in judgement.unknown[:LISTED_WARNINGS]:
+            self.warnings.append(_unknown_item(judgement.results[i], pointer(i), where))
+        if (more := len(judgement.unknown) - LISTED_WARNINGS) > 0:
+            self.warn("more_unknown_stages", "", count=more)
+
+
+def _unknown_item(result: Known | Unknown, pointer: str, where: str) -> Item:
+    suggestions = [stage.value for stage in result.suggestions] if isinstance(result, Unknown) else []
+    item: Item = {"pointer": pointer, "code": "unknown_stage", "received": _received(result.raw)}
+    if where != "body":
+        item["in"] = where
+    return {**item, "suggestions": suggestions}
+
+
+def _received(raw: object) -> str:
+    return (raw if isinstance(raw, str) else str(raw))[:RECEIVED_CHARACTERS]

@@ -1,0 +1,42 @@
+"""System checks: a misconfiguration is told at start, with what to do."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from normalization.rollout import Mode
+
+DEFAULT_ENFORCES = "normalization.W001"
+DEFAULT_UNKNOWN = "normalization.E001"
+TTL_OUT_OF_RANGE = "normalization.E002"
+
+
+def check_default_mode(**_: Any) -> list[checks.CheckMessage]:
+    """Warn of a default that refuses requests whenever no store answers; refuse one that is no mode."""
+    given = settings.STAGE_VALIDATION_MODE
+    if given not in set(Mode):
+        hint = f"Set STAGE_VALIDATION_MODE to one of {', '.join(Mode)}."
+        return [checks.Error(f"STAGE_VALIDATION_MODE is {given!r}, which is no mode.", hint, id=DEFAULT_UNKNOWN)]
+    if given == Mode.ENFORCE:
+        hint = "Use warn, and let manage.py stage_mode set enforce record the decision."
+        text = "STAGE_VALIDATION_MODE is enforce: with every store down, requests would be refused by a default."
+        return [checks.Warning(text, hint, id=DEFAULT_ENFORCES)]
+    return []
+
+
+def check_ttl(**_: Any) -> list[checks.CheckMessage]:
+    """Refuse a snapshot age outside 0.1 to 60 seconds: nothing would be cached, or a way back would take too long."""
+    if 0.1 <= settings.STAGE_MODE_TTL_SECONDS <= 60:
+        return []
+    return [
+        checks.Error(
+            "STAGE_MODE_TTL_SECONDS is outside 0.1 to 60.", "Leave it at 5 unless measured.", id=TTL_OUT_OF_RANGE
+        )
+    ]
+
+
+def register() -> None:
+    """Register the checks; called when the app is ready."""
+    checks.register(check_default_mode)
+    checks.register(check_ttl)

@@ -1,0 +1,28 @@
+"""The app's settings, typed and read lazily from Django's settings."""
+
+from datetime import UTC, date, datetime
+
+from django.conf import settings
+
+from normalization.rollout import Mode
+
+
+def default_mode() -> Mode:
+    """Mode used only while neither Redis, database nor a last-known mode can be had."""
+    return Mode(settings.STAGE_VALIDATION_MODE)
+
+
+def ttl_seconds() -> float:
+    """Age in seconds up to which a process serves its snapshot without looking again."""
+    return float(settings.STAGE_MODE_TTL_SECONDS)
+
+
+def deprecated_since() -> datetime:
+    """Moment from which non-canonical spellings count as deprecated, midnight UTC."""
+    day: date = settings.STAGE_DEPRECATED_SINCE
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def stage_endpoints() -> dict[str, str]:
+    """Known endpoints with a stage boundary: label → "METHOD path"."""
+    return dict(settings.STAGE_ENDPOINTS)

@@ -1,0 +1,157 @@
+"""Counts of what clients sent, for the consumer audit: per-minute outcomes and the non-canonical spellings.
+
+Requests add to a buffer in the process; whichever request ends when the buffer is older than five seconds writes it
+(no thread, so nothing dies at fork). A killed process loses at most what it had buffered; the metrics do not.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+import structlog
+from django.db import Error as StoreError
+from django.db import connection, transaction
+from django.utils import timezone
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS: Final = 5.0
+SPELLINGS_A_DAY: Final = 1_000
+OTHER: Final = "(other)"
+FLUSH_LOCK: Final = 0x57A6_E000_0002
+
+UPSERT_TALLY: Final = """
+INSERT INTO normalization_outcometally (minute, endpoint, client, mode, outcome, requests)
+VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (minute, endpoint, client, mode, outcome)
+DO UPDATE SET requests = normalization_outcometally.requests + excluded.requests
+"""
+
+UPSERT_SPELLING: Final = """
+INSERT INTO normalization_observedspelling (day, spelling, stage, endpoint, client, count, first_seen, last_seen)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (day, spelling, stage, endpoint, client)
+DO UPDATE SET count = normalization_observedspelling.count + excluded.count,
+              last_seen = greatest(normalization_observedspelling.last_seen, excluded.last_seen)
+"""
+
+KEPT_SPELLINGS: Final = """
+SELECT DISTINCT spelling FROM normalization_observedspelling WHERE day = %s AND (stage = '') = %s
+"""
+
+TallyKey = tuple[datetime, str, str, str, str]
+SpellingKey = tuple[date, str, str, str, str]
+
+
+@dataclass(slots=True)
+class _Seen:
+    count: int
+    first: datetime
+    last: datetime
+
+
+class _Buffer:
+    def __init__(self) -> None:
+        self.opened = time.monotonic()
+        self.tallies: dict[TallyKey, int] = defaultdict(int)
+        self.spellings: dict[SpellingKey, _Seen] = {}
+
+
+_lock = threading.Lock()
+_buffer = _Buffer()
+
+
+def printable(raw: str) -> str:
+    """Return at most 100 characters of client text, with control and format characters replaced by `?`."""
+    return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in raw[:100])
+
+
+def record(endpoint: str, client: str, mode: str, outcome: str, spellings: Mapping[tuple[str, str], int]) -> None:
+    """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not canonical."""
+    now = timezone.now()
+    with _lock:
+        _buffer.tallies[now.replace(second=0, microsecond=0), endpoint, client[:100], mode, outcome] += 1
+        for (raw, stage), count in spellings.items():
+            _add(_buffer, (now.date(), printable(raw), stage, endpoint, client[:100]), _Seen(count, now, now))
+
+
+def flush_if_due() -> None:
+    """Write the buffer if it is older than five seconds; a database that fails keeps it for the next try."""
+    if time.monotonic() - _buffer.opened >= FLUSH_SECONDS:
+        flush()
+
+
+def flush() -> None:
+    """Write and empty the buffer. A failing database is logged, never raised: audit must not hurt requests."""
+    global _buffer
+    with _lock:
+        taken, _buffer = _buffer, _Buffer()
+    if not taken.tallies and not taken.spellings:
+        return
+    try:
+        _write(taken)
+    except StoreError as error:
+        log.warning("stage_observations_not_written", error=type(error).__name__)
+        _give_back(taken)
+
+
+def _give_back(taken: _Buffer) -> None:
+    with _lock:
+        for tally, requests in taken.tallies.items():
+            if tally in _buffer.tallies or len(_buffer.tallies) < SPELLINGS_A_DAY:
+                _buffer.tallies[tally] += requests
+        for key, seen in taken.spellings.items():
+            _add(_buffer, key, seen)
+
+
+def _add(buffer: _Buffer, key: SpellingKey, seen: _Seen) -> None:
+    if key not in buffer.spellings and len(buffer.spellings) >= SPELLINGS_A_DAY:
+        key = (key[0], OTHER, *key[2:])
+    _merge(buffer.spellings, key, seen)
+
+
+def _merge(spellings: dict[SpellingKey, _Seen], key: SpellingKey, seen: _Seen) -> None:
+    held = spellings.get(key)
+    if held is None:
+        spellings[key] = seen
+    else:
+        held.count += seen.count
+        held.first, held.last = min(held.first, seen.first), max(held.last, seen.last)
+
+
+def _write(buffer: _Buffer) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # One writer at a time: the limit a day holds exactly, and upserts of the same rows cannot deadlock.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FLUSH_LOCK])
+        cursor.executemany(UPSERT_TALLY, [(*key, requests) for key, requests in sorted(buffer.tallies.items())])
+        rows = sorted(_bounded(buffer.spellings).items())
+        cursor.executemany(UPSERT_SPELLING, [(*key, seen.count, seen.first, seen.last) for key, seen in rows])
+
+
+def _bounded(spellings: Mapping[SpellingKey, _Seen]) -> dict[SpellingKey, _Seen]:
+    kept: dict[tuple[date, bool], set[str]] = {}
+    bounded: dict[SpellingKey, _Seen] = {}
+    for (day, spelling, stage, endpoint, client), seen in spellings.items():
+        group = (day, stage == "")
+        if group not in kept:
+            kept[group] = _kept_spellings(*group)
+        names = kept[group]
+        if spelling not in names:
+            if len(names) >= SPELLINGS_A_DAY:
+                spelling = OTHER
+            names.add(spelling)
+        _merge(bounded, (day, spelling, stage, endpoint, client), seen)
+    return bounded
+
+
+def _kept_spellings(day: date, unknown: bool) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(KEPT_SPELLINGS, [day, unknown])
+        return {spelling for (spelling,) in cursor.fetchall()}

@@ -1,0 +1,99 @@
+"""JSON bodies, read strictly: bounded, one meaning only, never an exception other than a problem."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+from rest_framework.parsers import JSONParser
+
+from normalization.problems import Problem
+
+MAX_BODY_BYTES: Final = 2 * 1024 * 1024
+MAX_DEPTH: Final = 32
+
+
+class StrictJSONParser(JSONParser):
+    """Reads at most 2 MiB of UTF-8 JSON.
+
+    Raises a 413 problem for more, and a 400 problem for invalid UTF-8 or JSON, duplicate member names, NaN or Infinity
+    (also written as 1e999), integers too long to read and more than 32 levels.
+    """
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return the parsed body."""
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            limit = f"The body exceeds {MAX_BODY_BYTES // 1024} KiB, the most this service reads."
+            raise Problem("body-too-large", status=413, detail=limit)
+        return loads(body)
+
+
+def loads(body: bytes) -> Any:
+    """Parse JSON with the rules of `StrictJSONParser`; raise a 400 `Problem` that says what is wrong and where."""
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise _malformed(f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise _malformed(f"The body is not JSON at {place}: {error.msg}.") from error
+    except RecursionError as error:
+        raise _malformed("The body is nested too deeply.") from error
+    except ValueError as error:
+        raise _malformed(_reason(error)) from error
+    if _deeper_than(value, MAX_DEPTH):
+        raise _malformed(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    return value
+
+
+class _Refused(ValueError):
+    """Our own refusal, whose message is fit for the client."""
+
+
+def _reason(error: ValueError) -> str:
+    return str(error) if isinstance(error, _Refused) else "The body holds an integer too long to read."
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem("malformed-body", detail=detail)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused("An object of the body has the same member name twice.")
+    return members
+
+
+def _constant(name: str) -> float:
+    raise _Refused(f"{name} is not a JSON number.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Refused("A number of the body is too large.")
+    return number
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        layer = [child for each in layer for child in _children(each)]
+        if not layer:
+            return False
+    return True
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [child for child in value.values() if isinstance(child, dict | list)]
+    if isinstance(value, list):
+        return [child for child in value if isinstance(child, dict | list)]
+    return []

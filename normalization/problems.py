@@ -1,0 +1,212 @@
+"""Errors on the wire: RFC 9457 problem documents, every one of them, every issue of a request in one answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+from normalization.stages import Stage
+
+CONTENT_TYPE: Final = "application/problem+json"
+VALID_STAGES: Final = [stage.value for stage in Stage]
+
+Item = dict[str, Any]
+
+# slug → (title, what the caller should do); each is a page at /problems/<slug>.
+CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
+    "unknown-stage": (
+        "Unknown investment stage",
+        "A stage is none of the six and no alias covers it. Each entry of errors names the place and, where there is "
+        "a good one, a suggestion. Send one of valid_stages.",
+    ),
+    "invalid-request": (
+        "Invalid request",
+        "The request does not have the documented shape. Each entry of errors names one place and what is wrong there.",
+    ),
+    "malformed-body": ("Malformed request body", "The body is not the JSON that the endpoint reads. Nothing was done."),
+    "body-too-large": ("Request body too large", "The body exceeds the size that the endpoint reads."),
+    "not-authenticated": (
+        "Authentication required",
+        "Send a valid key as Authorization: Api-Key <key>. The operator makes keys with manage.py create_api_key.",
+    ),
+    "forbidden": ("Not allowed", "The key is valid but may not do this."),
+    "not-found": ("Not found", "There is no such resource, or the key may not see it."),
+    "method-not-allowed": ("Method not allowed", "The Allow header lists the methods of this resource."),
+    "not-acceptable": ("Not acceptable", "The endpoint answers application/json."),
+    "unsupported-media-type": ("Unsupported media type", "Send Content-Type: application/json."),
+    "too-many-requests": ("Too many requests", "The key's rate is used up. Retry-After says when to come back."),
+    "conflict": ("Conflict", "The request conflicts with the current state, for example one still in progress."),
+    "idempotency-mismatch": (
+        "Idempotency key used for another request",
+        "The Idempotency-Key was used with a different body. Use a new key for a new request.",
+    ),
+    "nothing-to-simulate": (
+        "Nothing to simulate",
+        "No known stage is left: give a stage_distribution with at least one of valid_stages.",
+    ),
+    "unavailable": ("Service unavailable", "A store that the request needs does not answer. Retry later."),
+    "internal": ("Internal error", "The fault is ours. The instance identifies the request in our logs."),
+}
+
+_BY_STATUS: Final = {
+    400: "invalid-request",
+    401: "not-authenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    409: "conflict",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+    429: "too-many-requests",
+    500: "internal",
+    503: "unavailable",
+}
+
+
+class Problem(exceptions.APIException):
+    """An error with its problem document: `errors` are its items, other keyword arguments become members."""
+
+    def __init__(
+        self,
+        slug: str,
+        *,
+        detail: str,
+        status: int = 400,
+        errors: Sequence[Item] = (),
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.slug, self.status_code, self.text = slug, status, detail
+        self.errors, self.headers, self.members = list(errors), dict(headers or {}), members
+
+    def document(self) -> dict[str, Any]:
+        """Return the RFC 9457 document."""
+        return document(self.slug, self.status_code, self.text, errors=self.errors, **self.members)
+
+
+class UnknownStage(Problem):
+    """The 400 of mode `enforce`: at least one stage is unknown, nothing was done."""
+
+    def __init__(self, errors: Sequence[Item], total: int, mode: str, policy_version: int) -> None:
+        super().__init__(
+            "unknown-stage",
+            detail=f"{len(errors)} of {total} {'stage is' if total == 1 else 'stages is' if len(errors) == 1 else 'stages are'} not known.",
+            errors=errors,
+            mode=mode,
+            policy_version=policy_version,
+            valid_stages=VALID_STAGES,
+        )
+
+
+def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
+    """Return the 400 for a request whose shape is wrong at the places that `errors` name."""
+    places = "one place" if len(errors) == 1 else f"{len(errors)} places"
+    return Problem("invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors)
+
+
+def document(slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any) -> dict[str, Any]:
+    """Return a problem document; `instance` identifies the occurrence and equals the request id where that is a UUID."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{slug}",
+        "title": CATALOGUE[slug][0],
+        "status": status_code,
+        "detail": detail,
+        "instance": _instance(),
+        **members,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    if slug in {"unknown-stage", "nothing-to-simulate"}:
+        body["valid_stages"] = VALID_STAGES
+    return body
+
+
+def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Django REST framework's exception handler: everything it knows becomes a problem document."""
+    problem = _as_problem(error)
+    if problem is None:
+        return None
+    from rest_framework.views import set_rollback  # noqa: PLC0415 - that module loads the settings' classes, which load this one
+
+    from rest_framework.views import set_rollback  # it imports the authentication, which imports this module
+
+
+    set_rollback()
+    headers = dict(problem.headers)
+    request = context.get("request")
+    boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)
+    if boundary is not None:
+        headers |= boundary.headers()
+    return Response(problem.document(), status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def _as_problem(error: Exception) -> Problem | None:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Http404):
+        return Problem("not-found", status=404, detail="There is no such resource, or the key may not see it.")
+    if isinstance(error, PermissionDenied):
+        return Problem("forbidden", status=403, detail="The key may not do this.")
+    if isinstance(error, exceptions.APIException):
+        slug = _BY_STATUS.get(error.status_code, "invalid-request")
+        return Problem(slug, status=error.status_code, detail=_sentence(error), headers=_headers(error))
+    return None
+
+
+def _sentence(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return "Send the body as Content-Type: application/json."
+    if isinstance(error, exceptions.MethodNotAllowed):
+        return "This resource does not have that method."
+    return str(error.detail) if isinstance(error.detail, str) else "The request is not valid."
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = str(challenge)
+    if (wait := getattr(error, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, int(wait + 0.999)))
+    return headers
+
+
+def _instance() -> str:
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    try:
+        return uuid.UUID(str(request_id)).urn
+    except ValueError:
+        return uuid.uuid4().urn
+
+
+def _plain(slug: str, status_code: int, detail: str) -> JsonResponse:
+    return JsonResponse(document(slug, status_code, detail), status=status_code, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
+    """Django's handler400."""
+    return _plain("invalid-request", status.HTTP_400_BAD_REQUEST, "The request was refused as malformed or suspicious.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
+    """Django's handler403."""
+    return _plain("forbidden", status.HTTP_403_FORBIDDEN, "You may not do this.")
+
+
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
+    """Django's handler404."""
+    return _plain("not-found", status.HTTP_404_NOT_FOUND, "There is nothing at this address.")
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Django's handler500."""
+    return _plain("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "The fault is ours; it was logged under this instance.")

@@ -1,0 +1,183 @@
+"""The rollout as a value: who is checked how strictly, and which changes exist.
+
+Pure: no clock, no settings, no database. `rollout_store` keeps the current value; this module says what it means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any, Final
+
+BUCKETS: Final = 10_000
+SALT: Final = "stage-validation"
+
+
+class Mode(StrEnum):
+    """How strictly stages are checked, from observing to refusing."""
+
+    OFF = "off"
+    WARN = "warn"
+    ENFORCE = "enforce"
+
+    @property
+    def strictness(self) -> int:
+        """0 for off, 1 for warn, 2 for enforce."""
+        return _STRICTNESS[self]
+
+
+_STRICTNESS: Final = {Mode.OFF: 0, Mode.WARN: 1, Mode.ENFORCE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Whether a change of mode exists, and why."""
+
+    allowed: bool
+    reason: str
+
+
+TRANSITIONS: Final[Mapping[tuple[Mode, Mode], Transition]] = {
+    (Mode.OFF, Mode.OFF): Transition(True, "the share, pilots or dates may be prepared before clients see anything"),
+    (Mode.OFF, Mode.WARN): Transition(True, "clients learn of deprecated spellings; nothing is refused"),
+    (Mode.OFF, Mode.ENFORCE): Transition(False, "clients must have been warned first: set warn, watch, then enforce"),
+    (Mode.WARN, Mode.OFF): Transition(True, "less is always possible"),
+    (Mode.WARN, Mode.WARN): Transition(True, "the share, pilots or dates may change while warning"),
+    (Mode.WARN, Mode.ENFORCE): Transition(True, "the step that refuses requests; the gates guard it"),
+    (Mode.ENFORCE, Mode.OFF): Transition(True, "less is always possible"),
+    (Mode.ENFORCE, Mode.WARN): Transition(True, "the way back, also taken by the alert webhook"),
+    (Mode.ENFORCE, Mode.ENFORCE): Transition(True, "the share, pilots, holdouts or overrides change"),
+}
+
+
+class RolloutInvalid(ValueError):
+    """A rollout that cannot be; the message says what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The mode that applies to one client at one endpoint, and why."""
+
+    mode: Mode
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One immutable state of the rollout.
+
+    `enforce_percent` (0 to 100, two decimals) is the share of clients refused in mode `enforce`; the others are warned.
+    `pilots` are enforced whatever the share, `holdouts` never. `overrides` caps single endpoints:
+    an override may only be milder than `mode`, so lowering `mode` always lowers everything.
+    `enforce_at` is the announced date (aware), sent to clients as `Sunset`; it changes nothing by itself.
+    """
+
+    mode: Mode
+    enforce_percent: Decimal = Decimal(100)
+    pilots: frozenset[str] = frozenset()
+    holdouts: frozenset[str] = frozenset()
+    overrides: Mapping[str, Mode] = field(default_factory=dict)
+    enforce_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.enforce_percent <= 100 or self.enforce_percent != round(self.enforce_percent, 2):
+            raise RolloutInvalid("enforce_percent must be between 0 and 100 with at most two decimals.")
+        if both := sorted(self.pilots & self.holdouts):
+            raise RolloutInvalid(f"{', '.join(both)}: a client cannot be pilot and holdout at once.")
+        if self.enforce_at is not None and self.enforce_at.tzinfo is None:
+            raise RolloutInvalid("enforce_at must carry a time zone.")
+
+    def decide(self, endpoint: str, client: str) -> Decision:
+        """Say which mode applies to `client` at `endpoint`, and why."""
+        ceiling = self.overrides.get(endpoint, self.mode)
+        if self.mode is not Mode.ENFORCE or ceiling is not Mode.ENFORCE:
+            return _capped(self.mode, ceiling)
+        if client in self.holdouts:
+            return Decision(Mode.WARN, "the client is a holdout: never enforced")
+        if client in self.pilots:
+            return Decision(Mode.ENFORCE, "the client is a pilot: enforced whatever the share")
+        mine, limit = bucket(client), int(self.enforce_percent * 100)
+        share = f"bucket {mine} of {BUCKETS}, share {self.enforce_percent.normalize():f} % is below {limit}"
+        if mine < limit:
+            return Decision(Mode.ENFORCE, f"{share}: enforced")
+        return Decision(Mode.WARN, f"{share}: warned only")
+
+    def mode_for(self, endpoint: str, client: str) -> Mode:
+        """Return the mode that applies to `client` at `endpoint`."""
+        if self.mode is not Mode.ENFORCE and not self.overrides:
+            return self.mode
+        return self.decide(endpoint, client).mode
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form, with sorted lists so that equal rollouts have equal text."""
+        return {
+            "mode": self.mode.value,
+            "enforce_percent": f"{self.enforce_percent.normalize():f}",
+            "pilots": sorted(self.pilots),
+            "holdouts": sorted(self.holdouts),
+            "overrides": {name: mode.value for name, mode in sorted(self.overrides.items())},
+            "enforce_at": self.enforce_at.astimezone(UTC).isoformat() if self.enforce_at else None,
+        }
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Rollout:
+        """Read the JSON form strictly; raise `RolloutInvalid` for anything else."""
+        if not isinstance(wire, Mapping) or set(wire) != {f.name for f in fields(cls)}:
+            raise RolloutInvalid("A rollout is an object with exactly the members that to_wire() writes.")
+        try:
+            return cls(
+                mode=Mode(wire["mode"]),
+                enforce_percent=Decimal(wire["enforce_percent"]),
+                pilots=_names(wire["pilots"]),
+                holdouts=_names(wire["holdouts"]),
+                overrides={str(name): Mode(mode) for name, mode in wire["overrides"].items()},
+                enforce_at=datetime.fromisoformat(wire["enforce_at"]) if wire["enforce_at"] is not None else None,
+            )
+        except RolloutInvalid:
+            raise
+        except (ValueError, TypeError, AttributeError, InvalidOperation) as error:
+            raise RolloutInvalid(f"Not a rollout: {error}") from error
+
+
+def bucket(client: str) -> int:
+    """Return the client's canary bucket, 0 to 9999: the first 8 bytes of sha256(salt + client), big-endian, mod 10,000.
+
+    A share of p percent enforces the buckets below 100 p, so growing the share only ever adds clients.
+    """
+    digest = hashlib.sha256((SALT + client).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % BUCKETS
+
+
+def with_mode(rollout: Rollout, mode: Mode) -> Rollout:
+    """Return the rollout with another mode and everything else kept."""
+    return replace(rollout, mode=mode)
+
+
+def enforces_more(old: Rollout, new: Rollout) -> bool:
+    """Tell whether `new` can refuse a request that `old` lets through: the changes that gates guard."""
+    if new.mode is not Mode.ENFORCE:
+        return False
+    if old.mode is not Mode.ENFORCE or new.enforce_percent > old.enforce_percent:
+        return True
+    if new.pilots - old.pilots or old.holdouts - new.holdouts:
+        return True
+    return any(
+        new.overrides.get(name, Mode.ENFORCE) is Mode.ENFORCE and mode is not Mode.ENFORCE
+        for name, mode in old.overrides.items()
+    )
+
+
+def _capped(mode: Mode, ceiling: Mode) -> Decision:
+    if ceiling.strictness < mode.strictness:
+        return Decision(ceiling, f"the endpoint is overridden to {ceiling}, below the mode {mode}")
+    return Decision(mode, f"the mode is {mode} for every client")
+
+
+def _names(value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise RolloutInvalid("pilots and holdouts are lists of client names.")
+    return frozenset(value)

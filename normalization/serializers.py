@@ -1,0 +1,210 @@
+"""Request shapes, read strictly, and the documented shapes of problems, warnings and response headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from normalization.problems import CATALOGUE, CONTENT_TYPE, VALID_STAGES, Item, invalid
+
+MAX_RAW_STAGE: Final = 255
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A serializer that refuses unknown members instead of ignoring them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the validated members; raise `ValidationError` for every fault at once."""
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
+        errors: dict[str, Any] = {
+            str(name): serializers.ErrorDetail("This field is not known.", "unknown_field") for name in unknown
+        }
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            if not errors or not isinstance(error.detail, dict):
+                raise
+            raise serializers.ValidationError(error.detail | errors) from error
+        if errors:
+            raise serializers.ValidationError(errors)
+        return value
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string: numbers and booleans are refused, and the text is not trimmed unless asked."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trim_whitespace", False)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string; fail with `invalid` for anything else."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class RawStageField(StrictCharField):
+    """A stage as it came: any text of at most 255 characters. What it means is the boundary's question."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", MAX_RAW_STAGE)
+        kwargs.setdefault("allow_blank", True)
+        kwargs.setdefault("help_text", "An investment stage; canonical values are " + ", ".join(VALID_STAGES) + ".")
+        super().__init__(**kwargs)
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer: no boolean, string or fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the integer; fail with `invalid` for anything else."""
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return int(data)
+
+
+class StrictFloatField(serializers.FloatField):
+    """A finite JSON number: no boolean, string, NaN or Infinity, nor an integer beyond a float's range."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Return the number as a float; fail with `invalid` for anything else."""
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        try:
+            number = float(data)
+        except OverflowError:
+            self.fail("overflow")
+        if not math.isfinite(number):
+            self.fail("invalid")
+        return number
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """A JSON boolean, not the many words that a form may mean it by."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return the boolean; fail with `invalid` for anything else."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+def parse(
+    serializer_class: type[serializers.BaseSerializer[Any]], data: Any, *, where: str = "body", **options: Any
+) -> Any:
+    """Return the validated data; raise one `invalid-request` problem that names every faulty place.
+
+    `where` is "body" or "query"; `options` go to the serializer (`context`, `partial`).
+    """
+    serializer = serializer_class(data=data, **options)
+    if serializer.is_valid():
+        return serializer.validated_data
+    raise invalid(list(problem_items(serializer.errors, where=where)))
+
+
+def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Iterable[Item]:
+    """Flatten DRF's nested error details into items with RFC 6901 JSON pointers."""
+    if isinstance(errors, Mapping):
+        for name, nested in errors.items():
+            step = "" if name == "non_field_errors" else f"/{escape_pointer(str(name))}"
+            yield from problem_items(nested, pointer + step, where=where)
+    elif isinstance(errors, list) and any(isinstance(each, Mapping | list) for each in errors):
+        for i, nested in enumerate(errors):
+            yield from problem_items(nested, f"{pointer}/{i}", where=where)
+    else:
+        for detail in errors if isinstance(errors, list) else [errors]:
+            item: Item = {"pointer": pointer, "code": getattr(detail, "code", "invalid"), "detail": str(detail)}
+            yield item if where == "body" else {**item, "in": where}
+
+
+def escape_pointer(token: str) -> str:
+    """Escape one reference token of a JSON pointer (RFC 6901, section 3)."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+class ItemSerializer(serializers.Serializer[Any]):
+    """One issue of a request: the place, what is wrong, and for stages what came and what it may have meant."""
+
+    pointer = serializers.CharField(help_text="JSON pointer (RFC 6901) to the place.", allow_blank=True)
+    code = serializers.CharField()
+    detail = serializers.CharField(required=False)
+    received = serializers.CharField(required=False, allow_blank=True, help_text="At most 100 characters of the text.")
+    suggestions = serializers.ListField(child=serializers.ChoiceField(VALID_STAGES), required=False)
+    count = serializers.IntegerField(required=False)
+
+
+WarningItemSerializer = ItemSerializer
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457 problem document."""
+
+    type = serializers.CharField(help_text="/problems/ and one of: " + ", ".join(CATALOGUE))
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    instance = serializers.CharField(help_text="urn:uuid of the request, as in our logs.")
+    errors = ItemSerializer(many=True, required=False)
+    mode = serializers.CharField(required=False)
+    policy_version = serializers.IntegerField(required=False)
+    valid_stages = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+_DESCRIPTIONS: Final = {
+    400: "The body, a parameter or, in mode enforce, a stage is not valid.",
+    401: "The key is missing, unknown or expired.",
+    403: "The key may not do this.",
+    404: "There is no such resource, or the key may not see it.",
+    405: "The resource does not have this method.",
+    406: "The endpoint answers JSON.",
+    409: "The request conflicts with one in progress.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "The Idempotency-Key was used for another body.",
+    429: "The key's rate is used up.",
+}
+
+STAGE_HEADERS: Final = (
+    ("Stage-Validation", "Mode applied, version of the rollout, stages normalized and unknown (RFC 9651 Item)."),
+    ("Deprecation", "Since when the spelling is deprecated (RFC 9745 Date)."),
+    ("Sunset", "Announced date of enforcement (RFC 8594)."),
+    ("Link", "Where deprecated spellings are listed."),
+    ("Preference-Applied", "stage-validation=enforce, when the client rehearses."),
+)
+
+
+def header(name: str, description: str, statuses: Iterable[int]) -> OpenApiParameter:
+    """Document a response header for those statuses."""
+    return OpenApiParameter(
+        name,
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        response=list(statuses),
+        description=description,
+    )
+
+
+def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
+    """Document the boundary's response headers, and the request header with which a client rehearses."""
+    given = list(statuses)
+    prefer = OpenApiParameter(
+        "Prefer",
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description=f"`{'stage-validation=enforce'}` rehearses enforcement for this request (RFC 7240).",
+    )
+    return [prefer, *(header(name, description, given) for name, description in STAGE_HEADERS)]
+
+
+def problem_responses(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
+    """Document problem bodies for those statuses."""
+    return {
+        (status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, description=_DESCRIPTIONS[status])
+        for status in statuses
+    }

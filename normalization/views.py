@@ -1,0 +1,104 @@
+"""What the normalizer app serves itself: the list of deprecated spellings and a page for each kind of problem."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from normalization import aliases, deprecations, rollout_store
+from normalization.problems import CATALOGUE
+from normalization.serializers import header, problem_responses
+
+
+class DeprecatedSpellingSerializer(serializers.Serializer[Any]):
+    """A spelling, folded, that clients should replace by its stage."""
+
+    spelling = serializers.CharField()
+    stage = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    """What the calling client sent that was not canonical; `stage` is null for an unknown spelling."""
+
+    spelling = serializers.CharField()
+    stage = serializers.CharField(allow_null=True)
+    endpoint = serializers.CharField()
+    count = serializers.IntegerField()
+    first_seen = serializers.DateTimeField()
+    last_seen = serializers.DateTimeField()
+
+
+class DeprecationsSerializer(serializers.Serializer[Any]):
+    """The deprecated spellings, when they end, where they are checked, and the caller's own use of them."""
+
+    mode = serializers.CharField()
+    enforce_at = serializers.DateTimeField(allow_null=True)
+    valid_stages = serializers.ListField(child=serializers.CharField())
+    endpoints = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    deprecated = DeprecatedSpellingSerializer(many=True)
+    your_usage = UsageSerializer(many=True)
+
+
+class DeprecationsView(APIView):
+    """`GET /api/deprecations`: JSON for programs, a page for a browser. A key is optional and adds the caller's own use."""
+
+    permission_classes = (AllowAny,)
+    renderer_classes = (JSONRenderer, TemplateHTMLRenderer)
+
+    @extend_schema(
+        operation_id="deprecations",
+        summary="Deprecated stage spellings",
+        description="Lists every spelling that clients should replace. With a key, also what the caller itself sent.",
+        auth=[{"ApiKeyAuth": []}, {}],
+        parameters=[
+            OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER),
+            header("ETag", "Changes when the answer does.", [200, 304]),
+        ],
+        responses={
+            (200, "application/json"): DeprecationsSerializer,
+            (200, "text/html"): OpenApiTypes.STR,
+            304: OpenApiResponse(description="Nothing changed since the ETag sent."),
+            **problem_responses(401, 406),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """Return the listing, or 304 if the caller has it already."""
+        client = getattr(request.auth, "name", None)
+        body = deprecations.listing(rollout_store.current().rollout, aliases.current(), client)
+        etag = _etag(body)
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+        if _matches(request.headers.get("If-None-Match", ""), etag):
+            return Response(status=304, headers=headers)
+        return Response(body, headers=headers, template_name="deprecations.html")
+
+
+def _etag(body: dict[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    # RFC 9110, section 13.1.2: weak comparison, a list or "*".
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in tags or etag.removeprefix("W/") in tags
+
+
+def problem_page(request: HttpRequest, slug: str) -> HttpResponse:
+    """Serve the page that a problem's `type` points to."""
+    if slug not in CATALOGUE:
+        raise Http404
+    title, advice = CATALOGUE[slug]
+    return render(request, "problem.html", {"slug": slug, "title": title, "advice": advice})
