@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Django's command line. Without any environment it finds the database of `make run` (see docs/configuration.md)."""
+
+import os
+import sys
+from pathlib import Path
+
+WITHOUT_DATABASE = {"check", "collectstatic", "findstatic", "help", "spectacular", "version", "--help", "-h", "--version"}
+
+
+def main() -> None:
+    """Run one command; a fault in the configuration is one line for each variable, and exit status 1."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stagenorm.settings")
+    os.environ["STAGENORM_PROCESS"] = "command"
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    from stagenorm import env, postgres
+
+    data = Path(os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent / ".data")
+    env.adopt_development_file(data, os.environ)
+    try:
+        from django.conf import settings
+
+        if settings.DEBUG and "DATABASE_URL" not in os.environ and not WITHOUT_DATABASE & set(sys.argv[1:2] or ["help"]):
+            postgres.Postgres(settings.DATA_DIR).use()
+    except (ImproperlyConfigured, postgres.PostgresError) as fault:
+        sys.exit(str(fault))
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""The one reader of the environment.
+
+``settings.py`` declares each variable here: its name, its kind, its default and one line of help. The reader parses strictly,
+collects every fault, and ``finish()`` raises them together, one line each, naming the variable and what to do. The table in
+docs/configuration.md is made from the same declarations.
+
+With debug on, a secret that is not set is made once and kept in ``.data/env`` (0600). ``manage.py`` reads that file too
+when neither DATABASE_URL nor DJANGO_DEBUG is set, so that a command beside a running ``make run`` finds the same database.
+"""
+
+import math
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environs
+from django.core.exceptions import ImproperlyConfigured
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import ProgrammingError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One declared setting, as the table shows it."""
+
+    name: str
+    kind: str
+    default: str
+    help: str
+
+
+@dataclass
+class Reader:
+    """Reads declared variables from the process environment; ``debug`` relaxes what production demands."""
+
+    variables: list[Variable] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    _environ: environs.Env = field(default_factory=environs.Env)
+
+    def flag(self, name: str, default: bool, help: str, shown: str | None = None) -> bool:
+        """``1``/``true``/``yes``/``on`` or ``0``/``false``/``no``/``off``."""
+        shown = shown or ("1" if default else "0")
+        return self._read(Variable(name, "flag", shown, help), self._environ.bool, default, "use 1 or 0")
+
+    def text(self, name: str, default: str, help: str) -> str:
+        """Any text."""
+        return self._read(Variable(name, "text", default, help), self._environ.str, default, "give a text")
+
+    def whole(self, name: str, default: int, help: str, minimum: int = 0) -> int:
+        """A whole number of at least ``minimum``."""
+
+        def parse(name: str) -> int:
+            value = self._environ.int(name)
+            if value < minimum:
+                raise ValueError
+            return value
+
+        return self._read(Variable(name, "number", str(default), help), parse, default, f"use a whole number ≥ {minimum}")
+
+    def seconds(self, name: str, default: float, help: str) -> float:
+        """A positive number of seconds; fractions are allowed."""
+
+        def parse(name: str) -> float:
+            value = self._environ.float(name)
+            if not 0 < value < math.inf:
+                raise ValueError
+            return value
+
+        return self._read(Variable(name, "seconds", f"{default:g}", help), parse, default, "use a positive number of seconds")
+
+    def choice(self, name: str, default: str, options: tuple[str, ...], help: str) -> str:
+        """One of ``options``."""
+        kind = " or ".join(f"`{option}`" for option in options)
+        return self._read(
+            Variable(name, kind, default, help), lambda name: _one_of(self._environ.str(name), options), default, f"use {kind}"
+        )
+
+    def day(self, name: str, default: date, help: str) -> date:
+        """A date, ``YYYY-MM-DD``."""
+        return self._read(Variable(name, "date", default.isoformat(), help), self._environ.date, default, "use YYYY-MM-DD")
+
+    def path(self, name: str, default: Path, shown: str, help: str) -> Path:
+        """A path; ``shown`` is the default as the table names it."""
+        return self._read(
+            Variable(name, "path", shown, help), lambda name: self._environ.path(name).absolute(), default, "give a path"
+        )
+
+    def words(self, name: str, default: list[str], help: str, required: bool = False, shown: str = "") -> list[str]:
+        """A comma-separated list."""
+        kind = Variable(name, "list", f"demanded; {shown}" if shown else ",".join(default), help)
+        return self._read(kind, lambda name: _words(self._environ.str(name)), default, "give a comma-separated list", required)
+
+    def rate(self, name: str, default: str, help: str) -> str:
+        """A rate as the API framework writes it: ``60/minute``."""
+        return self._read(
+            Variable(name, "rate", default, help), lambda name: _rate(self._environ.str(name)), default, "use for example 60/minute"
+        )
+
+    def url(self, name: str, schemes: tuple[str, ...], help: str) -> str:
+        """An address beginning with one of ``schemes``; empty when not set."""
+
+        def parse(name: str) -> str:
+            value = self._environ.str(name)
+            if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+                raise ValueError
+            return value
+
+        return self._read(Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://")
+
+    def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
+        """A ``postgresql://`` address as Django's database settings, read by libpq's own rules; None when not set."""
+        shown = Variable(name, "address", "demanded; with debug the embedded PostgreSQL", help)
+        advice = "use postgresql://user:password@host:port/database"
+        return self._read(shown, lambda name: database_settings(self._environ.str(name)), None, advice, required)
+
+    def secret(self, name: str, help: str, required: bool, made: str | None, at_least: int = 32) -> str:
+        """A secret of at least ``at_least`` characters; ``made`` is the development one."""
+        found = self._secret(name, help, required, made, at_least, lambda text: [text])
+        return found[0] if found else ""
+
+    def secrets(self, name: str, help: str, required: bool, made: str | None, at_least: int = 32) -> list[str]:
+        """Secrets separated by commas, each of at least ``at_least`` characters."""
+        return self._secret(name, help, required, made, at_least, _words)
+
+    def _secret(
+        self, name: str, help: str, required: bool, made: str | None, at_least: int, split: Callable[[str], list[str]]
+    ) -> list[str]:
+        def parse(name: str) -> list[str]:
+            found = split(self._environ.str(name))
+            if min(map(len, found)) < at_least:
+                raise ValueError("too short")
+            return found
+
+        variable = Variable(name, "secret", "demanded; with debug made once", help)
+        return self._read(variable, parse, [made] if made else [], f"give at least {at_least} characters", required)
+
+    def finish(self) -> None:
+        """Raise ImproperlyConfigured with one line for each fault found so far."""
+        if self.faults:
+            raise ImproperlyConfigured("\n".join(self.faults))
+
+    def _read(self, variable: Variable, parse: Callable[[str], T], default: T, advice: str, required: bool = False) -> T:
+        self.variables.append(variable)
+        if variable.name not in os.environ:
+            if required:
+                self.faults.append(f"{variable.name} is not set: {advice} ({variable.help})")
+            return default
+        try:
+            return parse(variable.name)
+        except (environs.EnvError, ValueError, ProgrammingError):
+            # The value is not repeated: it may be a secret, and the name is enough to find it.
+            self.faults.append(f"{variable.name} is malformed: {advice} ({variable.help})")
+            return default
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """Django's database settings for a libpq address; raises ValueError or psycopg's ProgrammingError when malformed."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("not a PostgreSQL address")
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    named = {key: parts.pop(part, "") for key, part in _DATABASE_PARTS.items()}
+    if not named["NAME"]:
+        raise ValueError("no database name")
+    return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
+
+
+_DATABASE_PARTS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+
+
+def development_file(directory: Path) -> Mapping[str, str]:
+    """The development settings of ``<directory>/env``; made with fresh secrets (0600) when it is not there yet."""
+    place = directory / "env"
+    if not place.exists():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lines = ["DJANGO_DEBUG=1", *(f"{name}={secrets.token_urlsafe(48)}" for name in _MADE_SECRETS)]
+        descriptor, draft = tempfile.mkstemp(dir=directory, prefix="env.")  # 0600 from its first moment
+        with os.fdopen(descriptor, "w") as file:
+            file.write("\n".join(["# Development settings, made on first use; never used in production.", *lines, ""]))
+        try:
+            os.link(draft, place)  # the first of several processes wins, and all read what it wrote
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(draft)
+    pairs = (line.split("=", 1) for line in place.read_text().splitlines() if "=" in line and not line.startswith("#"))
+    return {name: value for name, value in pairs}
+
+
+_MADE_SECRETS = ("DJANGO_SECRET_KEY", "ALERTMANAGER_WEBHOOK_SECRETS")
+
+
+def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -> None:
+    """Put ``<directory>/env`` into ``environ`` when it exists and nothing there says which database or mode is meant."""
+    if "DATABASE_URL" in environ or "DJANGO_DEBUG" in environ or not (directory / "env").exists():
+        return
+    for name, value in development_file(directory).items():
+        environ.setdefault(name, value)
+
+
+def table(variables: list[Variable]) -> str:
+    """The Markdown table of docs/configuration.md."""
+    rows = [f"| `{v.name}` | {v.kind} | {f'`{v.default}`' if v.default and ' ' not in v.default else v.default} | {v.help} |" for v in variables]
+    return "\n".join(["| variable | kind | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+
+
+def _words(value: str) -> list[str]:
+    found = [word.strip() for word in value.split(",")]
+    if not all(found):
+        raise ValueError("an empty word")
+    return found
+
+
+def _one_of(value: str, options: tuple[str, ...]) -> str:
+    if value not in options:
+        raise ValueError(value)
+    return value
+
+
+def _rate(value: str) -> str:
+    number, _, period = value.partition("/")
+    if not number.isdecimal() or int(number) < 1 or period not in {"second", "minute", "hour", "day"}:
+        raise ValueError(value)
+    return value

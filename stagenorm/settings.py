@@ -1,0 +1,240 @@
+"""Django settings. Every variable comes from the environment through ``env``; docs/configuration.md lists them all."""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from csp.constants import NONE, SELF
+
+from stagenorm import env, logging, postgres
+
+django_stubs_ext.monkeypatch()  # lets ModelAdmin[Fund] and the like be written; types only
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+read = env.Reader()
+
+# -- Mode and secrets ---------------------------------------------------------------------------------------------------------
+
+DEBUG = read.flag("DJANGO_DEBUG", False, "Development: embedded database, made-up secrets, error pages. Never on a live platform.")
+PRODUCTION = not DEBUG
+DATA_DIR = read.path("STAGENORM_DATA_DIR", BASE_DIR / ".data", ".data", "Holds the embedded database and the development secrets.")
+_made = env.development_file(DATA_DIR) if DEBUG else {}
+
+SECRET_KEY = read.secret(
+    "DJANGO_SECRET_KEY", "Signs sessions and page cursors.", PRODUCTION, _made.get("DJANGO_SECRET_KEY"), at_least=50
+)
+ALERTMANAGER_WEBHOOK_SECRETS = read.secrets(
+    "ALERTMANAGER_WEBHOOK_SECRETS",
+    "Sign the automatic way back; several, separated by commas, while one is being replaced.",
+    PRODUCTION,
+    _made.get("ALERTMANAGER_WEBHOOK_SECRETS"),
+)
+
+# -- Address ------------------------------------------------------------------------------------------------------------------
+
+ALLOWED_HOSTS = read.words(
+    "DJANGO_ALLOWED_HOSTS", ["127.0.0.1", "localhost"], "Host names the service answers to.", PRODUCTION, "with debug 127.0.0.1,localhost"
+)
+CSRF_TRUSTED_ORIGINS = read.words(
+    "DJANGO_CSRF_TRUSTED_ORIGINS", [], "Origins (https://…) from which the admin's forms are accepted behind a proxy."
+)
+HTTPS_ONLY = read.flag(
+    "DJANGO_HTTPS_ONLY", PRODUCTION, "Redirect to https, secure cookies, HSTS for a year.", "1; with debug 0"
+)
+if read.flag("DJANGO_BEHIND_PROXY", False, "Believe X-Forwarded-Proto: only behind a proxy that sets it itself."):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# -- Applications -------------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "normalization.apps.NormalizationConfig",
+    "ops.apps.OpsConfig",
+    "stagenorm.portfolio.apps.PortfolioConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework_api_key",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_prometheus",
+    "django_structlog",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "stagenorm.logging.RequestNames",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "normalization.middleware.FlushObservations",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "stagenorm.urls"
+WSGI_APPLICATION = "stagenorm.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+# -- Database -----------------------------------------------------------------------------------------------------------------
+
+SERVES_REQUESTS = read.choice(
+    "STAGENORM_PROCESS", "command", ("command", "web"), "Set by the program itself: a web process gets the pool and the limits below."
+) == "web"
+_pool_size = read.whole("DATABASE_POOL_SIZE", 8, "Most database connections of one web process; its threads share them.", 1)
+_statement_ms = read.whole("DATABASE_STATEMENT_TIMEOUT_MS", 15_000, "Longest statement of a web request, in milliseconds.", 1)
+_database = read.database("DATABASE_URL", "The PostgreSQL database.", PRODUCTION)
+if _database is None:
+    _database = env.database_settings(postgres.Postgres(DATA_DIR).url())
+
+_options = _database["OPTIONS"]
+_options.setdefault("connect_timeout", "5")
+_options.setdefault("application_name", "stagenorm")
+if SERVES_REQUESTS:
+    # No wait may outlive the client's patience. Commands (migrations, backfill) set limits of their own.
+    limits = f"-c statement_timeout={_statement_ms} -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000"
+    _options["options"] = f"{_options.get('options', '')} {limits}".strip()
+    # The server's threads come and go. A pool gives each request a live connection and takes it back at the request's end, where
+    # a connection per thread (CONN_MAX_AGE) would leave one open for every thread that ever was.
+    _options["pool"] = {"min_size": 1, "max_size": _pool_size, "timeout": 5.0, "max_idle": 300.0}
+
+DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
+
+# -- Redis and caches ---------------------------------------------------------------------------------------------------------
+
+REDIS_URL = read.url("REDIS_URL", ("redis", "rediss", "unix"), "Carries the mode to every instance; without it the database does.")
+STAGE_REDIS_TIMEOUT_MS = read.whole("STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1)
+CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+if REDIS_URL:
+    _wait = STAGE_REDIS_TIMEOUT_MS / 1000
+    CACHES["rollout"] = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": _wait, "SOCKET_TIMEOUT": _wait},
+    }
+
+# -- Normalization ------------------------------------------------------------------------------------------------------------
+
+STAGE_VALIDATION_MODE = read.choice(
+    "STAGE_VALIDATION_MODE", "off", ("off", "warn", "enforce"), "The mode while neither Redis nor the database nor a last-known mode says one."
+)
+STAGE_MODE_TTL_SECONDS = read.seconds("STAGE_MODE_TTL_SECONDS", 5.0, "Age up to which a process uses the mode it knows without looking again.")
+STAGE_DEPRECATED_SINCE = read.day("STAGE_DEPRECATED_SINCE", date(2026, 1, 1), "Since when spellings other than the six stages are deprecated.")
+STAGE_ENDPOINTS = {
+    "monte-carlo-simulate": "POST /api/monte-carlo/simulate",
+    "portfolio-strategies": "POST /api/portfolio/strategies",
+    "fund-companies": "GET /api/funds/{fund_id}/companies",
+}
+SIMULATE_THROTTLE = read.rate("SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for.")
+BACKUP_DIR = read.path("BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written.")
+
+# -- API ----------------------------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "normalization.problems.problem_exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "UNICODE_JSON": True,
+    "STRICT_JSON": True,
+    "URL_FORMAT_OVERRIDE": None,
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "stagenorm",
+    "DESCRIPTION": "Investment stages made canonical: simulation, portfolio strategies, companies.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # `make check` runs the stricter `spectacular --fail-on-warn`
+}
+
+# -- Security -----------------------------------------------------------------------------------------------------------------
+
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the API documentation's arrows are data: images in its style sheet
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # asked from inside, past the proxy
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# -- Static files, logs, metrics ----------------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = read.path("DJANGO_STATIC_ROOT", BASE_DIR / ".static", ".static", "Where `collectstatic` puts the admin's files.")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_MANIFEST_STRICT = False  # a page before `collectstatic` has plain file names rather than an error
+
+LOGGING = logging.configuration(
+    read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), "Least severe record that is logged."),
+    readable=DEBUG and os.isatty(2),
+)
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request: its end
+PROMETHEUS_EXPORT_MIGRATIONS = False
+read.path("PROMETHEUS_MULTIPROC_DIR", Path(), "", "Where the web processes keep their metrics; needed with more than one. Empty it before a start.")
+
+read.finish()

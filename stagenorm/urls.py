@@ -1,0 +1,25 @@
+"""Every address the service answers."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django_prometheus.exports import ExportToDjangoView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from stagenorm.health import healthz, readyz
+
+urlpatterns = [
+    path("", include("normalization.urls")),
+    path("", include("stagenorm.portfolio.urls")),
+    path("", include("ops.urls")),
+    path("admin/", admin.site.urls),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", ExportToDjangoView, name="metrics"),
+]
+
+handler400 = "normalization.problems.bad_request"
+handler403 = "normalization.problems.permission_denied"
+handler404 = "normalization.problems.page_not_found"
+handler500 = "normalization.problems.server_error"

