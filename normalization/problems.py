@@ -114,7 +114,9 @@ def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
     return Problem("invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors)
 
 
-def document(slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any) -> dict[str, Any]:
+def document(
+    slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any
+) -> dict[str, Any]:
     """Return a problem document; `instance` identifies the occurrence and equals the request id where that is a UUID."""
     body: dict[str, Any] = {
         "type": f"/problems/{slug}",
@@ -137,9 +139,6 @@ def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> R
     if problem is None:
         return None
     from rest_framework.views import set_rollback  # noqa: PLC0415 - that module loads the settings' classes, which load this one
-
-    from rest_framework.views import set_rollback  # it imports the authentication, which imports this module
-
 
     set_rollback()
     headers = dict(problem.headers)

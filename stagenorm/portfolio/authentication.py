@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -13,10 +13,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from normalization.problems import Problem
 from stagenorm.portfolio.models import ApiKey, ApiKeyFund, Fund
+
+if TYPE_CHECKING:  # views imports the default authentication, this module, while it is being imported itself
+    from rest_framework.views import APIView
 
 CHALLENGE: Final = 'Api-Key realm="stagenorm"'
 BIGINT_MAX: Final = 2**63 - 1
