@@ -1,8 +1,8 @@
 """The one piece of code through which an endpoint checks stages. A view needs three lines:
 
-    boundary = open_boundary(request, endpoint="fund-companies")
-    results = boundary.check(raws, pointer=lambda i: f"/stages/{i}")
-    return boundary.respond(body)
+boundary = open_boundary(request, endpoint="fund-companies")
+results = boundary.check(raws, pointer=lambda i: f"/stages/{i}")
+return boundary.respond(body)
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Judgement:
 
     def spellings(self) -> Counter[tuple[str, str]]:
         """Count (raw, stage or "") of everything that is not canonical."""
-        known = ((result.raw, result.stage.value) for i in self.normalized if isinstance(result := self.results[i], Known))
+        known = (
+            (result.raw, result.stage.value) for i in self.normalized if isinstance(result := self.results[i], Known)
+        )
         unknown = ((str(self.results[i].raw), "") for i in self.unknown)
         return Counter([*known, *unknown])
 
@@ -147,9 +149,7 @@ class Boundary:
             headers["Preference-Applied"] = REHEARSAL
         return headers
 
-    def respond(
-        self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-    ) -> Response:
+    def respond(self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Return the endpoint's answer with the boundary's headers, and `warnings` where there are any."""
         if self.warnings:
             body = {**body, "warnings": [*body.get("warnings", ()), *self.warnings]}

@@ -26,7 +26,9 @@ MODE_INFO: Final = Gauge(
 )
 MODE_VERSION: Final = Gauge("stage_mode_version", "Version of the rollout in force.", multiprocess_mode="livemin")
 MODE_AGE: Final = Gauge(
-    "stage_mode_age_seconds", "Age of the rollout that the worker last used, the oldest of all.", multiprocess_mode="livemax"
+    "stage_mode_age_seconds",
+    "Age of the rollout that the worker last used, the oldest of all.",
+    multiprocess_mode="livemax",
 )
 MODE_STORE_SECONDS: Final = Histogram(
     "stage_mode_store_seconds", "Time to read the rollout from a store.", ["store"], buckets=STORE_BUCKETS

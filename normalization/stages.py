@@ -83,17 +83,20 @@ class AliasConflict(ValueError):
         self.spelling = spelling
 
 
-# Whatever str.isspace() accepts is white space; these are invisible and say nothing.
+# White space is what str.isspace() accepts; the others are invisible and say nothing.
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
-# Unicode category Pd, the minus signs and the underscore. Full-width and small forms arrive here through NFKC.
+_WHITE_SPACE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_ENDS = _WHITE_SPACE + _ZERO_WIDTH
+# Unicode category Pd and the minus sign; full-width and small forms have become one of them through NFKC.
 _DASHES = (
-    "\\-_\u058a\u05be\u1400\u1806\u2010-\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d\u301c\u3030\u30a0"
+    "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d\u301c\u3030\u30a0"
     "\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
 )
-_ENDS = re.compile(rf"\A[\s{_ZERO_WIDTH}]+|[\s{_ZERO_WIDTH}]+\Z")
-_SEPARATORS = re.compile(rf"[\s{_DASHES}]+")
-_INVISIBLE = re.compile(f"[{_ZERO_WIDTH}]")
-# NFKC would turn these into letters: footnote marks (ª, ᵃ) and Roman numerals (Ⅽ is one hundred, not the letter C).
+_PLAIN = str.maketrans(dict.fromkeys(_ZERO_WIDTH, "") | dict.fromkeys(_DASHES, "-"))
+# NFKC would make letters of these: footnote marks (`Series\u1d43`) and Roman numerals (U+216D is 100, not the letter C).
 _NOT_LETTERS = re.compile(
     "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f\u2090-\u209c"
     "\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9\uab5c-\uab5f\uab69\U00010780-\U000107ba]"
@@ -101,16 +104,33 @@ _NOT_LETTERS = re.compile(
 
 
 def fold(raw: str) -> str:
-    """The key under which a text is looked up; folding a key again changes nothing."""
-    text = _ENDS.sub("", raw)
+    """The key under which a text is looked up. Folding a key again changes nothing.
+
+    Read through, because none of it can carry a meaning: white space and invisible characters round the text, capitals,
+    the forms that Unicode itself calls the same letter (NFKC: full-width, circled, mathematical, the long s), invisible
+    characters inside, and which dashes, underscores or white space part the words, line breaks included.
+
+    Kept, so that the text stays unknown: a dash or underscore at either end (`series-c-` is a mangled `series-c+` and
+    once cost a portfolio 5 %), `+` and the space before it, accents, letters of other alphabets, raised letters and
+    Roman numerals (NFKC alone would make `Series` with a footnote mark a series A), direction overrides, control
+    characters and every other character that is not named here.
+    """
+    text = raw.strip(_ENDS)
     if not text.isascii():
-        text = _INVISIBLE.sub("", text)
-        form: Literal["NFC", "NFKC"] = "NFC" if _NOT_LETTERS.search(text) else "NFKC"
-        text = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
-    key = _SEPARATORS.sub(" ", text.casefold())
-    if key[:1] == " ":
-        key = "-" + key[1:]
-    return key[:-1] + "-" if key[-1:] == " " else key
+        text = _fold_unicode(text)
+    spaced = text.casefold().replace("-", " ").replace("_", " ")
+    key = " ".join(spaced.split())
+    if spaced[:1].isspace():
+        key = f"-{key}"
+    return f"{key}-" if spaced[-1:].isspace() and key != "-" else key
+
+
+def _fold_unicode(text: str) -> str:
+    text = text.translate(_PLAIN)
+    form: Literal["NFC", "NFKC"] = "NFC" if _NOT_LETTERS.search(text) else "NFKC"
+    # Twice, for casefolding takes some texts out of the normal form.
+    text = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
+    return text.translate(_PLAIN)
 
 
 class AliasTable:
@@ -179,7 +199,11 @@ def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
 
 
 def normalize_all(raws: Sequence[object], aliases: AliasTable = BUILTIN) -> list[Known | Unknown]:
-    """`normalize` for each value, in order."""
+    """`normalize` for each value, in order; fastest for spellings seen before."""
+    if set(map(type, raws)) == {str} and max(map(len, raws)) <= LONGEST:  # type: ignore[arg-type]
+        found = list(map(aliases._known.get, raws))  # type: ignore[arg-type]
+        if all(found):
+            return found  # type: ignore[return-value]
     return [normalize(raw, aliases) for raw in raws]
 
 

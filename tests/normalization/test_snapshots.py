@@ -49,9 +49,7 @@ def snapshot(source: Source, clock: Clock) -> ProcessSnapshot[int]:
     return ProcessSnapshot(source, lambda: 5.0, clock)
 
 
-def test_a_fresh_value_is_served_without_loading(
-    snapshot: ProcessSnapshot[int], source: Source, clock: Clock
-) -> None:
+def test_a_fresh_value_is_served_without_loading(snapshot: ProcessSnapshot[int], source: Source, clock: Clock) -> None:
     assert [snapshot.get(), snapshot.get()] == [1, 1]
     clock.now += 4.99
     assert snapshot.get() == 1
