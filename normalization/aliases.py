@@ -1,4 +1,4 @@
-"""The alias table that requests use: the built-in one plus the operator's decisions, one immutable snapshot per process."""
+"""The alias table that requests use: built-in spellings plus the operator's decisions, one snapshot per process."""
 
 from __future__ import annotations
 

@@ -7,6 +7,6 @@ class NormalizationConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from normalization.checks import register  # noqa: PLC0415 - settings must be loaded first
+        from normalization.checks import register
 
         register()

@@ -91,7 +91,7 @@ def _rehearses(prefer: str) -> bool:
 
 
 class Boundary:
-    """One request's check of its stages: normalizes, decides, counts, and knows the headers and warnings to answer with."""
+    """One request's check of its stages: normalizes, decides, counts, knows the headers and warnings to answer with."""
 
     def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
         snapshot = rollout_store.current()
@@ -171,7 +171,7 @@ class Boundary:
                 policy_version=self.policy_version,
                 normalized=self.tally.normalized,
                 unknown=self.tally.unknown,
-                spellings=[observations.printable(raw) for raw, _ in spellings.most_common(5)],
+                spellings=[observations.printable(raw) for (raw, _), _count in spellings.most_common(5)],
                 sampling_rate=rate,
             )
 

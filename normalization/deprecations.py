@@ -69,7 +69,7 @@ def endpoints() -> dict[str, str]:
 
 
 def usage(client: str) -> list[dict[str, Any]]:
-    """Return what `client` sent that was not canonical: spelling, stage (null if unknown), counts, first and last seen."""
+    """Return what `client` sent that was not canonical: spelling, stage (None if unknown), count, first and last seen."""
     rows = (
         ObservedSpelling.objects.filter(client=client)
         .values("spelling", "stage", "endpoint")

@@ -98,9 +98,10 @@ class UnknownStage(Problem):
     """The 400 of mode `enforce`: at least one stage is unknown, nothing was done."""
 
     def __init__(self, errors: Sequence[Item], total: int, mode: str, policy_version: int) -> None:
+        verb = "is" if len(errors) == 1 else "are"
         super().__init__(
             "unknown-stage",
-            detail=f"{len(errors)} of {total} {'stage is' if total == 1 else 'stages is' if len(errors) == 1 else 'stages are'} not known.",
+            detail=f"{len(errors)} of {total} {'stage' if total == 1 else 'stages'} {verb} not known.",
             errors=errors,
             mode=mode,
             policy_version=policy_version,
@@ -117,7 +118,7 @@ def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
 def document(
     slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any
 ) -> dict[str, Any]:
-    """Return a problem document; `instance` identifies the occurrence and equals the request id where that is a UUID."""
+    """Return a problem document; `instance` identifies the occurrence and is the request id if that is a UUID."""
     body: dict[str, Any] = {
         "type": f"/problems/{slug}",
         "title": CATALOGUE[slug][0],
@@ -138,9 +139,9 @@ def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> R
     problem = _as_problem(error)
     if problem is None:
         return None
-    from rest_framework.views import set_rollback  # noqa: PLC0415 - that module loads the settings' classes, which load this one
+    from rest_framework.views import set_rollback
 
-    set_rollback()
+    set_rollback()  # imported late: that module loads the settings' classes, which load this one
     headers = dict(problem.headers)
     request = context.get("request")
     boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)

@@ -150,7 +150,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="urn:uuid of the request, as in our logs.")
-    errors = ItemSerializer(many=True, required=False)
+    errors = ItemSerializer(many=True, required=False)  # type: ignore[assignment]  # a document is only described
     mode = serializers.CharField(required=False)
     policy_version = serializers.IntegerField(required=False)
     valid_stages = serializers.ListField(child=serializers.CharField(), required=False)

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class _Held(Generic[T]):
 
 
 class ProcessSnapshot(Generic[T]):
-    """Serves a value without I/O until it is `ttl` seconds old; then one caller loads it anew while others get the old one.
+    """Serves a value without I/O until it is `ttl` seconds old; then one caller loads anew while others get the old one.
 
     `load(previous)` returns the new value and must not raise: what to do on failure is the loader's knowledge.
     Only the very first callers of a process, who have nothing to serve, wait for the load.
@@ -63,9 +63,10 @@ class ProcessSnapshot(Generic[T]):
         self._held = None
 
     def _refresh(self, held: _Held[T] | None) -> T:
-        if not self._lock.acquire(blocking=held is None):
-            assert held is not None
+        if held is not None and not self._lock.acquire(blocking=False):
             return held.value
+        if held is None:
+            self._lock.acquire()
         try:
             newer = self._held
             if newer is not None and newer is not held and self._clock() < newer.expires:
@@ -87,7 +88,7 @@ class ProcessSnapshot(Generic[T]):
         self._lock = threading.Lock()
 
 
-_all: weakref.WeakSet[ProcessSnapshot[object]] = weakref.WeakSet()
+_all: weakref.WeakSet[ProcessSnapshot[Any]] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:

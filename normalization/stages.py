@@ -165,13 +165,17 @@ class AliasTable:
         return self._keys.items()
 
     def look_up(self, raw: str) -> Known | Unknown:
-        """What the text means, remembered for the next time."""
-        if found := self._known.get(raw) or self._unknown.get(raw):
-            return found
-        key = fold(raw)
-        stage = self._keys.get(key)
+        """What a text of at most LONGEST characters means, remembered for the next time.
+
+        Known and unknown spellings are remembered apart, so that a client who sends endless new nonsense cannot push
+        out the spellings in use; both memos start afresh when full. Threads may do the same work twice, no more:
+        each step is one operation on a dict, and results never change.
+        """
+        if unknown := self._unknown.get(raw):
+            return unknown
+        stage = self._stage_of(raw)
         if stage is None:
-            unknown = Unknown(raw, tuple(Stage(value) for value in suggestions.suggest(key)))
+            unknown = Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
             if len(self._unknown) >= MEMO_SIZE:
                 self._unknown = {}
             self._unknown[raw] = unknown
@@ -181,6 +185,11 @@ class AliasTable:
             self._known = dict(_COMMON)
         self._known[raw] = known
         return known
+
+    def _stage_of(self, raw: str) -> Stage | None:
+        # What folds to a usual spelling by its capitals alone need not be folded in full.
+        usual = _COMMON.get(raw.strip().casefold())
+        return usual.stage if usual else self._keys.get(fold(raw))
 
 
 _COMMON = {raw: Known(raw, Stage(stage), raw == stage) for raw, stage in vocabulary.common_spellings().items()}
@@ -200,11 +209,10 @@ def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
 
 def normalize_all(raws: Sequence[object], aliases: AliasTable = BUILTIN) -> list[Known | Unknown]:
     """`normalize` for each value, in order; fastest for spellings seen before."""
-    if set(map(type, raws)) == {str} and max(map(len, raws)) <= LONGEST:  # type: ignore[arg-type]
-        found = list(map(aliases._known.get, raws))  # type: ignore[arg-type]
-        if all(found):
-            return found  # type: ignore[return-value]
-    return [normalize(raw, aliases) for raw in raws]
+    if set(map(type, raws)) != {str}:
+        return [normalize(raw, aliases) for raw in raws]
+    seen = map(aliases._known.get, raws)  # type: ignore[arg-type]
+    return [known or normalize(raw, aliases) for known, raw in zip(seen, raws, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class DeprecationsSerializer(serializers.Serializer[Any]):
 
 
 class DeprecationsView(APIView):
-    """`GET /api/deprecations`: JSON for programs, a page for a browser. A key is optional and adds the caller's own use."""
+    """`GET /api/deprecations`: JSON for programs, a page for a browser. With a key, also the caller's own use."""
 
     permission_classes = (AllowAny,)
     renderer_classes = (JSONRenderer, TemplateHTMLRenderer)
@@ -62,7 +62,6 @@ class DeprecationsView(APIView):
         operation_id="deprecations",
         summary="Deprecated stage spellings",
         description="Lists every spelling that clients should replace. With a key, also what the caller itself sent.",
-        auth=[{"ApiKeyAuth": []}, {}],
         parameters=[
             OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER),
             header("ETag", "Changes when the answer does.", [200, 304]),
