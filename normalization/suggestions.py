@@ -5,7 +5,7 @@ A suggestion corrects the writing of a stage; it does not interpret. `Seires A`,
 meant, and mean something that is not one of the six stages; they get none. So do texts that only may mean a stage,
 except the few in `vocabulary.PROBABLE`. The rules, each there because a plain nearest match breaks it:
 
-1. An edit never touches the series letter: the text must be nearer to `series a` than to the same with any other letter.
+1. No edit touches the series letter: the text must be nearer to `series a` than to the same with any other letter.
 2. Other letters standing alone, digits and `+` are part of a meaning, so the spelling must have just the same ones.
 3. One edit, or two in long spellings if they are in two different words. Two stages equally near: none.
 4. `seed` is too short to lose its first letter: `need funding` is not about a seed round.
@@ -67,7 +67,7 @@ def suggest(key: str) -> tuple[str, ...]:
 
 
 def _plain(key: str) -> str:
-    """The text in plain letters: no accents, look-alikes, export artefacts or punctuation round it. "" if unreadable."""
+    """The text without accents, look-alikes, export artefacts and punctuation round it; "" if more than a-z is left."""
     text = key
     if not key.isascii():
         decomposed = unicodedata.normalize("NFKD", key).casefold()
@@ -126,7 +126,7 @@ def _in_different_words(text: str, key: str) -> bool:
 
 
 def _with_other_letters(key: str) -> tuple[str, ...]:
-    """`series a round` with every other series letter, and with a second letter: `series b round`, `series aa round`."""
+    """`series a round` with every other series letter, and with it doubled: `series b round`, `series aa round`."""
     letter = _letter(key)
     head, tail = key[: key.index(letter, 6)], key[key.index(letter, 6) + 1 :]
     return tuple(f"{head}{other}{tail}" for other in [*ascii_lowercase, letter * 2] if other != letter)
