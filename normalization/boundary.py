@@ -124,7 +124,9 @@ class Boundary:
         started = time.perf_counter()
         judgement = judge(raws, self.aliases)
         metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
-        refused = [i for i in judgement.unknown if judgement.results[i].raw not in legacy] if judgement.unknown else []
+        refused = judgement.unknown
+        if legacy:
+            refused = [i for i in refused if str(judgement.results[i].raw) not in legacy]
         rejected = bool(refused) and self.mode is Mode.ENFORCE
         self.tally = Tally(len(judgement.normalized), len(judgement.unknown))
         if raws:

@@ -102,6 +102,13 @@ def flush() -> None:
         _give_back(taken)
 
 
+def forget() -> None:
+    """Drop what is buffered, as if the process had just started."""
+    global _buffer
+    with _lock:
+        _buffer = _Buffer()
+
+
 def _give_back(taken: _Buffer) -> None:
     with _lock:
         for tally, requests in taken.tallies.items():

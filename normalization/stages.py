@@ -96,7 +96,7 @@ _DASHES = (
     "\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
 )
 _PLAIN = str.maketrans(dict.fromkeys(_ZERO_WIDTH, "") | dict.fromkeys(_DASHES, "-"))
-# NFKC would make letters of these: raised letters (footnote marks) and Roman numerals (U+216D is 100, not the letter C).
+# NFKC would make letters of these: raised letters (footnote marks) and Roman numerals (U+216D is 100, not a C).
 _NOT_LETTERS = re.compile(
     "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f\u2090-\u209c"
     "\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9\uab5c-\uab5f\uab69\U00010780-\U000107ba]"

@@ -6,7 +6,7 @@ meant, and mean something that is not one of the six stages; they get none. So d
 except the few in `vocabulary.PROBABLE`. The rules, each there because a plain nearest match breaks it:
 
 1. No edit touches the series letter: the text must be nearer to `series a` than to the same with any other letter.
-2. Other letters standing alone, digits and `+` are part of a meaning, so the spelling must have just the same ones.
+2. Letters standing alone (`d`, or that of `seriesd`), digits and `+` are part of a meaning: there must be no other.
 3. One edit, or two in long spellings if they are in two different words. Two stages equally near: none.
 4. `seed` is too short to lose its first letter: `need funding` is not about a seed round.
 5. What ends a `series c` and is no letter may be what is left of `series c+`: both are shown.
@@ -51,6 +51,7 @@ _LOOK_ALIKES = str.maketrans(
 _CUT_OFF = ".."
 _WRITTEN_OUT = re.compile(r"\\+[nrt]|[.:\s]+")  # a literal backslash-n of an export; `Series.A`, `Series: A`
 _EDGES = re.compile(r"""\A[ "'(\[*#=\u2022\u00b7-]+|[ "')\],;*#=?\ufffd\u2022\u00b7-]+\Z""")
+_LONE_LETTER = re.compile(r"(?:series?(?=[a-rt-z]))?([a-z])\+?")  # `d`, `c+`, and that of `seriesd` and `seried`
 _LOST_PLUS = re.compile(r"series ?c[-=?\ufffd]\Z")
 _PLUS = re.compile(r" (?:\+|plus\b)")
 _PLAIN = re.compile(r"[a-z +]+")
@@ -95,7 +96,7 @@ def _nearest(text: str) -> tuple[str, ...]:
     return stages.pop()
 
 
-def _is_misspelling(text: str, key: str, distance: float) -> bool:
+def _is_misspelling(text: str, key: str, distance: int) -> bool:
     """Whether the text is `key` mistyped, and not something else that happens to be as near."""
     letter = _letter(key)
     if text.count("+") != key.count("+") or not _lone_letters(text) <= {letter}:
@@ -105,11 +106,11 @@ def _is_misspelling(text: str, key: str, distance: float) -> bool:
     if distance > 1 and not _in_different_words(text, key):
         return False
     others = _OTHER_LETTERS.get(key, ())
-    return process.extractOne(text, others, scorer=OSA.distance, score_cutoff=distance) is None
+    return not process.extract(text, others, scorer=OSA.distance, score_cutoff=distance, limit=1)
 
 
 def _lone_letters(text: str) -> set[str]:
-    return {word[0] for word in text.split() if len(word.rstrip("+")) == 1}
+    return {found[1] for word in text.split() if (found := _LONE_LETTER.fullmatch(word))}
 
 
 def _letter(key: str) -> str:

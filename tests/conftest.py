@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -65,6 +66,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("e2e"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process() -> Iterator[None]:
+    """Each test begins without what the process remembers between requests: mode, aliases, tallies."""
+    from normalization import aliases, observations, rollout_store
+
+    for remembered in (rollout_store, aliases, observations):
+        remembered.forget()
+    yield
+
+
+@pytest.fixture
+def set_mode(db: None) -> Callable[..., int]:
+    """``set_mode("enforce", pilots=frozenset({"a"}))`` → the version; by way of ``warn``, as a person must."""
+    from normalization import rollout_store
+    from normalization.rollout import Mode, Rollout
+
+    def change(mode: str, **rollout: Any) -> int:
+        if mode == Mode.ENFORCE and rollout_store.newest().rollout.mode is Mode.OFF:
+            rollout_store.change(Mode.WARN, actor="tests", source="tests", reason="on the way")
+        to = Rollout(Mode(mode), **rollout)
+        result = rollout_store.change(to, actor="tests", source="tests", reason="a test asked")
+        rollout_store.forget()
+        return result.version
+
+    return change
 
 
 @pytest.fixture

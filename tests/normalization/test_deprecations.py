@@ -1,0 +1,101 @@
+"""`GET /api/deprecations` tells clients what to change, and each client what it sends itself."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.test import Client
+
+from normalization import aliases, observations
+from normalization.models import StageAlias
+from normalization.stages import Known, Stage, normalize
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ADDRESS = "/api/deprecations"
+
+
+def test_every_spelling_listed_means_the_stage_beside_it_and_is_not_canonical(client: Client) -> None:
+    body = client.get(ADDRESS).json()
+    assert len(body["deprecated"]) > 30
+    for entry in body["deprecated"]:
+        result = normalize(entry["spelling"])
+        assert isinstance(result, Known)
+        assert (result.stage, result.canonical) == (Stage(entry["stage"]), False)
+        assert datetime.fromisoformat(entry["since"]) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert body["valid_stages"] == [stage.value for stage in Stage]
+
+
+def test_the_rollout_and_the_endpoints_are_told(client: Client, set_mode: Callable[..., int]) -> None:
+    set_mode("warn", enforce_at=datetime(2026, 12, 31, tzinfo=UTC))
+    body = client.get(ADDRESS).json()
+    assert (body["mode"], body["enforce_at"]) == ("warn", "2026-12-31T00:00:00+00:00")
+    assert set(body["endpoints"].values()) == {
+        "POST /api/monte-carlo/simulate",
+        "POST /api/portfolio/strategies",
+        "GET /api/funds/{fund_id}/companies",
+    }
+
+
+def test_an_operator_alias_is_listed_since_its_decision(client: Client) -> None:
+    aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
+    listed = {entry["spelling"]: entry for entry in client.get(ADDRESS).json()["deprecated"]}
+    assert listed["angel"]["stage"] == "pre-seed"
+    assert datetime.fromisoformat(listed["angel"]["since"]) == StageAlias.objects.get().created_at
+
+
+def test_a_client_sees_its_own_use_and_nobody_elses(client: Client) -> None:
+    from stagenorm.portfolio.keys import create_key
+
+    observations.record("fund-companies", "web", "warn", "unknown", {("Seires A", ""): 2, ("Seed Round", "seed"): 1})
+    observations.record("fund-companies", "batch", "warn", "unknown", {("Angel", ""): 1})
+    observations.flush()
+    _, key = create_key("web")
+    usage = client.get(ADDRESS, headers={"authorization": f"Api-Key {key}"}).json()["your_usage"]
+    assert [(use["spelling"], use["stage"], use["count"]) for use in usage] == [
+        ("Seed Round", "seed", 1),
+        ("Seires A", None, 2),
+    ]
+    assert client.get(ADDRESS).json()["your_usage"] == []
+
+
+def test_a_wrong_key_is_refused_rather_than_ignored(client: Client) -> None:
+    answer = client.get(ADDRESS, headers={"authorization": "Api-Key aaaaaaaa.bbbb"})
+    assert (answer.status_code, answer["Content-Type"]) == (401, "application/problem+json")
+
+
+def test_an_unchanged_list_is_304_until_it_changes(client: Client, set_mode: Callable[..., int]) -> None:
+    first = client.get(ADDRESS)
+    again = client.get(ADDRESS, headers={"if-none-match": f'"other", {first["ETag"]}'})
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", first["ETag"])
+    set_mode("warn")
+    changed = client.get(ADDRESS, headers={"if-none-match": first["ETag"]})
+    assert changed.status_code == 200
+    assert changed["ETag"] != first["ETag"]
+
+
+def test_a_browser_gets_a_page_without_inline_script_or_style(client: Client) -> None:
+    observations.record("deals", "x", "warn", "unknown", {})
+    answer = client.get(ADDRESS, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    page = answer.content.decode()
+    assert answer["Content-Type"].startswith("text/html")
+    assert "<script" not in page
+    assert "style=" not in page
+    assert "seed funding round" in page
+    assert "script-src 'self'" in answer["Content-Security-Policy"]
+
+
+def test_raw_text_of_a_client_is_escaped_on_the_page(client: Client) -> None:
+    from stagenorm.portfolio.keys import create_key
+
+    observations.record("fund-companies", "web", "warn", "unknown", {("<script>alert(1)</script>", ""): 1})
+    observations.flush()
+    _, key = create_key("web")
+    headers = {"accept": "text/html", "authorization": f"Api-Key {key}"}
+    page = client.get(ADDRESS, headers=headers).content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>" not in page
+
+
+def test_a_representation_that_does_not_exist_is_a_406_problem(client: Client) -> None:
+    answer = client.get(ADDRESS, headers={"accept": "application/xml"})
+    assert (answer.status_code, answer["Content-Type"]) == (406, "application/problem+json")

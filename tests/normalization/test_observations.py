@@ -1,0 +1,99 @@
+"""What clients sent is tallied, bounded, and never hurts a request."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from normalization import observations
+from normalization.models import ObservedSpelling, OutcomeTally
+from normalization.observations import OTHER, SPELLINGS_A_DAY
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def record(spellings: dict[tuple[str, str], int], client: str = "web") -> None:
+    observations.record("fund-companies", client, "warn", "unknown", spellings)
+
+
+def test_requests_of_a_minute_are_one_row_per_outcome_across_flushes() -> None:
+    for _ in range(3):
+        record({("Seires A", ""): 2})
+        observations.flush()
+    minutes = OutcomeTally.objects.values_list("requests", flat=True)
+    assert sum(minutes) == 3
+    assert len(minutes) <= 2  # the minute may turn during the test
+    assert sum(ObservedSpelling.objects.values_list("count", flat=True)) == 6
+
+
+def test_first_and_last_seen_span_the_flushes() -> None:
+    record({("Seires A", ""): 1})
+    observations.flush()
+    before = ObservedSpelling.objects.get().last_seen
+    record({("Seires A", ""): 1})
+    observations.flush()
+    row = ObservedSpelling.objects.get()
+    assert row.first_seen == before
+    assert row.last_seen > before
+
+
+def test_a_thousand_unknown_spellings_a_day_are_kept_and_the_rest_is_one_row() -> None:
+    for start in range(0, 3 * SPELLINGS_A_DAY, 500):
+        record({(f"junk {n}", ""): 1 for n in range(start, start + 500)})
+        observations.flush()
+    unknown = ObservedSpelling.objects.filter(stage="")
+    assert unknown.exclude(spelling=OTHER).count() == SPELLINGS_A_DAY
+    assert unknown.get(spelling=OTHER).count == 2 * SPELLINGS_A_DAY
+
+
+def test_a_flood_of_unknown_spellings_does_not_push_out_known_ones() -> None:
+    record({(f"junk {n}", ""): 1 for n in range(SPELLINGS_A_DAY)})
+    observations.flush()
+    record({("Seed Round", "seed"): 1})
+    observations.flush()
+    assert ObservedSpelling.objects.get(stage="seed").spelling == "Seed Round"
+
+
+def test_raw_text_is_cut_and_its_control_characters_replaced() -> None:
+    record({("a\x00\n\u202eb" + "x" * 500, ""): 1})
+    observations.flush()
+    spelling = ObservedSpelling.objects.get().spelling
+    assert spelling == "a???b" + "x" * 95
+
+
+def test_a_buffer_is_written_only_when_five_seconds_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    record({("x", ""): 1})
+    observations.flush_if_due()
+    assert not OutcomeTally.objects.exists()
+    now = observations.time.monotonic()
+    monkeypatch.setattr("normalization.observations.time.monotonic", lambda: now + 5.1)
+    observations.flush_if_due()
+    assert OutcomeTally.objects.exists()
+
+
+def test_a_database_that_fails_keeps_the_tallies_for_the_next_flush() -> None:
+    record({("x", ""): 1})
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE normalization_outcometally RENAME TO gone")
+    observations.flush()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE gone RENAME TO normalization_outcometally")
+    record({("x", ""): 1})
+    observations.flush()
+    assert sum(OutcomeTally.objects.values_list("requests", flat=True)) == 2
+    assert ObservedSpelling.objects.get().count == 2
+
+
+def test_yesterday_does_not_count_towards_todays_limit() -> None:
+    yesterday = timezone.now() - timedelta(days=1)
+    ObservedSpelling.objects.bulk_create(
+        ObservedSpelling(
+            day=yesterday.date(), spelling=f"old {n}", endpoint="e", client="c", count=1,
+            first_seen=yesterday, last_seen=yesterday,
+        )
+        for n in range(SPELLINGS_A_DAY)
+    )  # fmt: skip
+    record({("new", ""): 1})
+    observations.flush()
+    assert ObservedSpelling.objects.filter(spelling="new").exists()
