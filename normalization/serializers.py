@@ -95,14 +95,8 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
-def parse(
-    serializer_class: type[serializers.BaseSerializer[Any]], data: Any, *, where: str = "body", **options: Any
-) -> Any:
-    """Return the validated data; raise one `invalid-request` problem that names every faulty place.
-
-    `where` is "body" or "query"; `options` go to the serializer (`context`, `partial`).
-    """
-    serializer = serializer_class(data=data, **options)
+def parse(serializer: serializers.BaseSerializer[Any], *, where: str = "body") -> Any:
+    """Return the serializer's validated data; raise one `invalid-request` problem that names every faulty place."""
     if serializer.is_valid():
         return serializer.validated_data
     raise invalid(list(problem_items(serializer.errors, where=where)))

@@ -50,7 +50,7 @@ class Outer(StrictSerializer):
 
 def faults(body: object) -> set[tuple[str, str]]:
     try:
-        parse(Outer, body)
+        parse(Outer(data=body))
     except Problem as problem:
         assert problem.status_code == 400
         return {(item["pointer"], item["code"]) for item in problem.errors}
