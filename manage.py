@@ -5,7 +5,17 @@ import os
 import sys
 from pathlib import Path
 
-WITHOUT_DATABASE = {"check", "collectstatic", "findstatic", "help", "spectacular", "version", "--help", "-h", "--version"}
+WITHOUT_DATABASE = {
+    "check",
+    "collectstatic",
+    "findstatic",
+    "help",
+    "spectacular",
+    "version",
+    "--help",
+    "-h",
+    "--version",
+}
 
 
 def main() -> None:
@@ -16,15 +26,20 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     from stagenorm import env, postgres
+    from stagenorm.postgres_host import PostgresError
 
     data = Path(os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent / ".data")
     env.adopt_development_file(data, os.environ)
     try:
         from django.conf import settings
 
-        if settings.DEBUG and "DATABASE_URL" not in os.environ and not WITHOUT_DATABASE & set(sys.argv[1:2] or ["help"]):
+        if (
+            settings.DEVELOPMENT
+            and "DATABASE_URL" not in os.environ
+            and not WITHOUT_DATABASE & set(sys.argv[1:2] or ["help"])
+        ):
             postgres.Postgres(settings.DATA_DIR).use()
-    except (ImproperlyConfigured, postgres.PostgresError) as fault:
+    except (ImproperlyConfigured, PostgresError) as fault:
         sys.exit(str(fault))
     execute_from_command_line(sys.argv)
 

@@ -1,11 +1,12 @@
 """The one reader of the environment.
 
-``settings.py`` declares each variable here: its name, its kind, its default and one line of help. The reader parses strictly,
-collects every fault, and ``finish()`` raises them together, one line each, naming the variable and what to do. The table in
-docs/configuration.md is made from the same declarations.
+``settings.py`` declares each variable here: its name, its kind, its default and one line of help. The reader parses
+strictly, collects every fault, and ``finish()`` raises them together, one line each, naming the variable and what
+to do. The table in docs/configuration.md is made from the same declarations.
 
-With debug on, a secret that is not set is made once and kept in ``.data/env`` (0600). ``manage.py`` reads that file too
-when neither DATABASE_URL nor DJANGO_DEBUG is set, so that a command beside a running ``make run`` finds the same database.
+With debug on, a secret that is not set is made once and kept in ``.data/env`` (0600). ``manage.py`` reads that file
+too when neither DATABASE_URL nor DJANGO_DEBUG is set, so that a command beside a running ``make run`` finds the
+same database.
 """
 
 import math
@@ -62,7 +63,9 @@ class Reader:
                 raise ValueError
             return value
 
-        return self._read(Variable(name, "number", str(default), help), parse, default, f"use a whole number ≥ {minimum}")
+        return self._read(
+            Variable(name, "number", str(default), help), parse, default, f"use a whole number ≥ {minimum}"
+        )
 
     def seconds(self, name: str, default: float, help: str) -> float:
         """A positive number of seconds; fractions are allowed."""
@@ -73,34 +76,49 @@ class Reader:
                 raise ValueError
             return value
 
-        return self._read(Variable(name, "seconds", f"{default:g}", help), parse, default, "use a positive number of seconds")
+        return self._read(
+            Variable(name, "seconds", f"{default:g}", help), parse, default, "use a positive number of seconds"
+        )
 
     def choice(self, name: str, default: str, options: tuple[str, ...], help: str) -> str:
         """One of ``options``."""
         kind = " or ".join(f"`{option}`" for option in options)
         return self._read(
-            Variable(name, kind, default, help), lambda name: _one_of(self._environ.str(name), options), default, f"use {kind}"
+            Variable(name, kind, default, help),
+            lambda name: _one_of(self._environ.str(name), options),
+            default,
+            f"use {kind}",
         )
 
     def day(self, name: str, default: date, help: str) -> date:
         """A date, ``YYYY-MM-DD``."""
-        return self._read(Variable(name, "date", default.isoformat(), help), self._environ.date, default, "use YYYY-MM-DD")
+        return self._read(
+            Variable(name, "date", default.isoformat(), help), self._environ.date, default, "use YYYY-MM-DD"
+        )
 
     def path(self, name: str, default: Path, shown: str, help: str) -> Path:
         """A path; ``shown`` is the default as the table names it."""
         return self._read(
-            Variable(name, "path", shown, help), lambda name: self._environ.path(name).absolute(), default, "give a path"
+            Variable(name, "path", shown, help),
+            lambda name: self._environ.path(name).absolute(),
+            default,
+            "give a path",
         )
 
     def words(self, name: str, default: list[str], help: str, required: bool = False, shown: str = "") -> list[str]:
         """A comma-separated list."""
         kind = Variable(name, "list", f"demanded; {shown}" if shown else ",".join(default), help)
-        return self._read(kind, lambda name: _words(self._environ.str(name)), default, "give a comma-separated list", required)
+        return self._read(
+            kind, lambda name: _words(self._environ.str(name)), default, "give a comma-separated list", required
+        )
 
     def rate(self, name: str, default: str, help: str) -> str:
-        """A rate as the API framework writes it: ``60/minute``."""
+        """A number of requests in a period: ``60/minute``; empty for no limit."""
         return self._read(
-            Variable(name, "rate", default, help), lambda name: _rate(self._environ.str(name)), default, "use for example 60/minute"
+            Variable(name, "rate", default, help),
+            lambda name: _rate(self._environ.str(name)),
+            default,
+            "use for example 60/minute",
         )
 
     def url(self, name: str, schemes: tuple[str, ...], help: str) -> str:
@@ -146,7 +164,9 @@ class Reader:
         if self.faults:
             raise ImproperlyConfigured("\n".join(self.faults))
 
-    def _read(self, variable: Variable, parse: Callable[[str], T], default: T, advice: str, required: bool = False) -> T:
+    def _read(
+        self, variable: Variable, parse: Callable[[str], T], default: T, advice: str, required: bool = False
+    ) -> T:
         self.variables.append(variable)
         if variable.name not in os.environ:
             if required:
@@ -161,7 +181,7 @@ class Reader:
 
 
 def database_settings(url: str) -> dict[str, Any]:
-    """Django's database settings for a libpq address; raises ValueError or psycopg's ProgrammingError when malformed."""
+    """Django's database settings for a libpq address; ValueError or psycopg's ProgrammingError when malformed."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("not a PostgreSQL address")
     parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
@@ -190,14 +210,14 @@ def development_file(directory: Path) -> Mapping[str, str]:
         finally:
             os.unlink(draft)
     pairs = (line.split("=", 1) for line in place.read_text().splitlines() if "=" in line and not line.startswith("#"))
-    return {name: value for name, value in pairs}
+    return {line[0]: line[1] for line in pairs}
 
 
 _MADE_SECRETS = ("DJANGO_SECRET_KEY", "ALERTMANAGER_WEBHOOK_SECRETS")
 
 
 def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -> None:
-    """Put ``<directory>/env`` into ``environ`` when it exists and nothing there says which database or mode is meant."""
+    """Put ``<directory>/env`` into ``environ`` if it exists and nothing there says which database or mode is meant."""
     if "DATABASE_URL" in environ or "DJANGO_DEBUG" in environ or not (directory / "env").exists():
         return
     for name, value in development_file(directory).items():
@@ -206,8 +226,12 @@ def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -
 
 def table(variables: list[Variable]) -> str:
     """The Markdown table of docs/configuration.md."""
-    rows = [f"| `{v.name}` | {v.kind} | {f'`{v.default}`' if v.default and ' ' not in v.default else v.default} | {v.help} |" for v in variables]
+    rows = [f"| `{v.name}` | {v.kind} | {_shown(v.default)} | {v.help} |" for v in variables]
     return "\n".join(["| variable | kind | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+
+
+def _shown(default: str) -> str:
+    return f"`{default}`" if default and " " not in default else default
 
 
 def _words(value: str) -> list[str]:
@@ -224,6 +248,8 @@ def _one_of(value: str, options: tuple[str, ...]) -> str:
 
 
 def _rate(value: str) -> str:
+    if not value:  # no limit
+        return value
     number, _, period = value.partition("/")
     if not number.isdecimal() or int(number) < 1 or period not in {"second", "minute", "hour", "day"}:
         raise ValueError(value)

@@ -21,7 +21,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when every check passes; else 503, and ``checks`` says what fails. The database's own timeouts bound the wait."""
+    """200 when every check passes; else 503, and ``checks`` says what fails. The database's timeouts bound it."""
     answers = {name: _verdict(check) for name, check in CHECKS.items()}
     ready = all(answer == "ok" for answer in answers.values())
     return JsonResponse({"status": "ok" if ready else "unavailable", "checks": answers}, status=200 if ready else 503)

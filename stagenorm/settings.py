@@ -15,12 +15,27 @@ django_stubs_ext.monkeypatch()  # lets ModelAdmin[Fund] and the like be written;
 BASE_DIR = Path(__file__).resolve().parent.parent
 read = env.Reader()
 
-# -- Mode and secrets ---------------------------------------------------------------------------------------------------------
+# -- Mode and secrets -------------------------------------------------------------------------------
 
-DEBUG = read.flag("DJANGO_DEBUG", False, "Development: embedded database, made-up secrets, error pages. Never on a live platform.")
-PRODUCTION = not DEBUG
-DATA_DIR = read.path("STAGENORM_DATA_DIR", BASE_DIR / ".data", ".data", "Holds the embedded database and the development secrets.")
-_made = env.development_file(DATA_DIR) if DEBUG else {}
+DEVELOPMENT = read.flag(
+    "DJANGO_DEBUG", False, "Development: embedded database, made-up secrets, plain http. Never on a live platform."
+)
+PRODUCTION = not DEVELOPMENT
+SERVES_REQUESTS = (
+    read.choice(
+        "STAGENORM_PROCESS",
+        "command",
+        ("command", "web"),
+        "Set by the program itself: a web process gets the database pool and the limits below.",
+    )
+    == "web"
+)
+# Served under WSGI, development answers what production would: problem documents, not Django's debug pages.
+DEBUG = DEVELOPMENT and not SERVES_REQUESTS
+DATA_DIR = read.path(
+    "STAGENORM_DATA_DIR", BASE_DIR / ".data", ".data", "Holds the embedded database and the development secrets."
+)
+_made = env.development_file(DATA_DIR) if DEVELOPMENT else {}
 
 SECRET_KEY = read.secret(
     "DJANGO_SECRET_KEY", "Signs sessions and page cursors.", PRODUCTION, _made.get("DJANGO_SECRET_KEY"), at_least=50
@@ -32,10 +47,14 @@ ALERTMANAGER_WEBHOOK_SECRETS = read.secrets(
     _made.get("ALERTMANAGER_WEBHOOK_SECRETS"),
 )
 
-# -- Address ------------------------------------------------------------------------------------------------------------------
+# -- Address ----------------------------------------------------------------------------------------
 
 ALLOWED_HOSTS = read.words(
-    "DJANGO_ALLOWED_HOSTS", ["127.0.0.1", "localhost"], "Host names the service answers to.", PRODUCTION, "with debug 127.0.0.1,localhost"
+    "DJANGO_ALLOWED_HOSTS",
+    ["127.0.0.1", "localhost"],
+    "Host names the service answers to.",
+    PRODUCTION,
+    "with debug 127.0.0.1,localhost",
 )
 CSRF_TRUSTED_ORIGINS = read.words(
     "DJANGO_CSRF_TRUSTED_ORIGINS", [], "Origins (https://…) from which the admin's forms are accepted behind a proxy."
@@ -46,7 +65,7 @@ HTTPS_ONLY = read.flag(
 if read.flag("DJANGO_BEHIND_PROXY", False, "Believe X-Forwarded-Proto: only behind a proxy that sets it itself."):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# -- Applications -------------------------------------------------------------------------------------------------------------
+# -- Applications -----------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "normalization.apps.NormalizationConfig",
@@ -110,16 +129,22 @@ TEMPLATES: list[dict[str, Any]] = [
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
 ]
 
-# -- Database -----------------------------------------------------------------------------------------------------------------
+# -- Database ---------------------------------------------------------------------------------------
 
-SERVES_REQUESTS = read.choice(
-    "STAGENORM_PROCESS", "command", ("command", "web"), "Set by the program itself: a web process gets the pool and the limits below."
-) == "web"
-_pool_size = read.whole("DATABASE_POOL_SIZE", 8, "Most database connections of one web process; its threads share them.", 1)
-_statement_ms = read.whole("DATABASE_STATEMENT_TIMEOUT_MS", 15_000, "Longest statement of a web request, in milliseconds.", 1)
+_pool_size = read.whole(
+    "DATABASE_POOL_SIZE", 8, "Most database connections of one web process; its threads share them.", 1
+)
+_statement_ms = read.whole(
+    "DATABASE_STATEMENT_TIMEOUT_MS", 15_000, "Longest statement of a web request, in milliseconds.", 1
+)
 _database = read.database("DATABASE_URL", "The PostgreSQL database.", PRODUCTION)
 if _database is None:
     _database = env.database_settings(postgres.Postgres(DATA_DIR).url())
@@ -131,15 +156,18 @@ if SERVES_REQUESTS:
     # No wait may outlive the client's patience. Commands (migrations, backfill) set limits of their own.
     limits = f"-c statement_timeout={_statement_ms} -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000"
     _options["options"] = f"{_options.get('options', '')} {limits}".strip()
-    # The server's threads come and go. A pool gives each request a live connection and takes it back at the request's end, where
-    # a connection per thread (CONN_MAX_AGE) would leave one open for every thread that ever was.
+    # The server's threads come and go. A pool gives each request a live connection and takes it back at the
+    # request's end, where a connection per thread (CONN_MAX_AGE) would leave one open for every thread that ever
+    # was.
     _options["pool"] = {"min_size": 1, "max_size": _pool_size, "timeout": 5.0, "max_idle": 300.0}
 
 DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
 
-# -- Redis and caches ---------------------------------------------------------------------------------------------------------
+# -- Redis and caches -------------------------------------------------------------------------------
 
-REDIS_URL = read.url("REDIS_URL", ("redis", "rediss", "unix"), "Carries the mode to every instance; without it the database does.")
+REDIS_URL = read.url(
+    "REDIS_URL", ("redis", "rediss", "unix"), "Carries the mode to every instance; without it the database does."
+)
 STAGE_REDIS_TIMEOUT_MS = read.whole("STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1)
 CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
@@ -150,22 +178,31 @@ if REDIS_URL:
         "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": _wait, "SOCKET_TIMEOUT": _wait},
     }
 
-# -- Normalization ------------------------------------------------------------------------------------------------------------
+# -- Normalization ----------------------------------------------------------------------------------
 
 STAGE_VALIDATION_MODE = read.choice(
-    "STAGE_VALIDATION_MODE", "off", ("off", "warn", "enforce"), "The mode while neither Redis nor the database nor a last-known mode says one."
+    "STAGE_VALIDATION_MODE",
+    "off",
+    ("off", "warn", "enforce"),
+    "The mode while neither Redis nor the database nor a last-known mode says one.",
 )
-STAGE_MODE_TTL_SECONDS = read.seconds("STAGE_MODE_TTL_SECONDS", 5.0, "Age up to which a process uses the mode it knows without looking again.")
-STAGE_DEPRECATED_SINCE = read.day("STAGE_DEPRECATED_SINCE", date(2026, 1, 1), "Since when spellings other than the six stages are deprecated.")
+STAGE_MODE_TTL_SECONDS = read.seconds(
+    "STAGE_MODE_TTL_SECONDS", 5.0, "Age up to which a process uses the mode it knows without looking again."
+)
+STAGE_DEPRECATED_SINCE = read.day(
+    "STAGE_DEPRECATED_SINCE", date(2026, 1, 1), "Since when spellings other than the six stages are deprecated."
+)
 STAGE_ENDPOINTS = {
     "monte-carlo-simulate": "POST /api/monte-carlo/simulate",
     "portfolio-strategies": "POST /api/portfolio/strategies",
     "fund-companies": "GET /api/funds/{fund_id}/companies",
 }
-SIMULATE_THROTTLE = read.rate("SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for.")
+SIMULATE_THROTTLE = read.rate(
+    "SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for; empty for no limit."
+)
 BACKUP_DIR = read.path("BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written.")
 
-# -- API ----------------------------------------------------------------------------------------------------------------------
+# -- API --------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
@@ -191,10 +228,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
     "ENABLE_DJANGO_DEPLOY_CHECK": False,  # `make check` runs the stricter `spectacular --fail-on-warn`
 }
 
-# -- Security -----------------------------------------------------------------------------------------------------------------
+# -- Security ---------------------------------------------------------------------------------------
 
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
@@ -218,23 +256,30 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# -- Static files, logs, metrics ----------------------------------------------------------------------------------------------
+# -- Static files, logs, metrics --------------------------------------------------------------------
 
 STATIC_URL = "/static/"
-STATIC_ROOT = read.path("DJANGO_STATIC_ROOT", BASE_DIR / ".static", ".static", "Where `collectstatic` puts the admin's files.")
+STATIC_ROOT = read.path(
+    "DJANGO_STATIC_ROOT", BASE_DIR / ".static", ".static", "Where `collectstatic` puts the admin's files."
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_MANIFEST_STRICT = False  # a page before `collectstatic` has plain file names rather than an error
 
 LOGGING = logging.configuration(
     read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), "Least severe record that is logged."),
-    readable=DEBUG and os.isatty(2),
+    readable=DEVELOPMENT and os.isatty(2),
 )
-DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line a request: its end
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: at INFO there is one line a request, its end
 PROMETHEUS_EXPORT_MIGRATIONS = False
-read.path("PROMETHEUS_MULTIPROC_DIR", Path(), "", "Where the web processes keep their metrics; needed with more than one. Empty it before a start.")
+read.path(
+    "PROMETHEUS_MULTIPROC_DIR",
+    Path(),
+    "",
+    "Where the web processes keep their metrics; needed with more than one. Empty it before a start.",
+)
 
 read.finish()

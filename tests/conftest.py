@@ -1,7 +1,8 @@
 """What every test can rely on: settings of its own, one real PostgreSQL for the session, and more servers on demand.
 
-The process that starts the session (xdist's controller, or pytest itself) owns the database server and the temporary directory;
-xdist's workers inherit the address by environment, and each makes its own test database on that server.
+The process that starts the session (xdist's controller, or pytest itself) owns the database server and the
+temporary directory; xdist's workers inherit the address by environment, and each makes its own test database on
+that server.
 """
 
 import atexit
@@ -24,7 +25,7 @@ OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one
 
 
 def _begin_session() -> None:
-    """Start the session's database and write the environment that settings.py reads. The owner undoes both at its end."""
+    """Start the session's database and write the settings' environment; undone when this process ends."""
     directory = Path(tempfile.mkdtemp(prefix="stagenorm-tests-"))
     (directory / "static").mkdir()
     for name in ("REDIS_URL", "DJANGO_BEHIND_PROXY", "PROMETHEUS_MULTIPROC_DIR", "STAGE_VALIDATION_MODE"):

@@ -1,4 +1,6 @@
-"""Real servers for the tests: PostgreSQL, Redis, the service itself. Each can be started, stopped, killed and started again."""
+"""Real servers for the tests: PostgreSQL, Redis, the service itself. Each can be started, stopped, killed and started
+again.
+"""
 
 import contextlib
 import importlib.util
@@ -143,8 +145,25 @@ class Service:
         metrics = Path(self.environment["PROMETHEUS_MULTIPROC_DIR"])
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", str(self.workers), "--blocking-threads", str(self.threads), "--workers-kill-timeout", "5"]
+        command = [
+            sys.executable,
+            "-m",
+            "granian",
+            "--interface",
+            "wsgi",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        command += [
+            "--workers",
+            str(self.workers),
+            "--blocking-threads",
+            str(self.threads),
+            "--workers-kill-timeout",
+            "5",
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "stagenorm.wsgi:application"],
@@ -211,5 +230,6 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
 
 def _package(name: str) -> Path:
     found = importlib.util.find_spec(name)
-    assert found and found.submodule_search_locations, f"{name} is not installed: run `make setup`"
+    assert found, f"{name} is not installed: run `make setup`"
+    assert found.submodule_search_locations
     return Path(found.submodule_search_locations[0])

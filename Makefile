@@ -1,0 +1,62 @@
+# make run, make test: all that most people need. `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+# The first interpreter that is new enough; `make setup PYTHON=python3.12` chooses another.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --progress-bar off \
+	--retries 10 --timeout 60 --require-hashes
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop setup test check format bench lock
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+run: $(VENV)/.runtime ## start everything, with demonstration data, on http://127.0.0.1:8000 (PORT=…)
+	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.serve
+
+stop: ## stop the embedded database, should one be left running
+	@$(BIN)/python -m stagenorm.postgres stop
+
+setup: $(VENV)/.dev ## install everything into .venv (hash-pinned); done again only when requirements/ change
+
+test: setup check ## lint, types, import rules, every test
+	@$(BIN)/python -m pytest
+
+check: setup ## all checks but the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@DJANGO_DEBUG=1 $(BIN)/python manage.py check --fail-level WARNING
+	@DJANGO_DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
+
+format: setup ## put the code into its form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## the benchmarks; their figures are in docs/benchmarks.md
+	@$(BIN)/python -m pytest tests/benchmarks -n0 -p no:randomly -q
+
+lock: setup ## pin requirements/*.in anew (LOCK=--upgrade for newer releases)
+	@$(UV_COMPILE) $(LOCK) -o requirements/dev.txt requirements/dev.in
+	@$(UV_COMPILE) -c requirements/dev.txt -o requirements/runtime.txt requirements/runtime.in
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found on PATH." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt | $(VENV)/bin/python
+	@echo "Installing the packages of requirements/runtime.txt into $(VENV) (a minute or two) …"
+	@$(PIP_INSTALL) -r requirements/runtime.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
+	@echo "Installing the packages of requirements/dev.txt into $(VENV) (a minute or two) …"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@ $(VENV)/.runtime
