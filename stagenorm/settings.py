@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
-from csp.constants import NONE, SELF
+from csp.constants import NONCE, NONE, SELF
 
 from stagenorm import env, logging, postgres
 
@@ -238,7 +238,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
-        "style-src": [SELF],
+        "style-src": [SELF, NONCE],  # the nonce is sent only where a template used it
         "img-src": [SELF, "data:"],  # the API documentation's arrows are data: images in its style sheet
         "font-src": [SELF],
         "connect-src": [SELF],
