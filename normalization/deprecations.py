@@ -51,6 +51,7 @@ def listing(rollout: Rollout, aliases: AliasTable, client: str | None) -> dict[s
     spellings = [
         _entry(key, stage, since.get(key, conf.deprecated_since()))
         for key, stage in sorted(aliases.spellings(), key=lambda item: (item[1], item[0]))
+        if key != stage.value
     ]
     return {
         "mode": rollout.mode.value,
