@@ -29,7 +29,7 @@ def body(fund: Fund, **members: Any) -> dict[str, Any]:
 
 
 def post(api: APIClient, content: Any, key: str | None = "k-1") -> Any:
-    headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
+    headers: dict[str, Any] = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
     return api.post(ADDRESS, content, **headers)
 
 
