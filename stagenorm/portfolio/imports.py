@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import reset_queries, transaction
 
 from normalization import aliases, rollout_store
 from normalization.observations import printable
@@ -62,6 +62,7 @@ class Import:
             for batch in _batches(rows.companies()):
                 PortfolioCompany.objects.bulk_create(batch)
                 summary.imported += len(batch)
+                reset_queries()  # with debug on, Django keeps the text of each statement
             if self.atomic and summary.rejected:
                 transaction.set_rollback(True)
                 summary.imported = summary.normalized = summary.unknown = 0
