@@ -12,7 +12,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop setup test check format bench lock
+.PHONY: help run stop setup test check format docs bench lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ check: setup ## all checks but the tests
 format: setup ## put the code into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## write the generated parts of docs/ anew
+	@DJANGO_DEBUG=1 $(BIN)/python -m tests.house.write_configuration
 
 bench: setup ## the benchmarks; their figures are in docs/benchmarks.md
 	@$(BIN)/python -m pytest tests/benchmarks -n0 -p no:randomly -q

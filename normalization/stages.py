@@ -18,6 +18,7 @@ LONGEST = 100
 """Texts with more characters than this are unknown without being looked at."""
 
 MEMO_SIZE = 4096
+"""How many answers a table remembers besides those for the usual spellings."""
 
 
 class Stage(StrEnum):
@@ -136,13 +137,12 @@ def _fold_unicode(text: str) -> str:
 class AliasTable:
     """An immutable set of spellings with the stage that each means; `BUILTIN` is the one without operator's rows."""
 
-    __slots__ = ("_keys", "_known", "_unknown", "version")
+    __slots__ = ("_keys", "_seen", "version")
 
     def __init__(self, keys: Mapping[str, Stage], version: int) -> None:
         self.version = version
         self._keys = dict(keys)
-        self._known = dict(_COMMON)
-        self._unknown: dict[str, Unknown] = {}
+        self._seen: dict[str, Known | Unknown] = {**_COMMON}
 
     def extended(self, extra: Mapping[str, Stage], version: int) -> "AliasTable":
         """This table and some raw spellings more.
@@ -165,26 +165,24 @@ class AliasTable:
         return self._keys.items()
 
     def look_up(self, raw: str) -> Known | Unknown:
-        """What a text of at most LONGEST characters means, remembered for the next time.
-
-        Known and unknown spellings are remembered apart, so that a client who sends endless new nonsense cannot push
-        out the spellings in use; both memos start afresh when full. Threads may do the same work twice, no more:
-        each step is one operation on a dict, and results never change.
-        """
-        if unknown := self._unknown.get(raw):
-            return unknown
+        """What a text of at most LONGEST characters means, remembered for the next time."""
         stage = self._stage_of(raw)
+        answer: Known | Unknown
         if stage is None:
-            unknown = Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
-            if len(self._unknown) >= MEMO_SIZE:
-                self._unknown = {}
-            self._unknown[raw] = unknown
-            return unknown
-        known = Known(raw, stage, raw == stage)
-        if len(self._known) >= len(_COMMON) + MEMO_SIZE:
-            self._known = dict(_COMMON)
-        self._known[raw] = known
-        return known
+            answer = Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
+        else:
+            answer = Known(raw, stage, raw == stage)
+        self._remember(answer, raw)
+        return answer
+
+    def _remember(self, answer: Known | Unknown, raw: str) -> None:
+        # Bounded, and such that a client who sends endless nonsense cannot push out the spellings in use: when the memo
+        # is full the unknown go, and the known only if they alone fill half of it. Threads may do the same work twice,
+        # no more: each step is one operation on a dict (copy() too), and an answer never changes.
+        if len(self._seen) >= len(_COMMON) + MEMO_SIZE:
+            known = {text: one for text, one in self._seen.copy().items() if isinstance(one, Known)}
+            self._seen = {**(known if len(known) < len(_COMMON) + MEMO_SIZE // 2 else _COMMON)}
+        self._seen[raw] = answer
 
     def _stage_of(self, raw: str) -> Stage | None:
         # What folds to a usual spelling by its capitals alone need not be folded in full.
@@ -199,7 +197,7 @@ BUILTIN = AliasTable({key: Stage(stage) for key, stage in vocabulary.folded_spel
 def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
     """Which stage a value means. Total: any object at all gives an answer, never an exception."""
     if type(raw) is str and len(raw) <= LONGEST:
-        return aliases._known.get(raw) or aliases.look_up(raw)
+        return aliases._seen.get(raw) or aliases.look_up(raw)
     # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own methods.
     # Not isinstance: that would ask the object for its __class__.
     if issubclass(type(raw), str) and str.__len__(raw) <= LONGEST:  # type: ignore[arg-type]
@@ -211,8 +209,8 @@ def normalize_all(raws: Sequence[object], aliases: AliasTable = BUILTIN) -> list
     """`normalize` for each value, in order; fastest for spellings seen before."""
     if set(map(type, raws)) != {str}:
         return [normalize(raw, aliases) for raw in raws]
-    seen = map(aliases._known.get, raws)  # type: ignore[arg-type]
-    return [known or normalize(raw, aliases) for known, raw in zip(seen, raws, strict=True)]
+    seen = map(aliases._seen.get, raws)  # type: ignore[arg-type]
+    return [answer or normalize(raw, aliases) for answer, raw in zip(seen, raws, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

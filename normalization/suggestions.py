@@ -18,7 +18,6 @@ Only built-in spellings are compared with: the operator's are arbitrary texts, f
 
 import re
 import unicodedata
-from string import ascii_lowercase
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
@@ -51,7 +50,8 @@ _LOOK_ALIKES = str.maketrans(
 _CUT_OFF = ".."
 _WRITTEN_OUT = re.compile(r"\\+[nrt]|[.:\s]+")  # a literal backslash-n of an export; `Series.A`, `Series: A`
 _EDGES = re.compile(r"""\A[ "'(\[*#=\u2022\u00b7-]+|[ "')\],;*#=?\ufffd\u2022\u00b7-]+\Z""")
-_LONE_LETTER = re.compile(r"(?:series?(?=[a-rt-z]))?([a-z])\+?")  # `d`, `c+`, and that of `seriesd` and `seried`
+_ALONE = re.compile(r"([a-z])\+?")
+_ATTACHED = re.compile(r"series?([a-rt-z]{1,2})\+?")  # `seriesd`, `seried`, `seriesab`
 _LOST_PLUS = re.compile(r"series ?c[-=?\ufffd]\Z")
 _PLUS = re.compile(r" (?:\+|plus\b)")
 _PLAIN = re.compile(r"[a-z +]+")
@@ -61,9 +61,9 @@ def suggest(key: str) -> tuple[str, ...]:
     """The stages' values, best first, for a folded text that is not in the table; empty when none is likely."""
     if len(key) > LONGEST:
         return ()
-    text = _plain(key)
     if _LOST_PLUS.match(key):
         return ("series-c+", "series-c")
+    text = _plain(key)
     return _READABLE.get(text) or _nearest(text)
 
 
@@ -90,32 +90,41 @@ def _nearest(text: str) -> tuple[str, ...]:
         return ()
     _, least, _ = near[0]
     nearest = [key for key, distance, _ in near if distance == least]
-    stages = {_SPELLINGS[key] for key in nearest}
-    if len(stages) > 1 or not all(_is_misspelling(text, key, least) for key in nearest):
+    answers = [_SPELLINGS[key] for key in nearest]
+    if len({answer[0] for answer in answers}) > 1 or not all(_is_misspelling(text, key, least) for key in nearest):
         return ()
-    return stages.pop()
+    if any(_another_letter_is_as_near(text, *series, least) for series in set(map(_series, nearest)) if series[0]):
+        return ()
+    return min(answers, key=len)
 
 
 def _is_misspelling(text: str, key: str, distance: int) -> bool:
     """Whether the text is `key` mistyped, and not something else that happens to be as near."""
-    letter = _letter(key)
-    if text.count("+") != key.count("+") or not _lone_letters(text) <= {letter}:
+    if text.count("+") != key.count("+") or not _lone_letters(text) <= {_series(key)[0]}:
         return False
     if key.startswith("seed") and "s" not in text[:2]:
         return False
-    if distance > 1 and not _in_different_words(text, key):
-        return False
-    others = _OTHER_LETTERS.get(key, ())
-    return not process.extract(text, others, scorer=OSA.distance, score_cutoff=distance, limit=1)
+    return distance == 1 or _in_different_words(text, key)
 
 
 def _lone_letters(text: str) -> set[str]:
-    return {found[1] for word in text.split() if (found := _LONE_LETTER.fullmatch(word))}
+    """The letters that may name a series: those that stand alone, and those that are attached to the word."""
+    found = (_ALONE.fullmatch(word) or _ATTACHED.fullmatch(word) for word in text.split())
+    return {letter for match in found if match for letter in match[1]}
 
 
-def _letter(key: str) -> str:
-    """The series letter of a spelling in the table, "" where it has none."""
-    return key.removeprefix("series").lstrip()[0] if key.startswith("series") else ""
+def _series(key: str) -> tuple[str, str]:
+    """The series letter of a spelling in the table and what follows it; empty for the other stages."""
+    letter_and_rest = key.removeprefix("series").lstrip() if key.startswith("series") else ""
+    return letter_and_rest[:1], letter_and_rest[1:]
+
+
+def _another_letter_is_as_near(text: str, letter: str, rest: str, distance: int) -> bool:
+    """Whether `series b …` explains the text as well as `series a …` does, b being any letter, none, or `aa`."""
+    # Only a letter of the text can explain it any better than no letter at all, here `?`.
+    rivals = {*text, "?", letter * 2} - {letter, " ", "+"}
+    spellings = [f"series{glue}{rival}{rest}" for rival in rivals for glue in (" ", "")]
+    return bool(process.extract(text, spellings, scorer=OSA.distance, score_cutoff=distance, limit=1))
 
 
 def _in_different_words(text: str, key: str) -> bool:
@@ -124,13 +133,3 @@ def _in_different_words(text: str, key: str) -> bool:
     if len(key) < TWO_EDITS_FROM or len(words) != len(expected):
         return False
     return all(OSA.distance(word, other) <= 1 for word, other in zip(words, expected, strict=True))
-
-
-def _with_other_letters(key: str) -> tuple[str, ...]:
-    """`series a round` with every other series letter, and with it doubled: `series b round`, `series aa round`."""
-    letter = _letter(key)
-    head, tail = key[: key.index(letter, 6)], key[key.index(letter, 6) + 1 :]
-    return tuple(f"{head}{other}{tail}" for other in [*ascii_lowercase, letter * 2] if other != letter)
-
-
-_OTHER_LETTERS = {key: _with_other_letters(key) for key in _SPELLINGS if _letter(key)}

@@ -58,19 +58,29 @@ def folded_spellings() -> dict[str, str]:
 def common_spellings() -> dict[str, str]:
     """The ways in which the built-in spellings are usually typed → the value of their stage.
 
-    Every separator (space, hyphen, underscore) between every two words, in the usual kinds of capitals. This adds
-    no spelling that folding would not accept; it lets a usual one be found without folding.
+    Every separator (space, hyphen, underscore), one within the name and one after it, the usual capitals of either
+    part, and names with a line break at the end. This adds no spelling that folding would not accept; it lets a usual
+    one be found without folding.
     """
     typed: dict[str, str] = {}
-    for spelling, stage in folded_spellings().items():
-        words = spelling.split(" ")
-        for separators in product(" -_", repeat=len(words) - 1):
-            text = words[0] + "".join(separator + word for separator, word in zip(separators, words[1:], strict=True))
-            for form in (text, text.upper(), text.title(), text.capitalize(), _letter_capital(text)):
-                typed[form] = stage
+    for stage, names in NAMES.items():
+        for name, inner, (ending, loud) in product(names, " -_", _endings()):
+            for start in _name_capitals(name):
+                typed[start.replace(" ", inner) + ending] = stage
+            typed[name.upper().replace(" ", inner) + loud] = stage
     return typed
 
 
-def _letter_capital(text: str) -> str:
-    """`series a round` → `series A round`: only the series letter is a capital."""
-    return text[:7] + text[7:8].upper() + text[8:] if text.startswith("series") else text
+def _endings() -> list[tuple[str, str]]:
+    """What may follow a name, with the form of it that goes with a name in capitals."""
+    endings = ["", "\n"]
+    for suffix, outer in product(filter(None, SUFFIXES), " -_"):
+        endings += [f"{outer}{form.replace(' ', outer)}" for form in (suffix, suffix.title(), suffix.capitalize())]
+    return [(ending, ending.upper()) for ending in endings]
+
+
+def _name_capitals(name: str) -> tuple[str, ...]:
+    """`pre seed` → pre seed, Pre Seed, Pre seed, pre Seed; `seriesa` → also seriesA and SeriesA."""
+    if name.startswith("series"):
+        return (name, name.capitalize(), f"series{name[6:].upper()}", f"Series{name[6:].upper()}")
+    return (name, name.title(), name.capitalize(), name[:4] + name[4:].title())

@@ -188,6 +188,8 @@ def database_settings(url: str) -> dict[str, Any]:
     named = {key: parts.pop(part, "") for key, part in _DATABASE_PARTS.items()}
     if not named["NAME"]:
         raise ValueError("no database name")
+    if not all(port.isdecimal() for port in named["PORT"].split(",") if port):  # libpq checks it only when it connects
+        raise ValueError("the port is not a number")
     return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
 
 

@@ -23,7 +23,7 @@ from stagenorm.postgres_host import PostgresError
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 WORKERS = 2
-THREADS = 8  # as many as DATABASE_POOL_SIZE, so that no request waits for a connection
+THREADS = min(4, 2 * (os.cpu_count() or 1) + 1)  # a worker; below DATABASE_POOL_SIZE, so none waits for a connection
 READY_SECONDS = 60
 END_SECONDS = 15
 STEPS = (

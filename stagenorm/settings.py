@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
-from csp.constants import NONE, SELF
+from csp.constants import NONCE, NONE, SELF
 
 from stagenorm import env, logging, postgres
 
@@ -159,7 +159,9 @@ if SERVES_REQUESTS:
     # The server's threads come and go. A pool gives each request a live connection and takes it back at the
     # request's end, where a connection per thread (CONN_MAX_AGE) would leave one open for every thread that ever
     # was.
-    _options["pool"] = {"min_size": 1, "max_size": _pool_size, "timeout": 5.0, "max_idle": 300.0}
+    # Where the database is away each request tries anew (reconnect_timeout 0: no growing pauses between tries), and it
+    # gives up after two seconds: the pool is larger than the threads, so nobody ever waits for another's connection.
+    _options["pool"] = {"min_size": 0, "max_size": _pool_size, "timeout": 2.0, "reconnect_timeout": 0.0}
 
 DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
 
@@ -264,7 +266,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
-        "style-src": [SELF],
+        "style-src": [SELF, NONCE],  # the nonce is sent only where a template used it
         "img-src": [SELF, "data:"],  # the API documentation's arrows are data: images in its style sheet
         "font-src": [SELF],
         "connect-src": [SELF],

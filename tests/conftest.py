@@ -20,14 +20,14 @@ from django.conf import settings
 
 from tests.servers import PostgresServer, RedisServer, Service
 
-E2E_PROGRAMS = ("prometheus", "promtool", "alertmanager", "chromium", "chromedriver")
+# Debian calls alertmanager prometheus-alertmanager.
+E2E_PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager|alertmanager", "chromium", "chromedriver")
 OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one session
 
 
 def _begin_session() -> None:
     """Start the session's database and write the settings' environment; undone when this process ends."""
     directory = Path(tempfile.mkdtemp(prefix="stagenorm-tests-"))
-    (directory / "static").mkdir()
     for name in ("REDIS_URL", "DJANGO_BEHIND_PROXY", "PROMETHEUS_MULTIPROC_DIR", "STAGE_VALIDATION_MODE"):
         os.environ.pop(name, None)
     os.environ |= {
@@ -37,7 +37,6 @@ def _begin_session() -> None:
         "DJANGO_HTTPS_ONLY": "0",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
-        "DJANGO_STATIC_ROOT": str(directory / "static"),
         "ALERTMANAGER_WEBHOOK_SECRETS": secrets.token_urlsafe(48),
         "STAGENORM_DATA_DIR": str(directory),
         "BACKUP_DIR": str(directory / "backups"),
@@ -58,27 +57,32 @@ def _begin_session() -> None:
 # At import, and the settings read at once: pytest-django sets Django up in pytest_configure only if they have been.
 if OWNER not in os.environ:
     _begin_session()
+_static = Path(os.environ["STAGENORM_DATA_DIR"], "static-" + os.environ.get("PYTEST_XDIST_WORKER", "main"))
+_static.mkdir(exist_ok=True)
+os.environ["DJANGO_STATIC_ROOT"] = str(_static)
 settings.DATABASES  # noqa: B018
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip e2e tests where a program is missing and say which; with REQUIRE_E2E=1 (CI) that fails instead."""
-    missing = [program for program in E2E_PROGRAMS if not shutil.which(program)]
-    if missing and os.environ.get("REQUIRE_E2E") != "1":
-        reason = f"needs {', '.join(missing)}: install them as .ci/run does"
-        for item in items:
-            if item.get_closest_marker("e2e"):
-                item.add_marker(pytest.mark.skip(reason=reason))
+    """Skip e2e tests where a program is missing and say which; with REQUIRE_E2E=1 (CI) that is an error instead."""
+    missing = [names for names in E2E_PROGRAMS if not any(map(shutil.which, names.split("|")))]
+    if not missing:
+        return
+    reason = f"needs {', '.join(missing)}: install them as .ci/run does"
+    if os.environ.get("REQUIRE_E2E") == "1":
+        raise pytest.UsageError(f"REQUIRE_E2E=1 {reason}")
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)
-def _as_a_new_process() -> Iterator[None]:
+def _as_a_new_process() -> None:
     """Each test begins without what the process remembers between requests: mode, aliases, tallies."""
     from normalization import aliases, observations, rollout_store
 
     for remembered in (rollout_store, aliases, observations):
         remembered.forget()
-    yield
 
 
 @pytest.fixture

@@ -57,17 +57,19 @@ class Comparison:
 MEASURED: list[Ratio] = []
 
 
-def compare(subject: Work, baseline: Work, rounds: int = 41) -> Comparison:
-    """Time both in turns. A call should last from 0.1 ms up, or the clock itself is measured: loop inside it."""
-    subject()
-    baseline()
+def compare(subject: Work, baseline: Work, rounds: int = 41, before: Work = lambda: None) -> Comparison:
+    """Time both in turns. A call should last from 0.1 ms up, or the clock itself is measured: loop inside it.
+
+    `before` is called ahead of every timed call, and is not timed itself.
+    """
+    both = (subject, baseline)
+    for work in both:
+        _elapsed(work, before)
     pairs = []
     for number in range(rounds):
-        if number % 2:
-            slow = _elapsed(baseline)
-            pairs.append((_elapsed(subject), slow))
-        else:
-            pairs.append((_elapsed(subject), _elapsed(baseline)))
+        # Baseline first in every other round, so that neither always finds the caches warm.
+        times = {work: _elapsed(work, before) for work in (both if number % 2 else both[::-1])}
+        pairs.append((times[subject], times[baseline]))
     return Comparison(
         subject_ns=median(a for a, _ in pairs),
         baseline_ns=median(b for _, b in pairs),
@@ -75,10 +77,9 @@ def compare(subject: Work, baseline: Work, rounds: int = 41) -> Comparison:
     )
 
 
-def median_ns(subject: Work, rounds: int = 41) -> float:
+def median_ns(subject: Work, rounds: int = 41, before: Work = lambda: None) -> float:
     """The median time of one call, for goals that are given in time."""
-    subject()
-    return median(_elapsed(subject) for _ in range(rounds))
+    return median([_elapsed(subject, before) for _ in range(rounds + 1)][1:])
 
 
 def hold(ratio: Ratio) -> None:
@@ -104,7 +105,8 @@ def report() -> None:
         Path(path).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _elapsed(work: Work) -> int:
+def _elapsed(work: Work, before: Work = lambda: None) -> int:
+    before()
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -45,7 +45,7 @@ def test_mapped_spellings_consist_of_one_stage_and_words_for_a_round() -> None:
     )
     with MAPPED.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 54
+    assert len(rows) == 51
     for row in rows:
         assert allowed.fullmatch(row["raw"].strip().lower()), row
         letter = row["stage"].removeprefix("series-") if "series" in row["stage"] else ""
@@ -80,7 +80,7 @@ def test_no_pre_series_maps() -> None:
 
 
 def test_no_compound_maps() -> None:
-    between = ("/", " / ", ", ", " & ", " and ", " + ", "+", " - ", "-", " to ", "\n", " – ", ";", " or ", " ")  # noqa: RUF001
+    between = ("/", " / ", ", ", " & ", " and ", " + ", "+", " - ", "-", " to ", "\n", " – ", ";", " or ", " ")
     pairs = [first + glue + other for first, other in permutations(NAMES, 2) for glue in between]
     # "pre seed" is also what stands before a seed, so `pre` alone is no stage to combine with.
     assert unknown(pairs) == []
@@ -90,8 +90,8 @@ def test_no_compound_maps() -> None:
 
 def test_no_sub_round_extension_or_remark_maps() -> None:
     afters = (
-        "1", "2", " 1", "-1", "_2", " II", " extension", " ext", "-ext", " (extension)", " follow-on", " tranche 2", " bridge",
-        " prime", "'", "*", "?", "!", ".", " (first close)", " $5M", " or later", " plus", "++", " +", "%", " investment",
+        "1", "2", " 1", "-1", "_2", " II", " extension", " ext", "-ext", " (extension)", " follow-on", " tranche 2",
+        " bridge", " prime", "'", "*", "?", "!", ".", " (first close)", " $5M", " or later", " plus", "++", " +", "%",
     )  # fmt: skip
     assert unknown([text + after for text in SPELLINGS for after in afters]) == []
     befores = ("bridge ", "extended ", "late ", "early ", "post-", "mini-", "$5M ", "(", "2. ", "=", "~", "non-", "a ")
@@ -144,7 +144,7 @@ LOOK_ALIKES = {
     "o": "\u043e\u03bf\u1d0f\u00f6\u00ba\u00f8\u2092",
     "p": "\u0440\u03c1\u1d18\u1d56",
     "r": "\u0433\u0280\u0155\u02b3",
-    "s": "\u0455\ua731\u0161\u02e2\u1e9b\u0323"[:4],
+    "s": "\u0455\ua731\u0161\u02e2\u1e9b",
     "u": "\u03c5\u1d1c\u00fc\u1d58",
     "+": "\u2795\u253c\u2020\u0661\u02d6",
 }
@@ -170,9 +170,9 @@ def test_no_letter_with_a_mark_on_it_maps() -> None:
 
 
 def test_containing_a_stage_is_not_being_one() -> None:
-    # 454 public spellings that a "contains" rule would map: the hazard this table is closed against.
+    # A rule that looks for a stage anywhere in the text would map all of these: what the closed table is there against.
     contains = re.compile(r"seed|series.?[abc]\b", re.IGNORECASE)
     hazards = [raw for raw in public_spellings() if contains.search(raw)]
     mapped = [raw for raw in hazards if isinstance(normalize(raw), Known)]
     assert len(hazards) > 400
-    assert len(mapped) == 54
+    assert len(mapped) == 51

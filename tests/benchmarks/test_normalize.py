@@ -1,0 +1,115 @@
+"""The speed of `normalize`, held to its goals. Spellings are made anew for every round, so that no hash is cached."""
+
+import unicodedata
+
+import pytest
+
+from normalization import stages
+from normalization.stages import BUILTIN, Known, Stage, Unknown, normalize, normalize_all
+from tests.benchmarks.harness import Comparison, Ratio, compare, hold, median_ns
+from tests.data.write_mapped_spellings import vocabulary
+
+READ = [normalize(raw) for raw in vocabulary()]
+MAPPED = [known.raw for known in READ if isinstance(known, Known)]
+UNKNOWN = [str(unknown.raw) for unknown in READ if isinstance(unknown, Unknown)]
+TYPOS = [
+    "Seires A",
+    "Sereis B Fundng Round",
+    "pre-sed rond",
+    "S\u0435ries C+",
+    "SeriesD round",
+    "seriesc",
+    "Serie A Financing",
+]
+
+
+def anew(texts: list[str], times: int = 1) -> list[str]:
+    """Copies of the texts: equal, but objects whose hash is not known yet."""
+    return ["".join((text[:1], text[1:])) for _ in range(times) for text in texts]
+
+
+def nfkc_casefold(texts: list[str]) -> None:
+    """The baseline: what any case- and form-insensitive look-up has to do at least."""
+    for text in texts:
+        unicodedata.normalize("NFKC", text).casefold()
+
+
+def unseen(texts: list[str], rounds: int) -> Comparison:
+    """`normalize` on texts that it has not seen in this round, against the baseline, so many rounds."""
+    table = BUILTIN.extended({}, version=0)
+    copies: list[list[str]] = []
+
+    def forget() -> None:
+        for text in texts:
+            if text not in stages._COMMON:
+                table._seen.pop(text, None)
+        copies[:] = [anew(texts)]
+
+    def subject() -> None:
+        for text in copies[0]:
+            normalize(text, table)
+
+    return compare(subject, lambda: nfkc_casefold(copies[0]), rounds, before=forget)
+
+
+def microseconds_unseen(text: str) -> float:
+    """The time for one unknown text that is not remembered."""
+    table = BUILTIN.extended({}, version=0)
+
+    def forget() -> None:
+        table._seen.pop(text, None)
+
+    return median_ns(lambda: normalize(text, table), rounds=21, before=forget) / 1000
+
+
+def test_a_spelling_seen_before() -> None:
+    texts = anew(MAPPED + UNKNOWN[:51], times=20)
+    plain = dict.fromkeys(texts, Stage.SEED)
+    normalize_all(texts)
+
+    def subject() -> None:
+        for text in texts:
+            normalize(text)
+
+    def bare() -> None:
+        for text in texts:
+            plain[text]
+
+    both = compare(subject, bare)
+    hold(
+        Ratio(
+            "normalize, seen before / bare dict look-up", 5, both.ratio, note=f"{both.subject_ns / len(texts):.0f} ns"
+        )
+    )
+
+
+def test_a_spelling_not_seen_before() -> None:
+    both = unseen(MAPPED, rounds=301)
+    note = f"the {len(MAPPED)} mapped public spellings; {both.subject_ns / len(MAPPED):.0f} ns"
+    hold(Ratio("normalize, not seen before / NFKC + casefold", 2, both.ratio, note=note))
+
+
+def test_an_unusual_spelling_not_seen_before() -> None:
+    # Outside the usual ways of typing a result has to be made, and a frozen object alone costs five times the baseline.
+    odd = [text.swapcase() for text in MAPPED if text.swapcase() not in stages._COMMON] + [
+        f"{text}\t" for text in MAPPED
+    ]
+    both = unseen(odd, rounds=301)
+    note = f"other capitals or padding; {both.subject_ns / len(odd):.0f} ns; once per spelling"
+    hold(Ratio("normalize, unusual and not seen before / NFKC + casefold", None, both.ratio, note=note))
+
+
+@pytest.mark.parametrize(("name", "texts"), [("public unknown spellings", UNKNOWN), ("mistyped spellings", TYPOS)])
+def test_an_unknown_spelling_with_its_suggestions(name: str, texts: list[str]) -> None:
+    times = [microseconds_unseen(text) for text in texts]
+    note = f"{len(texts)} spellings; slowest {max(times):.1f} us"
+    hold(Ratio(f"normalize, {name}, mean", 20, sum(times) / len(times), unit="us", note=note))
+
+
+def test_five_thousand_stages_at_once() -> None:
+    texts = anew((list(stages._COMMON) + TYPOS + UNKNOWN[:500] + MAPPED * 40)[:5_000])
+    assert len(texts) == 5_000
+    normalize_all(texts)
+    hold(
+        Ratio("normalize_all, 5,000 stages seen before", 0.5, median_ns(lambda: normalize_all(texts)) / 1e6, unit="ms")
+    )

@@ -1,0 +1,119 @@
+"""The service as it is served: several processes, one truth in /metrics, readable logs that hide what is secret."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.contextvars import bound_contextvars
+
+from stagenorm.logging import REDACTED, redact
+from tests.servers import Service, free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def get(address: str, **headers: str) -> tuple[int, Any, str]:
+    """Status, headers and body of a GET."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def records(service: Service) -> list[dict[str, Any]]:
+    """The JSON lines of the service's log."""
+    return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_add_up_over_all_worker_processes(granian_server: Callable[..., Service]) -> None:
+    service = granian_server(workers=2)
+    for _ in range(40):  # a connection each, so that the kernel spreads them over both workers
+        assert get(f"{service.address}/readyz")[0] == 200
+    text = get(f"{service.address}/metrics")[2]
+    counted = [line for line in text.splitlines() if line.startswith("django_http_requests_total_by_view")]
+    assert [float(line.split()[-1]) for line in counted if "readyz" in line] == [40.0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_s_log_record_and_problem_share_an_id_that_the_client_did_not_choose(
+    granian_server: Callable[..., Service],
+) -> None:
+    service = granian_server(workers=1)
+    status, headers, body = get(
+        f"{service.address}/nowhere", **{"X-Request-ID": "chosen", "Cookie": "sessionid=secret-cookie"}
+    )
+    assert (status, headers["Content-Type"]) == (404, "application/problem+json")
+    number = json.loads(body)["instance"].removeprefix("urn:uuid:")
+    [record] = [record for record in records(service) if record.get("request") == "GET /nowhere"]
+    assert (record["request_id"], record["code"]) == (number, 404)
+    assert "secret-cookie" not in service.log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_log_names_the_client_and_never_its_key(granian_server: Callable[..., Service]) -> None:
+    from stagenorm.portfolio.keys import create_key
+
+    _, key = create_key("fund-admin")
+    service = granian_server(workers=1)
+    assert (
+        get(f"{service.address}/api/deprecations", Authorization=f"Api-Key {key}", Accept="application/json")[0] == 200
+    )
+    [record] = [record for record in records(service) if record.get("request") == "GET /api/deprecations"]
+    assert record["client"] == "fund-admin"
+    assert key not in service.log.read_text()
+    assert key.partition(".")[2] not in service.log.read_text()
+
+
+def test_values_with_a_secret_s_name_are_blanked() -> None:
+    with bound_contextvars():
+        event = {"Authorization": "Api-Key x", "webhook_secret": "y", "password": "z", "client": "c"}
+        shown = redact(None, "info", event)
+    assert shown == {"Authorization": REDACTED, "webhook_secret": REDACTED, "password": REDACTED, "client": "c"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readyz_is_503_while_the_database_is_away_and_recovers_by_itself(
+    granian_server: Callable[..., Service], postgres_server: Any
+) -> None:
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
+    subprocess.run(migrate, cwd=ROOT, env=service.environment, check=True)
+    assert get(f"{service.address}/readyz")[0] == 200
+    postgres_server.kill()
+    status, _, body = get(f"{service.address}/readyz")
+    assert status == 503
+    assert json.loads(body)["checks"]["database"] != "ok"
+    assert get(f"{service.address}/healthz")[0] == 200
+    postgres_server.start()
+    wait_until(lambda: get(f"{service.address}/readyz")[0] == 200, "the service to find its database again")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_gunicorn_serves_it_as_well(granian_server: Callable[..., Service]) -> None:
+    environment = granian_server(workers=1).environment
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", "--bind", f"127.0.0.1:{port}"]
+    server = subprocess.Popen([*command, "stagenorm.wsgi"], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: answers(port), "gunicorn")
+        assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+
+
+def answers(port: int) -> bool:
+    """Whether the port serves /healthz."""
+    try:
+        return get(f"http://127.0.0.1:{port}/healthz")[0] == 200
+    except OSError:
+        return False
