@@ -1,4 +1,4 @@
-"""Collects what the gates look at: from the database, the backup directory and, where there is one, the shared store."""
+"""Collects what the gates look at: from the database, the backup directory and the shared store, if there is one."""
 
 from __future__ import annotations
 

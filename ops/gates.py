@@ -187,7 +187,8 @@ def instances_converged(facts: Facts) -> Verdict:
     )
     evidence = {"version": facts.version, "instances": len(facts.instances), "behind": behind}
     if behind:
-        sentence = f"{len(behind)} of {len(facts.instances)} instances do not serve version {facts.version}: {', '.join(behind)}."
+        share = f"{len(behind)} of {len(facts.instances)}"
+        sentence = f"{share} instances do not serve version {facts.version}: {', '.join(behind)}."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances")
     return Verdict(gate, Outcome.PASS, f"All {len(facts.instances)} instances serve version {facts.version}.", evidence)
 

@@ -47,8 +47,8 @@ def draft(path: Path) -> Iterator[int]:
         yield descriptor
     except OSError as error:
         raise BackupFailed(
-            f"The backup could not be written to {path.parent} ({error.strerror}); nothing was published. Make room with "
-            "manage.py prune_backups, or set BACKUP_DIR."
+            f"The backup could not be written to {path.parent} ({error.strerror}); nothing was published. "
+            "Make room with manage.py prune_backups, or set BACKUP_DIR."
         ) from error
     finally:
         path.unlink(missing_ok=True)

@@ -11,12 +11,16 @@ from ops.backups.records import present
 from ops.backups.validity import Validity, validity
 
 
-def with_validity(newer_than: datetime | None = None) -> Iterator[tuple[Backup, Validity, list[BackupCheck]]]:
+def with_validity() -> Iterator[tuple[Backup, Validity, list[BackupCheck]]]:
     """Yield each backup of this database that was not pruned, newest first: its validity, its checks (oldest first)."""
-    backups = present() if newer_than is None else present().filter(snapshot_at__gt=newer_than)
-    for backup in backups.prefetch_related("checks"):
-        checks = sorted(backup.checks.all(), key=lambda check: check.pk)
+    for backup in present().prefetch_related("checks"):
+        checks = in_order(backup)
         yield backup, validity(backup.name, backup.sha256, checks), checks
+
+
+def in_order(backup: Backup) -> list[BackupCheck]:
+    """Return the checks of a backup, oldest first."""
+    return sorted(backup.checks.all(), key=lambda check: check.pk)
 
 
 def newest_valid(before: datetime | None = None) -> Backup | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from ops.backups import history, sidecar
 from ops.backups.archive import Progress, silent
@@ -13,6 +14,9 @@ from ops.backups.outcomes import Verdict
 from ops.backups.records import present, record_pruned
 from ops.backups.source import source
 from ops.backups.verify import verify
+
+KEEP: Final = 12  # four hours of a cycle every 20 minutes
+KEEP_DAYS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def _verdict(examine: Callable[[Findings], None], findings: Findings) -> tuple[V
 
 
 def find(name: str | None) -> Backup:
-    """Return the backup with that file name (a path is fine), or the newest one; raise `BackupRefused` if there is none.
+    """Return the backup with that file name (a path is fine), or the newest; raise `BackupRefused` if there is none.
 
     A dump that lies there with its signed record but has no row (the database was restored) gets its row again.
     """

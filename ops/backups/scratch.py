@@ -33,7 +33,8 @@ FROM pg_database d WHERE datname = current_database()
 
 LEFT: Final = """
 SELECT datname FROM pg_database
-WHERE starts_with(datname, %s) AND datname <> current_database() AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+WHERE starts_with(datname, %s) AND datname <> current_database()
+  AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
 """
 
 
@@ -56,7 +57,7 @@ def scratch_database(link: Link) -> Iterator[str]:
 
 
 def sweep(link: Link) -> list[str]:
-    """Drop what killed drills of this database have left; a live one holds its lock and is spared. Returns the names."""
+    """Drop what killed drills of this database have left; a live one holds its lock and is spared. Return the names."""
     dropped = []
     prefix = _prefix(link)
     for (name,) in link.execute(LEFT, [prefix]).fetchall():

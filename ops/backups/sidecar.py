@@ -1,7 +1,7 @@
 """The two files beside a dump: its hash as `sha256sum -c` reads it, and a signed record of what it holds.
 
-The signature is an HMAC with a key derived from `DJANGO_SECRET_KEY`: whoever can write the backup directory can replace a
-dump and its hash, but not sign the record that goes with them.
+The signature is an HMAC with a key derived from `DJANGO_SECRET_KEY`: whoever can write the backup directory can
+replace a dump and its hash, but not sign the record that goes with them.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def read(dump: Path) -> Sidecar:
     members = _members(record_file(dump))
     signature = members.pop("hmac", "")
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    if not any(hmac.compare_digest(str(signature).encode(), _signature(members, key).encode()) for key in keys):
+    if not any(hmac.compare_digest(str(signature).encode(), _signature(members, str(key)).encode()) for key in keys):
         raise Bad(
-            f"the signature of {record_file(dump).name} does not fit: dump or record were replaced, or DJANGO_SECRET_KEY was "
-            "changed since"
+            f"the signature of {record_file(dump).name} does not fit: dump or record were replaced, or "
+            "DJANGO_SECRET_KEY was changed since"
         )
     found = _parsed(members, record_file(dump).name)
     if found.name != dump.name:

@@ -1,7 +1,7 @@
 """What a database holds, as a few figures that a restored copy must reproduce: rows, digests, stages, schema.
 
-Counted in the very snapshot that the dump is taken from. Counts taken before or after it differ from the dump as soon as
-somebody writes.
+Counted in the very snapshot that the dump is taken from. Counts taken before or after it differ from the dump as soon
+as somebody writes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ TEXT_FORMS: Final = (
 TABLES: Final = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  AND NOT EXISTS (SELECT FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2
 """
 
@@ -60,7 +61,10 @@ class TableFacts(TypedDict):
 
 
 class Facts(TypedDict):
-    """What a snapshot holds. `stages`: "table.column" → spelling → rows, the 1,000 most frequent; `schema`: object → digest."""
+    """What a snapshot holds.
+
+    `stages`: "table.column" → spelling → rows, the 1,000 most frequent. `schema`: object → digest.
+    """
 
     tables: dict[str, TableFacts]
     stages: dict[str, dict[str, int]]

@@ -61,8 +61,8 @@ class Source:
 
     def connect(self, database: str | None = None, *, autocommit: bool = True) -> Link:
         """Open a connection without time limits; raises `psycopg.OperationalError`."""
-        secret = {"password": self.password} if self.password else {}
-        link = psycopg.connect(self.argument(database), autocommit=True, **secret)
+        secret = make_conninfo(self.argument(database), **({"password": self.password} if self.password else {}))
+        link = psycopg.connect(secret, autocommit=True)
         for statement in UNLIMITED:
             link.execute(statement.encode())
         if link.info.server_version >= 170000:
@@ -127,8 +127,8 @@ def require_dumping_role(link: Link) -> None:
     role, superuser, _ = one(link.execute(ROLE))
     if superuser and not settings.BACKUP_ALLOW_SUPERUSER:
         raise BackupRefused(
-            f"The role {role} is a superuser, which a backup does not need: make one with CREATE ROLE backup LOGIN CREATEDB; "
-            "GRANT pg_read_all_data TO backup; and name it in BACKUP_DATABASE_URL."
+            f"The role {role} is a superuser, which a backup does not need: CREATE ROLE backup LOGIN CREATEDB; "
+            "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL."
         )
     if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
         raise BackupRefused(f"The role {role} may not read {unreadable[0]}: GRANT pg_read_all_data TO {role};")

@@ -19,7 +19,7 @@ from ops.backups.source import own_identity
 
 
 def verify(backup: Backup, progress: Progress = silent) -> BackupCheck:
-    """Check that the dump is the very file that was made, of this database, and not half of the one before; record it."""
+    """Check that it is the very file that was made, of this database, not half of the one before; record it."""
 
     def examine(findings: Findings) -> None:
         with authenticated(backup, findings, progress) as (_, record):
@@ -66,5 +66,6 @@ def _require_rows(backup: Backup, record: Sidecar) -> None:
         return
     if lost := fallen_below_floor(before.facts, asdict(record)["facts"]):
         raise Bad(
-            f"{'; '.join(lost)}: half or more is gone. If that is meant: manage.py create_backup --accept-fewer-rows REASON"
+            f"{'; '.join(lost)}: half or more is gone. If that is meant: "
+            "manage.py create_backup --accept-fewer-rows REASON"
         )
