@@ -51,6 +51,7 @@ def listing(rollout: Rollout, aliases: AliasTable, client: str | None) -> dict[s
     spellings = [
         _entry(key, stage, since.get(key, conf.deprecated_since()))
         for key, stage in sorted(aliases.spellings(), key=lambda item: (item[1], item[0]))
+        if key != stage.value
     ]
     return {
         "mode": rollout.mode.value,
@@ -69,7 +70,7 @@ def endpoints() -> dict[str, str]:
 
 
 def usage(client: str) -> list[dict[str, Any]]:
-    """Return what `client` sent that was not canonical: spelling, stage (None if unknown), count, first and last seen."""
+    """Return what `client` sent that was not canonical: spelling, stage (None if unknown), count, when first and last."""
     rows = (
         ObservedSpelling.objects.filter(client=client)
         .values("spelling", "stage", "endpoint")

@@ -63,6 +63,12 @@ class _Buffer:
         self.tallies: dict[TallyKey, int] = defaultdict(int)
         self.spellings: dict[SpellingKey, _Seen] = {}
 
+    def take(self) -> tuple[dict[TallyKey, int], dict[SpellingKey, _Seen]]:
+        """Return what is held, and be empty."""
+        taken = self.tallies, self.spellings
+        self.opened, self.tallies, self.spellings = time.monotonic(), defaultdict(int), {}
+        return taken
+
 
 _lock = threading.Lock()
 _buffer = _Buffer()
@@ -90,31 +96,29 @@ def flush_if_due() -> None:
 
 def flush() -> None:
     """Write and empty the buffer. A failing database is logged, never raised: audit must not hurt requests."""
-    global _buffer
     with _lock:
-        taken, _buffer = _buffer, _Buffer()
-    if not taken.tallies and not taken.spellings:
+        tallies, spellings = _buffer.take()
+    if not tallies and not spellings:
         return
     try:
-        _write(taken)
+        _write(tallies, spellings)
     except StoreError as error:
         log.warning("stage_observations_not_written", error=type(error).__name__)
-        _give_back(taken)
+        _give_back(tallies, spellings)
 
 
 def forget() -> None:
     """Drop what is buffered, as if the process had just started."""
-    global _buffer
     with _lock:
-        _buffer = _Buffer()
+        _buffer.take()
 
 
-def _give_back(taken: _Buffer) -> None:
+def _give_back(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _Seen]) -> None:
     with _lock:
-        for tally, requests in taken.tallies.items():
+        for tally, requests in tallies.items():
             if tally in _buffer.tallies or len(_buffer.tallies) < SPELLINGS_A_DAY:
                 _buffer.tallies[tally] += requests
-        for key, seen in taken.spellings.items():
+        for key, seen in spellings.items():
             _add(_buffer, key, seen)
 
 
@@ -133,12 +137,12 @@ def _merge(spellings: dict[SpellingKey, _Seen], key: SpellingKey, seen: _Seen) -
         held.first, held.last = min(held.first, seen.first), max(held.last, seen.last)
 
 
-def _write(buffer: _Buffer) -> None:
+def _write(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _Seen]) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         # One writer at a time: the limit a day holds exactly, and upserts of the same rows cannot deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FLUSH_LOCK])
-        cursor.executemany(UPSERT_TALLY, [(*key, requests) for key, requests in sorted(buffer.tallies.items())])
-        rows = sorted(_bounded(buffer.spellings).items())
+        cursor.executemany(UPSERT_TALLY, [(*key, requests) for key, requests in sorted(tallies.items())])
+        rows = sorted(_bounded(spellings).items())
         cursor.executemany(UPSERT_SPELLING, [(*key, seen.count, seen.first, seen.last) for key, seen in rows])
 
 

@@ -7,16 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
+from django.conf import settings
 from rest_framework.parsers import JSONParser
 
-from normalization.problems import Problem
+from normalization.problems import Problem, too_large
 
-MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 MAX_DEPTH: Final = 32
 
 
 class StrictJSONParser(JSONParser):
-    """Reads at most 2 MiB of UTF-8 JSON.
+    """Reads at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes of UTF-8 JSON.
 
     Raises a 413 problem for more, and a 400 problem for invalid UTF-8 or JSON, duplicate member names, NaN or Infinity
     (also written as 1e999), integers too long to read and more than 32 levels.
@@ -26,10 +26,10 @@ class StrictJSONParser(JSONParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         """Return the parsed body."""
-        body = stream.read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            limit = f"The body exceeds {MAX_BODY_BYTES // 1024} KiB, the most this service reads."
-            raise Problem("body-too-large", status=413, detail=limit)
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise too_large()
         return loads(body)
 
 

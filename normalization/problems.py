@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -115,6 +116,12 @@ def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
     return Problem("invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors)
 
 
+def too_large() -> Problem:
+    """Return the 413 for a body over `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
+    limit = f"The body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 1024} KiB, the most this service reads."
+    return Problem("body-too-large", status=413, detail=limit)
+
+
 def document(
     slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any
 ) -> dict[str, Any]:
@@ -155,6 +162,8 @@ def _as_problem(error: Exception) -> Problem | None:
         return error
     if isinstance(error, Http404):
         return Problem("not-found", status=404, detail="There is no such resource, or the key may not see it.")
+    if isinstance(error, RequestDataTooBig):
+        return too_large()
     if isinstance(error, PermissionDenied):
         return Problem("forbidden", status=403, detail="The key may not do this.")
     if isinstance(error, exceptions.APIException):

@@ -1,6 +1,7 @@
 """The pages work in a browser under the strict content-security policy."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,11 +20,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 def browser() -> Iterator[webdriver.Chrome]:
     """A headless Chromium whose console can be read."""
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = shutil.which("chromium") or ""
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
         yield driver
     finally:
@@ -39,7 +40,8 @@ def service(granian_server: Callable[..., Service]) -> Service:
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
     """What the browser's console holds against the page; that there is no favicon does not count."""
-    entries = [entry for entry in browser.get_log("browser") if entry["level"] in {"WARNING", "SEVERE"}]
+    log = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    entries = [entry for entry in log if entry["level"] in {"WARNING", "SEVERE"}]
     return [entry["message"] for entry in entries if "/favicon.ico" not in entry["message"]]
 
 
