@@ -16,6 +16,7 @@ from django.db.models import Q, Sum
 from normalization import conf
 from normalization.models import OutcomeTally, RolloutChange
 from normalization.rollout import Mode
+from ops.backfill.verify import unclean_rows
 from ops.backups import archive, history
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import Bad, Verdict
@@ -25,7 +26,6 @@ from ops.heartbeats import last_heartbeat_at
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
 UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
 INSTANCES: Final = "normalization.instances"
-BACKFILL: Final = "ops.backfill.verify"
 
 
 def collect(version: int) -> Facts:
@@ -92,10 +92,8 @@ def _last_automatic_downgrade_at() -> datetime | None:
     return change.created_at if change else None
 
 
-def _unclean_rows() -> int | None:
-    if importlib.util.find_spec("ops.backfill") is None or importlib.util.find_spec(BACKFILL) is None:
-        return None
-    return sum(sum(values.values()) for values in importlib.import_module(BACKFILL).unclean_rows().values())
+def _unclean_rows() -> int:
+    return sum(rows for values in unclean_rows().values() for rows in values.values())
 
 
 def _instances() -> tuple[InstanceFact, ...] | None:

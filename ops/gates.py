@@ -16,6 +16,7 @@ BACKUP_MAX_AGE: Final = timedelta(seconds=3600)
 UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
 MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
+UNCLEAN_COUNTED_TO: Final = 10_000  # in each column; more are not counted, because the answer is the same
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)  # the watchdog repeats every 5 minutes; one lost delivery is no alarm
 COOLDOWN: Final = timedelta(minutes=30)
 
@@ -133,7 +134,8 @@ def stored_stages_clean(facts: Facts) -> Verdict:
         sentence = "How many stored stages are not canonical is not known."
         return Verdict(gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify")
     if facts.unclean_rows:
-        sentence = f"{facts.unclean_rows:,} stored stages are not canonical."
+        least = "At least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
+        sentence = f"{least}{facts.unclean_rows:,} stored stages are not canonical."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, "manage.py normalize_stages")
     return Verdict(gate, Outcome.PASS, "Every stored stage is canonical.", evidence)
 
