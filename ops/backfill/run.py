@@ -155,6 +155,8 @@ class _Runner:
             try:
                 done = self._persist(one)
             except Error as error:
+                if self._narrows(error):
+                    continue
                 raise BatchFailed(f"{self._where(column)}: {attempts.first_line(error)}.") from error
             size = self.pace.size
             self.pace.note(done.seconds, done.contended)
@@ -177,6 +179,14 @@ class _Runner:
             if done.finished:
                 return
             self._rest(self.pace.rest(done.seconds))
+
+    def _narrows(self, error: Error) -> bool:
+        """Whether to try again with fewer rows: what can be written is, and the message names the row that cannot."""
+        if self.pace.size == 1 or attempts.passing(error):
+            return False
+        self.pace.size = max(1, self.pace.size // 10)
+        self.tell("narrowing", run=self.run.pk, error=attempts.first_line(error), next_size=self.pace.size)
+        return True
 
     def _rest(self, seconds: float) -> None:
         if self.transaction is None:
