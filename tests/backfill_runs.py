@@ -25,7 +25,17 @@ from ops.backups import cycle
 from tests.servers import ROOT
 
 COMPANIES = "portfolio_companies"
-MESSY = ["Series A", "Seed Round", "series_a", "SERIES B", "Series C+", "Pre-Seed", "seed ", "Series B Round", "series_c"]
+MESSY = [
+    "Series A",
+    "Seed Round",
+    "series_a",
+    "SERIES B",
+    "Series C+",
+    "Pre-Seed",
+    "seed ",
+    "Series B Round",
+    "series_c",
+]
 CANONICAL = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
 UNKNOWN = ["Series D", "angel", "seriesc", "", "Seires A"]
 QUICK = Options(batch_size=500, backoff_ms=0)

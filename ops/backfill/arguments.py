@@ -59,6 +59,7 @@ def declare(parser: argparse.ArgumentParser, actor: str) -> None:
         help="one transaction a batch, or one for everything (short tables, maintenance windows)",
     )
     parser.add_argument("--batch-size", type=_whole(1), metavar="N", help="rows of the first batch (5000)")
+    parser.add_argument("--max-batch-size", type=_whole(1), metavar="N", help="rows of the largest batch (50000)")
     parser.add_argument("--backoff-ms", type=_whole(0), metavar="N", help="rest after each batch (100)")
     parser.add_argument("--backoff-share", type=_positive, metavar="X", help="rest X times as long as the batch took")
     parser.add_argument("--max-lag-seconds", type=_positive, metavar="S", help="wait while a replica lags more (10)")
@@ -123,7 +124,7 @@ def _options(options: dict[str, Any]) -> Options:
     return Options(strategy=Strategy(options["strategy"]), **given)
 
 
-_PACE = ("batch_size", "backoff_ms", "backoff_share", "max_lag_seconds", "lease_seconds")
+_PACE = ("batch_size", "max_batch_size", "backoff_ms", "backoff_share", "max_lag_seconds", "lease_seconds")
 
 
 def _paced(options: dict[str, Any]) -> bool:

@@ -70,7 +70,9 @@ class _Runner:
         self.lease, self.actor, self.tell, self.interrupts = lease, actor, tell, interrupts
         self.run = BackfillRun.objects.get(pk=lease.run_id)
         options = self.run.options
-        self.pace = Pace(self.run.batch_size, options["backoff_ms"], options["backoff_share"])
+        self.pace = Pace(
+            self.run.batch_size, options["backoff_ms"], options["backoff_share"], options["max_batch_size"]
+        )
         self.throttle = Throttle(options["max_lag_seconds"])
         self.aliases = self._aliases()
         self.transaction = _OneTransaction(lease) if self.run.strategy == Strategy.TRANSACTIONAL else None
