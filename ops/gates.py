@@ -122,9 +122,9 @@ def backup_valid(facts: Facts) -> Verdict:
         sentence = f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
     if age >= BACKUP_MAX_AGE.total_seconds():
-        sentence = f"The newest valid backup is {age:.0f} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
+        sentence = f"The newest valid backup is {int(age)} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
-    return Verdict(gate, Outcome.PASS, f"{best.name} passed both checks and is {age:.0f} s old.", evidence)
+    return Verdict(gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence)
 
 
 def stored_stages_clean(facts: Facts) -> Verdict:

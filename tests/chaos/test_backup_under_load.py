@@ -23,11 +23,18 @@ from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed
 from ops.backups.restore import restore
 from tests.backup_faults import address, companies
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 RUNS = int(os.environ.get("BACKUP_RUNS", "3"))
 WRITES_A_SECOND = 300
+
+
+DUMPING = """
+SELECT 1 FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'stagenorm backup' AND query LIKE 'COPY %'
+"""
 
 
 class Writers:
@@ -141,3 +148,22 @@ def test_a_full_disk_publishes_nothing_and_says_so_in_one_line(
     print(failure.value)
     assert len(str(failure.value).splitlines()) == 1
     assert Backup.objects.count() == 1
+
+
+def test_a_table_that_is_emptied_during_the_dump_is_counted_as_it_was_dumped(tmp_path: Path) -> None:
+    companies(60_000, noise=160)
+    emptied = threading.Event()
+
+    def empty() -> None:
+        with psycopg.connect(address(), autocommit=True) as link:
+            wait_until(lambda: link.execute(DUMPING).fetchone() is not None, "pg_dump to copy rows")
+            link.execute("TRUNCATE portfolio_companies")
+            emptied.set()
+
+    emptying = threading.Thread(target=empty)
+    emptying.start()
+    backup = create(Wish(tmp_path))
+    emptying.join()
+    check = restore(backup)
+    assert (emptied.is_set(), check.verdict) == (True, "passed"), check.reason
+    assert backup.facts["tables"]["public.portfolio_companies"]["rows"] == 60_000

@@ -27,7 +27,10 @@ from ops.backups.verify import verify
 from tests.backup_faults import address, client_program, companies, ended, execute, manage, schema
 from tests.servers import PostgresServer, wait_until
 
-LOCKED = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+LOCKED = """
+SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+WHERE d.datname = current_database() AND l.locktype = 'advisory'
+"""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
