@@ -82,7 +82,7 @@ def store_many(rows: int) -> None:
 
 def stored() -> dict[int, str]:
     """Every company's stage by id."""
-    return dict(execute("SELECT id, stage FROM portfolio_companies"))  # type: ignore[arg-type]
+    return dict(execute("SELECT id, stage FROM portfolio_companies"))
 
 
 def normalized(stages: dict[int, str]) -> dict[int, str]:

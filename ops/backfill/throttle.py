@@ -1,6 +1,7 @@
 """Reasons to wait before the next batch: replicas that lag, and others who wait long for a lock on the table."""
 
 from time import monotonic
+from typing import Any
 
 from django.db import connection
 
@@ -35,7 +36,7 @@ class Throttle:
 
     def _lock_wait(self, column: StageColumn) -> str | None:
         with connection.cursor() as cursor:
-            parameters = {"table_name": regclass(column.table), "seconds": LONG_LOCK_SECONDS}
+            parameters: dict[str, Any] = {"table_name": regclass(column.table), "seconds": LONG_LOCK_SECONDS}
             cursor.execute(statements.LONG_LOCK_WAIT, parameters)
             row = cursor.fetchone()
         return row and f"server process {row[0]} has waited {row[1]:.0f} s for {row[2]} on {column.table}"

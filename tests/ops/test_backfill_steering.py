@@ -16,7 +16,7 @@ from ops.backfill import run as runs
 from ops.backfill.batches import apply_batch
 from ops.backfill.control import RunRefused
 from ops.backfill.lease import LeaseLost
-from ops.backfill.models import BackfillRun
+from ops.backfill.models import BackfillRun, Strategy
 from ops.backfill.plan import fresh_aliases
 from ops.backfill.states import TransitionRefused
 from ops.backfill.survey import Mapping
@@ -65,7 +65,7 @@ def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("strategy", ["batched", "transactional"])
 def test_a_cancelled_run_ends_before_its_next_batch(strategy: str) -> None:
     store(["Series A"] * 300)
-    run = begin(replace(QUICK, batch_size=100, strategy=strategy))
+    run = begin(replace(QUICK, batch_size=100, strategy=Strategy(strategy)))
     elsewhere = connection.copy("operator")
 
     def cancel() -> None:
