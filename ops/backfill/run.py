@@ -199,8 +199,9 @@ class _Runner:
     def _wait_for_others(self, column: StageColumn) -> None:
         # A transaction that holds rows must not wait for anybody.
         while self.transaction is None and (reason := self.throttle.reason(column)):
+            state = self.lease.renew(reason)
             self.tell("waiting", run=self.run.pk, table=column.table, reason=reason)
-            if (state := self.lease.renew(reason)) is not State.RUNNING:
+            if state is not State.RUNNING:
                 raise Steered(state)
             self._rest(LOOK_AGAIN_SECONDS)
 
