@@ -26,3 +26,18 @@ def deprecated_since() -> datetime:
 def stage_endpoints() -> dict[str, str]:
     """Known endpoints with a stage boundary: label → "METHOD path"."""
     return dict(settings.STAGE_ENDPOINTS)
+
+
+def redis_configured() -> bool:
+    """Whether `REDIS_URL` is set; without it the database alone carries the rollout."""
+    return "rollout" in settings.CACHES
+
+
+def redis_seconds() -> float:
+    """Longest time for one exchange with Redis, in seconds, however many steps it takes."""
+    return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000
+
+
+def production() -> bool:
+    """Whether this is a live platform (debug off)."""
+    return bool(settings.PRODUCTION)
