@@ -1,4 +1,4 @@
-"""Request bodies that name their fund: first may the key see it, then is the rest right."""
+"""What a request says of itself: who sent it, and which fund its body is about."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,12 @@ from rest_framework.serializers import BaseSerializer
 from normalization.serializers import parse
 from stagenorm.portfolio.authentication import fund_for
 from stagenorm.portfolio.models import Fund
+
+
+def client_of(request: Request) -> str:
+    """The name of the calling client, whichever of its keys it used."""
+    key: Any = request.auth
+    return str(key.name)
 
 
 def fund_of_body(request: Request) -> Fund | None:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -18,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from normalization.problems import Problem, invalid
+from stagenorm.portfolio.bodies import client_of
 from stagenorm.portfolio.models import IdempotencyRecord
 
 HEADER = "Idempotency-Key"
@@ -60,7 +62,7 @@ def once(request: Request, endpoint: str, answer: Callable[[], Response]) -> Res
     with transaction.atomic():
         if key is None:
             return answer()
-        client = request.auth.name
+        client = client_of(request)
         digest = body_digest(request.data)
         _lock(client, endpoint, key)
         kept = _find(client, endpoint, key)
@@ -101,7 +103,7 @@ def _replay(record: IdempotencyRecord, digest: str) -> Response:
             status=422,
             detail=f"This {HEADER} came with another body first. Send that body again, or a new key.",
         )
-    kept = record.response
+    kept: Any = record.response
     return Response(kept["body"], status=record.status, headers={**kept["headers"], REPLAYED: "true"})
 
 

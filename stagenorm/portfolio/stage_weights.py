@@ -39,7 +39,7 @@ def distance_from_one(items: Items) -> float:
 
 
 class _WeightsField(serializers.Field[Items, Any, Any, Any]):
-    default_error_messages: Final = {
+    default_error_messages = {
         "not_a_list": "Expected a list of objects with stage and weight.",
         "not_an_object": "Expected an object.",
         "empty": "At least one stage is needed.",
@@ -71,7 +71,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
 
     def error(self, code: str) -> list[serializers.ErrorDetail]:
         """One error without values of its own."""
-        return [serializers.ErrorDetail(self.error_messages[code], code)]
+        return [serializers.ErrorDetail(str(self.error_messages[code]), code)]
 
 
 @extend_schema_field(

@@ -55,15 +55,15 @@ def find_page(strategies: QuerySet[PortfolioStrategy], query: Query) -> tuple[li
     A strategy made while somebody pages is newer than their cursor, so no page is shifted by it.
     """
     if query.cursor is not None:
-        strategies = strategies.filter(pk__lt=_position(query))
+        strategies = strategies.filter(pk__lt=_position(query, query.cursor))
     found = list(strategies.order_by("-pk").prefetch_related("stage_allocations")[: query.limit + 1])
     page = found[: query.limit]
     return page, _signer(query).sign_object(page[-1].pk) if len(found) > query.limit else None
 
 
-def _position(query: Query) -> int:
+def _position(query: Query, cursor: str) -> int:
     try:
-        position: int = _signer(query).unsign_object(query.cursor)
+        position: int = _signer(query).unsign_object(cursor)
     except signing.BadSignature as error:
         detail = "This is no cursor of this list. Use next_cursor unchanged, with the same fund_id."
         raise invalid([query_item("cursor", "invalid_cursor", detail)]) from error

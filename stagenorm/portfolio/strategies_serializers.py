@@ -31,7 +31,7 @@ class SectorAllocationField(serializers.DictField):
     """An object of at most 50 sectors with their shares, 0 to 1 each and together."""
 
     child = StrictFloatField(min_value=0, max_value=1)
-    default_error_messages: Final = {
+    default_error_messages = {
         "max_length": "At most {limit} sectors are kept.",
         "shares_above_one": "The shares sum to {total:.6g}, more than 1.",
     }

@@ -15,7 +15,7 @@ from normalization.problems import Problem
 from normalization.serializers import header, problem_responses, stage_headers
 from stagenorm.portfolio import idempotency, strategies
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for, visible_funds
-from stagenorm.portfolio.bodies import fund_of_body
+from stagenorm.portfolio.bodies import client_of, fund_of_body
 from stagenorm.portfolio.models import Fund, PortfolioStrategy
 from stagenorm.portfolio.stage_weights import Items, judge_weights, member_pointer
 from stagenorm.portfolio.strategies import Allocation, allocations_of, representation
@@ -157,7 +157,7 @@ class StrategyDetail(APIView):
 
 def _create(request: Request, fund: Fund, members: dict[str, Any], boundary: Boundary) -> Response:
     allocations = _judge(boundary, members["stage_allocation"])
-    strategy = strategies.create(fund, request.auth.name, members, allocations)
+    strategy = strategies.create(fund, client_of(request), members, allocations)
     location = reverse("strategy", args=[strategy.pk])
     return boundary.respond(representation(strategy), status=201, headers={"Location": location})
 

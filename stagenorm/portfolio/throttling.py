@@ -6,7 +6,6 @@ hosts, no WAL, no row that outlives its client, and never more than `limit` admi
 """
 
 import math
-from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -14,6 +13,8 @@ from django.db import connection
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
+
+from stagenorm.portfolio.bodies import client_of
 
 PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
@@ -46,7 +47,7 @@ def parse_rate(rate: str) -> tuple[int, int]:
 
 def admit(scope: str, client: str, limit: int, period: int) -> int:
     """Count one request of `client`; 0 when it is admitted, else the whole seconds until one will be."""
-    params = {"scope": scope, "client": client, "limit": limit, "period": period}
+    params: dict[str, str | int] = {"scope": scope, "client": client, "limit": limit, "period": period}
     with connection.cursor() as cursor:
         cursor.execute(ADMIT_SQL, params)
         refused, oldest_age = cursor.fetchone()
@@ -65,8 +66,7 @@ class SimulateThrottle(BaseThrottle):
         """Whether this request may go on."""
         rate: str = settings.SIMULATE_THROTTLE
         if rate:
-            auth: Any = request.auth
-            self.seconds = admit(self.scope, auth.name, *parse_rate(rate))
+            self.seconds = admit(self.scope, client_of(request), *parse_rate(rate))
         return self.seconds == 0
 
     def wait(self) -> float:

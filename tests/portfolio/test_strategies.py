@@ -139,7 +139,10 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"check_size": {"max": 10**400}}, [("/check_size/max", "overflow")]),
     ({"sector_allocation": []}, [("/sector_allocation", "not_a_dict")]),
     ({"sector_allocation": {"a": 0.6, "b": 0.5}}, [("/sector_allocation", "shares_above_one")]),
-    ({"sector_allocation": {"a/b": 1.5, "~": True}}, [("/sector_allocation/a~1b", "max_value"), ("/sector_allocation/~0", "invalid")]),
+    (
+        {"sector_allocation": {"a/b": 1.5, "~": True}},
+        [("/sector_allocation/a~1b", "max_value"), ("/sector_allocation/~0", "invalid")],
+    ),
     ({"sector_allocation": {"x" * 101: 0}}, [(f"/sector_allocation/{'x' * 101}", "max_length")]),
     ({"sector_allocation": {str(n): 0 for n in range(51)}}, [("/sector_allocation", "max_length")]),
     ({"stage_allocation": None}, [("/stage_allocation", "null")]),
@@ -147,7 +150,10 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"stage_allocation": {}}, [("/stage_allocation", "empty")]),
     ({"stage_allocation": {"seed": 0, "series-a": 0}}, [("/stage_allocation", "weights_not_one")]),
     ({"stage_allocation": {"seed": 0.5, "series-a": 0.4998}}, [("/stage_allocation", "weights_not_one")]),
-    ({"stage_allocation": {"seed": 1.5, "series-a": -0.5}}, [("/stage_allocation/seed", "max_value"), ("/stage_allocation/series-a", "min_value")]),
+    (
+        {"stage_allocation": {"seed": 1.5, "series-a": -0.5}},
+        [("/stage_allocation/seed", "max_value"), ("/stage_allocation/series-a", "min_value")],
+    ),
     ({"stage_allocation": {"seed": "1"}}, [("/stage_allocation/seed", "invalid")]),
     ({"stage_allocation": {"seed": True}}, [("/stage_allocation/seed", "invalid")]),
     ({"stage_allocation": {"seed": 10**400}}, [("/stage_allocation/seed", "overflow")]),

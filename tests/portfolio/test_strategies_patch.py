@@ -1,11 +1,14 @@
-"""PATCH: only what is given changes, what would result is checked, and stored stages are not held against the client."""
+"""PATCH: only what is given changes, what would result is checked, and a stored stage is not held against a client."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from stagenorm.portfolio.models import Fund, PortfolioStrategy, StrategyStageAllocation
@@ -135,3 +138,45 @@ def test_a_stage_of_another_strategy_is_not_ones_own(api: APIClient, stored: dic
     fresh = api.post(ADDRESS, {"fund_id": stored["fund_id"], "name": "x", "stage_allocation": {"seed": 1}}).json()
     set_mode("enforce")
     assert api.patch(f"{ADDRESS}/{fresh['id']}", {"stage_allocation": {"Seires A": 1}}).status_code == 400
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_and_a_deletion_at_once_neither_fail_nor_leave_rows(
+    transactional_db: None, api: APIClient, stored: dict[str, Any]
+) -> None:
+    one = f"{ADDRESS}/{stored['id']}"
+    start = threading.Barrier(12)
+
+    def send(n: int) -> int:
+        start.wait(30)
+        try:
+            allocation = {"seed": n / 20, "Series A": 1 - n / 20}
+            answer = api.delete(one) if n == 6 else api.patch(one, {"stage_allocation": allocation})
+            return int(answer.status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(send, range(12)))
+    assert statuses[6] == 204
+    assert set(statuses) <= {200, 204, 404}
+    assert not StrategyStageAllocation.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_at_once_leave_the_rows_of_one_of_them(
+    transactional_db: None, api: APIClient, stored: dict[str, Any]
+) -> None:
+    one = f"{ADDRESS}/{stored['id']}"
+
+    def send(n: int) -> int:
+        try:
+            return int(api.patch(one, {"stage_allocation": {"seed": n / 20, "Series A": 1 - n / 20}}).status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(send, range(16))) == {200}
+    rows = list(StrategyStageAllocation.objects.values_list("spelling", "weight"))
+    assert [spelling for spelling, _ in rows] == ["seed", "Series A"]
+    assert sum(weight for _, weight in rows) == pytest.approx(1)
