@@ -1,5 +1,6 @@
 """Prometheus metrics of stage validation. Labels are bounded: raw client text is never one."""
 
+import contextlib
 import os
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,8 @@ def _forget_dead_processes() -> None:
     for place in Path(directory).glob("gauge_live*.db") if directory else ():
         pid = place.stem.rpartition("_")[2]
         if pid.isdecimal() and not _is_alive(int(pid)):
-            mark_process_dead(int(pid))
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                mark_process_dead(int(pid))
 
 
 def _is_alive(pid: int) -> bool:

@@ -110,6 +110,11 @@ class VersionedStore(Generic[T]):
             self._snapshot.invalidate()
         return True
 
+    def invalidate(self) -> None:
+        """Ask the database at the next use: something was recorded."""
+        self._compared_at = float("-inf")
+        self._snapshot.invalidate()
+
     def forget(self) -> None:
         """Know nothing, as a process that has just started."""
         self._compared_at = float("-inf")
