@@ -109,7 +109,9 @@ class Listener:
         done = [self._watched[kind].renew(compare=compare) for kind in kinds]
         if compare:
             # A store that another thread was busy loading is looked at again soon.
-            self._due = self._clock() + (conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE)
+            pause = conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE
+            # A Redis that failed may be asked again a whole TTL later, and then at once.
+            self._due = max(self._clock() + pause, link.closed_until)
             if self._line is not None and not self._line.still_there():
                 self._hang_up()
         elif not all(done):

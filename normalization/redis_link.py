@@ -43,14 +43,14 @@ class RedisLink:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._bounded = Bounded("stage-redis")
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")  # by the clock given
         self._told: set[str] = set()
         self._state = threading.Lock()
 
     @property
     def open(self) -> bool:
         """Whether Redis is configured and a request would ask it now."""
-        return conf.redis_configured() and self._clock() >= self._closed_until
+        return conf.redis_configured() and self._clock() >= self.closed_until
 
     def ask(self, what: str, work: Callable[[Redis], T], *, insist: bool = False) -> T:
         """Return `work(client)`; raise `RedisUnavailable`.
@@ -76,7 +76,7 @@ class RedisLink:
 
     def forget(self) -> None:
         """Ask again at once, as a process that has just started does."""
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")
         self._told.clear()
 
     def _unless_closed(self, work: Callable[[Redis], T], insist: bool) -> T:
@@ -89,7 +89,7 @@ class RedisLink:
         reason = "TimeoutError" if isinstance(error, TookTooLong) else type(error).__name__
         metrics.MODE_STORE_ERRORS.labels(store="redis", reason=reason).inc()
         if not _is_answer(error):
-            self._closed_until = self._clock() + conf.ttl_seconds()
+            self.closed_until = self._clock() + conf.ttl_seconds()
             drop_connections()
         with self._state:
             first = what not in self._told
@@ -99,7 +99,7 @@ class RedisLink:
         return RedisUnavailable(reason)
 
     def _worked(self, what: str) -> None:
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")
         if what in self._told:
             with self._state:
                 self._told.discard(what)
