@@ -123,9 +123,7 @@ def convergence(version: int, age: float) -> Convergence:
     return Convergence(True, f"all of {_count(instances)} run version {version} or newer", instances)
 
 
-def wait_until_converged(
-    version: int, seconds: float, pause: float = 0.02
-) -> tuple[Convergence, float]:
+def wait_until_converged(version: int, seconds: float, pause: float = 0.02) -> tuple[Convergence, float]:
     """Look again and again until every live process serves `version`, or for `seconds`.
 
     Returns the last look and the seconds that passed.

@@ -124,9 +124,9 @@ class VersionedStore(Generic[T]):
         tell_if_not_configured()
         found = self._read_copy()
         copied = self._copied(found.copy, previous) if found is not None and found.copy is not None else None
-        if copied is not None and previous is not None and copied.version >= previous.version:
-            if not compare and not self._comparison_due():
-                return self._serve(copied)
+        followed = copied is not None and previous is not None and copied.version >= previous.version
+        if copied is not None and followed and not compare and not self._comparison_due():
+            return self._serve(copied)
         try:
             truth = self._read_database(aside)
         except (StoreError, ValueError, TookTooLong) as error:

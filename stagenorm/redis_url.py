@@ -2,8 +2,9 @@
 
     redis://[user:password@]host:port/database          rediss:// the same with TLS (?ssl_ca_certs=/path/ca.pem)
     unix://[user:password@]/path/to/socket?db=0
-    redis+sentinel://[user:password@]host:port[,host:port …]/service[/database][?sentinel_username=…&sentinel_password=…]
-    rediss+sentinel://…                                  TLS to the Sentinels and to the Redis
+    redis+sentinel://[user:password@]host:port[,host:port …]/service[/database]
+                                                        (?sentinel_username=…&sentinel_password=… for the Sentinels)
+    rediss+sentinel://…                                 TLS to the Sentinels and to the Redis
 
 The answer is a django-redis cache whose client neither retries nor waits longer than it is told: what to do without
 Redis is known, and better than waiting.

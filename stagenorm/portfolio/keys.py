@@ -25,8 +25,8 @@ def create_key(
 ) -> tuple[ApiKey, str]:
     """Make a key for the client `name` and return it with its text, which is not kept anywhere.
 
-    `funds` are the ids it is limited to, none for all. `operator`: it also opens the operator's endpoints. Raises `KeyRefused` for a fund that is not there and for a name
-    other than 1 to 50 printable ASCII characters.
+    `funds` are the ids it is limited to, none for all; `operator` opens the operator's endpoints to it. Raises
+    `KeyRefused` for a fund that is not there and for a name other than 1 to 50 printable ASCII characters.
     """
     key = ApiKey(name=name, read_only=read_only, operator=operator, expiry_date=expires)
     text = ApiKey.objects.assign_key(key)

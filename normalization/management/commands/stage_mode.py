@@ -58,7 +58,11 @@ class Command(BaseCommand):
         age = (timezone.now() - change.created_at).total_seconds() if change else float("inf")
         seen = instances.convergence(snapshot.version, age)
         if options["json"]:
-            found = {"converged": seen.converged, "why": seen.why, "instances": [one._asdict() for one in seen.instances]}
+            found = {
+                "converged": seen.converged,
+                "why": seen.why,
+                "instances": [one._asdict() for one in seen.instances],
+            }
             self._print(options, "", {"version": snapshot.version, **snapshot.rollout.to_wire(), **found})
             return
         show(self.stdout, rollout_lines(snapshot, change))
