@@ -137,7 +137,13 @@ class SharedCopy:
 
     def _compare_and_set(self, copy: Copy, overrule: str | None, insist: bool) -> str | None:
         event = json.dumps({"kind": self.kind, "version": copy.version})
-        arguments = [copy.version, copy.text, (overrule or "").encode("utf-8", "surrogateescape"), CHANNEL, event]
+        arguments: list[str | bytes | int] = [
+            copy.version,
+            copy.text,
+            (overrule or "").encode("utf-8", "surrogateescape"),
+            CHANNEL,
+            event,
+        ]
         held = self._redis.ask(
             "write", lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments), insist=insist
         )

@@ -20,4 +20,4 @@ class IsOperator(BasePermission):
         if request.auth is not None:
             may_write = request.method in SAFE_METHODS or not getattr(request.auth, "read_only", False)
             return bool(getattr(request.auth, "operator", False)) and may_write
-        return bool(request.user and request.user.is_active and request.user.is_staff)
+        return request.user.is_active and request.user.is_staff

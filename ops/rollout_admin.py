@@ -71,5 +71,4 @@ def _page(request: HttpRequest, snapshot: rollout_store.Snapshot, form: RolloutF
         "may_change": request.user.has_perm(PERMISSION),
         "redis": conf.redis_configured(),
     }
-    # What the form refers to may be out of date as soon as it is shown: it is never kept by a browser.
-    return TemplateResponse(request, "admin/ops/rollout.html", context, headers={"Cache-Control": "no-store"})
+    return TemplateResponse(request, "admin/ops/rollout.html", context)

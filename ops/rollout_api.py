@@ -12,7 +12,6 @@ from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from normalization import conf, instances, rollout_store
@@ -44,7 +43,7 @@ class RolloutBody(StrictSerializer):
 class RolloutModeView(APIView):
     """`GET` and `PUT` of the rollout."""
 
-    authentication_classes = (*api_settings.DEFAULT_AUTHENTICATION_CLASSES, SessionAuthentication)
+    authentication_classes = (*APIView.authentication_classes, SessionAuthentication)
     permission_classes = (IsOperator,)
 
     @extend_schema(exclude=True)  # the operator's, not the consumers'

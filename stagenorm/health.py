@@ -11,7 +11,7 @@ from health_check.checks import Database
 from health_check.exceptions import HealthCheckException
 
 
-class NotReady(HealthCheckException):
+class NotReady(HealthCheckException):  # type: ignore[misc]  # ships no types
     """The work cannot be done; the message says why."""
 
 

@@ -32,7 +32,7 @@ def cache(url: str, seconds: float) -> dict[str, Any]:
     }
     if "+sentinel://" in url:
         return _cache(*_sentinel(url, seconds, options))
-    parse_url(url)  # ValueError now, not at the first request
+    parse_url(url)  # type: ignore[no-untyped-call]  # ValueError now, not at the first request
     return _cache(url, options)
 
 
