@@ -104,8 +104,7 @@ def change(
         before = newest()
         if expected_version is not None and expected_version != before.version:
             raise VersionConflict(
-                f"The rollout is at version {before.version}, no longer {expected_version}: "
-                "look at it again, then decide."
+                f"The rollout is at version {before.version}, not {expected_version}: look at it again, then decide."
             )
         result = _record(before, _resolve(to, before.rollout), actor, source, reason.strip(), evidence or {})
     if not result.changed:
