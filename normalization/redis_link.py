@@ -62,9 +62,10 @@ class RedisLink:
             raise RedisUnavailable("not configured")
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
+        redis = client()  # loads modules at its first use; that is not Redis's time
         started = time.perf_counter()
         try:
-            answer = self._bounded.run(lambda: self._unless_closed(work, insist), conf.redis_seconds())
+            answer = self._bounded.run(lambda: self._unless_closed(redis, work, insist), conf.redis_seconds())
         except RedisUnavailable:
             raise
         except Exception as error:  # a server that answers garbage can set off nearly any exception in the client
@@ -79,11 +80,11 @@ class RedisLink:
         self.closed_until = float("-inf")
         self._told.clear()
 
-    def _unless_closed(self, work: Callable[[Redis], T], insist: bool) -> T:
+    def _unless_closed(self, redis: Redis, work: Callable[[Redis], T], insist: bool) -> T:
         # Asked again: whoever had the turn before may just have found out that Redis is away.
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
-        return work(client())
+        return work(redis)
 
     def _failed(self, what: str, error: Exception) -> RedisUnavailable:
         reason = "TimeoutError" if isinstance(error, TookTooLong) else type(error).__name__
@@ -95,7 +96,7 @@ class RedisLink:
             first = what not in self._told
             self._told.add(what)
         if first:
-            log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:200])
+            log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:300])
         return RedisUnavailable(reason)
 
     def _worked(self, what: str) -> None:
