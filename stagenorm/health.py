@@ -14,6 +14,8 @@ from health_check.exceptions import HealthCheckException
 class NotReady(HealthCheckException):  # type: ignore[misc]  # ships no types
     """The work cannot be done; the message says why."""
 
+    message_type = "Not ready"
+
 
 @never_cache
 @require_safe

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from redis import Redis
@@ -138,7 +139,7 @@ def test_fifty_threads_try_a_black_hole_at_most_once_a_ttl(
     attempts = toxic.accepted[before:]
     assert calls.errors == []
     assert 3 <= len(attempts) <= 5
-    gaps = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(attempts)]
     assert min(gaps) >= TTL * 0.95
 
 

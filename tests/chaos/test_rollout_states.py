@@ -3,6 +3,7 @@
 CHAOS=full runs more examples.
 """
 
+import json
 import os
 from collections.abc import Callable
 
@@ -14,8 +15,8 @@ from redis import Redis
 
 from normalization import rollout_store
 from normalization.models import RolloutChange
-from normalization.rollout import TRANSITIONS, Mode
-from normalization.shared_copy import CopyInvalid, unseal
+from normalization.rollout import TRANSITIONS, Mode, Rollout
+from normalization.shared_copy import CopyInvalid, seal, unseal
 from tests.chaos.processes import Process
 from tests.chaos.toxics import Toxic
 from tests.servers import RedisServer, free_port
@@ -39,7 +40,6 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             self.healthy = True
             self.be_healthy()
             direct.flushall()
-            self.old_copy: bytes | None = None
             self.processes = [self.start() for _ in range(3)]
             self.seen = [0, 0, 0]
 
@@ -50,14 +50,16 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             row = RolloutChange.objects.first()
             return row.pk if row else 0
 
-        @rule(mode=st.sampled_from(Mode))
-        def change(self, mode: Mode) -> None:
-            before = rollout_store.newest().rollout.mode
-            if TRANSITIONS[before, mode].allowed:
-                rollout_store.change(mode, actor="ann", source="tests", reason="because")
+        @rule(modes=st.lists(st.sampled_from(Mode), min_size=1, max_size=3))
+        def change(self, modes: list[Mode]) -> None:
+            for mode in modes:
+                before = rollout_store.newest().rollout.mode
+                if TRANSITIONS[before, mode].allowed:
+                    rollout_store.change(mode, actor="ann", source="tests", reason="because")
 
-        @rule(which=PROCESSES)
-        def request(self, which: int) -> None:
+        @rule(which=PROCESSES, after=st.sampled_from([0.0, 1.0, TTL + 0.1]))
+        def request(self, which: int, after: float = 0.0) -> None:
+            self.now += after
             served = self.processes[which].current
             assert served.version >= self.seen[which]
             self.seen[which] = served.version
@@ -80,40 +82,30 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             self.request(which)
             assert self.seen[which] == self.committed()
 
-        @rule(toxin=st.sampled_from(["black-hole", "refuse", "garbage"]))
-        def the_network_fails(self, toxin: str) -> None:
+        @rule(fault=st.sampled_from(["black-hole", "refuse", "garbage", "read-only", "full"]))
+        def redis_fails(self, fault: str) -> None:
             self.healthy = False
-            toxic.set(toxin)
-
-        @rule()
-        def redis_takes_no_writes(self) -> None:
-            self.healthy = False
-            direct.replicaof("127.0.0.1", free_port())
-
-        @rule()
-        def redis_is_full(self) -> None:
-            self.healthy = False
-            direct.config_set("maxmemory", "1")
+            if fault == "read-only":
+                direct.replicaof("127.0.0.1", free_port())
+            elif fault == "full":
+                direct.config_set("maxmemory", "1")
+            else:
+                toxic.set(fault)
 
         @precondition(lambda self: self.healthy)
-        @rule()
-        def redis_forgets(self) -> None:
-            direct.flushall()
-
-        @rule()
-        def somebody_keeps_a_copy(self) -> None:
-            held = direct.get(KEY)
-            self.old_copy = held if isinstance(held, bytes) else None
-
-        @precondition(lambda self: self.healthy and self.old_copy is not None)
-        @rule()
-        def redis_is_restored_from_that_copy(self) -> None:
-            direct.set(KEY, self.old_copy or b"")
+        @rule(ago=st.integers(1, 3))
+        def redis_is_restored_from_an_old_copy(self, ago: int) -> None:
+            for row in RolloutChange.objects.order_by("-id")[ago : ago + 1]:
+                direct.set(KEY, seal("mode", row.pk, row.rollout().to_wire()).text)
 
         @precondition(lambda self: self.healthy)
-        @rule(text=st.sampled_from(['{"version": 99999, "mode": "enforce"}', "[]", "warn", ""]))
-        def somebody_edits_redis(self, text: str) -> None:
-            direct.set(KEY, text)
+        @rule(damage=st.sampled_from(["flushed", "empty", "no object", "newer by hand"]))
+        def somebody_tampers_with_redis(self, damage: str) -> None:
+            if damage == "flushed":
+                direct.flushall()
+                return
+            newer = {"version": self.committed() + 9, "signature": "", **Rollout(Mode.ENFORCE).to_wire()}
+            direct.set(KEY, {"empty": "", "no object": "[]", "newer by hand": json.dumps(newer)}[damage])
 
         @precondition(lambda self: not self.healthy)
         @rule()
@@ -132,7 +124,7 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             for which in range(3):
                 self.turn_of_the_listener(which)
             assert set(self.seen) == {self.committed()}
-            # Redis itself is put right by the next refresh that reaches it: a first one may still meet a dead connection.
+            # Redis is put right by the next refresh that reaches it: a first one may still meet a dead connection.
             for _ in range(3):
                 if self.copied() == self.committed():
                     return
@@ -157,7 +149,7 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
 def test_every_history_ends_well(use_redis: Callable[..., None], redis_server: RedisServer, toxic: Toxic) -> None:
     use_redis(toxic.url, STAGE_MODE_TTL_SECONDS=TTL)
     few = settings(
-        max_examples=150 if FULL else 12,
+        max_examples=150 if FULL else 20,
         stateful_step_count=40 if FULL else 25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
