@@ -6,7 +6,8 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks."""
-        from normalization.checks import register
+        """Register the system checks and what /readyz asks."""
+        from normalization import checks, readiness
 
-        register()
+        checks.register()
+        readiness.register()

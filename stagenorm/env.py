@@ -24,6 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ProgrammingError
 
+from stagenorm import redis_url
+
 T = TypeVar("T")
 
 
@@ -131,6 +133,15 @@ class Reader:
             return value
 
         return self._read(Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://")
+
+    def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
+        """An address of Redis as the settings of a cache (``redis_url``); None when not set."""
+        return self._read(
+            Variable(name, "address", "", help),
+            lambda name: redis_url.cache(self._environ.str(name), seconds),
+            None,
+            "use redis://, rediss://, unix:// or redis+sentinel://",
+        )
 
     def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
         """A ``postgresql://`` address as Django's database settings, read by libpq's own rules; None when not set."""

@@ -1,0 +1,176 @@
+"""Which processes serve which version: each reports to Redis, and a report that is not renewed expires.
+
+So "all 8 instances run version 17" is something that was seen, not something that was waited for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from normalization import conf
+from normalization.redis_link import RedisUnavailable, link
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+REPORTS: Final = "stage:validation:instances"
+EXPIRY: Final = "stage:validation:instances:expiry"
+KEPT_TTLS: Final = 3
+
+# The server's clock alone decides, so that hosts need not agree on the time. ARGV: name, report, milliseconds to keep.
+ANNOUNCE: Final = """
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], ms + ARGV[3], ARGV[1])
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms, 'LIMIT', 0, 100)) do
+  redis.call('HDEL', KEYS[1], gone)
+  redis.call('ZREM', KEYS[2], gone)
+end
+"""
+# Returns report, milliseconds left, report, milliseconds left, …
+LIVE: Final = """
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local names = redis.call('ZRANGEBYSCORE', KEYS[2], ms, '+inf', 'WITHSCORES')
+local live = {}
+for i = 1, #names, 2 do
+  live[i] = redis.call('HGET', KEYS[1], names[i])
+  live[i + 1] = names[i + 1] - ms
+end
+return live
+"""
+LEAVE: Final = "redis.call('HDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], ARGV[1])"
+
+
+class Instance(NamedTuple):
+    """What one process reported: the rollout that it serves, and for how many seconds no store confirmed it."""
+
+    host: str
+    pid: int
+    version: int
+    mode: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """Whether every live process serves at least a version, and the sentence that says how we know."""
+
+    converged: bool
+    why: str
+    instances: tuple[Instance, ...] = ()
+    behind: tuple[Instance, ...] = ()
+
+
+def announce(version: int, mode: str, age: float) -> None:
+    """Tell the others what this process serves; a Redis that does not take it is not our concern here."""
+    mine = json.dumps([socket.gethostname(), os.getpid(), version, mode, round(age, 3)])
+    _leave_at_exit()
+    try:
+        link.ask("report", lambda client: client.eval(ANNOUNCE, 2, REPORTS, EXPIRY, _name(), mine, _kept_ms()))
+    except RedisUnavailable:
+        return
+
+
+def report() -> tuple[Instance, ...]:
+    """Return every process that announced itself within three TTLs, by host and pid; none if Redis does not answer."""
+    try:
+        return live()
+    except RedisUnavailable:
+        return ()
+
+
+def live() -> tuple[Instance, ...]:
+    """As `report`, but raise `RedisUnavailable`."""
+
+    def ask(client: Redis) -> Any:
+        return client.eval(LIVE, 2, REPORTS, EXPIRY)
+
+    answer = link.ask("read", ask, insist=True)
+    read = (_instance(text, left) for text, left in zip(answer[::2], answer[1::2], strict=True))
+    return tuple(sorted(each for each in read if each is not None))
+
+
+def converged(version: int) -> bool:
+    """Tell whether every live process serves `version` or a newer one; False if that cannot be seen."""
+    instances = report()
+    return bool(instances) and all(each.version >= version for each in instances)
+
+
+def convergence(version: int, age: float) -> Convergence:
+    """Tell whether every live process serves `version` or a newer one, which was committed `age` seconds ago.
+
+    Where Redis does not answer, the TTL is the argument: by then each process has read the database itself.
+    """
+    try:
+        instances = live()
+    except RedisUnavailable as error:
+        over = age > conf.ttl_seconds()
+        when = "has passed" if over else "has not passed yet"
+        return Convergence(over, f"{error}; the TTL of {conf.ttl_seconds():g} s {when} since version {version}")
+    behind = tuple(each for each in instances if each.version < version)
+    if behind:
+        return Convergence(False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind)
+    if not instances:
+        return Convergence(True, "no process reports: none serves requests", instances)
+    return Convergence(True, f"all of {_count(instances)} run version {version} or newer", instances)
+
+
+def wait_until_converged(version: int, seconds: float, pause: float = 0.02) -> tuple[Convergence, float]:
+    """Look again and again until every live process serves `version`, or for `seconds`.
+
+    Returns the last look and the seconds that passed.
+    """
+    started = time.monotonic()
+    while True:
+        seen = convergence(version, waited := time.monotonic() - started)
+        if seen.converged or waited >= seconds:
+            return seen, time.monotonic() - started
+        time.sleep(pause)
+
+
+def _count(instances: tuple[Instance, ...]) -> str:
+    return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
+
+
+def _instance(text: bytes | None, milliseconds_left: int) -> Instance | None:
+    try:
+        host, pid, version, mode, age = json.loads(text or b"")
+        silent = (_kept_ms() - milliseconds_left) / 1000
+        return Instance(str(host), int(pid), int(version), str(mode), round(float(age) + max(0.0, silent), 3))
+    except (ValueError, TypeError):
+        return None  # not written by announce()
+
+
+def _kept_ms() -> int:
+    return int(conf.ttl_seconds() * KEPT_TTLS * 1000)
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _leave_at_exit() -> None:
+    global _reporting  # noqa: PLW0603
+    if _reporting != os.getpid():
+        _reporting = os.getpid()
+        atexit.register(_leave, _reporting)
+
+
+def _leave(pid: int) -> None:
+    # A process that ends in order is not waited for; a killed one expires.
+    if pid == os.getpid() and link.open:
+        try:
+            link.ask("report", lambda client: client.eval(LEAVE, 2, REPORTS, EXPIRY, _name()))
+        except RedisUnavailable:
+            return
+
+
+_reporting = 0
