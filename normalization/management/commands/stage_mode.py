@@ -21,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("action", nargs="?", choices=["show", "set"], default="show")
         parser.add_argument("mode", nargs="?", choices=list(Mode), help="the mode to set")
         parser.add_argument("--reason", default="", help="why; recorded with the change")
+        parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
         parser.add_argument("--actor", default=getpass.getuser(), help="who; your login name by default")
         parser.add_argument("--expected-version", type=int, help="refuse if the rollout is at another version by now")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -51,5 +52,6 @@ class Command(BaseCommand):
             source="command",
             reason=options["reason"],
             expected_version=options["expected_version"],
+            override_reason=options["override"],
         )
         return result.version, result.rollout, result.changed
