@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from normalization.admin import LedgerAdmin
+from ops.alerts.models import WebhookDelivery
 from ops.backups import history
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.validity import validity
@@ -58,3 +59,15 @@ class HeartbeatAdmin(LedgerAdmin):
     """When the alert path proved itself."""
 
     list_display = ("received_at", "fingerprint")
+
+
+# -- Alerts -----------------------------------------------------------------------------------------
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(LedgerAdmin):
+    """What came in over the webhook, and what became of it."""
+
+    list_display = ("received_at", "endpoint", "outcome", "alert_names", "fingerprint", "actor", "version", "detail")
+    list_filter = ("endpoint", "outcome")
+    date_hierarchy = "received_at"
