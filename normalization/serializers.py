@@ -118,8 +118,12 @@ def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Ite
 
 
 def escape_pointer(token: str) -> str:
-    """Escape one reference token of a JSON pointer (RFC 6901, section 3)."""
-    return token.replace("~", "~0").replace("/", "~1")
+    """Escape one reference token of a JSON pointer (RFC 6901, section 3).
+
+    A lone surrogate, which JSON can escape in a member's name but UTF-8 cannot carry, becomes U+FFFD.
+    """
+    sendable = token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return sendable.replace("~", "~0").replace("/", "~1")
 
 
 class ItemSerializer(serializers.Serializer[Any]):

@@ -86,7 +86,7 @@ def _key_text(header: str) -> str:
 
 
 def _usable_key(text: str) -> ApiKey:
-    key = ApiKey.objects.filter(prefix=text.partition(".")[0]).first()
+    key: ApiKey | None = ApiKey.objects.filter(prefix=text.partition(".")[0]).first()
     if key is None or not key.is_valid(text):
         raise AuthenticationFailed("The API key is not known.")
     if key.revoked:
@@ -129,11 +129,11 @@ def _key_of(request: Request) -> ApiKey:
     return request.auth
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers the class
     """Documents the header in the OpenAPI document."""
 
     target_class = "stagenorm.portfolio.authentication.ApiKeyAuthentication"
-    name = "ApiKey"
+    name = "ApiKeyAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         """Return the security scheme object."""

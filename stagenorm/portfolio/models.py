@@ -3,6 +3,7 @@
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -212,3 +213,20 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client} {self.endpoint} {self.key}"
+
+
+class RequestLog(models.Model):
+    """When a client's requests of the last period were admitted; one row per client, kept by `throttling`."""
+
+    scope = models.CharField(max_length=50)
+    client = models.CharField(max_length=CLIENT_NAME_MAX)
+    admitted = ArrayField(models.DateTimeField())
+    refused = models.BooleanField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["scope", "client"], name="request_log_once_per_client")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client} {self.scope}"

@@ -1,0 +1,132 @@
+"""The query parameters of the list of companies, read strictly and documented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.http import QueryDict
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from normalization.problems import VALID_STAGES, Item, invalid
+from normalization.serializers import MAX_RAW_STAGE, escape_pointer
+from stagenorm.portfolio.companies_query import SORTS
+from stagenorm.portfolio.models import PortfolioCompany
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 200
+MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
+SHOWN_NAME: Final = 100
+
+# Bounds of the document only; `read_cursor` decides.
+_CURSOR_SCHEMA: Final = {"type": "string", "maxLength": 4_096}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of one request; None where a filter was not given."""
+
+    stage: str | None = None
+    status: str | None = None
+    sector: str | None = None
+    q: str | None = None
+    sort: str = "id"
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+class _Refused(ValueError):
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+
+
+def read_parameters(query: QueryDict) -> Parameters:
+    """Return the parameters; raise one `invalid-request` problem that names each unknown, repeated or faulty one."""
+    given: dict[str, Any] = {}
+    errors: list[Item] = []
+    for name, values in query.lists():
+        try:
+            given[name] = _read(name, values)
+        except _Refused as refused:
+            errors.append(query_item(name, refused.code, refused.detail))
+    if errors:
+        raise invalid(errors)
+    return Parameters(**given)
+
+
+def query_item(name: str, code: str, detail: str) -> Item:
+    """Return the problem item for a query parameter."""
+    return {"pointer": "/" + escape_pointer(name[:SHOWN_NAME]), "in": "query", "code": code, "detail": detail}
+
+
+def _read(name: str, values: list[str]) -> Any:
+    reader = _READERS.get(name)
+    if reader is None:
+        raise _Refused("unknown_parameter", "There is no such parameter; there are " + ", ".join(_READERS) + ".")
+    if len(values) != 1:
+        raise _Refused("repeated_parameter", "Give the parameter once.")
+    return reader(name, values[0])
+
+
+def _text(name: str, value: str) -> str:
+    if "\0" in value:
+        raise _Refused("null_characters_not_allowed", "Null characters are not allowed.")
+    if len(value) > MAX_TEXT[name]:
+        raise _Refused("max_length", f"Give at most {MAX_TEXT[name]} characters.")
+    return value
+
+
+def _choice(choices: list[str]) -> Callable[[str, str], str]:
+    def read(name: str, value: str) -> str:
+        if value not in choices:
+            raise _Refused("invalid_choice", "Give one of " + ", ".join(choices) + ".")
+        return value
+
+    return read
+
+
+def _limit(name: str, value: str) -> int:
+    if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= MAX_LIMIT:
+        raise _Refused("invalid", f"Give a whole number from 1 to {MAX_LIMIT}.")
+    return int(value)
+
+
+def _as_given(name: str, value: str) -> str:
+    return value
+
+
+_READERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "stage": _text,
+    "status": _choice(PortfolioCompany.Status.values),
+    "sector": _text,
+    "q": _text,
+    "sort": _choice(list(SORTS)),
+    "limit": _limit,
+    "cursor": _as_given,
+}
+
+DOCUMENTED: Final = [
+    OpenApiParameter(
+        "stage",
+        {"type": "string", "maxLength": MAX_RAW_STAGE},
+        description="A stage in any spelling; finds every stored spelling of it. Canonical: " + ", ".join(VALID_STAGES),
+    ),
+    OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
+    OpenApiParameter("sector", {"type": "string", "maxLength": 100}, description="The sector, exactly."),
+    OpenApiParameter("q", {"type": "string", "maxLength": 200}, description="Text in the name, in either case."),
+    OpenApiParameter(
+        "sort",
+        OpenApiTypes.STR,
+        enum=list(SORTS),
+        default="id",
+        description="Order; `-` for descending. Ties go by id. Companies without the date come last.",
+    ),
+    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+    OpenApiParameter(
+        "cursor", _CURSOR_SCHEMA, description="`next_cursor` of the page before, with the same filters and sort."
+    ),
+]

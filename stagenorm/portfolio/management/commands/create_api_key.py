@@ -1,0 +1,57 @@
+"""manage.py create_api_key NAME"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from stagenorm.portfolio.keys import KeyRefused, create_key
+
+
+class Command(BaseCommand):
+    """Makes an API key and prints it, and nothing else, to standard output."""
+
+    help = "Make an API key for a client and print the key alone. It is shown this once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "name", help="The client: 1 to 50 printable ASCII characters. Names it in logs and tallies."
+        )
+        parser.add_argument(
+            "--fund", type=int, action="append", default=[], metavar="N", help="Limit the key to this fund; repeatable."
+        )
+        parser.add_argument("--read-only", action="store_true", help="The key may only read.")
+        parser.add_argument(
+            "--expires", metavar="DATE", help="Last day, or moment, on which the key is good (ISO 8601)."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make the key."""
+        expires = _moment(options["expires"]) if options["expires"] else None
+        try:
+            _, text = create_key(
+                options["name"], funds=options["fund"], read_only=options["read_only"], expires=expires
+            )
+        except KeyRefused as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(text)
+
+
+def _moment(text: str) -> datetime:
+    """Read a date as its end, a time without zone as UTC; raise `CommandError` for the past and for nonsense."""
+    try:
+        day = date.fromisoformat(text)
+        moment = datetime.combine(day, time.max)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise CommandError(f"--expires {text!r} is no date: write 2027-01-31.") from error
+    aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    if aware <= timezone.now():
+        raise CommandError(f"--expires {text} is past: the key would be good for nothing.")
+    return aware

@@ -1,0 +1,180 @@
+"""The shapes of strategies on the wire: what a request may hold, and what an answer does."""
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from normalization.problems import Item, Problem, invalid
+from normalization.serializers import (
+    RawStageField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+    StrictSerializer,
+    WarningItemSerializer,
+    parse,
+)
+from stagenorm.portfolio.stage_weights import EXACT, StageAllocationField
+from stagenorm.portfolio.strategies import CHECK_SIZES
+
+MAX_SECTORS: Final = 50
+MAX_CHECK: Final = 1_000_000_000_000
+PORTFOLIO_SIZES: Final = ("target_portfolio_size", "max_portfolio_size")
+# What a strategy's sizes are before the request has spoken.
+NEW_SIZES: Final[Mapping[str, Any]] = {"target_portfolio_size": 25, "max_portfolio_size": 30, "check_size": {}}
+
+
+class SectorAllocationField(serializers.DictField):
+    """An object of at most 50 sectors with their shares, 0 to 1 each and together."""
+
+    child = StrictFloatField(min_value=0, max_value=1)
+    default_error_messages = {
+        "max_length": "At most {limit} sectors are kept.",
+        "shares_above_one": "The shares sum to {total:.6g}, more than 1.",
+    }
+    _name = StrictCharField(max_length=100)
+
+    def to_internal_value(self, data: Any) -> dict[Any, float]:
+        """Return sector → share."""
+        if isinstance(data, Mapping) and len(data) > MAX_SECTORS:
+            self.fail("max_length", limit=MAX_SECTORS)
+        shares: dict[Any, float] = super().to_internal_value(data)
+        total = math.fsum(shares.values())
+        if total > 1 + EXACT:
+            self.fail("shares_above_one", total=total)
+        return shares
+
+    def run_child_validation(self, data: Any) -> dict[Any, float]:
+        """Return the shares; each sector's name must be text that can be stored."""
+        shares: dict[Any, float] = {}
+        errors: dict[Any, Any] = {}
+        for sector, share in data.items():
+            try:
+                shares[self._name.run_validation(sector)] = self.child.run_validation(share)
+            except serializers.ValidationError as error:
+                errors[sector] = error.detail
+        if errors:
+            raise serializers.ValidationError(errors)
+        return shares
+
+
+class CheckSizeSerializer(StrictSerializer):
+    """Dollars, kept to the cent; each is optional, min ≤ target ≤ max."""
+
+    min = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
+    target = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
+    max = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
+
+
+class StrategySerializer(StrictSerializer):
+    """A new strategy."""
+
+    fund_id = StrictIntegerField()
+    name = StrictCharField(max_length=100, trim_whitespace=True)
+    description = StrictCharField(max_length=500, allow_blank=True, default="")
+    model_type = StrictCharField(max_length=50, trim_whitespace=True, default="balanced")
+    target_portfolio_size = StrictIntegerField(min_value=1, max_value=1000, default=25)
+    max_portfolio_size = StrictIntegerField(min_value=1, max_value=1000, default=30)
+    deployment_months = StrictIntegerField(min_value=1, max_value=240, default=36)
+    check_size = CheckSizeSerializer(allow_null=True, default=None)
+    sector_allocation = SectorAllocationField(default=dict, help_text="Sector → share, 0 to 1; together at most 1.")
+    stage_allocation = StageAllocationField(help_text="Stage → weight; the weights sum to 1.")
+    reserve_ratio = StrictFloatField(min_value=0, max_value=1, default=0.5)
+    risk_tolerance = StrictCharField(max_length=50, trim_whitespace=True, default="moderate")
+    target_irr = StrictFloatField(min_value=0, max_value=10, allow_null=True, default=None, help_text="0.25 is 25 %.")
+    target_multiple = StrictFloatField(min_value=0, max_value=1000, allow_null=True, default=None)
+    tags = serializers.ListField(
+        child=StrictCharField(max_length=50, trim_whitespace=True), max_length=10, default=list
+    )
+
+
+class StrategyPatchSerializer(StrategySerializer):
+    """The members to change. `check_size` is merged member by member, allocations and tags are replaced as a whole."""
+
+    fund_id = None  # type: ignore[assignment]  # how DRF drops an inherited field: a strategy stays with its fund
+
+
+class StageRowSerializer(serializers.Serializer[Any]):
+    """One stage of a strategy: as it was first spelled, and the stage that means (null when unknown)."""
+
+    spelling = RawStageField()
+    stage = serializers.CharField(allow_null=True)
+    weight = serializers.FloatField()
+
+
+class StrategyAnswerSerializer(serializers.Serializer[Any]):
+    """A strategy as it is stored."""
+
+    id = serializers.IntegerField()
+    fund_id = serializers.IntegerField()
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    model_type = serializers.CharField()
+    target_portfolio_size = serializers.IntegerField()
+    max_portfolio_size = serializers.IntegerField()
+    deployment_months = serializers.IntegerField()
+    check_size = CheckSizeSerializer()
+    sector_allocation = serializers.DictField(child=serializers.FloatField())
+    stage_allocation = serializers.DictField(
+        child=serializers.FloatField(), help_text="Canonical stage, or the spelling where it is unknown → weight."
+    )
+    stages = StageRowSerializer(many=True)
+    reserve_ratio = serializers.FloatField()
+    risk_tolerance = serializers.CharField()
+    target_irr = serializers.FloatField(allow_null=True)
+    target_multiple = serializers.FloatField(allow_null=True)
+    tags = serializers.ListField(child=serializers.CharField())
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    warnings = WarningItemSerializer(many=True, required=False)
+
+
+class StrategyPageSerializer(serializers.Serializer[Any]):
+    """One page of strategies, newest first."""
+
+    strategies = StrategyAnswerSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
+
+
+def parse_strategy(serializer: StrategySerializer, stored: Mapping[str, Any] = NEW_SIZES) -> dict[str, Any]:
+    """The validated members; raises one problem for every fault of the body.
+
+    The order of sizes is checked on what the strategy would become: `stored` (the three members of NEW_SIZES)
+    with the body over it.
+    """
+    body = serializer.initial_data
+    faults = _order_faults(stored, body) if isinstance(body, Mapping) else []
+    try:
+        members: dict[str, Any] = parse(serializer)
+    except Problem as problem:
+        raise invalid([*problem.errors, *faults]) from problem
+    if faults:
+        raise invalid(faults)
+    return members
+
+
+def _order_faults(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[Item]:
+    sizes = body.get("check_size", {})
+    given = sizes if isinstance(sizes, Mapping) else {}
+    kept = {} if sizes is None else stored["check_size"]
+    return [
+        *_misordered("", PORTFOLIO_SIZES, stored, body),
+        *_misordered("/check_size", CHECK_SIZES, kept, given),
+    ]
+
+
+def _misordered(at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[Item]:
+    merged = {name: given.get(name, stored.get(name)) for name in names}
+    numbers = [(n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+    return [
+        {
+            "pointer": f"{at}/{low if low in given else high}",
+            "code": "out_of_order",
+            "detail": f"{low} exceeds {high}.",
+        }
+        for (low, smaller), (high, larger) in pairwise(numbers)
+        if smaller > larger
+    ]

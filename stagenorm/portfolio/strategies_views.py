@@ -1,0 +1,175 @@
+"""/api/portfolio/strategies: make, list, show, change and delete a fund's strategies."""
+
+from typing import Any, Final, NoReturn
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from normalization.boundary import Boundary, open_boundary
+from normalization.problems import Problem
+from normalization.serializers import header, problem_responses, stage_headers
+from stagenorm.portfolio import idempotency, strategies
+from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for, visible_funds
+from stagenorm.portfolio.bodies import client_of, fund_of_body
+from stagenorm.portfolio.models import Fund, PortfolioStrategy
+from stagenorm.portfolio.stage_weights import Items, judge_weights, member_pointer
+from stagenorm.portfolio.strategies import Allocation, allocations_of, representation
+from stagenorm.portfolio.strategies_page import StrategyQuerySerializer, find_page, read_query
+from stagenorm.portfolio.strategies_serializers import (
+    StrategyAnswerSerializer,
+    StrategyPageSerializer,
+    StrategyPatchSerializer,
+    StrategySerializer,
+    parse_strategy,
+)
+
+ENDPOINT: Final = "portfolio-strategies"
+_AT: Final = "/stage_allocation"
+
+
+class Strategies(APIView):
+    """The strategies of the funds that the key may see."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (HasApiKey,)
+
+    @extend_schema(
+        operation_id="list_strategies",
+        summary="Strategies, newest first",
+        tags=["strategies"],
+        parameters=[StrategyQuerySerializer],
+        responses={200: StrategyPageSerializer, **problem_responses(400, 401, 404)},
+    )
+    def get(self, request: Request) -> Response:
+        """Answer one page."""
+        query = read_query(request.query_params)
+        if query.fund_id is not None:
+            fund = fund_for(request, query.fund_id)
+            found = PortfolioStrategy.objects.filter(fund=fund)
+        else:
+            found = _visible(request)
+        page, next_cursor = find_page(found, query)
+        return Response({"strategies": [representation(each) for each in page], "next_cursor": next_cursor})
+
+    @extend_schema(
+        operation_id="create_strategy",
+        summary="Make a strategy",
+        description=(
+            "Spelling and stage are both kept, one row per stage; further spellings of a stage are added to its first. "
+            "With an `Idempotency-Key`, the same body gets the first answer again for 24 hours."
+        ),
+        tags=["strategies"],
+        parameters=[
+            OpenApiParameter(
+                idempotency.HEADER,
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+                OpenApiParameter.HEADER,
+                description="Any text that names this request; belongs to the client.",
+            ),
+            *stage_headers([201, 400]),
+            header("Location", "The new strategy's address.", [201]),
+            header(idempotency.REPLAYED, "`true` on the answer to a repeated request.", [201]),
+            header("Retry-After", "Seconds.", [409]),
+        ],
+        request=StrategySerializer,
+        responses={201: StrategyAnswerSerializer, **problem_responses(400, 401, 403, 404, 409, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> Response:
+        """Store a strategy, once per `Idempotency-Key`."""
+        fund = fund_of_body(request)
+        members = parse_strategy(StrategySerializer(data=request.data))
+        boundary = open_boundary(request, endpoint=ENDPOINT)
+        into = fund or fund_for(request, members["fund_id"])
+        return idempotency.once(request, ENDPOINT, lambda: _create(request, into, members, boundary))
+
+
+class StrategyDetail(APIView):
+    """One strategy."""
+
+    authentication_classes = (ApiKeyAuthentication,)
+    permission_classes = (HasApiKey,)
+
+    @extend_schema(
+        operation_id="get_strategy",
+        summary="One strategy",
+        tags=["strategies"],
+        responses={200: StrategyAnswerSerializer, **problem_responses(401, 404)},
+    )
+    def get(self, request: Request, strategy_id: int) -> Response:
+        """Answer the strategy as it is stored."""
+        strategy = _visible(request).filter(pk=strategy_id).first() or _missing()
+        return Response(representation(strategy))
+
+    @extend_schema(
+        operation_id="change_strategy",
+        summary="Change members of a strategy",
+        description=(
+            "Checks what the strategy would become. `check_size` is merged; `stage_allocation`, `sector_allocation` "
+            "and `tags` are replaced. A stage spelling that the strategy has already is not refused in mode enforce."
+        ),
+        tags=["strategies"],
+        parameters=stage_headers([200, 400]),
+        request=StrategyPatchSerializer,
+        responses={200: StrategyAnswerSerializer, **problem_responses(400, 401, 403, 404, 413, 415)},
+    )
+    def patch(self, request: Request, strategy_id: int) -> Response:
+        """Change the given members; the strategy is locked from the first look to the commit."""
+        if not _visible(request).filter(pk=strategy_id).exists():
+            _missing()
+        body = request.data  # read now: a slow sender must not keep the strategy locked
+        boundary = open_boundary(request, endpoint=ENDPOINT)
+        with transaction.atomic():
+            strategy = strategies.locked(_visible(request), strategy_id) or _missing()
+            stored = {
+                "target_portfolio_size": strategy.target_portfolio_size,
+                "max_portfolio_size": strategy.max_portfolio_size,
+                "check_size": strategies.check_size_of(strategy),
+            }
+            members = parse_strategy(StrategyPatchSerializer(data=body, partial=True), stored)
+            allocations = None
+            if "stage_allocation" in members:
+                legacy = strategies.spellings_of(strategy)
+                allocations = _judge(boundary, members["stage_allocation"], legacy)
+            strategies.change(strategy, members, allocations)
+            answer = representation(strategy)
+        return boundary.respond(answer)
+
+    @extend_schema(
+        operation_id="delete_strategy",
+        summary="Delete a strategy",
+        tags=["strategies"],
+        request=None,
+        responses={204: None, **problem_responses(401, 403, 404)},
+    )
+    def delete(self, request: Request, strategy_id: int) -> Response:
+        """Delete the strategy and its rows."""
+        # Locked first: a PATCH at the same time would otherwise add rows under the strategy while it goes.
+        with transaction.atomic():
+            strategy = strategies.locked(_visible(request), strategy_id) or _missing()
+            strategy.delete()
+        return Response(status=204)
+
+
+def _create(request: Request, fund: Fund, members: dict[str, Any], boundary: Boundary) -> Response:
+    allocations = _judge(boundary, members["stage_allocation"])
+    strategy = strategies.create(fund, client_of(request), members, allocations)
+    location = reverse("strategy", args=[strategy.pk])
+    return boundary.respond(representation(strategy), status=201, headers={"Location": location})
+
+
+def _judge(boundary: Boundary, items: Items, legacy: frozenset[str] = frozenset()) -> list[Allocation]:
+    results, weights = judge_weights(boundary, items, at=_AT, pointer=member_pointer(_AT, items), legacy=legacy)
+    return allocations_of(results, weights)
+
+
+def _visible(request: Request) -> QuerySet[PortfolioStrategy]:
+    return PortfolioStrategy.objects.filter(fund__in=visible_funds(request))
+
+
+def _missing() -> NoReturn:
+    raise Problem("not-found", status=404, detail="There is no such strategy, or the key may not see its fund.")

@@ -1,0 +1,12 @@
+"""The platform's addresses."""
+
+from django.urls import URLPattern, path
+
+from stagenorm.portfolio.companies import FundCompanies
+from stagenorm.portfolio.strategies_views import Strategies, StrategyDetail
+
+urlpatterns: list[URLPattern] = [
+    path("api/funds/<int:fund_id>/companies", FundCompanies.as_view(), name="fund-companies"),
+    path("api/portfolio/strategies", Strategies.as_view(), name="strategies"),
+    path("api/portfolio/strategies/<int:strategy_id>", StrategyDetail.as_view(), name="strategy"),
+]

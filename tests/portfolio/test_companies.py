@@ -1,0 +1,376 @@
+"""GET /api/funds/{fund_id}/companies: what it finds, in which order, and what it refuses."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.core import signing
+from rest_framework.test import APIClient
+
+from normalization.rollout import Mode
+from stagenorm.portfolio.models import Fund, PortfolioCompany
+
+SPELLINGS = ["series-a", "Series A", "SERIES_A", "series a round", "Seed", "seed", "Seires A", "SEIRES_A", "Bridge", ""]
+
+
+def address(fund: Fund) -> str:
+    return f"/api/funds/{fund.pk}/companies"
+
+
+def add(fund: Fund, name: str, stage: str = "seed", **fields: Any) -> PortfolioCompany:
+    return PortfolioCompany.objects.create(fund=fund, name=name, stage=stage, **fields)
+
+
+def names(api: APIClient, fund: Fund, **query: Any) -> list[str]:
+    answer = api.get(address(fund), query)
+    assert answer.status_code == 200, answer.content
+    return [company["name"] for company in answer.json()["companies"]]
+
+
+def pages(api: APIClient, fund: Fund, **query: Any) -> list[list[dict[str, Any]]]:
+    found, cursor = [], None
+    while True:
+        answer = api.get(address(fund), query | ({"cursor": cursor} if cursor else {}))
+        assert answer.status_code == 200, answer.content
+        found.append(answer.json()["companies"])
+        if (cursor := answer.json()["next_cursor"]) is None:
+            return found
+
+
+@pytest.fixture
+def spelled(fund: Fund) -> Fund:
+    """A fund with one company for each spelling, named after it."""
+    PortfolioCompany.objects.bulk_create(PortfolioCompany(fund=fund, name=f"<{s}>", stage=s) for s in SPELLINGS)
+    return fund
+
+
+def test_a_company_is_answered_with_its_stage_and_what_is_stored(api: APIClient, fund: Fund) -> None:
+    full = add(
+        fund,
+        "Fernhollow Robotics",
+        "SERIES_A",
+        status="exited",
+        sector="Robotics",
+        invested_usd=Decimal("1250000.5"),
+        invested_at=date(2021, 3, 4),
+    )
+    bare = add(fund, "Nowhere", "Seires A")
+    answer = api.get(address(fund))
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "application/json"
+    first, second = answer.json()["companies"]
+    full.refresh_from_db()
+    assert first == {
+        "id": full.pk,
+        "name": "Fernhollow Robotics",
+        "stage": "series-a",
+        "stage_raw": "SERIES_A",
+        "status": "exited",
+        "sector": "Robotics",
+        "invested_usd": "1250000.50",
+        "invested_at": "2021-03-04",
+        "created_at": full.created_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "updated_at": full.updated_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }
+    assert (second["id"], second["stage"], second["stage_raw"]) == (bare.pk, None, "Seires A")
+    assert (second["invested_usd"], second["invested_at"], second["sector"]) == (None, None, "")
+    assert answer.json()["next_cursor"] is None
+
+
+def test_an_empty_fund_is_an_empty_list(api: APIClient, fund: Fund) -> None:
+    for query in ({}, {"stage": "seed"}, {"stage": "Seires A"}, {"sort": "-invested_at", "q": "x"}):
+        assert api.get(address(fund), query).json() | {"warnings": []} == {
+            "companies": [],
+            "next_cursor": None,
+            "warnings": [],
+        }
+
+
+def test_a_fund_lists_its_own_companies_only(api: APIClient, spelled: Fund) -> None:
+    other = Fund.objects.create(name="Other")
+    add(other, "Elsewhere", "Series-A")
+    assert names(api, other) == names(api, other, stage="series-a") == ["Elsewhere"]
+    assert "Elsewhere" not in names(api, spelled)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("series-a", ["series-a", "Series A", "SERIES_A", "series a round"]),
+        ("Series A", ["series-a", "Series A", "SERIES_A", "series a round"]),
+        ("  Series–A Funding ", ["series-a", "Series A", "SERIES_A", "series a round"]),
+        ("SEED ROUND", ["Seed", "seed"]),
+        ("series-b", []),
+        # Unknown and let through: that text, or one that folds to the same, and nothing that it may have meant.
+        ("Seires A", ["Seires A", "SEIRES_A"]),
+        ("bridge", ["Bridge"]),
+        ("", [""]),
+        ("Series D", []),
+    ],
+)
+def test_the_stage_filter_finds_every_stored_spelling_of_it(
+    api: APIClient, spelled: Fund, asked: str, found: list[str]
+) -> None:
+    assert names(api, spelled, stage=asked) == [f"<{spelling}>" for spelling in found]
+
+
+def test_the_stage_filter_finds_the_same_companies_before_and_after_a_migration(api: APIClient, spelled: Fund) -> None:
+    before = names(api, spelled, stage="series-a")
+    PortfolioCompany.objects.filter(stage__in=["SERIES_A", "Series A"]).update(stage="series-a")
+    assert names(api, spelled, stage="series-a") == before
+    PortfolioCompany.objects.filter(name__in=before).update(stage="Series A round")
+    assert names(api, spelled, stage="series-a") == before
+
+
+def test_enforce_refuses_an_unknown_stage_at_the_parameter(
+    api: APIClient, spelled: Fund, set_mode: Callable[..., None]
+) -> None:
+    set_mode(Mode.ENFORCE)
+    refused = api.get(address(spelled), {"stage": "Seires A"})
+    assert refused.status_code == 400
+    assert refused.json()["type"] == "/problems/unknown-stage"
+    [item] = refused.json()["errors"]
+    assert item == {
+        "pointer": "/stage",
+        "in": "query",
+        "code": "unknown_stage",
+        "received": "Seires A",
+        "suggestions": ["series-a"],
+    }
+    # Stored spellings are never refused, only what a client asks for.
+    assert len(names(api, spelled)) == len(SPELLINGS)
+    assert len(names(api, spelled, stage="Series A")) == 4
+
+
+def test_warn_answers_an_unknown_stage_with_a_warning(
+    api: APIClient, spelled: Fund, set_mode: Callable[..., None]
+) -> None:
+    set_mode(Mode.WARN)
+    answer = api.get(address(spelled), {"stage": "Seires A"})
+    assert [company["stage_raw"] for company in answer.json()["companies"]] == ["Seires A", "SEIRES_A"]
+    assert answer.json()["warnings"][0]["pointer"] == "/stage"
+    assert answer["Deprecation"].startswith("@")
+    assert "unknown=1" in answer["Stage-Validation"]
+
+
+def test_filters_narrow_together(api: APIClient, fund: Fund) -> None:
+    add(fund, "One", "Seed", status="active", sector="Health")
+    add(fund, "Two", "seed", status="exited", sector="Health")
+    add(fund, "Three", "seed", status="active", sector="health")
+    add(fund, "Four", "seed")
+    assert names(api, fund, status="active") == ["One", "Three", "Four"]
+    assert names(api, fund, status="written_off") == []
+    assert names(api, fund, sector="Health") == ["One", "Two"]
+    assert names(api, fund, sector="") == ["Four"]
+    assert names(api, fund, stage="seed", status="active", sector="Health", q="on") == ["One"]
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("100%", ["100% Pure"]),
+        ("%", ["100% Pure"]),
+        ("_", ["snake_case"]),
+        ("\\", ["back\\slash"]),
+        ("k\\s", ["back\\slash"]),
+        ("\\%", []),
+        ("SNAKE", ["snake_case"]),
+        ("élan", ["ÉLAN Vital"]),
+        ("'", ["O'Hara"]),
+        ("; DROP", []),
+        ("", ["100% Pure", "snake_case", "back\\slash", "ÉLAN Vital", "O'Hara", "1000 Pure"]),
+    ],
+)
+def test_q_is_literal_text_in_either_case(api: APIClient, fund: Fund, q: str, found: list[str]) -> None:
+    for name in ("100% Pure", "snake_case", "back\\slash", "ÉLAN Vital", "O'Hara", "1000 Pure"):
+        add(fund, name)
+    assert names(api, fund, q=q) == found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 200])
+@pytest.mark.parametrize(
+    "sort", ["id", "-id", "name", "-name", "invested_at", "-invested_at", "created_at", "-created_at"]
+)
+@pytest.mark.parametrize("stage", [None, "seed"])
+def test_pages_hold_every_company_once_in_order_with_undated_ones_last(
+    api: APIClient, fund: Fund, sort: str, limit: int, stage: str | None
+) -> None:
+    days = [date(2020, 1, 2), None, date(2019, 5, 6), date(2020, 1, 2), None, date(2024, 2, 29), None]
+    for place, day in enumerate(days):
+        add(
+            fund, "Twin" if place % 3 == 0 else f"Company {place % 4}", "Seed" if place % 2 else "seed", invested_at=day
+        )
+    query = {"sort": sort, "limit": limit} | ({"stage": stage} if stage else {})
+    found = pages(api, fund, **query)
+    assert all(len(page) == limit for page in found[:-1])
+    listed = [company for page in found for company in page]
+    column, descending = sort.lstrip("-"), sort.startswith("-")
+    dated = sorted(
+        (company for company in listed if company[column] is not None),
+        key=lambda company: (company[column], company["id"]),
+        reverse=descending,
+    )
+    undated = sorted(
+        (company for company in listed if company[column] is None),
+        key=lambda company: company["id"],
+        reverse=descending,
+    )
+    assert listed == dated + undated
+    assert sorted(company["id"] for company in listed) == sorted(fund.companies.values_list("pk", flat=True))
+
+
+def test_the_page_size_may_change_while_paging(api: APIClient, spelled: Fund) -> None:
+    first = api.get(address(spelled), {"limit": 2}).json()
+    rest = api.get(address(spelled), {"limit": 200, "cursor": first["next_cursor"]}).json()
+    assert len(first["companies"]) + len(rest["companies"]) == len(SPELLINGS)
+
+
+def test_the_default_page_is_fifty(api: APIClient, fund: Fund) -> None:
+    PortfolioCompany.objects.bulk_create(PortfolioCompany(fund=fund, name=str(n), stage="seed") for n in range(51))
+    assert [len(page) for page in pages(api, fund)] == [50, 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "code"),
+    [
+        ("stages=seed", "/stages", "unknown_parameter"),
+        ("format=json", "/format", "unknown_parameter"),
+        ("page=2", "/page", "unknown_parameter"),
+        ("a/b~c=1", "/a~1b~0c", "unknown_parameter"),
+        ("stage=seed&stage=seed", "/stage", "repeated_parameter"),
+        ("limit=5&limit=6", "/limit", "repeated_parameter"),
+        ("limit=0", "/limit", "invalid"),
+        ("limit=201", "/limit", "invalid"),
+        ("limit=-1", "/limit", "invalid"),
+        ("limit=", "/limit", "invalid"),
+        ("limit=1e2", "/limit", "invalid"),
+        ("limit=5.0", "/limit", "invalid"),
+        ("limit=%2B5", "/limit", "invalid"),
+        ("limit=%D9%A5", "/limit", "invalid"),
+        ("limit=true", "/limit", "invalid"),
+        ("limit=" + "9" * 5_000, "/limit", "invalid"),
+        ("sort=stage", "/sort", "invalid_choice"),
+        ("sort=updated_at", "/sort", "invalid_choice"),
+        ("sort=id;drop", "/sort", "invalid_choice"),
+        ("sort=", "/sort", "invalid_choice"),
+        ("status=Active", "/status", "invalid_choice"),
+        ("status=", "/status", "invalid_choice"),
+        ("q=%00", "/q", "null_characters_not_allowed"),
+        ("stage=seed%00", "/stage", "null_characters_not_allowed"),
+        ("sector=%00", "/sector", "null_characters_not_allowed"),
+        ("q=" + "x" * 201, "/q", "max_length"),
+        ("sector=" + "x" * 101, "/sector", "max_length"),
+        ("stage=" + "x" * 256, "/stage", "max_length"),
+        ("cursor=", "/cursor", "invalid_cursor"),
+        ("cursor=x", "/cursor", "invalid_cursor"),
+        ("cursor=.", "/cursor", "invalid_cursor"),
+        ("cursor=%C3%A9.%C3%A9", "/cursor", "invalid_cursor"),
+        ("cursor=%00", "/cursor", "invalid_cursor"),
+        ("cursor=%FF%FE", "/cursor", "invalid_cursor"),
+        ("cursor=" + "A" * 5_000, "/cursor", "invalid_cursor"),
+    ],
+)
+def test_a_faulty_parameter_is_a_problem_that_names_it(
+    api: APIClient, fund: Fund, query: str, pointer: str, code: str
+) -> None:
+    answer = api.get(f"{address(fund)}?{query}")
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    [item] = answer.json()["errors"]
+    assert (item["pointer"], item["in"], item["code"]) == (pointer, "query", code)
+
+
+def test_every_faulty_parameter_is_named_at_once(api: APIClient, fund: Fund) -> None:
+    answer = api.get(address(fund) + "?limit=0&sort=x&color=red")
+    assert {item["pointer"] for item in answer.json()["errors"]} == {"/limit", "/sort", "/color"}
+
+
+def test_a_query_that_is_not_utf8_is_no_server_error(api: APIClient, fund: Fund) -> None:
+    for name in ("stage", "q", "sector"):
+        assert api.get(f"{address(fund)}?{name}=%FF%C0%AF%ED%A0%80").status_code == 200
+
+
+LISTS = [
+    {},
+    {"stage": "seed"},
+    {"stage": "series-a"},
+    {"stage": "Bridge"},
+    {"status": "active"},
+    {"sector": "Health"},
+    {"sector": ""},
+    {"q": "x"},
+    {"q": "x", "stage": "seed"},
+    {"sort": "-id"},
+    {"sort": "name"},
+    {"sort": "invested_at"},
+]
+
+
+def test_a_cursor_is_good_for_its_own_list_only(api: APIClient, fund: Fund) -> None:
+    other = Fund.objects.create(name="Other")
+    for owner in (fund, other):
+        for stage in ("seed", "series-a", "Bridge") * 2:
+            add(owner, "x", stage, sector="Health")
+            add(owner, "x", stage)
+    lists = [(owner, query) for owner in (fund, other) for query in LISTS]
+    cursors = [api.get(address(owner), query | {"limit": 1}).json()["next_cursor"] for owner, query in lists]
+    for mine, cursor in enumerate(cursors):
+        for place, (owner, query) in enumerate(lists):
+            status = api.get(address(owner), query | {"limit": 1, "cursor": cursor}).status_code
+            assert status == (200 if place == mine else 400)
+
+
+def test_a_cursor_serves_any_spelling_of_its_stage_and_any_client(
+    api: APIClient, spelled: Fund, api_for: Callable[..., APIClient]
+) -> None:
+    cursor = api.get(address(spelled), {"stage": "series-a", "limit": 1}).json()["next_cursor"]
+    assert len(names(api_for("another"), spelled, stage="Series A", cursor=cursor)) == 3
+
+
+def test_a_cursor_changed_in_any_character_is_refused(api: APIClient, spelled: Fund) -> None:
+    cursor = api.get(address(spelled), {"limit": 1}).json()["next_cursor"]
+    assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+    # The last character of the signature holds spare bits, so it is changed to a far one.
+    changed = [cursor[:i] + ("A" if c != "A" else "Q") + cursor[i + 1 :] for i, c in enumerate(cursor)]
+    for text in [*changed, cursor[:-1], cursor + "A", cursor.upper(), cursor[::-1], f" {cursor}", cursor.split(".")[0]]:
+        assert api.get(address(spelled), {"cursor": text}).status_code == 400, text
+
+
+def test_a_signature_made_for_something_else_is_no_cursor(api: APIClient, spelled: Fund) -> None:
+    forged = signing.Signer(salt="elsewhere", sep=".").sign_object([None, 0])
+    assert api.get(address(spelled), {"cursor": forged}).status_code == 400
+
+
+def test_a_long_name_fits_a_cursor(api: APIClient, fund: Fund) -> None:
+    for name in ("\U0001f680" * 200, "é" * 200, "z" * 200):
+        add(fund, name)
+    found = [company["name"] for page in pages(api, fund, sort="name", limit=1) for company in page]
+    assert len(found) == len(set(found)) == 3
+
+
+def test_names_that_sort_alike_are_told_apart_by_id(api: APIClient, fund: Fund) -> None:
+    for _ in range(5):
+        add(fund, "Same")
+    for sort in ("name", "-name"):
+        ids = [company["id"] for page in pages(api, fund, sort=sort, limit=2) for company in page]
+        assert all((a < b) == (sort == "name") for a, b in pairwise(ids))
+        assert len(set(ids)) == 5
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_the_list_is_for_reading(api: APIClient, fund: Fund, method: str) -> None:
+    answer = getattr(api, method)(address(fund))
+    assert answer.status_code == 405
+    assert answer.json()["type"] == "/problems/method-not-allowed"
+
+
+def test_a_page_costs_three_queries_and_later_ones_too(
+    api: APIClient, spelled: Fund, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    api.get(address(spelled), {"stage": "seed"})
+    for query in ({}, {"stage": "seed"}, {"stage": "series-a", "sort": "-invested_at"}):
+        with django_assert_num_queries(3):  # the key, the fund with its scope, the page with its spellings
+            api.get(address(spelled), query)
