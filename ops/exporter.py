@@ -15,9 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from ops.backfill.collector import BackfillCollector
 from ops.backups.collector import BackupCollector
 
-FROM_DATABASE: Final[tuple[type[Collector], ...]] = (BackupCollector,)
+FROM_DATABASE: Final[tuple[type[Collector], ...]] = (BackupCollector, BackfillCollector)
 
 
 @never_cache

@@ -95,7 +95,7 @@ def _last_automatic_downgrade_at() -> datetime | None:
 def _unclean_rows() -> int | None:
     if importlib.util.find_spec("ops.backfill") is None or importlib.util.find_spec(BACKFILL) is None:
         return None
-    return int(importlib.import_module(BACKFILL).unclean_rows())
+    return sum(sum(values.values()) for values in importlib.import_module(BACKFILL).unclean_rows().values())
 
 
 def _instances() -> tuple[InstanceFact, ...] | None:

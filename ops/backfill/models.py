@@ -89,7 +89,9 @@ class BackfillCheckpoint(models.Model):
     finished = models.BooleanField(default=False)
     scanned = models.PositiveBigIntegerField(default=0)
     changed = models.PositiveBigIntegerField(default=0)
-    skipped = models.PositiveBigIntegerField(default=0, help_text="Rows that others held locked; a later pass has them.")
+    skipped = models.PositiveBigIntegerField(
+        default=0, help_text="Rows that others held locked; a later pass has them."
+    )
     unknown = models.PositiveBigIntegerField(default=0, help_text="Rows with a value that no alias covers.")
     left_alone = models.JSONField(default=dict, help_text="Rows that an undo left, by reason.")
     total = models.PositiveBigIntegerField(default=0, help_text="Rows to look at, as counted when the pass began.")
@@ -99,7 +101,9 @@ class BackfillCheckpoint(models.Model):
         db_table = "stage_migration_checkpoint"
         ordering: ClassVar[list[str]] = ["run_id", "id"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["run", "table_name", "column_name"], name="stage_checkpoint_once_per_column")
+            models.UniqueConstraint(
+                fields=["run", "table_name", "column_name"], name="stage_checkpoint_once_per_column"
+            )
         ]
 
     def __str__(self) -> str:
@@ -107,7 +111,7 @@ class BackfillCheckpoint(models.Model):
 
 
 class NormalizationLog(models.Model):
-    """The rows of one batch that went from `before` to `after`: audit and undo in one. Append-only, by a trigger too."""
+    """Rows of one batch that went from `before` to `after`: audit and undo in one. Append-only, by a trigger too."""
 
     run = models.ForeignKey(BackfillRun, models.PROTECT, related_name="log", db_index=False)
     batch = models.PositiveIntegerField()
