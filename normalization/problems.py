@@ -10,11 +10,14 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError as StoreUnavailable
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from normalization.stages import Stage
+
+log = structlog.get_logger(__name__)
 
 CONTENT_TYPE: Final = "application/problem+json"
 VALID_STAGES: Final = [stage.value for stage in Stage]
@@ -164,6 +167,10 @@ def _as_problem(error: Exception) -> Problem | None:
         return Problem("not-found", status=404, detail="There is no such resource, or the key may not see it.")
     if isinstance(error, RequestDataTooBig):
         return too_large()
+    if isinstance(error, StoreUnavailable):
+        log.warning("database_unavailable", error=type(error.__cause__ or error).__name__)
+        detail = "The database does not answer in time; nothing was done. Try again."
+        return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
     if isinstance(error, PermissionDenied):
         return Problem("forbidden", status=403, detail="The key may not do this.")
     if isinstance(error, exceptions.APIException):

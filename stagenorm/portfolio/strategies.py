@@ -5,6 +5,7 @@ Nothing here knows HTTP. Every function that writes is called inside a transacti
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -115,9 +116,13 @@ def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
         "check_size": check_size_of(strategy),
         "stage_allocation": by_name,
         "stages": [{"spelling": row.spelling, "stage": row.stage, "weight": row.weight} for row in rows],
-        "created_at": strategy.created_at.isoformat(),
-        "updated_at": strategy.updated_at.isoformat(),
+        "created_at": _utc(strategy.created_at),
+        "updated_at": _utc(strategy.updated_at),
     }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _assign(strategy: PortfolioStrategy, members: Mapping[str, Any]) -> None:

@@ -3,10 +3,13 @@
 from django.urls import URLPattern, path
 
 from stagenorm.portfolio.companies import FundCompanies
+from stagenorm.portfolio.simulations_views import Simulate, SimulationDetail
 from stagenorm.portfolio.strategies_views import Strategies, StrategyDetail
 
 urlpatterns: list[URLPattern] = [
     path("api/funds/<int:fund_id>/companies", FundCompanies.as_view(), name="fund-companies"),
+    path("api/monte-carlo/simulate", Simulate.as_view(), name="simulate"),
+    path("api/monte-carlo/simulations/<uuid:simulation_id>", SimulationDetail.as_view(), name="simulation"),
     path("api/portfolio/strategies", Strategies.as_view(), name="strategies"),
     path("api/portfolio/strategies/<int:strategy_id>", StrategyDetail.as_view(), name="strategy"),
 ]

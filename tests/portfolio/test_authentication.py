@@ -30,7 +30,7 @@ class Probe(APIView):
         if fund_id:
             return Response({"fund": fund_for(request, fund_id).name})
         names = list(visible_funds(request).order_by("name").values_list("name", flat=True))
-        return Response({"client": request.auth.name, "user": str(request.user), "funds": names})
+        return Response({"client": str(request.auth), "user": str(request.user), "funds": names})
 
     post = get
 
@@ -61,8 +61,10 @@ def probe(text: str, method: str = "get", **kwargs: int) -> Response:
     ],
 )
 def test_a_request_without_a_usable_key_is_401_with_a_challenge(fund: Fund, header: str | None, detail: str) -> None:
-    headers = {} if header is None else {"HTTP_AUTHORIZATION": header}
-    answer = APIClient().get(companies(fund), **headers)
+    client = APIClient()
+    if header is not None:
+        client.credentials(HTTP_AUTHORIZATION=header)
+    answer = client.get(companies(fund))
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == 'Api-Key realm="stagenorm"'
     assert answer["Content-Type"] == "application/problem+json"

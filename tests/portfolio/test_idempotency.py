@@ -203,7 +203,7 @@ def test_a_request_that_dies_leaves_nothing_and_its_key_is_free(
     api.raise_request_exception = False
     with _first_request_held(api, fund) as (first, backend), connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [backend])
-        assert first.result(PATIENCE).status_code == 500
+        assert first.result(PATIENCE).status_code >= 500
     assert not PortfolioStrategy.objects.exists()
     assert not IdempotencyRecord.objects.exists()
     retry = post(api, body(fund))

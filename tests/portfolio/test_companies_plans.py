@@ -1,0 +1,101 @@
+"""With 100,000 companies in 50 funds, no page reads the table from end to end."""
+
+import itertools
+import json
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from stagenorm.portfolio.companies_query import (
+    FUND_SPELLINGS,
+    SORTS,
+    WALKED,
+    Position,
+    Search,
+    page_statement,
+    walk_statement,
+)
+from tests.portfolio.fund_data import MIXED_SPELLINGS, fill
+
+SEEDS = frozenset(["seed", "Seed", "Seed Round", "SEED"])
+LAST = {"id": None, "name": "Company 5", "invested_at": "2019-01-01", "created_at": "2026-01-01T00:00:00Z"}
+
+
+def plan(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run the statement and return every node of its plan."""
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, parameters)
+        [answer] = cursor.fetchone()
+    nodes, todo = [], [(json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"]]
+    while todo:
+        nodes.append(node := todo.pop())
+        todo += node.get("Plans", [])
+    return nodes
+
+
+def rows_read(node: dict[str, Any]) -> int:
+    """Return how many rows the node went through, those included that a filter dropped."""
+    return int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+
+
+def assert_within_fund(node: dict[str, Any], case: object) -> None:
+    assert node["Node Type"] != "Seq Scan", case
+    condition = node.get("Index Cond", node.get("Recheck Cond", str(node)))
+    assert re.search(r"fund_id (=|>=) ", condition), (case, condition)
+
+
+def scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the nodes that read the table: itself or, for a bitmap, its index."""
+    return [n for n in nodes if "Scan" in n["Node Type"] and {"Relation Name", "Index Name"} & set(n)]
+
+
+@pytest.fixture
+def fund(db: None) -> int:
+    """One of 50 funds, among 100,000 companies."""
+    return fill(companies=100_000, funds=50)[7]
+
+
+def test_a_page_is_read_through_an_index_of_its_fund(fund: int) -> None:
+    cases = itertools.product(SORTS, (None, SEEDS), (False, True))
+    for sort, spellings, further in cases:
+        after = Position(LAST[SORTS[sort].column], 500) if further else None
+        read = scans(plan(*page_statement(Search(fund, sort), after, spellings)))
+        assert read
+        for node in read:
+            assert_within_fund(node, (sort, spellings, further))
+            # At the most the fund's own companies, 2,000 of the 100,000.
+            assert rows_read(node) <= 2_000
+
+
+def test_a_page_of_a_common_stage_reads_little_more_than_itself(fund: int) -> None:
+    for sort, further in itertools.product((name for name in SORTS if SORTS[name].indexed), (False, True)):
+        after = Position(LAST[SORTS[sort].column], 500) if further else None
+        read = scans(plan(*walk_statement(Search(fund, sort), after, set(MIXED_SPELLINGS) - SEEDS)))
+        assert len(read) == 1
+        assert_within_fund(read[0], (sort, further))
+        assert rows_read(read[0]) <= 200
+
+
+def test_a_walk_for_a_stage_that_is_not_there_ends(fund: int) -> None:
+    read = scans(plan(*walk_statement(Search(fund), None, MIXED_SPELLINGS)))
+    assert sum(map(rows_read, read)) <= WALKED
+
+
+def test_a_fund_that_was_loaded_last_is_not_searched_from_the_table_s_beginning(fund: int) -> None:
+    [last] = fill(companies=5_000, funds=1, first=100_000)
+    for sql, parameters in (
+        page_statement(Search(last), None),
+        page_statement(Search(last), None, SEEDS),
+        walk_statement(Search(last), None, set(MIXED_SPELLINGS) - SEEDS),
+    ):
+        assert sum(map(rows_read, scans(plan(sql, parameters)))) <= 5_100
+
+
+def test_the_spellings_of_a_fund_cost_one_descent_each(fund: int) -> None:
+    nodes = plan(f"WITH RECURSIVE {FUND_SPELLINGS} SELECT stage FROM spelling", {"fund": fund})
+    read = scans(nodes)
+    assert {node["Index Name"] for node in read} == {"companies_fund_stage_id"}
+    assert all(node["Node Type"] == "Index Only Scan" for node in read)
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) <= len(MIXED_SPELLINGS) + 1
