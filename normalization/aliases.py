@@ -1,35 +1,58 @@
-"""The alias table that requests use: built-in spellings plus the operator's decisions, one snapshot per process."""
+"""The alias table that requests use: built-in spellings plus the operator's decisions, one snapshot per process.
+
+It spreads as the rollout does: see `versioned_store`.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
 import structlog
 from django.db import Error as StoreError
-from django.db import transaction
-from django.db.models import Count
+from django.db import connection, transaction
 from django.utils import timezone
 
-from normalization import conf, metrics
+from normalization.listener import listener
 from normalization.models import StageAlias
-from normalization.snapshots import ProcessSnapshot
 from normalization.stages import BUILTIN, AliasConflict, AliasTable, Stage, fold
+from normalization.versioned_store import Kind, Versioned, VersionedStore
 
 log = structlog.get_logger(__name__)
+
+# Rows are only ever added or retired, so rows plus retired rows counts every change: a version that only grows. One
+# statement, so that version and spellings are of the same moment.
+ALIASES: Final = """
+SELECT count(*) + count(retired_at),
+       coalesce(jsonb_object_agg(spelling, stage) FILTER (WHERE retired_at IS NULL), '{}')
+  FROM normalization_stagealias
+"""
 
 
 class AliasRefused(ValueError):
     """The alias cannot be recorded; the message says why and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The operator's spellings, each with its stage, and the table that they make with the built-in ones."""
+
+    spellings: Mapping[str, str]
+    table: AliasTable = field(compare=False)
+
+
 def current() -> AliasTable:
     """Return the alias table in force, at most `STAGE_MODE_TTL_SECONDS` old; never raises."""
-    return _snapshot.get()
+    return _current().value.table
 
 
 def add(spelling: str, stage: Stage, *, decided_by: str, reason: str) -> StageAlias:
     """Record that `spelling` means `stage`.
 
     Raises `AliasRefused` for a spelling that a built-in one or another alias covers, that is empty or over-long,
-    or without a reason. The change reaches every process within the TTL.
+    or without a reason. The change reaches every process at once, and without Redis within the TTL.
     """
     alias = StageAlias(spelling=spelling, key=fold(spelling), stage=stage, decided_by=decided_by, reason=reason.strip())
     refuse_conflict(spelling, stage)
@@ -62,32 +85,43 @@ def refuse_conflict(spelling: str, stage: Stage) -> None:
 
 def forget() -> None:
     """Drop this process's snapshot as if it had just started."""
-    _snapshot.forget()
+    store.forget()
 
 
 def _announce(alias: StageAlias, event: str) -> None:
     log.info(event, alias=alias.pk, stage=alias.stage, decided_by=alias.decided_by, retired_by=alias.retired_by)
-    transaction.on_commit(_snapshot.invalidate)
+    transaction.on_commit(_spread)
 
 
-def _load(previous: AliasTable | None) -> AliasTable:
-    """The database, else last-known, else the built-in table alone."""
+def _spread() -> None:
     try:
-        return _read_database(previous)
-    except StoreError as error:
-        metrics.MODE_STORE_ERRORS.labels(store="database", reason=type(error).__name__).inc()
-        log.warning("stage_aliases_failed", error=type(error).__name__)
-        return previous if previous is not None else BUILTIN
+        newest = store.newest()
+    except StoreError as error:  # recorded all the same: the next refresh finds it
+        log.warning("stage_aliases_not_spread", error=type(error).__name__)
+        store.invalidate()
+    else:
+        store.recorded(newest.value, newest.version)
 
 
-def _read_database(previous: AliasTable | None) -> AliasTable:
-    # Rows are only ever added or retired, so rows plus retired rows counts every change: a version that only grows.
-    counts = StageAlias.objects.aggregate(rows=Count("id"), retired=Count("retired_at"))
-    version = counts["rows"] + counts["retired"]
-    if previous is not None and previous.version == version:
-        return previous
-    rows = StageAlias.objects.filter(retired_at__isnull=True).values_list("spelling", "stage")
-    return _table({spelling: Stage(stage) for spelling, stage in rows}, version)
+def _read() -> tuple[InForce, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(ALIASES)
+        version, spellings = cursor.fetchone()
+    return _in_force(json.loads(spellings), version), version
+
+
+def _from_wire(wire: Mapping[str, Any], version: int) -> InForce:
+    spellings = wire.get("aliases")
+    if not isinstance(spellings, dict):
+        raise ValueError("no aliases")  # noqa: TRY004 (what every unreadable copy raises)
+    return _in_force(spellings, version)
+
+
+def _in_force(spellings: Mapping[str, str], version: int) -> InForce:
+    known = store.known()
+    if known is not None and known.version == version and known.value.spellings == spellings:
+        return known.value  # with all that its table remembers
+    return InForce(spellings, _table({spelling: Stage(stage) for spelling, stage in spellings.items()}, version))
 
 
 def _table(extra: dict[str, Stage], version: int) -> AliasTable:
@@ -100,4 +134,19 @@ def _table(extra: dict[str, Stage], version: int) -> AliasTable:
             del extra[conflict.spelling]
 
 
-_snapshot: ProcessSnapshot[AliasTable] = ProcessSnapshot(_load, conf.ttl_seconds)
+def _loaded(_: Versioned[InForce]) -> None:
+    listener.ensure_running()
+
+
+store: Final = VersionedStore(
+    Kind(
+        name="aliases",
+        read=_read,
+        default=lambda: InForce({}, BUILTIN),
+        to_wire=lambda value: {"aliases": dict(value.spellings)},
+        from_wire=_from_wire,
+        loaded=_loaded,
+    )
+)
+_current: Final = store.current
+listener.watch("aliases", store)

@@ -34,3 +34,18 @@ def stage_endpoints() -> dict[str, str]:
 def gatekeeper() -> Callable[..., Any] | None:
     """Return who is asked before more is enforced: the function that `STAGE_GATEKEEPER` names, or None for nobody."""
     return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
+
+
+def redis_configured() -> bool:
+    """Whether `REDIS_URL` is set; without it the database alone carries the rollout."""
+    return "rollout" in settings.CACHES
+
+
+def redis_seconds() -> float:
+    """Longest time for one exchange with Redis, in seconds, however many steps it takes."""
+    return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000
+
+
+def production() -> bool:
+    """Whether this is a live platform (debug off)."""
+    return bool(settings.PRODUCTION)

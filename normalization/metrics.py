@@ -1,9 +1,13 @@
 """Prometheus metrics of stage validation. Labels are bounded: raw client text is never one."""
 
+import contextlib
+import os
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead
 
 from normalization.rollout import Mode
 
@@ -39,12 +43,33 @@ MODE_STORE_ERRORS: Final = Counter(
 MODE_CHANGES: Final = Counter("stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"])
 
 
-def show_mode(mode: Mode, version: int) -> None:
-    """Export the rollout that this process serves."""
+def show_mode(mode: Mode, version: int, age: float) -> None:
+    """Export the rollout that this process serves, `age` seconds after a store last confirmed it."""
+    _forget_dead_processes()
     for each in Mode:
         MODE_INFO.labels(mode=each.value).set(1 if each is mode else 0)
     MODE_VERSION.set(version)
-    MODE_AGE.set(0)
+    MODE_AGE.set(age)
+
+
+def _forget_dead_processes() -> None:
+    # In multi-process mode a killed worker leaves its gauges behind: its version would be the oldest for ever.
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for place in Path(directory).glob("gauge_live*.db") if directory else ():
+        pid = place.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                mark_process_dead(int(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @cache

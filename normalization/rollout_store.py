@@ -1,24 +1,26 @@
-"""Where the rollout is kept: the database is the truth, each process holds a snapshot of it.
+"""Where the rollout is kept: the database is the truth, Redis carries a copy, each process holds a snapshot of it.
 
 `current()` is called by every request and does no I/O while the snapshot is fresh. `change()` is the one function
-that changes the mode; admin, command line, API and webhook all call it.
+that changes the mode; admin, command line, API and webhook all call it. How a snapshot is renewed is told in
+`versioned_store`, how a change reaches the others at once in `listener`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, cast
 
 import structlog
-from django.db import Error as StoreError
 from django.db import connection, transaction
 
-from normalization import conf, metrics
+from normalization import conf, instances, metrics
+from normalization.listener import listener
 from normalization.models import RolloutChange
+from normalization.redis_link import link
 from normalization.rollout import TRANSITIONS, Mode, Rollout, enforces_more, with_mode
-from normalization.snapshots import ProcessSnapshot
+from normalization.versioned_store import Kind, Versioned, VersionedStore
 
 log = structlog.get_logger(__name__)
 
@@ -40,39 +42,46 @@ class GateRefused(ChangeRefused):
     """More enforcement, and not every gate passes; one line for each that does not, with the command that mends it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Spread(StrEnum):
+    """How far a change got. It is recorded in any case."""
+
+    SPREAD = "spread to every instance"
+    NOT_YET = "recorded, not yet spread: Redis does not take it; each instance finds it within the TTL"
+    BY_DATABASE = "recorded; without Redis each instance reads it within the TTL"
+    AT_COMMIT = "recorded and spread when the transaction around it commits"
+    UNCHANGED = "nothing changed"
+
+
+class Snapshot(Versioned[Rollout]):
     """The rollout as this process knows it. `version` 0 means that nothing was ever recorded."""
 
-    rollout: Rollout
-    version: int
-    source: str
-    loaded_at: float
+    __slots__ = ()
 
     @property
-    def age(self) -> float:
-        """Seconds since it was loaded."""
-        return time.monotonic() - self.loaded_at
+    def rollout(self) -> Rollout:
+        """The value, by its own name."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What `change()` did: the version now in force and whether a row was written."""
+    """What `change()` did: the version now in force, whether a row was written, and how far it got."""
 
     version: int
     rollout: Rollout
     previous: Rollout
     changed: bool
+    spread: Spread = Spread.UNCHANGED
 
 
 def current() -> Snapshot:
     """Return the rollout in force, at most `STAGE_MODE_TTL_SECONDS` old; never raises and does no I/O while fresh."""
-    return _snapshot.get()
+    return _snapshot()
 
 
 def newest() -> Snapshot:
     """Read the rollout from the database now; raises `django.db.Error`. For people and commands, not for requests."""
-    return _read_database()
+    return _as_snapshot(store.newest())
 
 
 def change(
@@ -91,13 +100,14 @@ def change(
     already holds writes nothing. Raises `VersionConflict` if `expected_version` is not the version in force,
     `ChangeRefused` for a transition that does not exist or an empty reason, `django.db.Error` if it cannot be recorded.
     More enforcement needs every gate to pass, or an `override_reason`, which is recorded with all verdicts;
-    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits.
+    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that does
+    not take it changes only the result's `spread`.
     """
     if not reason.strip():
         raise ChangeRefused("A change of the rollout needs a reason: it is what the next person will read.")
     with transaction.atomic():
         _lock_changes()
-        before = _read_database()
+        before = newest()
         if expected_version is not None and expected_version != before.version:
             raise VersionConflict(
                 f"The rollout is at version {before.version}, no longer {expected_version}: look at it again, then decide."
@@ -105,14 +115,24 @@ def change(
         new = _resolve(to, before.rollout)
         asked = _ask_gates(before, new, override_reason.strip())
         result = _record(before, new, actor, source, reason.strip(), {**(evidence or {}), **asked})
-    if result.changed:
-        transaction.on_commit(lambda: _spread(result, actor=actor, source=source))
-    return result
+    if not result.changed:
+        return result
+    reached = [Spread.AT_COMMIT]
+    # Runs at once unless there is an outer transaction, which may still fail.
+    transaction.on_commit(lambda: reached.append(_spread(result, actor=actor, source=source)))
+    return replace(result, spread=reached[-1])
+
+
+def since(version: int) -> RolloutChange | None:
+    """Return the recorded change that made `version`, or None for version 0; raises `django.db.Error`."""
+    return RolloutChange.objects.filter(pk=version).first()
 
 
 def forget() -> None:
-    """Drop this process's snapshot as if it had just started; the next `current()` reads anew."""
-    _snapshot.forget()
+    """Drop what this process knows, and its background thread, as if it had just started."""
+    listener.stop()
+    link.forget()
+    store.forget()
 
 
 def _lock_changes() -> None:
@@ -162,8 +182,12 @@ def _record(
     return ChangeResult(row.pk, new, before.rollout, changed=True)
 
 
-def _spread(result: ChangeResult, *, actor: str, source: str) -> None:
-    _snapshot.invalidate()
+def _spread(result: ChangeResult, *, actor: str, source: str) -> Spread:
+    reached = Spread.BY_DATABASE
+    if store.recorded(result.rollout, result.version):
+        reached = Spread.SPREAD
+    elif conf.redis_configured():
+        reached = Spread.NOT_YET
     metrics.MODE_CHANGES.labels(to=result.rollout.mode, source=source).inc()
     log.info(
         "stage_mode_changed",
@@ -172,34 +196,41 @@ def _spread(result: ChangeResult, *, actor: str, source: str) -> None:
         previous_mode=result.previous.mode,
         actor=actor,
         source=source,
+        spread=reached.name.lower(),
     )
+    return reached
 
 
-def _read_database() -> Snapshot:
+def _read() -> tuple[Rollout, int]:
     row = RolloutChange.objects.order_by("-id").first()
-    if row is None:
-        return Snapshot(Rollout(conf.default_mode()), 0, "default", time.monotonic())
-    return Snapshot(row.rollout(), row.pk, "database", time.monotonic())
+    return (row.rollout(), row.pk) if row is not None else (Rollout(conf.default_mode()), 0)
 
 
-def _load(previous: Snapshot | None) -> Snapshot:
-    """Database, else last-known, else the default: a request is never refused because the mode cannot be read."""
-    started = time.perf_counter()
-    try:
-        loaded = _read_database()
-    except StoreError as error:
-        metrics.MODE_STORE_ERRORS.labels(store="database", reason=type(error).__name__).inc()
-        log.warning("stage_mode_store_failed", store="database", error=type(error).__name__)
-        if previous is not None:
-            loaded = replace(previous, source="last-known")
-        else:
-            loaded = Snapshot(Rollout(conf.default_mode()), 0, "default", time.monotonic())
-    finally:
-        metrics.MODE_STORE_SECONDS.labels(store="database").observe(time.perf_counter() - started)
-    if previous is not None and loaded.version < previous.version:
-        loaded = previous
-    metrics.show_mode(loaded.rollout.mode, loaded.version)
-    return loaded
+def _loaded(loaded: Versioned[Rollout]) -> None:
+    metrics.show_mode(loaded.value.mode, loaded.version, loaded.age)
+    listener.ensure_running()
 
 
-_snapshot: ProcessSnapshot[Snapshot] = ProcessSnapshot(_load, conf.ttl_seconds)
+def _report() -> None:
+    if (known := store.known()) is not None:
+        instances.report(known.version, known.value.mode, known.source, known.age)
+
+
+def _as_snapshot(versioned: Versioned[Rollout]) -> Snapshot:
+    return cast(Snapshot, versioned)  # the kind's holder
+
+
+store: Final = VersionedStore(
+    Kind(
+        name="mode",
+        read=_read,
+        default=lambda: Rollout(conf.default_mode()),
+        to_wire=Rollout.to_wire,
+        from_wire=lambda wire, _version: Rollout.from_wire(wire),
+        loaded=_loaded,
+        holder=Snapshot,
+    )
+)
+_snapshot: Final = cast(Callable[[], Snapshot], store.current)
+listener.watch("mode", store)
+listener.after_renewal(_report)

@@ -45,6 +45,16 @@ class ProcessSnapshot(Generic[T]):
             return held.value
         return self._refresh(held)
 
+    def renew(self, load: Callable[[T | None], T] | None = None, wait: float = -1) -> bool:
+        """Load now whatever the age, by `load` if given; False if another thread was loading for `wait` seconds."""
+        if not self._lock.acquire(timeout=wait):
+            return False
+        try:
+            self._load_locked(self._held, load or self._load)
+        finally:
+            self._lock.release()
+        return True
+
     def peek(self) -> T | None:
         """Return what is held, however old, without loading."""
         held = self._held
@@ -71,21 +81,23 @@ class ProcessSnapshot(Generic[T]):
             newer = self._held
             if newer is not None and newer is not held and self._clock() < newer.expires:
                 return newer.value
-            return self._load_locked(newer)
+            return self._load_locked(newer, self._load)
         finally:
             self._lock.release()
 
-    def _load_locked(self, held: _Held[T] | None) -> T:
+    def _load_locked(self, held: _Held[T] | None, load: Callable[[T | None], T]) -> T:
         generation = self._generation
-        value = self._load(held.value if held is not None else None)
+        value = load(held.value if held is not None else None)
         # An invalidation that arrived during the load may be newer than what was loaded: look again at once.
         fresh = generation == self._generation
         self._held = _Held(value, self._clock() + self._ttl() if fresh else float("-inf"))
         return value
 
     def _after_fork(self) -> None:
-        # The forked child may have inherited a lock held by a thread that does not exist there.
+        # The forked child may have inherited a lock held by a thread that does not exist there. And whatever the
+        # parent did to stay up to date, the child has to do for itself: its first call loads.
         self._lock = threading.Lock()
+        self.invalidate()
 
 
 _all: weakref.WeakSet[ProcessSnapshot[Any]] = weakref.WeakSet()

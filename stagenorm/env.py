@@ -24,6 +24,8 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ProgrammingError
 
+from stagenorm import redis_url
+
 T = TypeVar("T")
 
 
@@ -121,16 +123,14 @@ class Reader:
             "use for example 60/minute",
         )
 
-    def url(self, name: str, schemes: tuple[str, ...], help: str) -> str:
-        """An address beginning with one of ``schemes``; empty when not set."""
-
-        def parse(name: str) -> str:
-            value = self._environ.str(name)
-            if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-                raise ValueError
-            return value
-
-        return self._read(Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://")
+    def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
+        """An address of Redis as the settings of a cache (``redis_url``); None when not set."""
+        return self._read(
+            Variable(name, "address", "", help),
+            lambda name: redis_url.cache(self._environ.str(name), seconds),
+            None,
+            "begin with redis://, rediss://, unix:// or redis+sentinel://",
+        )
 
     def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
         """A ``postgresql://`` address as Django's database settings, read by libpq's own rules; None when not set."""

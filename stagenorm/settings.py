@@ -170,18 +170,15 @@ DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CO
 
 # -- Redis and caches -------------------------------------------------------------------------------
 
-REDIS_URL = read.url(
-    "REDIS_URL", ("redis", "rediss", "unix"), "Carries the mode to every instance; without it the database does."
-)
 STAGE_REDIS_TIMEOUT_MS = read.whole("STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1)
 CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-if REDIS_URL:
-    _wait = STAGE_REDIS_TIMEOUT_MS / 1000
-    CACHES["rollout"] = {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": _wait, "SOCKET_TIMEOUT": _wait},
-    }
+_rollout = read.redis(
+    "REDIS_URL",
+    STAGE_REDIS_TIMEOUT_MS / 1000,
+    "Carries the mode to every instance; without it the database does. Forms: [docs/rollout.md](rollout.md).",
+)
+if _rollout is not None:
+    CACHES["rollout"] = _rollout
 
 # -- Normalization ----------------------------------------------------------------------------------
 

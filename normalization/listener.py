@@ -1,0 +1,199 @@
+"""The one background thread of a process: hears of changes at once, and keeps the snapshots fresh between requests.
+
+It starts with the first use of a snapshot, after any fork, and only where Redis is configured. Nothing depends on it:
+without it a request renews the snapshot that it finds expired. While Redis does not answer the listener does not knock
+either; the renewal, once a TTL, finds out when it is back.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from normalization import conf
+from normalization.redis_link import client, link
+from normalization.shared_copy import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+# Renewed a little before requests would find it expired.
+RENEWED_AFTER: Final = 0.9
+FIRST_PAUSE: Final = 0.1
+# Most events read before acting on them: a burst is one renewal.
+BURST: Final = 1_000
+
+
+class Watched(Protocol):
+    """A store whose snapshot the listener keeps fresh."""
+
+    def renew(self, *, compare: bool, wait: float = 1.0) -> bool:
+        """Load now; False if that could not be done yet."""
+
+    def known(self) -> Any:
+        """Return the snapshot as it is, or None."""
+
+
+class Listener:
+    """Keeps the snapshots of the stores given to `watch` fresh in this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._watched: dict[str, Watched] = {}
+        self._after: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._due = self._may_connect = 0.0
+        self._pause = FIRST_PAUSE
+        self._line: _Line | None = None
+
+    def watch(self, kind: str, store: Watched) -> None:
+        """Renew `store` on events of this kind and before its snapshot expires."""
+        self._watched[kind] = store
+
+    def after_renewal(self, act: Callable[[], None]) -> None:
+        """Call `act` in the listener's thread whenever it has renewed something."""
+        self._after.append(act)
+
+    def ensure_running(self) -> None:
+        """Start the thread unless it runs; it does not survive a fork. Cheap enough for every load."""
+        thread = self._thread
+        if (thread is not None and thread.is_alive()) or not conf.redis_configured():
+            return
+        # Two callers at once may both get here: the thread that finds itself replaced ends at once.
+        self._wake, self._line = threading.Event(), None
+        self._due = self._may_connect = 0.0
+        thread = threading.Thread(target=self._run, args=[self._wake], name="stage-listener", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had: the requests renew
+            self._thread = None
+            log.warning("stage_listener_not_started", error=str(error))
+
+    def stop(self) -> None:
+        """End the thread and wait for it; the next load starts another."""
+        thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+
+    def _run(self, wake: threading.Event) -> None:
+        while self._thread is threading.current_thread():
+            try:
+                self._turn(wake)
+            except Exception as error:  # whatever Redis sent: the snapshots must go on being renewed
+                log.warning("stage_listener_failed", error=type(error).__name__)
+                self._hang_up()
+                wake.wait(FIRST_PAUSE)
+        self._hang_up()
+
+    def _turn(self, wake: threading.Event) -> None:
+        if self._clock() >= self._due:
+            self._renew(self._watched, compare=True)
+        if self._line is None and link.open and self._clock() >= self._may_connect:
+            self._connect()
+        if self._line is None:
+            wake.wait(max(0.01, min(self._due, max(self._may_connect, self._clock() + FIRST_PAUSE)) - self._clock()))
+            return
+        # In short waits, so that `stop` need not reach into another thread's connection.
+        kinds = self._line.events(min(1.0, max(0.0, self._due - self._clock())))
+        self._heard(kinds)
+
+    def _renew(self, kinds: Any, *, compare: bool) -> None:
+        done = [self._watched[kind].renew(compare=compare) for kind in kinds]
+        if compare:
+            # A store that another thread was busy loading is looked at again soon.
+            self._due = self._clock() + (conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE)
+            if self._line is not None and not self._line.still_there():
+                self._hang_up()
+        elif not all(done):
+            self._due = self._clock()
+        for act in self._after:
+            act()
+
+    def _heard(self, versions: dict[str, int]) -> None:
+        news = set()
+        for kind, version in versions.items():
+            known = self._watched[kind].known() if kind in self._watched else None
+            if known is None or version == known.version:
+                continue
+            if version > known.version:
+                news.add(kind)
+            elif self._due - self._clock() < conf.ttl_seconds() * RENEWED_AFTER - 1.0:
+                self._due = self._clock()  # older than what we know: the database decides, at most once a second
+        if news:
+            self._renew(news, compare=False)
+
+    def _connect(self) -> None:
+        try:
+            self._line = _Line()
+        except Exception as error:  # a refused connection, a wrong password, an answer that is no Redis
+            self._pause = min(self._pause * 2, conf.ttl_seconds())
+            self._may_connect = self._clock() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load)
+            log.info("stage_listener_not_connected", error=type(error).__name__, next_try_within=round(self._pause, 2))
+            return
+        self._pause = FIRST_PAUSE
+        # What was announced while nobody listened.
+        self._renew(self._watched, compare=False)
+
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+            self._may_connect = self._clock() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+class _Line:
+    """A subscription on a connection of its own, outside the pool: closing the pool's does not touch it."""
+
+    def __init__(self) -> None:
+        pool = client().connection_pool
+        self._connection = pool.connection_class(**pool.connection_kwargs)
+        self._unanswered = 0
+        self._connection.connect()
+        self._connection.send_command("SUBSCRIBE", CHANNEL)
+        answer = self._connection.read_response()
+        if not isinstance(answer, list) or answer[:1] != [b"subscribe"]:
+            raise ConnectionError("not a subscription")
+
+    def events(self, wait: float) -> dict[str, int]:
+        """Return the newest announced version of each kind, waiting up to `wait` seconds for the first."""
+        newest: dict[str, int] = {}
+        for _ in range(BURST):
+            if not self._connection.can_read(timeout=wait):
+                break
+            wait = 0.0
+            answer = self._connection.read_response()
+            self._unanswered = 0
+            if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"message":
+                newest.update(_event(answer[2]))
+        return newest
+
+    def still_there(self) -> bool:
+        """Send a PING; False if the last one was never answered: a connection can die without a word."""
+        if self._unanswered:
+            return False
+        self._unanswered = 1
+        self._connection.send_command("PING")
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.disconnect()
+
+
+def _event(payload: bytes) -> dict[str, int]:
+    try:
+        event = json.loads(payload)
+        return {event["kind"]: event["version"]} if type(event["version"]) is int else {}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}  # anybody may publish anything
+
+
+listener = Listener()

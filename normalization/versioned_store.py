@@ -1,0 +1,229 @@
+"""A versioned value that every process must agree on: the database is the truth, Redis carries a copy, each process
+holds a snapshot. The rollout and the operator's aliases are both kept this way.
+
+How a snapshot is renewed:
+
+    Redis, within 100 ms → else the database → else what the process knew last → else the default
+
+Redis is read before the database and written after the commit. So a copy, or a snapshot, that is newer than what the
+database answers afterwards can only mean that the database went back (it was restored): its word is the last one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from django.db import Error as StoreError
+from django.db import connection
+
+from normalization import conf, metrics
+from normalization.bounded import Bounded, TookTooLong
+from normalization.redis_link import RedisUnavailable, link, tell_if_not_configured
+from normalization.shared_copy import Copy, Found, SharedCopy
+from normalization.snapshots import ProcessSnapshot
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# How old the last comparison with the database may get while Redis answers well.
+COMPARE_SECONDS: Final = 30.0
+# The listener's thread looks at the database this long; a request's own statement timeout does not hold a frozen host.
+DATABASE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T]):
+    """A value as this process knows it.
+
+    `source`: "redis" or "database"; "default" when nothing was ever recorded (version 0); "last-known" when no store
+    answers; "no-store" when none ever did, and the default holds.
+    """
+
+    value: T
+    version: int
+    source: str
+    loaded_at: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since a store last gave or confirmed it."""
+        return time.monotonic() - self.loaded_at
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a store needs to know of its value. `read` asks the database; it raises `django.db.Error`,
+    or ValueError for a row that is no such value."""
+
+    name: str
+    read: Callable[[], tuple[T, int]]
+    default: Callable[[], T]
+    to_wire: Callable[[T], Mapping[str, Any]]
+    from_wire: Callable[[Mapping[str, Any], int], T]  # raises ValueError
+    loaded: Callable[[Versioned[T]], None] = lambda _: None
+    holder: type[Versioned[T]] = Versioned
+
+
+class VersionedStore(Generic[T]):
+    """The value of one kind in this process. Tests give it a clock and a copy of its own to play several processes."""
+
+    def __init__(
+        self, kind: Kind[T], copy: SharedCopy | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kind, self._clock = kind, clock
+        self._copy = copy or SharedCopy(kind.name)
+        self._snapshot: ProcessSnapshot[Versioned[T]] = ProcessSnapshot(self._load, conf.ttl_seconds, clock)
+        self._compared_at = float("-inf")
+        self._database = Bounded(f"stage-{kind.name}-database")
+        # The hot path, without a frame of its own.
+        self.current = self._snapshot.get
+
+    def newest(self) -> Versioned[T]:
+        """Read the database now; raise `django.db.Error`."""
+        value, version = self._kind.read()
+        return self._kind.holder(value, version, "database" if version else "default", self._clock())
+
+    def known(self) -> Versioned[T] | None:
+        """Return what the process holds, however old, without any I/O."""
+        return self._snapshot.peek()
+
+    def renew(self, *, compare: bool, wait: float = 1.0) -> bool:
+        """Load now, for the listener's thread: the request that comes next then finds a fresh snapshot.
+
+        `compare`: ask the database too, within a limited time. False if another thread was loading all the while.
+        """
+        return self._snapshot.renew(lambda previous: self._load(previous, compare=compare, aside=True), wait)
+
+    def recorded(self, value: T, version: int) -> bool:
+        """Spread what was just committed; return False if Redis did not take it, and the next refresh will do it."""
+        try:
+            self._copy.put(version, self._kind.to_wire(value), insist=True)
+        except RedisUnavailable:
+            self._compared_at = float("-inf")
+            return False
+        finally:
+            self._snapshot.invalidate()
+        return True
+
+    def invalidate(self) -> None:
+        """Ask the database at the next use: something was recorded."""
+        self._compared_at = float("-inf")
+        self._snapshot.invalidate()
+
+    def forget(self) -> None:
+        """Know nothing, as a process that has just started."""
+        self._compared_at = float("-inf")
+        self._snapshot.forget()
+
+    def _load(self, previous: Versioned[T] | None, *, compare: bool = False, aside: bool = False) -> Versioned[T]:
+        tell_if_not_configured()
+        found = self._read_copy()
+        copied = self._copied(found.copy, previous) if found is not None and found.copy is not None else None
+        if copied is not None and previous is not None and copied.version >= previous.version:
+            if not compare and not self._comparison_due():
+                return self._serve(copied)
+        try:
+            truth = self._read_database(aside)
+        except (StoreError, ValueError, TookTooLong) as error:
+            self._database_failed(error)
+            return self._serve(self._without_database(found, copied, previous))
+        self._compared_at = self._clock()
+        return self._serve(self._with_database(truth, found, copied, previous))
+
+    def _comparison_due(self) -> bool:
+        return self._clock() - self._compared_at > COMPARE_SECONDS - conf.ttl_seconds()
+
+    def _with_database(
+        self, truth: Versioned[T], found: Found | None, copied: Versioned[T] | None, previous: Versioned[T] | None
+    ) -> Versioned[T]:
+        known = max((each for each in (copied, previous) if each is not None), key=_version, default=truth)
+        if connection.in_atomic_block:
+            # What an open transaction sees may be its own and never be committed, or be older than it knows.
+            return truth if truth.version >= known.version else known
+        if truth.version < known.version:
+            log.warning("stage_database_went_back", kind=self._kind.name, version=truth.version, known=known.version)
+        if found is not None:
+            self._heal(truth, found, copied)
+        return truth
+
+    def _without_database(
+        self, found: Found | None, copied: Versioned[T] | None, previous: Versioned[T] | None
+    ) -> Versioned[T]:
+        if previous is None:
+            return copied or self._kind.holder(self._kind.default(), 0, "no-store", self._clock())
+        if copied is not None and copied.version >= previous.version:
+            return copied
+        if found is not None and previous.version:
+            self._heal(previous, found, copied)
+        return replace(previous, source=_last_known(previous))
+
+    def _heal(self, right: Versioned[T], found: Found, copied: Versioned[T] | None) -> None:
+        wire = self._kind.to_wire(right.value)
+        if copied is not None and copied.version == right.version and found.copy and found.copy.body == wire:
+            return
+        try:
+            written = self._copy.put(right.version, wire, overrule=found.text)
+        except RedisUnavailable:
+            return
+        if written:
+            log.info("stage_copy_healed", kind=self._kind.name, version=right.version, had=copied and copied.version)
+
+    def _read_copy(self) -> Found | None:
+        try:
+            found = self._copy.read()
+        except RedisUnavailable:
+            return None
+        if found.copy is None and found.text is not None:
+            metrics.MODE_STORE_ERRORS.labels(store="redis", reason="invalid").inc()
+            log.warning("stage_copy_invalid", kind=self._kind.name)
+        return found
+
+    def _copied(self, copy: Copy, previous: Versioned[T] | None) -> Versioned[T] | None:
+        try:
+            value = self._kind.from_wire(copy.body, copy.version)
+        except ValueError as error:  # signed by a later release of ours, perhaps
+            log.warning("stage_copy_unreadable", kind=self._kind.name, error=str(error)[:200])
+            return None
+        if previous is not None and (copy.version, value) == (previous.version, previous.value):
+            value = previous.value
+        return self._kind.holder(value, copy.version, "redis", self._clock())
+
+    def _read_database(self, aside: bool) -> Versioned[T]:
+        started = time.perf_counter()
+        try:
+            return self._database.run(self._newest_and_close, DATABASE_SECONDS) if aside else self.newest()
+        finally:
+            metrics.MODE_STORE_SECONDS.labels(store="database").observe(time.perf_counter() - started)
+
+    def _newest_and_close(self) -> Versioned[T]:
+        try:
+            return self.newest()
+        finally:
+            connection.close()
+
+    def _database_failed(self, error: Exception) -> None:
+        reason = type(error).__name__
+        metrics.MODE_STORE_ERRORS.labels(store="database", reason=reason).inc()
+        log.warning("stage_store_failed", kind=self._kind.name, store="database", reason=reason)
+
+    def _serve(self, loaded: Versioned[T]) -> Versioned[T]:
+        self._kind.loaded(loaded)
+        return loaded
+
+
+def redis_is_open() -> bool:
+    """Whether Redis answered when it was last asked."""
+    return link.open
+
+
+def _version(versioned: Versioned[Any]) -> int:
+    return versioned.version
+
+
+def _last_known(previous: Versioned[Any]) -> str:
+    return previous.source if previous.source == "no-store" else "last-known"
