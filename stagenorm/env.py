@@ -123,6 +123,17 @@ class Reader:
             "use for example 60/minute",
         )
 
+    def url(self, name: str, schemes: tuple[str, ...], help: str) -> str:
+        """An address beginning with one of ``schemes``; empty when not set."""
+
+        def parse(name: str) -> str:
+            value = self._environ.str(name)
+            if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+                raise ValueError
+            return value
+
+        return self._read(Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://")
+
     def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
         """An address of Redis as the settings of a cache (``redis_url``); None when not set."""
         return self._read(
