@@ -70,7 +70,7 @@ def endpoints() -> dict[str, str]:
 
 
 def usage(client: str) -> list[dict[str, Any]]:
-    """Return what `client` sent that was not canonical: spelling, stage (None if unknown), count, when first and last."""
+    """Return what `client` sent that was not canonical; the stage of an unknown spelling is None."""
     rows = (
         ObservedSpelling.objects.filter(client=client)
         .values("spelling", "stage", "endpoint")

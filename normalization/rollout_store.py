@@ -110,7 +110,7 @@ def change(
         before = newest()
         if expected_version is not None and expected_version != before.version:
             raise VersionConflict(
-                f"The rollout is at version {before.version}, no longer {expected_version}: look at it again, then decide."
+                f"The rollout is at version {before.version}, not {expected_version}: look at it again, then decide."
             )
         new = _resolve(to, before.rollout)
         asked = _ask_gates(before, new, override_reason.strip())

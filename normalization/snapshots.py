@@ -20,7 +20,7 @@ class _Held(Generic[T]):
 
 
 class ProcessSnapshot(Generic[T]):
-    """Serves a value without I/O until it is `ttl` seconds old; then one caller loads anew while others get the old one.
+    """Serves a value without I/O until it is `ttl` seconds old; then one caller loads anew, others get the old one.
 
     `load(previous)` returns the new value and must not raise: what to do on failure is the loader's knowledge.
     Only the very first callers of a process, who have nothing to serve, wait for the load.

@@ -2,12 +2,18 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from ops.exporter import metrics
 from stagenorm.health import healthz, readyz
 
+admin.site.site_header = admin.site.site_title = "stagenorm"
+admin.site.index_title = "Operations"
+admin.site.site_url = "/api/docs"
+
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="api-docs")),
     path("", include("normalization.urls")),
     path("", include("stagenorm.portfolio.urls")),
     path("", include("ops.urls")),

@@ -60,7 +60,7 @@ if OWNER not in os.environ:
 _static = Path(os.environ["STAGENORM_DATA_DIR"], "static-" + os.environ.get("PYTEST_XDIST_WORKER", "main"))
 _static.mkdir(exist_ok=True)
 os.environ["DJANGO_STATIC_ROOT"] = str(_static)
-settings.DATABASES  # noqa: B018
+settings.STATIC_ROOT = _static  # a worker's settings were read before, from the environment of the session's owner
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

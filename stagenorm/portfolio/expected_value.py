@@ -20,6 +20,7 @@ bounded, and Gauss-Legendre quadrature with 40 nodes gives it to the last digits
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -47,6 +48,7 @@ def expected_tvpi(stage_mix: Mapping[Stage, float], profile: str, horizon: float
     )
 
 
+@lru_cache(maxsize=1024)  # 450 for two profiles and 15 horizons; computing 30 of them takes a tenth of a simulation
 def _expected_value(band: Band, exit_years: float, horizon: float) -> float:
     """E[V | s, b] for the expected exit time `exit_years`."""
     latest = exit_years + EXIT_SPREAD_YEARS
@@ -65,4 +67,5 @@ def moment(band: Band, exponent: NDArray[np.float64]) -> NDArray[np.float64]:
         return (high**power - low**power) / (power * (high - low))
     power = exponent - TAIL_INDEX
     scale = TAIL_INDEX * low**TAIL_INDEX / (1.0 - (low / high) ** TAIL_INDEX)
-    return scale * (high**power - low**power) / power
+    result: NDArray[np.float64] = scale * (high**power - low**power) / power
+    return result

@@ -49,7 +49,7 @@ def annual_irr(invested: float, flows: Floats, first_quarter: int = 1) -> Floats
 def _log_discount(flows: Floats, log_invested: float, first: int) -> Floats:
     """The root y of g for each run of `flows` (quarters × runs), each of which pays."""
     low, y, high = _start(flows, log_invested, first)
-    settled = np.zeros(y.size, dtype=np.bool_)
+    roots, going, settled = np.empty_like(y), np.arange(y.size), np.zeros(y.size, dtype=np.bool_)
     for _ in range(MAX_STEPS):
         value, slope = _value_and_slope(flows, log_invested, y, first)
         below = value <= 0.0  # False for the nan or inf of an overflow, which is to the right of the root
@@ -58,10 +58,14 @@ def _log_discount(flows: Floats, log_invested: float, first: int) -> Floats:
         target = np.where((target >= low) & (target <= high), target, (low + high) / 2)
         target = np.where(settled, y, target)  # so that a run stops where it would stop alone
         settled |= np.abs(target - y) <= LAST_STEP
-        y = target
-        if settled.all():
-            return y
-    raise NoConvergence(f"{np.count_nonzero(~settled)} internal rates of return did not settle in {MAX_STEPS} steps")
+        y = roots[going] = target
+        rest = np.flatnonzero(~settled)
+        if not rest.size:
+            return roots
+        if 2 * rest.size < y.size:
+            going, flows, settled = going[rest], flows[:, rest], settled[rest]
+            low, y, high = low[rest], y[rest], high[rest]
+    raise NoConvergence(f"{rest.size} internal rates of return did not settle in {MAX_STEPS} steps")
 
 
 def _start(flows: Floats, log_invested: float, first: int) -> tuple[Floats, Floats, Floats]:

@@ -149,12 +149,16 @@ class _Ledger:
         np.minimum(exit_quarter, self._horizon + 1, out=place, casting="unsafe")
         by_run = place.reshape(runs, self._size)
         by_run += np.arange(0, runs * rows, rows)[:, np.newaxis] - EARLIEST_EXIT_QUARTER
-        return np.bincount(place, weights=value, minlength=rows * runs).reshape(runs, rows).T
+        flows = np.bincount(place, weights=value, minlength=rows * runs).reshape(runs, rows)
+        return flows.T  # type: ignore[return-value]  # numpy's types know bincount without weights only
 
     def close(self) -> SimulationResult:
         """The result; the flows are spent afterwards."""
         flows, residual = self._flows[:-1], self._flows[-1]
-        dpi = flows.sum(axis=0) / self._size
+        cash = np.zeros_like(residual)
+        for row in flows:  # not flows.sum(axis=0), which adds in another order for a single run
+            cash += row
+        dpi = cash / self._size
         tvpi = dpi + residual / self._size
         flows[-1] += residual
         irr = annual_irr(self._size, flows, first_quarter=EARLIEST_EXIT_QUARTER)

@@ -29,7 +29,7 @@ Indices = NDArray[np.intp]
 STAGES: Final = tuple(Stage)
 CELLS: Final = (len(BANDS), len(STAGES))
 DRAWS_PER_COMPANY: Final = 3
-ROWS_OF_ROOM: Final = DRAWS_PER_COMPANY + 2
+ROWS_OF_ROOM: Final = DRAWS_PER_COMPANY + 1
 EARLIEST_EXIT_QUARTER: Final = int(EARLIEST_EXIT_YEARS * QUARTERS_PER_YEAR)
 
 _ROUNDING: Final = 1e-12
@@ -93,15 +93,13 @@ class CompanyBlock:
     def __init__(self, table: OutcomeTable, room: Floats) -> None:
         """`room` has shape (ROWS_OF_ROOM, size) and is the block's from now on."""
         self._table = table
-        self._uniforms = room[:DRAWS_PER_COMPANY]
-        self._cells, self._spare = room[DRAWS_PER_COMPANY:].view(np.intp)
+        self._room = room
         self._take(0)
 
     def _take(self, companies: int) -> None:
-        self.cell: Indices = self._cells[:companies]
-        self.spare: Indices = self._spare[:companies]
-        self.multiple: Floats = self._uniforms[1, :companies]
-        self.exit_quarter: Floats = self._uniforms[2, :companies]
+        self._scratch, self.multiple, self.exit_quarter, cell = self._room[:, :companies]
+        self.cell: Indices = cell.view(np.intp)
+        self.spare: Indices = self._scratch.view(np.intp)
 
     def draw(self, bits: PCG64, companies: int) -> Self:
         """Draw the first `companies` of the block that `bits` is the start of.
@@ -110,20 +108,22 @@ class CompanyBlock:
         itself: a company is the same however many are drawn after it.
         """
         generator = Generator(bits)
-        for row in self._uniforms:
-            generator.random(out=row[:companies])
-            bits.advance(row.size - companies)
+
+        def uniforms(row: Floats) -> Floats:
+            generator.random(out=row)
+            bits.advance(self._room.shape[1] - companies)
+            return row
+
         self._take(companies)
-        scratch = self._uniforms[0, :companies]
-        heavy = self._find_cells(scratch)
-        self._find_multiples(heavy, scratch)
-        self._find_exits(scratch)
+        heavy = self._find_cells(uniforms(self._scratch))
+        self._find_multiples(uniforms(self.multiple), heavy)
+        self._find_exits(uniforms(self.exit_quarter))
         return self
 
     def _find_cells(self, uniform: Floats) -> Indices:
         """Set the cells; return where the heavy-tailed ones are."""
         cell = self.cell
-        bins = np.multiply(uniform, _GUIDE_BINS, out=self.spare, casting="unsafe")
+        bins = np.multiply(uniform, _GUIDE_BINS, out=self.exit_quarter.view(np.intp), casting="unsafe")
         np.take(self._table.guide, bins, out=cell, mode="clip")
         special = np.flatnonzero(cell >= _FIRST_HEAVY_CELL)
         undecided = special[cell[special] == _UNDECIDED]
@@ -131,16 +131,17 @@ class CompanyBlock:
         heavy: Indices = special[cell[special] >= _FIRST_HEAVY_CELL]
         return heavy
 
-    def _find_multiples(self, heavy: Indices, scratch: Floats) -> None:
-        table, multiple = self._table, self.multiple
+    def _find_multiples(self, multiple: Floats, heavy: Indices) -> None:
+        """Make the multiples of the uniform numbers in `multiple`."""
+        table = self._table
         heavy_cell, heavy_uniform = self.cell[heavy], multiple[heavy]
-        multiple *= np.take(table.width, self.cell, out=scratch, mode="clip")
-        multiple += np.take(table.low, self.cell, out=scratch, mode="clip")
+        multiple *= np.take(table.width, self.cell, out=self._scratch, mode="clip")
+        multiple += np.take(table.low, self.cell, out=self._scratch, mode="clip")
         survival = 1.0 - heavy_uniform * table.cut[heavy_cell]
         multiple[heavy] = table.low[heavy_cell] * survival ** (-1.0 / TAIL_INDEX)
 
-    def _find_exits(self, scratch: Floats) -> None:
-        exit_quarter = self.exit_quarter
+    def _find_exits(self, exit_quarter: Floats) -> None:
+        """Make the exit times of the uniform numbers in `exit_quarter`."""
         exit_quarter *= 2.0 * EXIT_SPREAD_YEARS * QUARTERS_PER_YEAR
-        exit_quarter += np.take(self._table.soonest, self.cell, out=scratch, mode="clip")
+        exit_quarter += np.take(self._table.soonest, self.cell, out=self._scratch, mode="clip")
         np.maximum(exit_quarter, EARLIEST_EXIT_QUARTER, out=exit_quarter)

@@ -51,15 +51,6 @@ def test_every_link_of_a_document_leads_to_a_file(document: str) -> None:
     assert [target for target in targets if not (place.parent / target).exists()] == []
 
 
-def test_the_readme_sends_three_spellings() -> None:
-    curls = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("$ curl")]
-    assert [re.findall(r'_allocation": {"([^"]+)"', line) for line in curls] == [
-        ["Seed Funding Round"],
-        ["SERIES_A"],
-        ["Seires A"],
-    ]
-
-
 def test_the_changelog_keeps_its_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)

@@ -33,7 +33,7 @@ class DealView(APIView):
     def post(self, request: Request) -> Response:
         """Answer what was understood."""
         boundary = open_boundary(request, endpoint="deals")
-        results = boundary.check([request.data["stage"]], pointer=lambda _: "/stage")
+        results = boundary.check([request.data["stage"]], pointer=lambda _: "/stage")  # type: ignore[call-overload]
         return boundary.respond({"stage": getattr(results[0], "stage", None)})
 
 
@@ -43,6 +43,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 def post(stage: object, **headers: str) -> Any:
     return APIClient().post("/deals", {"stage": stage}, headers=headers)
+
+
+def item(header: str) -> tuple[Any, dict[str, Any]]:
+    """Parse a header as an RFC 9651 Item."""
+    parsed: Any = parse_structured_field(header.encode(), tltype="item")
+    return parsed[0], parsed[1]
 
 
 def counted(mode: str, outcome: str) -> float:
@@ -105,11 +111,11 @@ def test_headers_are_structured_fields_and_sunset_never_precedes_deprecation(set
 
     set_mode("warn", enforce_at=datetime(2020, 1, 1, tzinfo=UTC))
     answer = post("SERIES_A")
-    deprecation, parameters = parse_structured_field(answer["Deprecation"].encode(), tltype="item")
+    deprecation, parameters = item(answer["Deprecation"])
     assert (deprecation, parameters) == (datetime(2026, 1, 1, tzinfo=UTC), {})
     assert answer["Deprecation"] == "@1767225600"
     assert answer["Sunset"] == "Thu, 01 Jan 2026 00:00:00 GMT"
-    mode, details = parse_structured_field(answer["Stage-Validation"].encode(), tltype="item")
+    mode, details = item(answer["Stage-Validation"])
     assert (str(mode), details["normalized"], details["unknown"]) == ("warn", 1, 0)
     set_mode("warn", enforce_at=datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC))
     assert post("SERIES_A")["Sunset"] == "Thu, 31 Dec 2026 23:59:59 GMT"
@@ -160,11 +166,11 @@ def test_no_client_text_reaches_a_header_and_the_headers_stay_small(stage: objec
 def test_ten_thousand_spellings_make_no_new_metric_series(set_mode: SetMode) -> None:
     set_mode("warn")
 
-    def series() -> set[tuple[str, ...]]:
+    def series() -> set[tuple[tuple[str, str], ...]]:
         samples = [
             s for family in REGISTRY.collect() if family.name == "stage_validation_requests" for s in family.samples
         ]
-        return {tuple(sorted(s.labels.items())) for s in samples}  # type: ignore[misc]
+        return {tuple(sorted(s.labels.items())) for s in samples}
 
     post("first"), post("seed"), post("Seed")
     before = series()

@@ -45,7 +45,7 @@ class Outer(StrictSerializer):
     """Everything a shape can have."""
 
     count = StrictIntegerField(min_value=1, max_value=9)
-    items = Inner(many=True)  # type: ignore[assignment]
+    items = Inner(many=True)
 
 
 def faults(body: object) -> set[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The one function that changes the mode: what it records, refuses and keeps."""
 
 import threading
+from typing import TypedDict
 
 import pytest
 from django.db import connection, transaction
@@ -11,7 +12,16 @@ from normalization.models import AppendOnlyError, RolloutChange
 from normalization.rollout import Mode, Rollout
 from normalization.rollout_store import ChangeRefused, VersionConflict
 
-BY = {"actor": "ann", "source": "tests", "reason": "because"}
+
+class By(TypedDict):
+    """Who changes the rollout in these tests."""
+
+    actor: str
+    source: str
+    reason: str
+
+
+BY: By = {"actor": "ann", "source": "tests", "reason": "because"}
 
 
 @pytest.mark.django_db

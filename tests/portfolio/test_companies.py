@@ -293,7 +293,7 @@ def test_a_query_that_is_not_utf8_is_no_server_error(api: APIClient, fund: Fund)
         assert api.get(f"{address(fund)}?{name}=%FF%C0%AF%ED%A0%80").status_code == 200
 
 
-LISTS: list[dict[str, str]] = [
+LISTS: list[dict[str, Any]] = [
     {},
     {"stage": "seed"},
     {"stage": "series-a"},
@@ -326,7 +326,7 @@ def test_a_cursor_is_good_for_its_own_list_only(api: APIClient, fund: Fund) -> N
 def test_a_cursor_serves_any_spelling_of_its_stage_and_any_client(
     api: APIClient, spelled: Fund, api_for: Callable[..., APIClient]
 ) -> None:
-    cursor = api.get(address(spelled), {"stage": "series-a", "limit": 1}).json()["next_cursor"]
+    cursor = api.get(address(spelled), {"stage": "series-a", "limit": "1"}).json()["next_cursor"]
     assert len(names(api_for("another"), spelled, stage="Series A", cursor=cursor)) == 3
 
 

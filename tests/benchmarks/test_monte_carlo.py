@@ -1,0 +1,73 @@
+"""The speed of a whole answer, `simulate` and `summarize`, held to its goals.
+
+The baseline of the ratio draws, with numpy alone and as one would write it, the random numbers of as many companies:
+three uniform numbers each (for stage and band, multiple, exit time), and of one of them the multiple of the
+company's band by the inverse distribution function (uniform, or a truncated Pareto where the band is heavy-tailed).
+The bands are given to it; drawing them, which it would owe as well, is not counted. It knows no exit times, flows,
+rates of return, percentiles or totals.
+"""
+
+import numpy as np
+from numpy.random import PCG64, Generator
+from numpy.typing import NDArray
+
+from normalization.stages import Stage
+from stagenorm.portfolio.monte_carlo import SimulationParameters, simulate
+from stagenorm.portfolio.outcomes import OutcomeTable
+from stagenorm.portfolio.return_profiles import MARKET_V1, TAIL_INDEX
+from stagenorm.portfolio.simulation_summary import summarize
+from tests.benchmarks.harness import Ratio, compare, hold, median_ns
+
+MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
+COMPANIES = 10_000 * 25
+TABLE = OutcomeTable(MIX, MARKET_V1)
+
+
+def answer(runs: int, portfolio_size: int, horizon_years: int = 8) -> object:
+    parameters = SimulationParameters(runs, horizon_years, portfolio_size, 7, "market-v1", MIX)
+    return summarize(simulate(parameters), parameters)
+
+
+def uniforms() -> list[NDArray[np.float64]]:
+    generator = Generator(PCG64(7))
+    return [generator.random(COMPANIES) for _ in range(3)]
+
+
+def multiples(cell: NDArray[np.intp], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    drawn = TABLE.low[cell] + TABLE.width[cell] * uniform
+    heavy = cell >= 18
+    survival = 1 - uniform[heavy] * TABLE.cut[cell[heavy]]
+    drawn[heavy] = TABLE.low[cell[heavy]] * survival ** (-1 / TAIL_INDEX)
+    result: NDArray[np.float64] = drawn
+    return result
+
+
+def test_an_answer_costs_at_most_three_times_the_drawing_of_its_random_numbers() -> None:
+    given = np.searchsorted(TABLE.upper, uniforms()[0], side="right")
+
+    def draw() -> object:
+        _, multiple, _ = uniforms()
+        return multiples(given, multiple)
+
+    def draw_bands_too() -> object:
+        band, multiple, _ = uniforms()
+        return multiples(np.searchsorted(TABLE.upper, band, side="right"), multiple)
+
+    both = compare(lambda: answer(10_000, 25), draw)
+    figures = f"{both.subject_ns / 1e6:.1f} ms against {both.baseline_ns / 1e6:.1f} ms"
+    hold(Ratio("Monte Carlo 10,000 × 25, against drawing", goal=3, measured=both.ratio, note=figures))
+    both = compare(lambda: answer(10_000, 25), draw_bands_too)
+    note = "the baseline finds stage and band by searchsorted"
+    hold(Ratio("the same, bands drawn too", goal=None, measured=both.ratio, note=note))
+
+
+def test_an_answer_takes_at_most_60_ms() -> None:
+    measured = median_ns(lambda: answer(10_000, 25)) / 1e6
+    hold(Ratio("Monte Carlo 10,000 × 25, full answer", goal=60, measured=measured, unit="ms"))
+    measured = median_ns(lambda: answer(10_000, 25, horizon_years=15)) / 1e6
+    hold(Ratio("the same over 15 years", goal=60, measured=measured, unit="ms"))
+
+
+def test_fifty_million_companies_take_at_most_4_s() -> None:
+    measured = median_ns(lambda: answer(50_000, 1_000), rounds=3) / 1e9
+    hold(Ratio("Monte Carlo 50,000 × 1,000, full answer", goal=4, measured=measured, unit="s", note="one thread"))

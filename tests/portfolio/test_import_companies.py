@@ -1,0 +1,319 @@
+"""manage.py import_companies: what a line becomes, what is refused where, and that nothing is half done."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from normalization.rollout import Mode
+from stagenorm.portfolio.imports import Import
+from stagenorm.portfolio.imports_csv import LONGEST_RECORD, CsvFormat, FileRefused, read_records
+from stagenorm.portfolio.imports_rows import read_mapping
+from stagenorm.portfolio.models import Fund, PortfolioCompany
+
+HEADER = "name,stage,status,sector,invested_usd,invested_at\n"
+
+
+@pytest.fixture
+def load(fund: Fund, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """``load(text or bytes, "--atomic", …)`` → the JSON summary; a refusal is raised."""
+
+    def run(content: str | bytes, *options: str) -> dict[str, Any]:
+        file = tmp_path / "companies.csv"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        out = StringIO()
+        try:
+            call_command("import_companies", str(file), "--fund", str(fund.pk), "--json", *options, stdout=out)
+        finally:
+            run.printed = out.getvalue()  # type: ignore[attr-defined]
+        summary: dict[str, Any] = json.loads(out.getvalue())
+        return summary
+
+    return run
+
+
+def stored(*fields: str) -> list[Any]:
+    return list(PortfolioCompany.objects.order_by("pk").values_list(*fields, flat=len(fields) == 1))
+
+
+def test_a_line_becomes_a_company_with_its_stage_made_canonical(load: Callable[..., Any], fund: Fund) -> None:
+    summary = load(HEADER + 'Fern Robotics,Series A,exited,Robotics,1250000.50,2021-03-04\n" Moss ",seed,,,,\n')
+    assert summary == {
+        "fund": fund.pk,
+        "mode": "off",
+        "lines": 2,
+        "imported": 2,
+        "rejected": 0,
+        "normalized": 1,
+        "unknown": 0,
+    }
+    assert stored("fund", "name", "stage", "status", "sector", "invested_usd", "invested_at") == [
+        (fund.pk, "Fern Robotics", "series-a", "exited", "Robotics", Decimal("1250000.50"), date(2021, 3, 4)),
+        (fund.pk, "Moss", "seed", "active", "", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [(Mode.OFF, ["seed", "Seires A", ""]), (Mode.WARN, ["seed", "Seires A", ""]), (Mode.ENFORCE, ["seed"])],
+)
+def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
+    load: Callable[..., Any], set_mode: Callable[..., int], tmp_path: Path, mode: Mode, kept: list[str]
+) -> None:
+    set_mode(mode)
+    lines = "name,stage\nA,Seed Round\nB,Seires A\nC,\n"
+    report = tmp_path / "report.jsonl"
+    if mode is Mode.ENFORCE:
+        with pytest.raises(CommandError, match="2 of 3 lines were refused"):
+            load(lines, "--report", str(report))
+        assert [json.loads(line) for line in report.read_text().splitlines()] == [
+            {"line": 3, "column": "stage", "reason": "The stage 'Seires A' is not known. Did you mean series-a?"},
+            {"line": 4, "column": "stage", "reason": "The stage '' is not known."},
+        ]
+    else:
+        assert load(lines)["unknown"] == 2
+    assert stored("stage") == kept
+
+
+def test_an_override_lets_imports_through_while_the_api_enforces(
+    load: Callable[..., Any], set_mode: Callable[..., int]
+) -> None:
+    set_mode(Mode.ENFORCE, overrides={"import-companies": Mode.WARN})
+    assert load("name,stage\nA,Seires A\n")["mode"] == "warn"
+    assert stored("stage") == ["Seires A"]
+
+
+REFUSED_LINES = [
+    (",seed,,,,", "name", "needs a name"),
+    ("x" * 201 + ",seed,,,,", "name", "At most 200 characters, not 201"),
+    ("A," + "s" * 256 + ",,,,", "stage", "At most 255"),
+    ("A,seed,,".ljust(110, "x") + ",,", "sector", "At most 100"),
+    ("A,seed,dormant,,,", "status", "not 'dormant'"),
+    ("A,seed,,,-5,", "invested_usd", "not '-5'"),
+    ('A,seed,,,"1,000",', "invested_usd", "no sign, symbol or separator"),
+    ("A,seed,,,$5,", "invested_usd", "no sign"),
+    ("A,seed,,,1e5,", "invested_usd", "no sign"),
+    ("A,seed,,,NaN,", "invested_usd", "no sign"),
+    ("A,seed,,,1.234,", "invested_usd", "no sign"),
+    ("A,seed,,,123456789012345,", "invested_usd", "no sign"),
+    ("A,seed,,,٣,", "invested_usd", "no sign"),
+    ("A,seed,,,,2021-02-30", "invested_at", "2026-01-31"),
+    ("A,seed,,,,04/03/2021", "invested_at", "2026-01-31"),
+    ("A,seed,,,,20210304", "invested_at", "2026-01-31"),
+    ("A,seed,,,,0000-01-01", "invested_at", "2026-01-31"),
+    ("A,seed", "", "2 fields, the header 6"),
+    ("A,seed,,,,,extra", "", "7 fields, the header 6"),
+]
+
+
+def test_each_refused_line_is_reported_with_its_number_and_reason(load: Callable[..., Any], tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    lines = ["Good,seed,,,,"]
+    for line, _, _ in REFUSED_LINES:
+        lines += [line, "Good,seed,,,,"]
+    with pytest.raises(CommandError, match=f"{len(REFUSED_LINES)} of {len(lines)} lines were refused"):
+        load(HEADER + "\n".join(lines) + "\n", "--report", str(report))
+    with report.open(newline="") as file:
+        rejections = list(csv.DictReader(file))
+    assert [int(each["line"]) for each in rejections] == list(range(3, 3 + 2 * len(REFUSED_LINES), 2))
+    for rejection, (_, column, reason) in zip(rejections, REFUSED_LINES, strict=True):
+        assert rejection["column"] == column
+        assert reason in rejection["reason"]
+    assert stored("name") == ["Good"] * (len(REFUSED_LINES) + 1)
+
+
+def test_atomic_imports_nothing_when_a_line_is_refused_and_reports_all_of_them(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.jsonl"
+    with pytest.raises(CommandError, match="2 of 4"):
+        load("name,stage\nA,seed\n,seed\nB,seed\n,seed\n", "--atomic", "--report", str(report))
+    assert json.loads(load.printed)["imported"] == 0  # type: ignore[attr-defined]
+    assert stored("name") == []
+    assert [json.loads(line)["line"] for line in report.read_text().splitlines()] == [3, 5]
+    assert load("name,stage\nA,seed\n", "--atomic")["imported"] == 1
+
+
+def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(load: Callable[..., Any], tmp_path: Path) -> None:
+    report = tmp_path / "report.jsonl"
+    text = 'name,stage\r\n"two\r\nlines","Pre-seed\n"\r\n\r\n\r\n,seed\r\n"a ""quoted"" name",seed\r\n,seed'
+    with pytest.raises(CommandError, match="2 of 4"):
+        load(text, "--report", str(report))
+    assert [json.loads(line)["line"] for line in report.read_text().splitlines()] == [7, 9]
+    assert stored("name", "stage") == [("two\r\nlines", "pre-seed"), ('a "quoted" name', "seed")]
+
+
+def test_columns_are_found_by_name_in_any_order_and_case_or_by_mapping(load: Callable[..., Any]) -> None:
+    assert load("Stage,ignored,NAME\nseed,x,A\n")["imported"] == 1
+    assert load("Round;Company, legal\nseed;B\n", "--delimiter", ";", "--map", "stage=Round,name=Company, legal")
+    assert load("Round\tCompany\nseed\tC\n", "--delimiter", "\\t", "--map", "stage=Round", "--map", "name=Company")
+    assert stored("name") == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_other_encodings_are_read_when_named(load: Callable[..., Any], encoding: str) -> None:
+    options = [] if encoding.startswith("utf-8") else ["--encoding", encoding]
+    assert load("name,stage\nÉlan,seed\n".encode(encoding), *options)["imported"] == 1
+    assert stored("name") == ["Élan"]
+
+
+GOOD = "name,stage\n" + "Good,seed\n" * 5_000
+REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
+    ("", [], "The file is empty"),
+    ("\n\n", [], "The file is empty"),
+    ("name\nA\n", [], "Line 1: there is no column stage. There are: name"),
+    ("company,round\nA,seed\n", [], "no column name, stage. There are: company, round"),
+    ("name,stage\nA,seed\n", ["--map", "sector=Industry"], "no column Industry"),
+    ("name,stage,Stage \nA,seed,x\n", [], "the header names 'Stage', 'stage' more than once"),
+    ("name,stage,x,x\nA,seed,1,2\n", [], "'x' more than once"),
+    (GOOD + "A,se\0ed\n", [], "Line 5002: the file holds a NUL character"),
+    (GOOD.encode() + b"caf\xe9,seed\n", [], "Line 5002: byte 50014 is not utf-8-sig text"),
+    (GOOD.encode() + b"cut\xc3", [], "Line 5002: byte 50014 is not utf-8-sig text"),
+    (b"name,stage\nA,seed\n", ["--encoding", "utf-16"], "not utf-16 text"),
+    (GOOD + '"open,seed\n' + "x,seed\n" * 200_000, [], "Line 5002: the CSV is malformed|Line .*exceeds"),
+    (GOOD + '"a"b,seed\n', [], "Line 5002: the CSV is malformed"),
+    (GOOD + '"open', [], "Line 5002: the CSV is malformed"),
+    (GOOD + "x" * (LONGEST_RECORD + 10) + ",seed\n", [], "Line 5002: the record exceeds"),
+    (GOOD + '"a\n",' * 400_000, [], "the record exceeds"),
+    (GOOD, ["--encoding", "klingon"], "no text encoding 'klingon'"),
+    (GOOD, ["--encoding", "base64"], "no text encoding 'base64'"),
+    (GOOD, ["--delimiter", ""], "The delimiter is one character"),
+    (GOOD, ["--delimiter", "||"], "The delimiter is one character"),
+    (GOOD, ["--delimiter", '"'], "The delimiter is one character"),
+    (GOOD, ["--map", "round=stage"], "is not field=Column"),
+    (GOOD, ["--map", "stage="], "is not field=Column"),
+    (GOOD, ["--map", "stage=a,stage=b"], "names stage twice"),
+]
+
+
+@pytest.mark.parametrize(("content", "options", "message"), REFUSED_FILES)
+def test_a_file_that_cannot_be_read_is_one_error_that_names_the_line_and_nothing_is_imported(
+    load: Callable[..., Any], tmp_path: Path, content: str | bytes, options: list[str], message: str
+) -> None:
+    report = tmp_path / "report.jsonl"
+    report.write_text("of an earlier import")
+    with pytest.raises(CommandError, match=message) as refused:
+        load(content, "--report", str(report), *options)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert stored("name") == []
+    assert report.read_text() == "of an earlier import"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["companies.csv", "report.jsonl"]
+
+
+def test_a_file_a_fund_or_a_report_that_is_not_there_is_one_error(fund: Fund, tmp_path: Path) -> None:
+    file = tmp_path / "companies.csv"
+    file.write_text("name,stage\nA,seed\n")
+    for path, number, options, message in (
+        (tmp_path / "none.csv", fund.pk, [], "No such file"),
+        (tmp_path, fund.pk, [], "Is a directory"),
+        (file, fund.pk + 1, [], f"There is no fund {fund.pk + 1}"),
+        (file, 10**30, [], "There is no fund"),
+        (file, fund.pk, ["--report", str(tmp_path / "no" / "report")], "Cannot write the report"),
+        (file, fund.pk, ["--report", str(file)], "would overwrite the file"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            call_command("import_companies", str(path), "--fund", str(number), *options)
+    assert stored("name") == []
+    assert file.read_text() == "name,stage\nA,seed\n"
+
+
+def test_without_a_report_the_first_refused_lines_are_shown(fund: Fund, tmp_path: Path) -> None:
+    file, errors, out = tmp_path / "companies.csv", StringIO(), StringIO()
+    file.write_text("name,stage\n" + ",seed\n" * 12 + "A,Seed\n")
+    with pytest.raises(CommandError, match="12 of 13"):
+        call_command("import_companies", str(file), "--fund", str(fund.pk), stdout=out, stderr=errors)
+    shown = errors.getvalue().splitlines()
+    assert shown[0] == "Line 2, name: A company needs a name."
+    assert shown[-1] == "More lines were refused; --report FILE lists them all."
+    assert len(shown) == 11
+    assert out.getvalue() == (
+        f"Imported 1 of 13 lines into fund {fund.pk} (mode off): 1 stages normalized, 0 unknown ones stored as they "
+        "came.\n"
+    )
+
+
+def test_text_from_the_file_cannot_steer_the_terminal_or_a_spreadsheet(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.csv"
+    with pytest.raises(CommandError):
+        load("name,stage,status\nA,seed,\x1b[31m=1+1\n", "--report", str(report))
+    assert "\x1b" not in report.read_text()
+    with report.open(newline="") as file:
+        assert all(cell[:1] not in "=+-@" for row in csv.reader(file) for cell in row if cell)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "mapping"),
+    [
+        ([], {}),
+        (["name=Company,stage=Round"], {"name": "Company", "stage": "Round"}),
+        (["name=Company, Inc, stage = Round "], {"name": "Company, Inc", "stage": "Round"}),
+        (["stage=a=b"], {"stage": "a=b"}),
+    ],
+)
+def test_a_mapping_is_read_with_commas_inside_names(pairs: list[str], mapping: dict[str, str]) -> None:
+    assert read_mapping(pairs) == mapping
+
+
+def test_memory_does_not_grow_with_the_file(fund: Fund, tmp_path: Path) -> None:
+    file = tmp_path / "companies.csv"
+    peaks = []
+    for lines in (4_000, 16_000):
+        file.write_text("name,stage\n" + "Fern Robotics,Series A\n" * lines)
+        tracemalloc.start()
+        Import(file, fund).run()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert PortfolioCompany.objects.count() == 20_000
+    assert peaks[1] < peaks[0] * 1.2
+
+
+def test_a_line_without_end_is_given_up_without_being_held(tmp_path: Path) -> None:
+    file = tmp_path / "endless.csv"
+    with file.open("wb") as endless:
+        endless.write(b"name,stage\n")
+        endless.truncate(2**30)  # a hole of a gigabyte, read as NUL characters
+    with pytest.raises(FileRefused, match="Line 2: the file holds a NUL"):
+        list(read_records(file, CsvFormat(), lambda count: None))
+    text = "x" * (20 * LONGEST_RECORD)
+    file.write_text("name,stage\n" + text)
+    tracemalloc.start()
+    with pytest.raises(FileRefused, match="Line 2: the record exceeds"):
+        list(read_records(file, CsvFormat(), lambda count: None))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * LONGEST_RECORD
+
+
+def test_progress_is_told_in_bytes_up_to_the_whole_file(fund: Fund, tmp_path: Path) -> None:
+    file = tmp_path / "companies.csv"
+    file.write_text("name,stage\n" + "Fern,seed\n" * 10_000)
+    told: list[int] = []
+    Import(file, fund, progress=told.append).run()
+    assert told == sorted(told)
+    assert told[-1] == file.stat().st_size
+
+
+def test_an_import_that_dies_midway_leaves_nothing(fund: Fund, tmp_path: Path) -> None:
+    file = tmp_path / "companies.csv"
+    file.write_text(GOOD)
+
+    def interrupt(count: int) -> None:
+        if PortfolioCompany.objects.exists():  # a batch is in
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Import(file, fund, progress=interrupt).run()
+    assert stored("name") == []
