@@ -160,6 +160,7 @@ class Service:
         command += [
             "--workers",
             str(self.workers),
+            "--respawn-failed-workers",
             "--workers-kill-timeout",
             "5",
         ]

@@ -34,3 +34,9 @@ REQUESTS: Final = Counter(
 def count(outcome: Outcome) -> None:
     """Count one request."""
     REQUESTS.labels(outcome=outcome.value).inc()
+
+
+def begin_at_zero() -> None:
+    """Export every outcome as 0, so that the first request of its kind is an increase."""
+    for outcome in Outcome:
+        REQUESTS.labels(outcome=outcome.value)
