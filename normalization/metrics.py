@@ -61,7 +61,7 @@ def _forget_dead_processes() -> None:
         pid = place.stem.rpartition("_")[2]
         if pid.isdecimal() and not _is_alive(int(pid)):
             with contextlib.suppress(FileNotFoundError):  # another process was first
-                mark_process_dead(int(pid))
+                mark_process_dead(int(pid))  # type: ignore[no-untyped-call]
 
 
 def _is_alive(pid: int) -> bool:

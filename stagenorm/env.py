@@ -170,7 +170,13 @@ class Reader:
             return found
 
         variable = Variable(name, "secret", "demanded; with debug made once", help)
-        return self._read(variable, parse, [made] if made else [], f"give at least {at_least} characters, random and no example", required)
+        return self._read(
+            variable,
+            parse,
+            [made] if made else [],
+            f"give at least {at_least} characters, random and no example",
+            required,
+        )
 
     def finish(self) -> None:
         """Raise ImproperlyConfigured with one line for each fault found so far."""

@@ -46,7 +46,7 @@ def main() -> None:
         signal.signal(signum, _end)
     try:
         programs = find_programs()
-        ports = _free_ports(int(os.environ.get("PORT") or Ports.service))
+        ports = _free_ports(_port(os.environ.get("PORT") or str(Ports().service)))
         _run(programs, ports)
     except serve.Refused as fault:
         sys.exit(str(fault))
@@ -57,8 +57,8 @@ def find_programs() -> dict[str, str]:
     found = {name: next(filter(None, map(shutil.which, names)), None) for name, names in PROGRAMS.items()}
     if missing := [name for name, path in found.items() if path is None]:
         raise serve.Refused(
-            f"{' and '.join(missing)} cannot be found. On Debian or Ubuntu: apt install --no-install-recommends prometheus "
-            "prometheus-alertmanager; elsewhere put the projects' own binaries on PATH. `make run` needs neither."
+            f"{' and '.join(missing)} cannot be found. On Debian or Ubuntu: apt install --no-install-recommends "
+            "prometheus prometheus-alertmanager; elsewhere put the projects' binaries on PATH. `make run` needs none."
         )
     return {name: path for name, path in found.items() if path is not None}
 
@@ -168,8 +168,14 @@ def _refuse_ended(running: dict[str, subprocess.Popen[bytes]]) -> None:
             raise serve.Refused(f"{name} ended with status {process.returncode}; the reason is above.")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise serve.Refused("PORT is malformed: use a number from 1 to 65535.")
+    return int(text)
+
+
 def _free_ports(service: int) -> Ports:
-    """Return the usual ports, and any free one in the place of one that is taken; the service's is as it was asked for."""
+    """Return the usual ports, and a free one in the place of one that is taken; the service's is what was asked for."""
     chosen = {field.name: getattr(Ports(), field.name) for field in fields(Ports)} | {"service": service}
     for name, port in chosen.items():
         with socket.socket() as probe:
@@ -178,7 +184,9 @@ def _free_ports(service: int) -> Ports:
                 probe.bind((serve.HOST, port))
             except OSError:
                 if name == "service":
-                    raise serve.Refused(f"Port {port} is taken: choose another, as in `make observe PORT=8001`.") from None
+                    raise serve.Refused(
+                        f"Port {port} is taken: choose another, as in `make observe PORT=8001`."
+                    ) from None
                 probe.bind((serve.HOST, 0))
                 chosen[name] = probe.getsockname()[1]
     return Ports(**chosen)

@@ -1,17 +1,17 @@
 """The application as granian serves it: ``granian --interface rsgi stagenorm.rsgi:application``.
 
-WSGI gives a worker thread to a request as soon as its headers are there, and the thread then waits for the body: four
-connections whose bodies never come stop a worker. Here the event loop collects the body, within BODY_SECONDS, and only a
+WSGI gives a worker thread to a request as soon as its headers are there; the thread then waits for the body, and four
+connections whose bodies never come stop a worker. Here the event loop collects the body within BODY_SECONDS, and only a
 whole request gets a thread (STAGENORM_THREADS of them) and Django's own WSGI handler.
 
-WSGI also cannot tell ``X_Header`` from ``X-Header``, and granian's keeps one of several equal headers. Here names with
-an underscore are dropped, as proxies do, and equal headers are joined by commas, as RFC 9110 (5.3) has it.
+WSGI also cannot tell ``X_Header`` from ``X-Header``, and granian's keeps one of several equal headers. Names with
+an underscore are dropped here, as proxies do, and equal headers are joined by commas, as RFC 9110 (5.3) has it.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from sys import stderr
@@ -143,18 +143,20 @@ async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
 
 def _serve(environ: dict[str, Any], exchange: Exchange) -> None:
     started: list[Any] = []
+    body: list[bytes] = []
 
-    def start_response(status: str, headers: Headers, exc_info: object = None) -> None:
+    def start_response(status: str, headers: Headers, exc_info: Any = None, /) -> Callable[[bytes], object]:
         started[:] = [int(status.partition(" ")[0]), headers]
+        return body.append  # PEP 3333's write(), which Django does not use
 
     response = wsgi_application(environ, start_response)
     try:
-        body = b"".join(response)
+        body += response
     finally:
         if close := getattr(response, "close", None):
             close()
     with contextlib.suppress(RuntimeError):  # the client went away
-        exchange.response_bytes(started[0], started[1], body)
+        exchange.response_bytes(started[0], started[1], b"".join(body))
 
 
 def _refuse(exchange: Exchange, fault: Unreadable) -> None:

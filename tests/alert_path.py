@@ -1,4 +1,4 @@
-"""The way back in real programs: Prometheus, Alertmanager and the relay around a running Service; and steady traffic."""
+"""The way back in real programs: Prometheus, Alertmanager and the relay around a running Service. Steady traffic."""
 
 import http.client
 import json
@@ -98,7 +98,7 @@ def figure(base: str, series: str) -> float:
 class Traffic:
     """`rate` requests a second to the companies' stage filter, each over a new connection, so that all workers serve.
 
-    `share` of them name a stage that nobody knows; it may be changed while the traffic runs. `modes` counts the modes that
+    `share` of them name a stage that nobody knows; it may change while the traffic runs. `modes` counts the modes that
     answers named; `first_rejected` and `last_enforced` are moments of `time.monotonic()`.
     """
 

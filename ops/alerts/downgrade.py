@@ -39,7 +39,7 @@ Deed = Callable[[Sequence[Alert]], Done]
 
 
 def downgrade(alerts: Sequence[Alert], digest: str) -> Done:
-    """Turn `enforce` into `warn` if one of the alerts asks for it; raise `django.db.Error` if that cannot be recorded."""
+    """Turn `enforce` into `warn` if one of the alerts asks for it; raise `django.db.Error` if it cannot be recorded."""
     return _once("auto-downgrade", alerts, digest, _flip)
 
 

@@ -2,9 +2,9 @@
 
     Alertmanager --(bearer token, loopback)--> relay --(timestamp, HMAC)--> the service's webhook
 
-It keeps nothing: whatever goes wrong upstream is a 502, and Alertmanager, which retries 5xx at once, sends it again. Each
-attempt gets a fresh timestamp, so that no retry is ever too old. `alertmanager_relay` serves it with granian, which
-bounds headers and connections; bodies are bounded here, in size and in time.
+It keeps nothing: whatever goes wrong upstream is a 502, and Alertmanager, which retries 5xx at once, sends it again.
+Each attempt gets a fresh timestamp, so that no retry is ever too old. granian, which serves it, bounds headers and
+connections; bodies are bounded here, in size and in time.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Relay:
             raise Refused(405, "wrong_method")
         body = await _body(scope.headers.get("content-length", ""), exchange)
         content_type = scope.headers.get("content-type", "application/json")
-        sending = asyncio.get_running_loop().run_in_executor(self._forwarders, self._forward, target, body, content_type)
+        sending = asyncio.get_running_loop().run_in_executor(
+            self._forwarders, self._forward, target, body, content_type
+        )
         try:
             await asyncio.wait_for(sending, 2 * UPSTREAM_SECONDS)  # of which half may go by waiting for a forwarder
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +14,17 @@ from granian.log import LogLevels
 HEADER_MILLISECONDS: Final = 5000
 HEADER_BYTES: Final = 16 * 1024
 CONNECTIONS: Final = 128
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether nobody listens there; granian would share the port, and take some of what is meant for the other."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def serve(host: str, port: int, build: Callable[[], Any]) -> None:

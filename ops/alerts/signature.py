@@ -1,6 +1,6 @@
 """Who sent a delivery: hex HMAC-SHA256 of `{timestamp}:{raw body}`, the form that Grafana Alerting sends by itself.
 
-Pure: takes bytes and a clock's reading, returns a verdict. The raw bytes are what counts: whatever is parsed and written
+Pure: takes bytes and a clock's reading, returns a verdict. The raw bytes are what counts: what is parsed and written
 again (Alertmanager escapes `<`, `>`, `&` and ends with a newline) has another signature.
 """
 

@@ -72,8 +72,8 @@ def _act(request: HttpRequest, deed: Deed) -> deeds.Done:
         raise _Refused(Outcome.FORGED, problem, verdict.reason)
     try:
         alerts = payload.read(body)
-    except Problem as problem:
-        raise _Refused(Outcome.MALFORMED, problem) from problem
+    except Problem as fault:
+        raise _Refused(Outcome.MALFORMED, fault) from fault
     try:
         return deed(alerts, verdict.digest)
     except StoreError as error:

@@ -1,17 +1,21 @@
 """From breach to warn with nobody awake: real Prometheus, Alertmanager, relay, Redis, PostgreSQL and four workers.
 
-BREACH_RUNS=5 repeats the two measurements; each prints its time, counted from the first rejected request until the change is
+BREACH_RUNS=5 repeats the two measurements. Each prints its time, from the first rejected request until the change is
 recorded, every worker serves it, and no answer says `enforce` any more.
 """
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
+import psutil
 import pytest
 
 from normalization.models import RolloutChange
@@ -21,7 +25,7 @@ from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.alert_path import AlertPath, Traffic, figure
 from tests.ops.deliveries import alert, payload, raw
-from tests.servers import ROOT, PostgresServer, RedisServer, Service, wait_until
+from tests.servers import ROOT, PostgresServer, RedisServer, Service, free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
@@ -59,9 +63,9 @@ def enforce(service: Service) -> None:
         manage(service, "stage_mode", "set", mode, "--reason", "a test")
 
 
-def mode_now(service: Service) -> str:
-    """The mode in the database."""
-    return str(json.loads(manage(service, "stage_mode", "show", "--json"))["mode"])
+def mode_now() -> str:
+    """The mode in the test's database."""
+    return RolloutChange.objects.latest("id").mode
 
 
 def oldest_version(service: Service) -> int:
@@ -109,17 +113,17 @@ def test_after_the_way_back_nothing_that_arrives_changes_the_mode_until_a_person
     unrelated = raw(payload(alert("StageValidatorSlow")))
     resolved = raw(payload(alert(status="resolved"), status="resolved"))
     assert [path.deliver(unrelated), path.deliver(resolved)] == [200, 200]
-    assert mode_now(service) == "enforce"
+    assert mode_now() == "enforce"
     path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")
-    wait_until(lambda: mode_now(service) == "warn", "the way back")
+    wait_until(lambda: mode_now() == "warn", "the way back")
     repeats = [raw(payload(alert(instance=str(number)))) for number in range(3)]
     assert [path.deliver(body) for body in repeats] == [200] * 3
-    assert mode_now(service) == "warn"
+    assert mode_now() == "warn"
     assert RolloutChange.objects.filter(source="alert").count() == 1
     enforce(service)
-    assert mode_now(service) == "enforce"
+    assert mode_now() == "enforce"
     # The watchdog has taken the same way meanwhile, and left its sign of life.
-    wait_until(lambda: Heartbeat.objects.exists(), "a heartbeat")
+    wait_until(Heartbeat.objects.exists, "a heartbeat")
     outcomes = set(WebhookDelivery.objects.values_list("outcome", flat=True))
     assert outcomes == {"ignored", "downgraded", "already", "alive"}
 
@@ -134,17 +138,46 @@ def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
     path = AlertPath(service)
     try:
         path.start()
+
+        def mode_there() -> str:
+            return str(json.loads(manage(service, "stage_mode", "show", "--json"))["mode"])
+
         postgres_server.stop()
         path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")
         wait_until(lambda: path.relayed("upstream_5xx") >= 1, "a delivery that fails")
         postgres_server.start()
-        wait_until(lambda: mode_now(service) == "warn", "the retry", 30)
+        wait_until(lambda: mode_there() == "warn", "the retry", 30)
     finally:
         path.remove()
 
 
-def test_make_observe_s_prometheus_sees_service_and_relay(path: AlertPath) -> None:
-    def up() -> dict[str, Any]:
-        return {series["metric"]["job"]: series["value"][1] for series in path.query("up")}
+def test_make_observe_starts_all_four_and_ends_them_together(
+    transactional_db: None, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {**os.environ, "DATABASE_URL": postgres_server.url(), "DJANGO_DEBUG": "1", "PORT": str(port)}
+    environment |= {"STAGENORM_DATA_DIR": str(tmp_path), "DJANGO_STATIC_ROOT": str(tmp_path / "static")}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "stagenorm.observe"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(), "the four", 120)
+        assert process.poll() is None, log.read_text()
+        found = dict(re.findall(r"^(\w+) +(http://127.0.0.1:\d+)/", log.read_text(), re.MULTILINE))
+        assert set(found) == {"service", "Prometheus", "Alertmanager", "relay"}
+        assert found["service"] == f"http://127.0.0.1:{port}"
 
-    wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped", 40)
+        def up() -> dict[str, str]:
+            with urllib.request.urlopen(f"{found['Prometheus']}/api/v1/query?query=up", timeout=20) as answer:
+                result = json.loads(answer.read())["data"]["result"]
+            return {series["metric"]["job"]: series["value"][1] for series in result}
+
+        wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped", 40)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+        assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -30,7 +30,9 @@ from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.servers import ROOT, Service, wait_until
 
-SERIES = re.compile(r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$', re.M)
+SERIES = re.compile(
+    r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$', re.M
+)
 
 
 def ask(address: str, **headers: str) -> tuple[int, str]:
@@ -111,15 +113,13 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
     assert not list(directory.glob(f"gauge_live*_{workers[0]}.db"))
 
 
-
-
 @pytest.mark.django_db
 def test_ten_thousand_spellings_add_no_series(set_mode: Callable[..., int], rf: RequestFactory) -> None:
     from prometheus_client import REGISTRY
 
     def series() -> set[tuple[str, ...]]:
         return {
-            tuple(sorted(sample.labels.items()))  # type: ignore[misc]
+            tuple(f"{name}={value}" for name, value in sorted(sample.labels.items()))
             for family in REGISTRY.collect()
             if family.name.startswith("stage_")
             for sample in family.samples
@@ -137,7 +137,11 @@ def test_ten_thousand_spellings_add_no_series(set_mode: Callable[..., int], rf: 
                     boundary.check(chunk[start : start + 100], pointer=lambda i: f"/{i}")
                 except UnknownStage:
                     assert mode is Mode.ENFORCE
-    counter = {tuple(sample.labels.values()) for sample in metrics.REQUESTS.collect()[0].samples if sample.name.endswith("_total")}
+    counter = {
+        tuple(sample.labels.values())
+        for sample in next(iter(metrics.REQUESTS.collect())).samples
+        if sample.name.endswith("_total")
+    }
     assert counter == set(product(settings.STAGE_ENDPOINTS, map(str, Mode), metrics.OUTCOMES))
     text = json.dumps(sorted(map(str, series())))
     assert "Stage " not in text
@@ -170,7 +174,9 @@ def test_the_event_of_a_decision_carries_its_sampling_rate_and_text_that_is_cut_
         boundary = open_boundary(Request(rf.get("/")), endpoint="fund-companies")
         boundary.check([f"Evil\x1b[31m\n{number}" + "x" * 300], pointer=lambda i: "/")
     open_boundary(Request(rf.get("/")), endpoint="fund-companies").check(["series-a"], pointer=lambda i: "/")
-    records: list[dict[str, Any]] = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    records: list[dict[str, Any]] = [
+        json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")
+    ]
     events = [record for record in records if record["event"] == "stage_not_canonical"]
     assert [event["sampling_rate"] for event in events] == [1.0] * 10 + [0.01]
     for event in events:

@@ -53,7 +53,9 @@ def test_alertmanager_accepts_its_configuration_and_routes_as_meant() -> None:
     def receivers(*labels: str) -> str:
         return run("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", *labels).strip()
 
-    assert receivers("alertname=StageRejectRateHigh", "stagenorm_action=auto_downgrade") == "stagenorm-downgrade,operator"
+    assert (
+        receivers("alertname=StageRejectRateHigh", "stagenorm_action=auto_downgrade") == "stagenorm-downgrade,operator"
+    )
     assert receivers("alertname=StageRejectRateHigh") == "operator"
     assert receivers("alertname=StageWatchdog") == "stagenorm-heartbeat"
     for other in ALERTS - {"StageRejectRateHigh", "StageWatchdog"}:
@@ -73,14 +75,18 @@ def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
 
 def test_every_runbook_link_points_at_a_heading() -> None:
     links = re.findall(r"runbook_url: (\S+)", RULES)
-    anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)}
+    anchors = {
+        heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+    }
     assert len(links) == len(re.findall("- alert:", RULES))
     assert {link.partition("#")[0] for link in links} == {"docs/runbook.md"}
     assert {link.partition("#")[2] for link in links} <= anchors
 
 
 def test_no_rule_names_a_metric_that_nobody_exports() -> None:
-    source = "".join(place.read_text() for app in ("normalization", "ops") for place in (DIRECTORY.parents[1] / app).rglob("*.py"))
+    source = "".join(
+        place.read_text() for app in ("normalization", "ops") for place in (DIRECTORY.parents[1] / app).rglob("*.py")
+    )
     for expressions in (RULES, DASHBOARD.read_text()):
         for name in set(re.findall(r"\bstage_[a-z_]+\b", expressions)):
             exported = re.sub(r"_(bucket|count|sum)$", "", name)

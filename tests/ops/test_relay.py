@@ -142,8 +142,7 @@ def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
     try:
         yield relay
     finally:
-        relay.process.kill()
-        relay.process.wait()
+        relay.stop()
 
 
 @pytest.fixture
@@ -159,9 +158,7 @@ def test_it_signs_the_very_bytes_and_passes_them_on(relay: RelayProcess, upstrea
     [(path, headers, body)] = upstream.received
     assert (path, body, headers["Content-Type"]) == (PATH, BODY, "application/json")
     timestamp, signature = headers[TIMESTAMP_HEADER], headers[SIGNATURE_HEADER]
-    assert isinstance(
-        verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()), Genuine
-    )
+    assert isinstance(verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()), Genuine)
     assert "Authorization" not in headers
 
 
@@ -231,10 +228,13 @@ def test_an_upstream_that_is_not_there_is_502(token_file: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("PUT", "/", 405), ("GET", "/", 405), ("POST", "/elsewhere", 404), ("POST", "//", 404)]
+    ("method", "path", "status"),
+    [("PUT", "/", 405), ("GET", "/", 405), ("POST", "/elsewhere", 404), ("POST", "//", 404)],
 )
 def test_other_methods_and_paths_are_refused(relay: RelayProcess, method: str, path: str, status: int) -> None:
-    assert status_of(relay, f"{method} {path} HTTP/1.1", f"Authorization: Bearer {TOKEN}", "Content-Length: 0") == status
+    assert (
+        status_of(relay, f"{method} {path} HTTP/1.1", f"Authorization: Bearer {TOKEN}", "Content-Length: 0") == status
+    )
 
 
 def status_of(relay: RelayProcess, *lines: str, body: bytes = b"", seconds: float = 20) -> int:
@@ -333,7 +333,7 @@ def test_what_cannot_work_is_said_at_the_start(token_file: Path, arguments: list
 
     token_file.write_text(TOKEN)
     given = {"--listen": "127.0.0.1:0", "--target": "http://127.0.0.1:1/", "--token-file": str(token_file)}
-    given |= dict([arguments])  # type: ignore[list-item]
+    given |= dict([arguments])
     with pytest.raises(CommandError, match=advice):
         call_command("alertmanager_relay", *[part for pair in given.items() for part in pair])
 

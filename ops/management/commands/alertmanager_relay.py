@@ -33,11 +33,17 @@ class Command(BaseCommand):
         if not host or not port.isdecimal():
             raise CommandError("--listen is malformed: use HOST:PORT, as 127.0.0.1:19095.")
         if target.scheme not in ("http", "https") or not target.hostname or target.query:
-            raise CommandError(f"--target is malformed: use the address of the webhook, as http://127.0.0.1:8000{WEBHOOK}.")
+            raise CommandError(
+                f"--target is malformed: use the address of the webhook, as http://127.0.0.1:8000{WEBHOOK}."
+            )
         try:
             relay.read_token(token_file)
         except (OSError, ValueError) as fault:
             raise CommandError(f"--token-file cannot be used: {fault}") from fault
+        if not serving.is_free(host, int(port)):
+            raise CommandError(
+                f"{options['listen']} is taken, perhaps by another relay: end that, or choose another port."
+            )
         secret = settings.ALERTMANAGER_WEBHOOK_SECRETS[0]
         self.stdout.write(f"Relaying from http://{host}:{port}/ to {target.geturl()}. Ctrl-C ends it.")
         self.stdout.flush()
