@@ -12,7 +12,7 @@ from normalization import aliases, instances, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
 from stagenorm import redis_url
-from tests.servers import RedisServer
+from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SET = ["set", "--reason", "because", "--actor", "ann"]
@@ -115,6 +115,7 @@ def test_status_names_who_is_behind(shared: RedisServer) -> None:
 
 def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(shared: RedisServer) -> None:
     assert rollout_store.current().rollout == Rollout(Mode.OFF)  # this process is an instance and listens
+    wait_until(lambda: bool(instances.report()), "its report")
     text = run(*SET, "warn", "--wait")
     assert "spread to every instance" in text
     assert "all of 1 instance run version" in text
