@@ -118,8 +118,8 @@ def convergence(version: int, age: float) -> Convergence:
     behind = tuple(each for each in instances if each.version < version)
     if behind:
         return Convergence(False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind)
-    if not instances:
-        return Convergence(True, "no process reports: none serves requests", instances)
+    if not instances:  # whoever serves reports once a TTL, also to a Redis that has just forgotten everything
+        return Convergence(age > conf.ttl_seconds(), "no process reports that it serves requests", instances)
     return Convergence(True, f"all of {_count(instances)} run version {version} or newer", instances)
 
 

@@ -123,6 +123,9 @@ class Listener:
                 self._hang_up()
         elif not all(done):
             self._due = self._clock()
+        self._tell()
+
+    def _tell(self) -> None:
         for act in self._after:
             act()
 
@@ -130,10 +133,12 @@ class Listener:
         news = set()
         for kind, version in versions.items():
             known = self._watched[kind].known() if kind in self._watched else None
-            if known is None or version == known.version:
+            if known is None:
                 continue
             if version > known.version:
                 news.add(kind)
+            elif version == known.version:
+                self._tell()  # this process made the change itself
             elif self._due - self._clock() < conf.ttl_seconds() * RENEWED_AFTER - 1.0:
                 self._due = self._clock()  # older than what we know: the database decides, at most once a second
         if news:

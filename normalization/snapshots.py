@@ -35,7 +35,8 @@ class ProcessSnapshot(Generic[T]):
         self._load, self._ttl, self._clock = load, ttl, clock
         self._held: _Held[T] | None = None
         self._generation = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held during a load
+        self._storing = threading.Lock()  # held for a moment, whenever what is held changes
         _all.add(self)
 
     def get(self) -> T:
@@ -60,17 +61,28 @@ class ProcessSnapshot(Generic[T]):
         held = self._held
         return held.value if held is not None else None
 
+    def put(self, value: T, newer: Callable[[T, T], bool]) -> None:
+        """Serve `value` from now on if it is `newer` than what is held; a load that is under way will not undo it."""
+        with self._storing:
+            if self._held is not None and newer(value, self._held.value):
+                self._generation += 1
+                self._held = _Held(value, self._clock() + self._ttl())
+
     def invalidate(self) -> None:
         """Make the next `get` load, keeping the old value to serve meanwhile."""
-        self._generation += 1
-        held = self._held
-        if held is not None:
-            self._held = _Held(held.value, float("-inf"))
+        with self._storing:
+            self._expire()
 
     def forget(self) -> None:
         """Drop the value as if the process had just started."""
+        with self._storing:
+            self._generation += 1
+            self._held = None
+
+    def _expire(self) -> None:
         self._generation += 1
-        self._held = None
+        if self._held is not None:
+            self._held = _Held(self._held.value, float("-inf"))
 
     def _refresh(self, held: _Held[T] | None) -> T:
         if held is not None and not self._lock.acquire(blocking=False):
@@ -88,15 +100,20 @@ class ProcessSnapshot(Generic[T]):
     def _load_locked(self, held: _Held[T] | None, load: Callable[[T | None], T]) -> T:
         generation = self._generation
         value = load(held.value if held is not None else None)
-        # An invalidation that arrived during the load may be newer than what was loaded: look again at once.
-        fresh = generation == self._generation
-        self._held = _Held(value, self._clock() + self._ttl() if fresh else float("-inf"))
-        return value
+        with self._storing:
+            if generation == self._generation:
+                self._held = _Held(value, self._clock() + self._ttl())
+                return value
+            # What arrived during the load may be newer than what was loaded. Serve it, and look again at once.
+            if self._held is None or self._held.value is (held.value if held is not None else None):
+                self._held = _Held(value, float("-inf"))
+            self._expire()
+            return self._held.value
 
     def _after_fork(self) -> None:
         # The forked child may have inherited a lock held by a thread that does not exist there. And whatever the
         # parent did to stay up to date, the child has to do for itself: its first call loads.
-        self._lock = threading.Lock()
+        self._lock, self._storing = threading.Lock(), threading.Lock()
         self.invalidate()
 
 

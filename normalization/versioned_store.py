@@ -101,13 +101,13 @@ class VersionedStore(Generic[T]):
 
     def recorded(self, value: T, version: int) -> bool:
         """Spread what was just committed; return False if Redis did not take it, and the next refresh will do it."""
+        mine = self.kind.holder(value, version, "database", self._clock())
+        self._snapshot.put(mine, lambda new, held: new.version > held.version)
         try:
             self._copy.put(version, self.kind.to_wire(value), insist=True)
         except RedisUnavailable:
-            self._compared_at = float("-inf")
+            self.invalidate()
             return False
-        finally:
-            self._snapshot.invalidate()
         return True
 
     def invalidate(self) -> None:

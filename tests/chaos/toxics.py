@@ -27,6 +27,7 @@ class Toxic:
         login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
         self.url = urlunsplit(parts._replace(netloc=f"{login}127.0.0.1:{self.port}"))
         self.toxic: str | None = None
+        self._over = threading.Event()  # set when the present toxic is
         self.accepted: list[float] = []
         self._links: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +35,8 @@ class Toxic:
     def set(self, toxic: str | None) -> None:
         """Be like this from now on. Connections that hang are given up when health returns."""
         self.toxic = toxic
+        self._over.set()
+        self._over = threading.Event()
         if toxic in (None, "refuse", "garbage"):
             self.cut()
 
@@ -97,8 +100,7 @@ class Toxic:
     def _deliver(self, data: bytes, target: socket.socket, answers: bool) -> None:
         toxic = self.toxic if answers else None
         if toxic == "black-hole":
-            while self.toxic == "black-hole":
-                time.sleep(0.01)
+            self._over.wait()
             raise OSError("what was held back is lost")
         if toxic == "slow":
             time.sleep(0.2)

@@ -130,3 +130,33 @@ def test_a_child_forked_while_a_thread_loads_can_load_itself(
     source.gate.set()
     loader.join()
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_value_that_was_put_during_a_load_is_not_undone_by_it(
+    snapshot: ProcessSnapshot[int], source: Source, clock: Clock
+) -> None:
+    snapshot.get()
+    clock.now += 10
+    source.gate = threading.Event()
+    source.entered.clear()
+    loaded: list[int] = []
+    loader = threading.Thread(target=lambda: loaded.append(snapshot.get()))
+    loader.start()
+    assert source.entered.wait(10)
+    snapshot.put(50, int.__gt__)
+    assert snapshot.get() == 50
+    source.gate.set()
+    loader.join()
+    assert loaded == [50]
+    assert source.loads == 2
+    assert snapshot.get() == 3  # looked again at once
+
+
+def test_only_a_newer_value_is_put(snapshot: ProcessSnapshot[int]) -> None:
+    snapshot.put(50, int.__gt__)
+    assert snapshot.peek() is None  # a process that serves nothing yet loads what it serves first
+    assert snapshot.get() == 1
+    snapshot.put(0, int.__gt__)
+    assert snapshot.get() == 1
+    snapshot.put(50, int.__gt__)
+    assert snapshot.get() == 50
