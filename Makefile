@@ -34,7 +34,7 @@ test: setup check ## lint, types, import rules, every test
 check: setup ## all checks but the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@DJANGO_DEBUG=1 $(BIN)/mypy
 	@$(BIN)/lint-imports
 	@DJANGO_DEBUG=1 $(BIN)/python manage.py check --fail-level WARNING
 	@DJANGO_DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run

@@ -13,6 +13,7 @@ from normalization.admin import LedgerAdmin
 from ops.alerts.models import WebhookDelivery
 from ops.backfill import control
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
+from ops.backfill.states import TransitionRefused
 from ops.backups import history
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.validity import validity
@@ -172,7 +173,7 @@ class BackfillRunAdmin(LedgerAdmin):
         for run_id in queryset.order_by("-pk").values_list("pk", flat=True):
             try:
                 run = change(run_id, request.user.get_username())
-            except (control.RunRefused, control.TransitionRefused, OperationalError) as error:
+            except (control.RunRefused, TransitionRefused, OperationalError) as error:
                 self.message_user(request, f"Run {run_id}: {error}", messages.ERROR)
             else:
                 take_up = " Carry it out: manage.py normalize_stages --apply --resume" if run.state == "planned" else ""

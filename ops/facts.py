@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import socket
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,6 +14,7 @@ from normalization import conf, instances
 from normalization.models import OutcomeTally, RolloutChange
 from normalization.redis_link import RedisUnavailable
 from normalization.rollout import Mode
+from ops.backfill.verify import unclean_rows
 from ops.backups import archive, history
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import Bad, Verdict
@@ -24,7 +23,6 @@ from ops.heartbeats import last_heartbeat_at
 
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
 UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
-BACKFILL: Final = "ops.backfill.verify"
 
 
 def collect(version: int) -> Facts:
@@ -91,10 +89,8 @@ def _last_automatic_downgrade_at() -> datetime | None:
     return change.created_at if change else None
 
 
-def _unclean_rows() -> int | None:
-    if importlib.util.find_spec("ops.backfill") is None or importlib.util.find_spec(BACKFILL) is None:
-        return None
-    return sum(sum(values.values()) for values in importlib.import_module(BACKFILL).unclean_rows().values())
+def _unclean_rows() -> int:
+    return sum(rows for values in unclean_rows().values() for rows in values.values())
 
 
 def _instances() -> tuple[InstanceFact, ...] | None:

@@ -16,6 +16,7 @@ BACKUP_MAX_AGE: Final = timedelta(seconds=3600)
 UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
 MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
+UNCLEAN_COUNTED_TO: Final = 10_000  # in each column; more are not counted, because the answer is the same
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)  # the watchdog repeats every 5 minutes; one lost delivery is no alarm
 COOLDOWN: Final = timedelta(minutes=30)
 
@@ -121,9 +122,9 @@ def backup_valid(facts: Facts) -> Verdict:
         sentence = f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
     if age >= BACKUP_MAX_AGE.total_seconds():
-        sentence = f"The newest valid backup is {age:.0f} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
+        sentence = f"The newest valid backup is {int(age)} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
-    return Verdict(gate, Outcome.PASS, f"{best.name} passed both checks and is {age:.0f} s old.", evidence)
+    return Verdict(gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence)
 
 
 def stored_stages_clean(facts: Facts) -> Verdict:
@@ -133,7 +134,8 @@ def stored_stages_clean(facts: Facts) -> Verdict:
         sentence = "How many stored stages are not canonical is not known."
         return Verdict(gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify")
     if facts.unclean_rows:
-        sentence = f"{facts.unclean_rows:,} stored stages are not canonical."
+        least = "At least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
+        sentence = f"{least}{facts.unclean_rows:,} stored stages are not canonical."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, "manage.py normalize_stages")
     return Verdict(gate, Outcome.PASS, "Every stored stage is canonical.", evidence)
 

@@ -53,8 +53,9 @@ def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
     fund = execute("INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id")
     execute(
         "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
-        "SELECT %s, left('company ' || n || repeat(md5(random()::text), %s / 32), 200), %s, 'active', '', now(), now() "
-        "FROM generate_series(1, %s) n",
+        "SELECT %s, left('company ' || n || coalesce((SELECT string_agg(md5(n::text || piece || random()), '') "
+        "FROM generate_series(1, %s / 32) piece), ''), 200), %s, 'active', '', now(), now() "
+        "FROM generate_series(1, %s) AS s(n)",
         [fund[0][0], noise, stage, rows],
     )
 

@@ -59,6 +59,7 @@ def declare(parser: argparse.ArgumentParser, actor: str) -> None:
         help="one transaction a batch, or one for everything (short tables, maintenance windows)",
     )
     parser.add_argument("--batch-size", type=_whole(1), metavar="N", help="rows of the first batch (5000)")
+    parser.add_argument("--max-batch-size", type=_whole(1), metavar="N", help="rows of the largest batch (50000)")
     parser.add_argument("--backoff-ms", type=_whole(0), metavar="N", help="rest after each batch (100)")
     parser.add_argument("--backoff-share", type=_positive, metavar="X", help="rest X times as long as the batch took")
     parser.add_argument("--max-lag-seconds", type=_positive, metavar="S", help="wait while a replica lags more (10)")
@@ -123,7 +124,7 @@ def _options(options: dict[str, Any]) -> Options:
     return Options(strategy=Strategy(options["strategy"]), **given)
 
 
-_PACE = ("batch_size", "backoff_ms", "backoff_share", "max_lag_seconds", "lease_seconds")
+_PACE = ("batch_size", "max_batch_size", "backoff_ms", "backoff_share", "max_lag_seconds", "lease_seconds")
 
 
 def _paced(options: dict[str, Any]) -> bool:
@@ -138,6 +139,10 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise UsageError("--apply --resume takes the unfinished run up: it needs no number.")
     if resume == HERE and (options["restart"] or options["plan"]):
         raise UsageError("--resume goes on with the run as it was planned: it goes neither with --restart nor --plan.")
+    if options["validate_constraint"] and not options["table"]:
+        raise UsageError(
+            "--validate-constraint needs --table: a table into which clients' own words go must stay free."
+        )
     if (options["restart"] or options["plan"]) and not apply:
         raise UsageError("--restart and --plan go with --apply.")
 

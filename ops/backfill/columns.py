@@ -41,7 +41,7 @@ def find(only: Iterable[str] = ()) -> list[StageColumn]:
     Raises NoSuchTable, and KeyNotWhole for a table that the backfill cannot walk.
     """
     found = sorted(
-        StageColumn(model._meta.db_table, field.column, _key(model))
+        StageColumn(model._meta.db_table, str(field.column), _key(model))
         for model in apps.get_models(include_auto_created=True)
         if model._meta.managed and not model._meta.proxy
         for field in model._meta.local_fields
@@ -73,7 +73,7 @@ def regclass(table: str) -> str:
 def _key(model: type[models.Model]) -> str:
     key = model._meta.pk
     while isinstance(key, models.OneToOneField):  # a child table's key is its parent's
-        key = key.target_field  # type: ignore[assignment]
+        key = key.target_field
     if not isinstance(key, models.IntegerField):
         raise KeyNotWhole(f"{model._meta.label} has stages, but its primary key is no whole number: walk it by hand.")
-    return model._meta.pk.column  # type: ignore[no-any-return]
+    return str(model._meta.pk.column)

@@ -16,6 +16,7 @@ from ops.backfill.columns import StageColumn
 from ops.backfill.constraint import constrained
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, Kind, NormalizationLog, Strategy
+from ops.backfill.pace import LARGEST
 from ops.backfill.plan import Plan
 from ops.backfill.states import UNFINISHED, State, TransitionRefused, refuse_unless_possible
 
@@ -32,6 +33,7 @@ class Options:
 
     strategy: Strategy = Strategy.BATCHED
     batch_size: int = 5000
+    max_batch_size: int = LARGEST
     backoff_ms: int = 100
     backoff_share: float | None = None
     max_lag_seconds: float = 10.0
@@ -40,6 +42,7 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """What the run keeps."""
         return {
+            "max_batch_size": self.max_batch_size,
             "backoff_ms": self.backoff_ms,
             "backoff_share": self.backoff_share,
             "max_lag_seconds": self.max_lag_seconds,

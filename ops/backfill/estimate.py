@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 import structlog
 from django.db import Error, connection, transaction
@@ -41,7 +42,8 @@ def seconds(
 
 
 def _seconds_for_one(column: StageColumn, mapping: Sequence[tuple[str, str]]) -> float:
-    parameters = {"raws": [raw for raw, _ in mapping], "stages": [stage for _, stage in mapping], "size": SAMPLE_ROWS}
+    raws, stages = [raw for raw, _ in mapping], [stage for _, stage in mapping]
+    parameters: dict[str, Any] = {"raws": raws, "stages": stages, "size": SAMPLE_ROWS}
     measured = 0.0
     try:
         with transaction.atomic(), connection.cursor() as cursor:

@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -63,7 +64,7 @@ class Lease:
             raise self._lost()
         return State(row[0])
 
-    def _parameters(self) -> dict[str, object]:
+    def _parameters(self) -> dict[str, Any]:
         return {"run": self.run_id, "token": self.token}
 
     def _why(self) -> Exception:

@@ -11,7 +11,7 @@ SMALLEST_CONTENDED = 500
 
 @dataclass
 class Pace:
-    """Steers `size` (rows looked at) so that a batch takes TARGET_SECONDS, and smaller while clients wait for it.
+    """Steers `size` (rows looked at, at most `largest`) towards TARGET_SECONDS a batch, and down while clients wait.
 
     Rests `backoff_ms`, or `backoff_share` of the batch's time when given.
     """
@@ -19,6 +19,7 @@ class Pace:
     size: int
     backoff_ms: int = 100
     backoff_share: float | None = None
+    largest: int = LARGEST
     ceiling: float = LARGEST
 
     def note(self, seconds: float, contended: bool) -> None:
@@ -28,11 +29,11 @@ class Pace:
         else:
             self.ceiling = min(LARGEST, self.ceiling * 1.1)
         factor = min(2.0, TARGET_SECONDS / max(seconds, 1e-6))
-        self.size = int(max(SMALLEST, min(self.size * factor, self.ceiling)))
+        self.size = min(self.largest, int(max(SMALLEST, min(self.size * factor, self.ceiling))))
 
     def shrink(self) -> None:
         """A batch ran into a time limit: half as many rows next time."""
-        self.size = max(SMALLEST, self.size // 2)
+        self.size = max(min(SMALLEST, self.size), self.size // 2)
 
     def rest(self, seconds: float) -> float:
         """Seconds to wait after a batch that took `seconds`."""

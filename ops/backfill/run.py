@@ -70,7 +70,9 @@ class _Runner:
         self.lease, self.actor, self.tell, self.interrupts = lease, actor, tell, interrupts
         self.run = BackfillRun.objects.get(pk=lease.run_id)
         options = self.run.options
-        self.pace = Pace(self.run.batch_size, options["backoff_ms"], options["backoff_share"])
+        self.pace = Pace(
+            self.run.batch_size, options["backoff_ms"], options["backoff_share"], options["max_batch_size"]
+        )
         self.throttle = Throttle(options["max_lag_seconds"])
         self.aliases = self._aliases()
         self.transaction = _OneTransaction(lease) if self.run.strategy == Strategy.TRANSACTIONAL else None
@@ -155,6 +157,8 @@ class _Runner:
             try:
                 done = self._persist(one)
             except Error as error:
+                if self._narrows(error):
+                    continue
                 raise BatchFailed(f"{self._where(column)}: {attempts.first_line(error)}.") from error
             size = self.pace.size
             self.pace.note(done.seconds, done.contended)
@@ -178,6 +182,14 @@ class _Runner:
                 return
             self._rest(self.pace.rest(done.seconds))
 
+    def _narrows(self, error: Error) -> bool:
+        """Whether to try again with fewer rows: what can be written is, and the message names the row that cannot."""
+        if self.pace.size == 1 or attempts.passing(error):
+            return False
+        self.pace.size = max(1, self.pace.size // 10)
+        self.tell("narrowing", run=self.run.pk, error=attempts.first_line(error), next_size=self.pace.size)
+        return True
+
     def _rest(self, seconds: float) -> None:
         if self.transaction is None:
             self.interrupts.wait(seconds)
@@ -187,8 +199,9 @@ class _Runner:
     def _wait_for_others(self, column: StageColumn) -> None:
         # A transaction that holds rows must not wait for anybody.
         while self.transaction is None and (reason := self.throttle.reason(column)):
+            state = self.lease.renew(reason)
             self.tell("waiting", run=self.run.pk, table=column.table, reason=reason)
-            if (state := self.lease.renew(reason)) is not State.RUNNING:
+            if state is not State.RUNNING:
                 raise Steered(state)
             self._rest(LOOK_AGAIN_SECONDS)
 

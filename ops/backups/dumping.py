@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
 from ops.backups import child
 from ops.backups.archive import CHUNK, Progress
 from ops.backups.client_tools import Tools
@@ -137,7 +139,8 @@ class Counting:
     def __exit__(self, *_: object) -> None:
         """Whatever ended the block early ends the counting too."""
         if self._thread.is_alive():
-            self._snapshot.cancel_safe(timeout=5)
+            with contextlib.suppress(psycopg.Error):
+                self._snapshot.cancel_safe(timeout=5)
             self._thread.join(10)
 
     def check(self) -> None:
@@ -154,6 +157,6 @@ class Counting:
 
     def _count(self) -> None:
         try:
-            self._facts = collect(self._snapshot)
+            self._facts = collect(self._snapshot, hold=True)
         except Exception as error:  # told to the thread that waits
             self._error = error

@@ -10,7 +10,7 @@ from ops.backups import history, sidecar
 from ops.backups.archive import Progress, silent
 from ops.backups.create import alone
 from ops.backups.models import Backup
-from ops.backups.outcomes import Verdict
+from ops.backups.outcomes import BackupRefused, Verdict
 from ops.backups.records import present, record_pruned
 from ops.backups.source import source
 from ops.backups.verify import verify
@@ -34,6 +34,8 @@ def prune(keep: int, keep_days: int, progress: Progress = silent) -> Pruned:
     The newest valid one whose bytes are still right is always kept: it is read again before anything is removed, and
     without such a one nothing is.
     """
+    if keep < 0 or keep_days < 0:
+        raise BackupRefused("How many to keep cannot be negative.")
     with source().connect() as holder, alone(holder):
         _finish_earlier()
         assured = _assured(progress)

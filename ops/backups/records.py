@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psycopg
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseFault
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -23,6 +25,8 @@ from ops.backups.sidecar import Sidecar
 from ops.backups.source import own_identity
 
 log = structlog.get_logger(__name__)
+
+LONG_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Findings:
 
 def record_backup(directory: Path, record: Sidecar) -> Backup:
     """Store the row of a published dump."""
+    _reconnect_after(record.seconds)
     backup = Backup.objects.create(
         name=record.name,
         directory=str(directory),
@@ -62,6 +67,7 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
     """Carry out one check and record its verdict, whatever it is; the recorded row is the result."""
     findings, started = Findings(), time.perf_counter()
     verdict, reason = _verdict(examine, findings)
+    _reconnect_after(time.perf_counter() - started)
     row = BackupCheck.objects.create(
         backup=backup,
         kind=check,
@@ -103,6 +109,12 @@ def _verdict(examine: Callable[[Findings], None], findings: Findings) -> tuple[V
     return Verdict.PASSED, findings.summary
 
 
+def _reconnect_after(seconds: float) -> None:
+    """Leave a connection that was idle for long: something on its way may have forgotten it."""
+    if seconds > LONG_SECONDS and not connection.in_atomic_block:
+        connection.close()
+
+
 def find(name: str | None) -> Backup:
     """Return the backup with that file name (a path is fine), or the newest; raise `BackupRefused` if there is none.
 
@@ -134,8 +146,8 @@ def present() -> QuerySet[Backup]:
 
 def record_pruned(backup: Backup) -> None:
     """Mark the backup as taken away; its files are removed afterwards."""
-    backup.pruned_at = timezone.now()
-    backup.save(update_fields=["pruned_at"])
+    backup.pruned_at, backup.facts = timezone.now(), {}  # nothing is compared with it any more
+    backup.save(update_fields=["pruned_at", "facts"])
     ledger.append(Path(backup.directory), "pruned", name=backup.name)
 
 

@@ -73,11 +73,18 @@ class Facts(TypedDict):
     large_objects: int
 
 
-def collect(link: Link) -> Facts:
-    """Return the facts of what `link` sees; for a snapshot, `link` is inside its transaction."""
+def collect(link: Link, *, hold: bool = False) -> Facts:
+    """Return the facts of what `link` sees; for a snapshot, `link` is inside its transaction.
+
+    `hold` keeps the tables as they are until that transaction ends, as pg_dump does for itself: a TRUNCATE or a rewrite
+    would otherwise reach into the snapshot.
+    """
     for statement in TEXT_FORMS:
         link.execute(statement.encode())
     tables = [(space, name) for space, name in link.execute(TABLES)]
+    if hold and tables:
+        names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
+        link.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(names))
     schema = schema_facts(link)
     return Facts(
         tables={_shown(table): _table_facts(link, table) for table in tables},

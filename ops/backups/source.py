@@ -91,7 +91,7 @@ def source() -> Source:
     else:
         found = _of_django(connection.settings_dict)
     password = found.pop("password", "")
-    return Source({"application_name": "stagenorm backup", **found, "connect_timeout": "10"}, password)
+    return Source({**found, "application_name": "stagenorm backup", "connect_timeout": "10"}, password)
 
 
 def _of_django(configured: dict[str, Any]) -> dict[str, str]:

@@ -65,7 +65,7 @@ class FundCompanies(APIView):
     def get(self, request: Request, fund_id: int) -> Response:
         """Answer one page."""
         fund = fund_for(request, fund_id)
-        parameters = read_parameters(request.query_params)
+        parameters = read_parameters(request.query_params, request.META["QUERY_STRING"])
         after = _position(fund.pk, parameters)
         boundary = open_boundary(request, endpoint="fund-companies")
         rows, last = find_page(_search(fund.pk, parameters, boundary), after)

@@ -21,6 +21,8 @@ MAX_LIMIT: Final = 200
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 SHOWN_NAME: Final = 100
 
+_PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
+
 # Bounds of the document only; `read_cursor` decides.
 _CURSOR_SCHEMA: Final = {"type": "string", "maxLength": 4_096}
 
@@ -44,10 +46,17 @@ class _Refused(ValueError):
         self.code, self.detail = code, detail
 
 
-def read_parameters(query: QueryDict) -> Parameters:
-    """Return the parameters; raise one `invalid-request` problem that names each unknown, repeated or faulty one."""
+def read_parameters(query: QueryDict, query_string: str) -> Parameters:
+    """Return the parameters; raise one `invalid-request` problem that names each unknown, repeated or faulty one.
+
+    `query_string` is what `query` was decoded from. `stage=series-c+` there may be series-c+ typed as it reads, or
+    "series-c " as forms encode it: two stages, so neither is guessed.
+    """
     given: dict[str, Any] = {}
     errors: list[Item] = []
+    if _PLUS_AT_THE_END.search(query_string):
+        detail = "A + at the end may mean a plus or a space. Write a plus as %2B, as in series-c%2B, and no space."
+        errors.append(query_item("stage", "ambiguous_plus", detail))
     for name, values in query.lists():
         try:
             given[name] = _read(name, values)
@@ -113,7 +122,11 @@ DOCUMENTED: Final = [
     OpenApiParameter(
         "stage",
         {"type": "string", "maxLength": MAX_RAW_STAGE},
-        description="A stage in any spelling; finds every stored spelling of it. Canonical: " + ", ".join(VALID_STAGES),
+        description=(
+            "A stage in any spelling; finds every stored spelling of it. Canonical: "
+            + ", ".join(VALID_STAGES)
+            + ". In an address, write the plus of series-c+ as %2B."
+        ),
     ),
     OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
     OpenApiParameter("sector", {"type": "string", "maxLength": 100}, description="The sector, exactly."),

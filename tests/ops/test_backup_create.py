@@ -27,7 +27,10 @@ from ops.backups.verify import verify
 from tests.backup_faults import address, client_program, companies, ended, execute, manage, schema
 from tests.servers import PostgresServer, wait_until
 
-LOCKED = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+LOCKED = """
+SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+WHERE d.datname = current_database() AND l.locktype = 'advisory'
+"""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,7 +157,10 @@ def test_a_wrong_password_is_one_clear_line_without_it(
 def test_the_password_is_in_no_command_line(tmp_path: Path) -> None:
     companies(10)
     given = {"BACKUP_DATABASE_URL": address(password="not-for-ps")}
-    with psycopg.connect(address()) as blocker, manage("create_backup", "--directory", str(tmp_path), **given) as creating:
+    with (
+        psycopg.connect(address()) as blocker,
+        manage("create_backup", "--directory", str(tmp_path), **given) as creating,
+    ):
         blocker.execute("LOCK TABLE portfolio_fund")
         dumper = client_program(creating, "pg_dump")
         assert "not-for-ps" not in " ".join(dumper.cmdline())
@@ -239,7 +245,7 @@ def test_a_disk_that_fills_up_during_the_dump_leaves_nothing(tmp_path: Path) -> 
     (tmp_path / "full").mkdir()
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
     try:
-        with pytest.raises(BackupFailed, match="File too large.*nothing was published"):
+        with pytest.raises(BackupFailed, match=r"File too large.*nothing was published"):
             create(Wish(tmp_path / "full"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

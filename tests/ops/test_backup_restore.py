@@ -1,4 +1,4 @@
-"""The drill: what comes back from these very bytes is the snapshot, or the check fails; and it leaves nothing behind."""
+"""The drill: what comes back from these very bytes is the snapshot, or the check fails; it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
 
 
 def replace_dump(backup: Backup, *options: str) -> None:
-    """Replace the dump by one that pg_dump makes now with `options`, under a right signature: only a restore can tell."""
-    command = [binaries() / "pg_dump", "-Fc", "-Z1", *options, "-f", backup.path, f"--dbname={address()}"]
+    """Replace the dump by one that pg_dump makes now, under a right signature: only a restore can tell."""
+    command = [str(binaries() / "pg_dump"), "-Fc", "-Z1", *options, "-f", str(backup.path), f"--dbname={address()}"]
     subprocess.run(command, check=True)
     with archive.opened(backup.path) as descriptor:
         sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
@@ -143,13 +143,15 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     CREATE TYPE public.mood AS ENUM ('sad', 'it''s ok');
     CREATE DOMAIN public.share AS numeric(5, 2) CHECK (VALUE >= 0 AND VALUE <= 100);
     CREATE TABLE "Other place"."A table" (t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
-        s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric, g integer GENERATED ALWAYS AS (1 + 1) STORED,
+        s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric,
+        g integer GENERATED ALWAYS AS (1 + 1) STORED,
         CHECK ((t IN ('x', 'y')) OR (f > 0 AND f < 10)));
     INSERT INTO "Other place"."A table" (t, "B", f, j, a, m, w, d, n) VALUES
-        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad', '2026-01-01 00:00+03', '1 day 2 hours', 1e30),
+        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad', '2026-01-01 00:00+03', '1 day', 1e30),
         (NULL, NULL, 'NaN', NULL, NULL, 'it''s ok', 'infinity', NULL, NULL),
         (NULL, NULL, 1.0000000000000002, 'null', '{}', NULL, NULL, '-3 mons', 'NaN');
-    CREATE VIEW public.some_view AS SELECT t, count(*) AS n FROM "Other place"."A table" WHERE f::text <> '1' GROUP BY t;
+    CREATE VIEW public.some_view AS SELECT t, count(*) AS n FROM "Other place"."A table"
+        WHERE f::text <> '1' GROUP BY t;
     CREATE MATERIALIZED VIEW public.some_copy AS SELECT f FROM "Other place"."A table";
     CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b')) WHERE m = 'sad'::public.mood;
     CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql AS 'SELECT (x + 1)::integer';
@@ -252,7 +254,9 @@ def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_
     with source().connect() as link:
         name = f"{scratch._prefix(link)}configured"
         link.execute(f'CREATE DATABASE "{name}"'.encode())
-        monkeypatch.setitem(django_settings.DATABASES, "reports", {**django_settings.DATABASES["default"], "NAME": name})
+        monkeypatch.setitem(
+            django_settings.DATABASES, "reports", {**django_settings.DATABASES["default"], "NAME": name}
+        )
         try:
             check = restore(backup)
             assert scratch.sweep(link) == []

@@ -37,7 +37,7 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
     backup = create(Wish(tmp_path))
     assert verify(backup).verdict == "passed"
     settings.PG_BIN_DIR = tmp_path / "nothing-may-parse-it"
-    chosen = random.Random(5)  # noqa: S311 (the same flips in every run)
+    chosen = random.Random(5)
     for _ in range(FLIPS):
         position, mask = chosen.randrange(backup.size), 1 << chosen.randrange(8)
         flip(backup.path, position, mask)
@@ -185,7 +185,9 @@ def test_a_backup_that_is_not_the_one_that_was_made_fails_both_checks(
         assert (check.verdict, said in check.reason) == ("failed", True), check.reason
 
 
-def test_a_changed_secret_key_invalidates_and_a_fallback_keeps_the_signatures(tmp_path: Path, settings: Settings) -> None:
+def test_a_changed_secret_key_invalidates_and_a_fallback_keeps_the_signatures(
+    tmp_path: Path, settings: Settings
+) -> None:
     backup, old = create(Wish(tmp_path)), settings.SECRET_KEY
     settings.SECRET_KEY = "another-key-" * 5
     assert "DJANGO_SECRET_KEY was changed since" in verify(backup).reason

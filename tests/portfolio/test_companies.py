@@ -101,7 +101,7 @@ def test_a_fund_lists_its_own_companies_only(api: APIClient, spelled: Fund) -> N
     [
         ("series-a", ["series-a", "Series A", "SERIES_A", "series a round"]),
         ("Series A", ["series-a", "Series A", "SERIES_A", "series a round"]),
-        ("  Series–A Funding ", ["series-a", "Series A", "SERIES_A", "series a round"]),
+        ("  Series–A Funding\n", ["series-a", "Series A", "SERIES_A", "series a round"]),
         ("SEED ROUND", ["Seed", "seed"]),
         ("series-b", []),
         # Unknown and let through: that text, or one that folds to the same, and nothing that it may have meant.
@@ -143,6 +143,29 @@ def test_enforce_refuses_an_unknown_stage_at_the_parameter(
     # Stored spellings are never refused, only what a client asks for.
     assert len(names(api, spelled)) == len(SPELLINGS)
     assert len(names(api, spelled, stage="Series A")) == 4
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "enforce"])
+def test_a_plus_that_may_be_a_space_is_refused_rather_than_read_as_another_stage(
+    api: APIClient, fund: Fund, set_mode: Callable[..., int], mode: str
+) -> None:
+    """`?stage=series-c+` decodes to "series-c ", which would be series-c."""
+    set_mode(mode)
+    PortfolioCompany.objects.create(fund=fund, name="later", stage="series-c+")
+    PortfolioCompany.objects.create(fund=fund, name="earlier", stage="series-c")
+    address = f"/api/funds/{fund.pk}/companies"
+    for query in ("stage=series-c+", "limit=1&stage=Series+C+&sort=id"):
+        answer = api.get(f"{address}?{query}")
+        assert answer.status_code == 400
+        assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [
+            ("/stage", "ambiguous_plus")
+        ]
+    for query, name in (
+        ("stage=series-c%2B", "later"),
+        ("stage=Series+C", "earlier"),
+        ("stage=series-c%20", "earlier"),
+    ):
+        assert [company["name"] for company in api.get(f"{address}?{query}").json()["companies"]] == [name]
 
 
 def test_warn_answers_an_unknown_stage_with_a_warning(

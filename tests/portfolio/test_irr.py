@@ -65,7 +65,7 @@ def test_a_run_that_gets_nothing_back_is_minus_one_and_disturbs_no_other() -> No
 
 
 @pytest.mark.parametrize("paid", [1e-70, 1e-20, 1e20, 1e70])
-def test_powers_that_overflow_are_bisected(paid: float) -> None:
+def test_flows_of_any_size_have_their_rate(paid: float) -> None:
     flows = np.zeros((60, 3))
     flows[-1] = [paid, paid, paid / 2]
     flows[0] = [0.0, paid, paid / 2]
@@ -75,6 +75,17 @@ def test_powers_that_overflow_are_bisected(paid: float) -> None:
     if paid > 1:
         terms = np.log(flows[:, 1:].T[:, [0, -1]]) + np.outer(log_discount, [1, 60])
         assert np.logaddexp(*terms.T) == pytest.approx(0, abs=1e-11)
+
+
+@pytest.mark.parametrize(("early", "late"), [(1e-20, 1e-40), (1e-30, 1e-30), (1e-12, 1e-60)])
+def test_a_start_at_which_a_power_overflows_is_bisected(early: float, late: float) -> None:
+    # What is paid early decides the start, far out where x^60 overflows; what is paid late decides the root.
+    flows = np.zeros((60, 1))
+    flows[0], flows[-1] = early, late
+    log_discount = -np.log1p(annual_irr(1.0, flows)[0]) / 4
+    if early == 1e-20:
+        assert log_discount == pytest.approx(-np.log(late) / 60, rel=1e-9)
+    assert np.logaddexp(np.log(early) + log_discount, np.log(late) + 60 * log_discount) == pytest.approx(0, abs=1e-7)
 
 
 def test_the_rate_of_a_run_does_not_depend_on_the_others() -> None:
