@@ -6,12 +6,12 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks; a web process exports its counters from its first moment."""
+        """Register the system checks and what /readyz asks; a web process exports its counters from its first moment."""
         from django.conf import settings
 
-        from normalization import metrics
-        from normalization.checks import register
+        from normalization import checks, metrics, readiness
 
-        register()
+        checks.register()
+        readiness.register()
         if settings.SERVES_REQUESTS:
             metrics.begin_at_zero(settings.STAGE_ENDPOINTS)

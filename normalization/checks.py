@@ -5,11 +5,17 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from normalization import conf
+from normalization.redis_link import RedisUnavailable, link
 from normalization.rollout import Mode
 
 DEFAULT_ENFORCES = "normalization.W001"
 DEFAULT_UNKNOWN = "normalization.E001"
 TTL_OUT_OF_RANGE = "normalization.E002"
+EMPTY_SECRET = "normalization.E003"  # noqa: S105 (the name of a check)
+REDIS_UNREACHABLE = "normalization.W002"
+
+SECRETS = ("SECRET_KEY", "ALERTMANAGER_WEBHOOK_SECRETS")
 
 
 def check_default_mode(**_: Any) -> list[checks.CheckMessage]:
@@ -36,7 +42,28 @@ def check_ttl(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_secrets(**_: Any) -> list[checks.CheckMessage]:
+    """Refuse to start without the secrets: one signs the rollout's copy in Redis, the others open the way back."""
+    return [
+        checks.Error(f"{name} is empty.", "Set it in the environment; see docs/configuration.md.", id=EMPTY_SECRET)
+        for name in SECRETS
+        if not getattr(settings, name, None)
+    ]
+
+
+def check_redis(**_: Any) -> list[checks.CheckMessage]:
+    """Warn of a Redis that does not answer now. The service runs without it, and changes take up to a TTL."""
+    if not conf.redis_configured():
+        return []
+    try:
+        link.ask("read", lambda client: client.ping(), insist=True)
+    except RedisUnavailable as error:
+        hint = "See that REDIS_URL is right and that Redis runs; until then the database carries the mode."
+        return [checks.Warning(f"The Redis of REDIS_URL does not answer ({error.reason}).", hint, id=REDIS_UNREACHABLE)]
+    return []
+
+
 def register() -> None:
     """Register the checks; called when the app is ready."""
-    checks.register(check_default_mode)
-    checks.register(check_ttl)
+    for check in (check_default_mode, check_ttl, check_secrets, check_redis):
+        checks.register(check)

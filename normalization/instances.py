@@ -10,9 +10,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from normalization import conf
 from normalization.redis_link import RedisUnavailable, link
@@ -25,7 +24,7 @@ EXPIRY: Final = "stage:validation:instances:expiry"
 KEPT_TTLS: Final = 3
 
 # The server's clock alone decides, so that hosts need not agree on the time. ARGV: name, report, milliseconds to keep.
-REPORT: Final = """
+ANNOUNCE: Final = """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -35,27 +34,28 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms, 'LIMIT', 
   redis.call('ZREM', KEYS[2], gone)
 end
 """
+# Returns report, milliseconds left, report, milliseconds left, …
 LIVE: Final = """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local names = redis.call('ZRANGEBYSCORE', KEYS[2], ms, '+inf', 'WITHSCORES')
 local live = {}
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ms, '+inf')) do
-  live[#live + 1] = redis.call('HGET', KEYS[1], name)
+for i = 1, #names, 2 do
+  live[i] = redis.call('HGET', KEYS[1], names[i])
+  live[i + 1] = names[i + 1] - ms
 end
 return live
 """
 LEAVE: Final = "redis.call('HDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], ARGV[1])"
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """What one process reported: the rollout it serves, from where, and its age then, in seconds."""
+class Instance(NamedTuple):
+    """What one process reported: the rollout that it serves, and for how many seconds no store confirmed it."""
 
     host: str
     pid: int
     version: int
     mode: str
-    source: str
     age: float
 
 
@@ -69,25 +69,39 @@ class Convergence:
     behind: tuple[Instance, ...] = ()
 
 
-def report(version: int, mode: str, source: str, age: float) -> None:
+def announce(version: int, mode: str, age: float) -> None:
     """Tell the others what this process serves; a Redis that does not take it is not our concern here."""
-    mine = Instance(socket.gethostname(), os.getpid(), version, mode, source, round(age, 3))
-    arguments = [_name(), json.dumps(asdict(mine)), int(conf.ttl_seconds() * KEPT_TTLS * 1000)]
+    mine = json.dumps([socket.gethostname(), os.getpid(), version, mode, round(age, 3)])
     _leave_at_exit()
     try:
-        link.ask("report", lambda client: client.eval(REPORT, 2, REPORTS, EXPIRY, *arguments))
+        link.ask("report", lambda client: client.eval(ANNOUNCE, 2, REPORTS, EXPIRY, _name(), mine, _kept_ms()))
     except RedisUnavailable:
         return
 
 
+def report() -> tuple[Instance, ...]:
+    """Return every process that announced itself within three TTLs, by host and pid; none if Redis does not answer."""
+    try:
+        return live()
+    except RedisUnavailable:
+        return ()
+
+
 def live() -> tuple[Instance, ...]:
-    """Return every process that reported within three TTLs, by host and pid; raise `RedisUnavailable`."""
+    """As `report`, but raise `RedisUnavailable`."""
 
     def ask(client: Redis) -> Any:
         return client.eval(LIVE, 2, REPORTS, EXPIRY)
 
-    read = (_instance(text) for text in link.ask("read", ask, insist=True))
-    return tuple(sorted((each for each in read if each is not None), key=lambda each: (each.host, each.pid)))
+    answer = link.ask("read", ask, insist=True)
+    read = (_instance(text, left) for text, left in zip(answer[::2], answer[1::2], strict=True))
+    return tuple(sorted(each for each in read if each is not None))
+
+
+def converged(version: int) -> bool:
+    """Tell whether every live process serves `version` or a newer one; False if that cannot be seen."""
+    instances = report()
+    return bool(instances) and all(each.version >= version for each in instances)
 
 
 def convergence(version: int, age: float) -> Convergence:
@@ -109,15 +123,16 @@ def convergence(version: int, age: float) -> Convergence:
     return Convergence(True, f"all of {_count(instances)} run version {version} or newer", instances)
 
 
-def wait_until_converged(
-    version: int, seconds: float, clock: Callable[[], float] = time.monotonic, pause: float = 0.02
-) -> Convergence:
-    """Look again and again until every live process serves `version`, or for `seconds`; return the last look."""
-    started = clock()
+def wait_until_converged(version: int, seconds: float, pause: float = 0.02) -> tuple[Convergence, float]:
+    """Look again and again until every live process serves `version`, or for `seconds`.
+
+    Returns the last look and the seconds that passed.
+    """
+    started = time.monotonic()
     while True:
-        seen = convergence(version, clock() - started)
-        if seen.converged or clock() - started >= seconds:
-            return seen
+        seen = convergence(version, waited := time.monotonic() - started)
+        if seen.converged or waited >= seconds:
+            return seen, time.monotonic() - started
         time.sleep(pause)
 
 
@@ -125,11 +140,17 @@ def _count(instances: tuple[Instance, ...]) -> str:
     return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
 
 
-def _instance(text: bytes | None) -> Instance | None:
+def _instance(text: bytes | None, milliseconds_left: int) -> Instance | None:
     try:
-        return Instance(**json.loads(text or b""))
+        host, pid, version, mode, age = json.loads(text or b"")
+        silent = (_kept_ms() - milliseconds_left) / 1000
+        return Instance(str(host), int(pid), int(version), str(mode), round(float(age) + max(0.0, silent), 3))
     except (ValueError, TypeError):
-        return None  # not written by report()
+        return None  # not written by announce()
+
+
+def _kept_ms() -> int:
+    return int(conf.ttl_seconds() * KEPT_TTLS * 1000)
 
 
 def _name() -> str:

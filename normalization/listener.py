@@ -12,13 +12,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from normalization import conf
-from normalization.redis_link import client, link
+from normalization.redis_link import RedisLink, RedisUnavailable, link
 from normalization.shared_copy import CHANNEL
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +45,13 @@ class Watched(Protocol):
 class Listener:
     """Keeps the snapshots of the stores given to `watch` fresh in this process."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, redis: RedisLink = link, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis, self._clock = redis, clock
         self._watched: dict[str, Watched] = {}
         self._after: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._inside = threading.local()
         self._due = self._may_connect = 0.0
         self._pause = FIRST_PAUSE
         self._line: _Line | None = None
@@ -65,6 +69,8 @@ class Listener:
         thread = self._thread
         if (thread is not None and thread.is_alive()) or not conf.redis_configured():
             return
+        if getattr(self._inside, "listening", False):
+            return  # what the thread itself loads while it is being stopped
         # Two callers at once may both get here: the thread that finds itself replaced ends at once.
         self._wake, self._line = threading.Event(), None
         self._due = self._may_connect = 0.0
@@ -84,6 +90,7 @@ class Listener:
             thread.join(5)
 
     def _run(self, wake: threading.Event) -> None:
+        self._inside.listening = True
         while self._thread is threading.current_thread():
             try:
                 self._turn(wake)
@@ -96,7 +103,7 @@ class Listener:
     def _turn(self, wake: threading.Event) -> None:
         if self._clock() >= self._due:
             self._renew(self._watched, compare=True)
-        if self._line is None and link.open and self._clock() >= self._may_connect:
+        if self._line is None and self._redis.open and self._clock() >= self._may_connect:
             self._connect()
         if self._line is None:
             wake.wait(max(0.01, min(self._due, max(self._may_connect, self._clock() + FIRST_PAUSE)) - self._clock()))
@@ -109,7 +116,9 @@ class Listener:
         done = [self._watched[kind].renew(compare=compare) for kind in kinds]
         if compare:
             # A store that another thread was busy loading is looked at again soon.
-            self._due = self._clock() + (conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE)
+            pause = conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE
+            # A Redis that failed may be asked again a whole TTL later, and then at once.
+            self._due = max(self._clock() + pause, self._redis.closed_until)
             if self._line is not None and not self._line.still_there():
                 self._hang_up()
         elif not all(done):
@@ -132,11 +141,11 @@ class Listener:
 
     def _connect(self) -> None:
         try:
-            self._line = _Line()
-        except Exception as error:  # a refused connection, a wrong password, an answer that is no Redis
+            # A Redis found away here counts as found away: one attempt a TTL for the whole process.
+            self._line = self._redis.ask("subscribe", _Line)
+        except RedisUnavailable:
             self._pause = min(self._pause * 2, conf.ttl_seconds())
             self._may_connect = self._clock() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load)
-            log.info("stage_listener_not_connected", error=type(error).__name__, next_try_within=round(self._pause, 2))
             return
         self._pause = FIRST_PAUSE
         # What was announced while nobody listened.
@@ -152,8 +161,8 @@ class Listener:
 class _Line:
     """A subscription on a connection of its own, outside the pool: closing the pool's does not touch it."""
 
-    def __init__(self) -> None:
-        pool = client().connection_pool
+    def __init__(self, client: Redis) -> None:
+        pool = client.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
         self._unanswered = 0
         self._connection.connect()

@@ -43,28 +43,29 @@ class RedisLink:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._bounded = Bounded("stage-redis")
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")  # by the clock given
         self._told: set[str] = set()
         self._state = threading.Lock()
 
     @property
     def open(self) -> bool:
         """Whether Redis is configured and a request would ask it now."""
-        return conf.redis_configured() and self._clock() >= self._closed_until
+        return conf.redis_configured() and self._clock() >= self.closed_until
 
     def ask(self, what: str, work: Callable[[Redis], T], *, insist: bool = False) -> T:
         """Return `work(client)`; raise `RedisUnavailable`.
 
-        `what` ("read", "write", "report") is told in the log, once when it begins to fail and once when it works again.
+        `what` ("read", "write", "report", "subscribe") is told in the log, once when it begins to fail and once when it works again.
         `insist`: try although Redis failed within the last TTL, for what a person asked for.
         """
         if not conf.redis_configured():
             raise RedisUnavailable("not configured")
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
+        redis = client()  # loads modules at its first use; that is not Redis's time
         started = time.perf_counter()
         try:
-            answer = self._bounded.run(lambda: self._unless_closed(work, insist), conf.redis_seconds())
+            answer = self._bounded.run(lambda: self._unless_closed(redis, work, insist), conf.redis_seconds())
         except RedisUnavailable:
             raise
         except Exception as error:  # a server that answers garbage can set off nearly any exception in the client
@@ -76,30 +77,30 @@ class RedisLink:
 
     def forget(self) -> None:
         """Ask again at once, as a process that has just started does."""
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")
         self._told.clear()
 
-    def _unless_closed(self, work: Callable[[Redis], T], insist: bool) -> T:
+    def _unless_closed(self, redis: Redis, work: Callable[[Redis], T], insist: bool) -> T:
         # Asked again: whoever had the turn before may just have found out that Redis is away.
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
-        return work(client())
+        return work(redis)
 
     def _failed(self, what: str, error: Exception) -> RedisUnavailable:
         reason = "TimeoutError" if isinstance(error, TookTooLong) else type(error).__name__
         metrics.MODE_STORE_ERRORS.labels(store="redis", reason=reason).inc()
         if not _is_answer(error):
-            self._closed_until = self._clock() + conf.ttl_seconds()
+            self.closed_until = self._clock() + conf.ttl_seconds()
             drop_connections()
         with self._state:
             first = what not in self._told
             self._told.add(what)
         if first:
-            log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:200])
+            log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:300])
         return RedisUnavailable(reason)
 
     def _worked(self, what: str) -> None:
-        self._closed_until = float("-inf")
+        self.closed_until = float("-inf")
         if what in self._told:
             with self._state:
                 self._told.discard(what)

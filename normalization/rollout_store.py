@@ -211,9 +211,9 @@ def _loaded(loaded: Versioned[Rollout]) -> None:
     listener.ensure_running()
 
 
-def _report() -> None:
+def _announce() -> None:
     if (known := store.known()) is not None:
-        instances.report(known.version, known.value.mode, known.source, known.age)
+        instances.announce(known.version, known.value.mode, known.age)
 
 
 def _as_snapshot(versioned: Versioned[Rollout]) -> Snapshot:
@@ -233,4 +233,4 @@ store: Final = VersionedStore(
 )
 _snapshot: Final = cast(Callable[[], Snapshot], store.current)
 listener.watch("mode", store)
-listener.after_renewal(_report)
+listener.after_renewal(_announce)

@@ -26,9 +26,9 @@ SALT: Final = "normalization.shared_copy"
 # A copy is a few kilobytes; somebody else's gigabyte under our key is not worth parsing.
 MOST_CHARACTERS: Final = 4_000_000
 
-# Compare and set. KEYS: the copy. ARGV: version, text, a text that may be overruled whatever its version, channel, event.
-# Returns the text that stands in the way, or false when the new one was written and announced. A key of another type,
-# or a text that is no JSON, stands in nobody's way.
+# Compare and set. KEYS: the copy. ARGV: version, text, a text that may be overruled whatever its version, channel,
+# event. Returns the text that stands in the way, or false when the new one was written and announced. A key of another
+# type, or a text that is no JSON, stands in nobody's way.
 COMPARE_AND_SET: Final = """
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'string' and held ~= ARGV[3] then
@@ -137,7 +137,13 @@ class SharedCopy:
 
     def _compare_and_set(self, copy: Copy, overrule: str | None, insist: bool) -> str | None:
         event = json.dumps({"kind": self.kind, "version": copy.version})
-        arguments = [copy.version, copy.text, (overrule or "").encode("utf-8", "surrogateescape"), CHANNEL, event]
+        arguments: list[str | bytes | int] = [
+            copy.version,
+            copy.text,
+            (overrule or "").encode("utf-8", "surrogateescape"),
+            CHANNEL,
+            event,
+        ]
         held = self._redis.ask(
             "write", lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments), insist=insist
         )

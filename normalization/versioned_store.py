@@ -75,7 +75,7 @@ class VersionedStore(Generic[T]):
     def __init__(
         self, kind: Kind[T], copy: SharedCopy | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._kind, self._clock = kind, clock
+        self.kind, self._clock = kind, clock
         self._copy = copy or SharedCopy(kind.name)
         self._snapshot: ProcessSnapshot[Versioned[T]] = ProcessSnapshot(self._load, conf.ttl_seconds, clock)
         self._compared_at = float("-inf")
@@ -85,8 +85,8 @@ class VersionedStore(Generic[T]):
 
     def newest(self) -> Versioned[T]:
         """Read the database now; raise `django.db.Error`."""
-        value, version = self._kind.read()
-        return self._kind.holder(value, version, "database" if version else "default", self._clock())
+        value, version = self.kind.read()
+        return self.kind.holder(value, version, "database" if version else "default", self._clock())
 
     def known(self) -> Versioned[T] | None:
         """Return what the process holds, however old, without any I/O."""
@@ -102,7 +102,7 @@ class VersionedStore(Generic[T]):
     def recorded(self, value: T, version: int) -> bool:
         """Spread what was just committed; return False if Redis did not take it, and the next refresh will do it."""
         try:
-            self._copy.put(version, self._kind.to_wire(value), insist=True)
+            self._copy.put(version, self.kind.to_wire(value), insist=True)
         except RedisUnavailable:
             self._compared_at = float("-inf")
             return False
@@ -124,9 +124,9 @@ class VersionedStore(Generic[T]):
         tell_if_not_configured()
         found = self._read_copy()
         copied = self._copied(found.copy, previous) if found is not None and found.copy is not None else None
-        if copied is not None and previous is not None and copied.version >= previous.version:
-            if not compare and not self._comparison_due():
-                return self._serve(copied)
+        followed = copied is not None and previous is not None and copied.version >= previous.version
+        if copied is not None and followed and not compare and not self._comparison_due():
+            return self._serve(copied)
         try:
             truth = self._read_database(aside)
         except (StoreError, ValueError, TookTooLong) as error:
@@ -146,7 +146,7 @@ class VersionedStore(Generic[T]):
             # What an open transaction sees may be its own and never be committed, or be older than it knows.
             return truth if truth.version >= known.version else known
         if truth.version < known.version:
-            log.warning("stage_database_went_back", kind=self._kind.name, version=truth.version, known=known.version)
+            log.warning("stage_database_went_back", kind=self.kind.name, version=truth.version, known=known.version)
         if found is not None:
             self._heal(truth, found, copied)
         return truth
@@ -155,7 +155,7 @@ class VersionedStore(Generic[T]):
         self, found: Found | None, copied: Versioned[T] | None, previous: Versioned[T] | None
     ) -> Versioned[T]:
         if previous is None:
-            return copied or self._kind.holder(self._kind.default(), 0, "no-store", self._clock())
+            return copied or self.kind.holder(self.kind.default(), 0, "no-store", self._clock())
         if copied is not None and copied.version >= previous.version:
             return copied
         if found is not None and previous.version:
@@ -163,7 +163,7 @@ class VersionedStore(Generic[T]):
         return replace(previous, source=_last_known(previous))
 
     def _heal(self, right: Versioned[T], found: Found, copied: Versioned[T] | None) -> None:
-        wire = self._kind.to_wire(right.value)
+        wire = self.kind.to_wire(right.value)
         if copied is not None and copied.version == right.version and found.copy and found.copy.body == wire:
             return
         try:
@@ -171,7 +171,7 @@ class VersionedStore(Generic[T]):
         except RedisUnavailable:
             return
         if written:
-            log.info("stage_copy_healed", kind=self._kind.name, version=right.version, had=copied and copied.version)
+            log.info("stage_copy_healed", kind=self.kind.name, version=right.version, had=copied and copied.version)
 
     def _read_copy(self) -> Found | None:
         try:
@@ -180,18 +180,18 @@ class VersionedStore(Generic[T]):
             return None
         if found.copy is None and found.text is not None:
             metrics.MODE_STORE_ERRORS.labels(store="redis", reason="invalid").inc()
-            log.warning("stage_copy_invalid", kind=self._kind.name)
+            log.warning("stage_copy_invalid", kind=self.kind.name)
         return found
 
     def _copied(self, copy: Copy, previous: Versioned[T] | None) -> Versioned[T] | None:
         try:
-            value = self._kind.from_wire(copy.body, copy.version)
+            value = self.kind.from_wire(copy.body, copy.version)
         except ValueError as error:  # signed by a later release of ours, perhaps
-            log.warning("stage_copy_unreadable", kind=self._kind.name, error=str(error)[:200])
+            log.warning("stage_copy_unreadable", kind=self.kind.name, error=str(error)[:200])
             return None
         if previous is not None and (copy.version, value) == (previous.version, previous.value):
             value = previous.value
-        return self._kind.holder(value, copy.version, "redis", self._clock())
+        return self.kind.holder(value, copy.version, "redis", self._clock())
 
     def _read_database(self, aside: bool) -> Versioned[T]:
         started = time.perf_counter()
@@ -209,10 +209,10 @@ class VersionedStore(Generic[T]):
     def _database_failed(self, error: Exception) -> None:
         reason = type(error).__name__
         metrics.MODE_STORE_ERRORS.labels(store="database", reason=reason).inc()
-        log.warning("stage_store_failed", kind=self._kind.name, store="database", reason=reason)
+        log.warning("stage_store_failed", kind=self.kind.name, store="database", reason=reason)
 
     def _serve(self, loaded: Versioned[T]) -> Versioned[T]:
-        self._kind.loaded(loaded)
+        self.kind.loaded(loaded)
         return loaded
 
 

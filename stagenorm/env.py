@@ -140,7 +140,7 @@ class Reader:
             Variable(name, "address", "", help),
             lambda name: redis_url.cache(self._environ.str(name), seconds),
             None,
-            "begin with redis://, rediss://, unix:// or redis+sentinel://",
+            "use redis://, rediss://, unix:// or redis+sentinel://",
         )
 
     def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:

@@ -1,38 +1,52 @@
 """Reads ``REDIS_URL``: one Redis, with or without TLS, or a service that Sentinels watch.
 
-    redis://[user:password@]host:port/database          rediss:// the same with TLS (?ssl_ca_certs=/path/ca.pem)
+    redis://[user:password@]host:port/database
+    rediss://[user:password@]host:port/database?ssl_ca_certs=/path/ca.pem   TLS; also ssl_certfile, ssl_keyfile
     unix://[user:password@]/path/to/socket?db=0
-    redis+sentinel://[user:password@]host:port[,host:port …]/service[/database][?sentinel_username=…&sentinel_password=…]
-    rediss+sentinel://…                                  TLS to the Sentinels and to the Redis
+    redis+sentinel://[user:password@]host:port[,host:port …]/service[/database]
+                                             also ?sentinel_username=…&sentinel_password=… for the Sentinels
 
 The answer is a django-redis cache whose client neither retries nor waits longer than it is told: what to do without
 Redis is known, and better than waiting.
 """
 
+import socket
+import ssl
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 from redis.retry import Retry
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 SENTINEL_PORT = 26379
+
+
+class TlsConnection(SSLConnection):
+    """A connection over a TLS context that was made once.
+
+    redis-py makes one for each connection, and reading the system's certificates alone takes OpenSSL longer than Redis
+    is given for everything.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, **options: Any) -> None:
+        self._tls = tls
+        super().__init__(**options)
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        return self._tls.wrap_socket(sock, server_hostname=self.host)
 
 
 def cache(url: str, seconds: float) -> dict[str, Any]:
     """The settings of a cache over ``url`` with a timeout of ``seconds``; ValueError when it is malformed."""
-    if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise ValueError("not a Redis address")
-    options = {
-        "SOCKET_CONNECT_TIMEOUT": seconds,
-        "SOCKET_TIMEOUT": seconds,
-        "CONNECTION_POOL_KWARGS": _plain(),
-    }
-    if "+sentinel://" in url:
-        return _cache(*_sentinel(url, seconds, options))
-    parse_url(url)  # ValueError now, not at the first request
-    return _cache(url, options)
+    waits = {"SOCKET_CONNECT_TIMEOUT": seconds, "SOCKET_TIMEOUT": seconds}
+    if url.startswith("redis+sentinel://"):
+        location, options = _sentinel(url, seconds)
+    else:
+        given = parse_url(url)  # type: ignore[no-untyped-call]  # ValueError now, not at the first request
+        tls = {"connection_class": TlsConnection, "tls": _context(given)} if url.startswith("rediss://") else {}
+        location, options = url, {"CONNECTION_POOL_KWARGS": {**_plain(), **tls}}
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": {**waits, **options}}
 
 
 def _plain() -> dict[str, Any]:
@@ -40,11 +54,20 @@ def _plain() -> dict[str, Any]:
     return {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0, "protocol": 2, "driver_info": None}
 
 
-def _cache(location: str, options: dict[str, Any]) -> dict[str, Any]:
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": options}
+def _context(given: dict[str, Any]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
+        if certificate := given.get("ssl_certfile"):
+            context.load_cert_chain(certificate, given.get("ssl_keyfile"))
+    except OSError as error:  # a file that is missing or no certificate; ssl.SSLError is one too
+        raise ValueError("a certificate cannot be read") from error
+    if given.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
-def _sentinel(url: str, seconds: float, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _sentinel(url: str, seconds: float) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
     if not service or not (database or "0").isdecimal():
@@ -52,17 +75,17 @@ def _sentinel(url: str, seconds: float, options: dict[str, Any]) -> tuple[str, d
     user_and_password, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
     watcher = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
-    tls = {"ssl": True, **query} if parts.scheme == "rediss+sentinel" else query
-    login = _login(user_and_password)
-    common = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-    options |= {
+    if query:
+        raise ValueError("an option that is not known")
+    waits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    # The service's name here, and not from the address: there it would lose its capitals.
+    service_options = {"service_name": service, "db": int(database or "0"), **_login(user_and_password)}
+    return f"redis://{service}", {
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
         "SENTINELS": [_host(host) for host in hosts.split(",")],
-        "SENTINEL_KWARGS": {**_plain(), **common, **tls, **watcher},
-        # The name here, and not from the address: there it would lose its capitals.
-        "CONNECTION_POOL_KWARGS": {**_plain(), **tls, **login, "service_name": service, "db": int(database or "0")},
+        "SENTINEL_KWARGS": {**_plain(), **waits, **watcher},
+        "CONNECTION_POOL_KWARGS": {**_plain(), **service_options},
     }
-    return f"redis://{service}", options
 
 
 def _host(text: str) -> tuple[str, int]:

@@ -177,6 +177,7 @@ _rollout = read.redis(
     STAGE_REDIS_TIMEOUT_MS / 1000,
     "Carries the mode to every instance; without it the database does. Forms: [docs/rollout.md](rollout.md).",
 )
+REDIS_URL = os.environ.get("REDIS_URL", "")
 if _rollout is not None:
     CACHES["rollout"] = _rollout
 

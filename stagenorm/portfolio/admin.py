@@ -157,6 +157,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
         "prefix",
         "name",
         "read_only",
+        "operator",
         "scope",
         "created",
         "expiry_date",
@@ -164,7 +165,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
         "revoked",
     )
     list_display_links = ("prefix", "name")
-    list_filter = ("revoked", "read_only")  # type: ignore[assignment]
+    list_filter = ("revoked", "read_only", "operator")  # type: ignore[assignment]
     inlines = (ApiKeyFundInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:

@@ -16,14 +16,19 @@ class KeyRefused(ValueError):
 
 
 def create_key(
-    name: str, *, funds: Collection[int] = (), read_only: bool = False, expires: datetime | None = None
+    name: str,
+    *,
+    funds: Collection[int] = (),
+    read_only: bool = False,
+    operator: bool = False,
+    expires: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key for the client `name` and return it with its text, which is not kept anywhere.
 
-    `funds` are the ids it is limited to, none for all. Raises `KeyRefused` for a fund that is not there and for a name
-    other than 1 to 50 printable ASCII characters.
+    `funds` are the ids it is limited to, none for all; `operator` opens the operator's endpoints to it. Raises
+    `KeyRefused` for a fund that is not there and for a name other than 1 to 50 printable ASCII characters.
     """
-    key = ApiKey(name=name, read_only=read_only, expiry_date=expires)
+    key = ApiKey(name=name, read_only=read_only, operator=operator, expiry_date=expires)
     text = ApiKey.objects.assign_key(key)
     try:
         key.full_clean()

@@ -163,6 +163,9 @@ class ApiKey(AbstractAPIKey):
 
     funds = models.ManyToManyField(Fund, through="ApiKeyFund", related_name="api_keys", blank=True)
     read_only = models.BooleanField(default=False, help_text="May read, may not create, simulate, change or delete.")
+    operator = models.BooleanField(
+        default=False, help_text="May see the rollout at /_ops/, and outside production change it."
+    )
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-created"]

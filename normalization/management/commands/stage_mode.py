@@ -1,57 +1,187 @@
-"""`manage.py stage_mode`: show the rollout, or set its mode with a reason."""
+"""`manage.py stage_mode`: show the rollout and who runs it, change it with a reason, explain it for one client."""
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as StoreError
+from django.utils import timezone
 
-from normalization import rollout_store
-from normalization.rollout import Mode
+from normalization import conf, instances, rollout_store
+from normalization.management.rendering import instance_table, rollout_lines, show
+from normalization.rollout import Mode, Rollout, RolloutInvalid
+
+WAIT_TTLS: Final = 3
+WHAT: Final = "Say which mode, or what else to change: stage_mode set off|warn|enforce --reason TEXT"
 
 
 class Command(BaseCommand):
-    help = "Show the mode of stage validation, or set it: stage_mode [show] | stage_mode set MODE --reason TEXT"
+    help = "Show the mode of stage validation (status), change it (set), or say why it applies to a client (explain)."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare `show` (default) and `set`."""
-        parser.add_argument("action", nargs="?", choices=["show", "set"], default="show")
-        parser.add_argument("mode", nargs="?", choices=list(Mode), help="the mode to set")
-        parser.add_argument("--reason", default="", help="why; recorded with the change")
-        parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
-        parser.add_argument("--actor", default=getpass.getuser(), help="who; your login name by default")
-        parser.add_argument("--expected-version", type=int, help="refuse if the rollout is at another version by now")
+        """Declare the actions; `show` is the default."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        actions = parser.add_subparsers(dest="action", title="actions", metavar="show | status | set | explain")
+        for name, text in (("show", "the mode in one line"), ("status", "the whole rollout and the instances")):
+            _with_json(actions.add_parser(name, help=text))
+        _set_arguments(_with_json(actions.add_parser("set", help="change the rollout")))
+        explain = _with_json(actions.add_parser("explain", help="which mode applies to a client, and why"))
+        explain.add_argument("--client", required=True, help="the name of the client's API key")
+        explain.add_argument("--endpoint", required=True, help=f"for example {next(iter(conf.stage_endpoints()), '')}")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
+        act = {"status": self._status, "set": self._set, "explain": self._explain}.get(options["action"], self._show)
         try:
-            version, rollout, changed = self._run(options)
-        except rollout_store.ChangeRefused as error:
+            act(options)
+        except (rollout_store.ChangeRefused, RolloutInvalid) as error:
             raise CommandError(str(error)) from error
         except StoreError as error:
             raise CommandError(f"The database does not answer, nothing was changed: {error}") from error
-        if options["json"]:
-            self.stdout.write(json.dumps({"version": version, "changed": changed, **rollout.to_wire()}))
-        else:
-            verb = "is now" if changed else "is"
-            self.stdout.write(f"The mode {verb} {rollout.mode} (version {version}).")
 
-    def _run(self, options: dict[str, Any]) -> tuple[int, Any, bool]:
-        if options["action"] == "show":
-            snapshot = rollout_store.newest()
-            return snapshot.version, snapshot.rollout, False
-        if options["mode"] is None:
-            raise CommandError("Say which mode: stage_mode set off|warn|enforce --reason TEXT")
+    def _show(self, options: dict[str, Any]) -> None:
+        snapshot = rollout_store.newest()
+        text = f"The mode is {snapshot.rollout.mode} (version {snapshot.version})."
+        self._print(options, text, {"version": snapshot.version, "changed": False, **snapshot.rollout.to_wire()})
+
+    def _status(self, options: dict[str, Any]) -> None:
+        snapshot = rollout_store.newest()
+        change = rollout_store.since(snapshot.version)
+        age = (timezone.now() - change.created_at).total_seconds() if change else float("inf")
+        seen = instances.convergence(snapshot.version, age)
+        if options["json"]:
+            found = {
+                "converged": seen.converged,
+                "why": seen.why,
+                "instances": [one._asdict() for one in seen.instances],
+            }
+            self._print(options, "", {"version": snapshot.version, **snapshot.rollout.to_wire(), **found})
+            return
+        show(self.stdout, rollout_lines(snapshot, change))
+        if seen.instances:
+            show(self.stdout, instance_table(seen.instances, snapshot.version))
+        self.stdout.write(f"{'Converged' if seen.converged else 'Not converged'}: {seen.why}.")
+
+    def _set(self, options: dict[str, Any]) -> None:
         result = rollout_store.change(
-            Mode(options["mode"]),
+            _target(options),
             actor=options["actor"],
             source="command",
             reason=options["reason"],
             expected_version=options["expected_version"],
             override_reason=options["override"],
         )
-        return result.version, result.rollout, result.changed
+        verb = "is now" if result.changed else "is"
+        text = f"The mode {verb} {result.rollout.mode} (version {result.version}): {result.spread}."
+        body = {"version": result.version, "changed": result.changed, "spread": result.spread.name.lower()}
+        if options["wait"] is not None:
+            seconds, why = self._wait(result.version, options["wait"])
+            text, body = f"{text}\nAfter {seconds:.3f} s {why}.", {**body, "waited_seconds": round(seconds, 3)}
+        self._print(options, text, {**body, **result.rollout.to_wire()})
+
+    def _wait(self, version: int, seconds: float) -> tuple[float, str]:
+        seen, waited = instances.wait_until_converged(version, seconds or conf.ttl_seconds() * WAIT_TTLS)
+        if not seen.converged:
+            behind = ", ".join(f"{one.host}:{one.pid} (version {one.version})" for one in seen.behind)
+            raise CommandError(f"Version {version} is recorded, but after {waited:.1f} s {seen.why}: {behind}")
+        return waited, seen.why
+
+    def _explain(self, options: dict[str, Any]) -> None:
+        snapshot = rollout_store.newest()
+        decision = snapshot.rollout.decide(options["endpoint"], options["client"])
+        body = {"client": options["client"], "endpoint": options["endpoint"], "version": snapshot.version}
+        self._print(options, f"{decision.mode}: {decision.why}.", {**body, "mode": decision.mode, "why": decision.why})
+        if options["endpoint"] not in conf.stage_endpoints():
+            known = ", ".join(conf.stage_endpoints())
+            self.stderr.write(f"No endpoint of that name is known; there are {known}.")
+
+    def _print(self, options: Mapping[str, Any], text: str, body: Mapping[str, Any]) -> None:
+        self.stdout.write(json.dumps(body) if options["json"] else text)
+
+
+def _with_json(parser: CommandParser) -> CommandParser:
+    # Again here, so that the option may stand after the action; without a default, or it would undo the one before.
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+    return parser
+
+
+def _set_arguments(parser: CommandParser) -> None:
+    parser.add_argument("mode", nargs="?", choices=list(Mode), help="the mode to set; without it the mode stays")
+    parser.add_argument("--reason", default="", help="why; recorded with the change")
+    parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
+    parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
+    parser.add_argument("--expected-version", type=int, help="refuse if the rollout is at another version by now")
+    parser.add_argument("--percent", type=_percent, help="share of clients enforced, 0 to 100")
+    parser.add_argument("--pilots", type=_names, metavar="A,B", help="clients enforced whatever the share; '' for none")
+    parser.add_argument("--holdouts", type=_names, metavar="A,B", help="clients never enforced; '' for none")
+    parser.add_argument(
+        "--endpoint-mode",
+        action="append",
+        type=_endpoint_mode,
+        metavar="ENDPOINT=MODE",
+        help="cap one endpoint; ENDPOINT=none lifts the cap; repeatable",
+    )
+    parser.add_argument("--enforce-at", type=_moment, metavar="DATE", help="announce a date (UTC unless it says); none")
+    text = "then wait until every instance runs it, at most SECONDS (3 TTLs), and print the measured time"
+    parser.add_argument("--wait", nargs="?", type=float, const=0.0, metavar="SECONDS", help=text)
+
+
+def _target(options: dict[str, Any]) -> rollout_store.Target:
+    names = {"percent": "enforce_percent", "pilots": "pilots", "holdouts": "holdouts", "mode": "mode"}
+    given = {field: options[name] for name, field in names.items() if options[name] is not None}
+    if "mode" in given:
+        given["mode"] = Mode(given["mode"])
+    if options["enforce_at"] is not None:
+        given["enforce_at"] = options["enforce_at"][0]
+    if not given and not options["endpoint_mode"]:
+        raise CommandError(WHAT)
+
+    def changed(rollout: Rollout) -> Rollout:
+        overrides: dict[str, Mode | None] = dict(rollout.overrides) | dict(options["endpoint_mode"] or ())
+        kept = {name: mode for name, mode in overrides.items() if mode is not None}
+        return replace(rollout, overrides=kept, **given)
+
+    return changed
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's nameless user
+        return "unknown"
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _percent(text: str) -> Decimal:
+    try:
+        percent = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(text) from error
+    if not percent.is_finite():
+        raise ValueError(text)
+    return percent
+
+
+def _endpoint_mode(text: str) -> tuple[str, Mode | None]:
+    endpoint, _, mode = text.rpartition("=")
+    if not endpoint:
+        raise ValueError(text)
+    return endpoint, None if mode == "none" else Mode(mode)
+
+
+def _moment(text: str) -> tuple[datetime | None]:
+    if text == "none":
+        return (None,)
+    at = datetime.fromisoformat(text)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC),)

@@ -25,6 +25,7 @@ class Command(BaseCommand):
             "--fund", type=int, action="append", default=[], metavar="N", help="Limit the key to this fund; repeatable."
         )
         parser.add_argument("--read-only", action="store_true", help="The key may only read.")
+        parser.add_argument("--operator", action="store_true", help="The key also opens the operator's endpoints.")
         parser.add_argument(
             "--expires", metavar="DATE", help="Last day, or moment, on which the key is good (ISO 8601)."
         )
@@ -34,7 +35,11 @@ class Command(BaseCommand):
         expires = _moment(options["expires"]) if options["expires"] else None
         try:
             _, text = create_key(
-                options["name"], funds=options["fund"], read_only=options["read_only"], expires=expires
+                options["name"],
+                funds=options["fund"],
+                read_only=options["read_only"],
+                operator=options["operator"],
+                expires=expires,
             )
         except KeyRefused as error:
             raise CommandError(str(error)) from error

@@ -1,0 +1,105 @@
+"""`/_ops/stage-validation/mode`: the rollout for programs. Everybody else has the admin and `manage.py stage_mode`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from django.db import Error as StoreError
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from normalization import conf, instances, rollout_store
+from normalization.problems import Problem, invalid
+from normalization.rollout import Mode, Rollout, RolloutInvalid
+from normalization.serializers import StrictCharField, StrictIntegerField, StrictSerializer, parse
+from ops.permissions import IsOperator
+
+MODES: Final = [mode.value for mode in Mode]
+INSTEAD: Final = (
+    "On a live platform the mode is not set over HTTP. On the server: "
+    'manage.py stage_mode set {mode} --reason "…" (or in the admin at /admin/ops/rollout/).'
+)
+
+
+class RolloutBody(StrictSerializer):
+    """What to change and why. What is absent stays as it is."""
+
+    mode = serializers.ChoiceField(MODES)
+    enforce_percent = serializers.DecimalField(5, 2, min_value=0, max_value=100, required=False)
+    pilots = serializers.ListField(child=StrictCharField(max_length=100), max_length=1_000, required=False)
+    holdouts = serializers.ListField(child=StrictCharField(max_length=100), max_length=1_000, required=False)
+    overrides = serializers.DictField(child=serializers.ChoiceField(MODES), required=False)
+    enforce_at = serializers.DateTimeField(allow_null=True, required=False)
+    reason = StrictCharField(max_length=500)
+    expected_version = StrictIntegerField(min_value=0, required=False)
+
+
+class RolloutModeView(APIView):
+    """`GET` and `PUT` of the rollout."""
+
+    authentication_classes = (*APIView.authentication_classes, SessionAuthentication)
+    permission_classes = (IsOperator,)
+
+    @extend_schema(exclude=True)  # the operator's, not the consumers'
+    def get(self, request: Request) -> Response:
+        """Return the rollout as the database has it, who changed it last, and which instances serve which version."""
+        try:
+            snapshot = rollout_store.newest()
+            change = rollout_store.since(snapshot.version)
+        except StoreError as error:
+            raise _unavailable() from error
+        body: dict[str, Any] = {"version": snapshot.version, **snapshot.rollout.to_wire()}
+        if change is not None:
+            body |= {"since": change.created_at, "actor": change.actor, "source": change.source}
+            body |= {"reason": change.reason}
+        return Response({**body, "instances": [one._asdict() for one in instances.report()]}, headers=_NOT_KEPT)
+
+    @extend_schema(exclude=True)
+    def put(self, request: Request) -> Response:
+        """Change it, outside production."""
+        if conf.production():
+            given = request.data.get("mode") if isinstance(request.data, Mapping) else None
+            mode = given if given in MODES else "warn"
+            raise Problem("forbidden", status=403, detail=INSTEAD.format(mode=mode))
+        given = parse(RolloutBody(data=request.data))
+        result = _change(given, request)
+        body = {"version": result.version, "changed": result.changed, "spread": result.spread.name.lower()}
+        return Response({**body, **result.rollout.to_wire()}, headers=_NOT_KEPT)
+
+
+def _change(given: Mapping[str, Any], request: Request) -> rollout_store.ChangeResult:
+    try:
+        return rollout_store.change(
+            lambda rollout: _with(rollout, given),
+            actor=str(getattr(request.auth, "name", None) or request.user.get_username()),
+            source="api",
+            reason=given["reason"],
+            expected_version=given.get("expected_version"),
+        )
+    except RolloutInvalid as error:
+        raise invalid([{"pointer": "", "code": "invalid", "detail": str(error)}]) from error
+    except rollout_store.ChangeRefused as error:
+        raise Problem("conflict", status=409, detail=str(error)) from error
+    except StoreError as error:
+        raise _unavailable() from error
+
+
+def _with(rollout: Rollout, given: Mapping[str, Any]) -> Rollout:
+    changed = {name: given[name] for name in ("enforce_percent", "enforce_at") if name in given}
+    changed |= {name: frozenset(given[name]) for name in ("pilots", "holdouts") if name in given}
+    if "overrides" in given:
+        changed["overrides"] = {name: Mode(mode) for name, mode in given["overrides"].items()}
+    return replace(rollout, mode=Mode(given["mode"]), **changed)
+
+
+def _unavailable() -> Problem:
+    return Problem("unavailable", status=503, detail="The database does not answer. Nothing was changed.")
+
+
+_NOT_KEPT: Final = {"Cache-Control": "no-store"}
