@@ -47,9 +47,11 @@ def _changed(request: HttpRequest, form: RolloutForm) -> bool:
             source="admin",
             reason=form.cleaned_data["reason"],
             expected_version=form.cleaned_data["expected_version"],
+            override_reason=form.cleaned_data["override_reason"],
         )
     except rollout_store.ChangeRefused as error:
-        form.add_error(None, str(error))
+        for line in str(error).splitlines():
+            form.add_error(None, line)
         return False
     level = messages.WARNING if result.spread is rollout_store.Spread.NOT_YET else messages.SUCCESS
     messages.add_message(request, level, f"Version {result.version}, mode {result.rollout.mode}: {result.spread}.")

@@ -47,6 +47,12 @@ class RolloutForm(forms.Form):
     reason = forms.CharField(
         max_length=500, widget=forms.Textarea(attrs={"rows": 2}), help_text="What the next person will read."
     )
+    override_reason = forms.CharField(
+        label="Go on past the gates because",
+        max_length=500,
+        required=False,
+        help_text="Only if more enforcement is refused and must go on all the same; recorded with every verdict.",
+    )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
 
     def __init__(self, now: Rollout, version: int, data: Any = None) -> None:
