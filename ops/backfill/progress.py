@@ -15,7 +15,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -69,12 +68,11 @@ def _bar(output: TextIO) -> Progress:
     # The time left comes from the rows of the last half minute, rests and waits included: what is seen is what is left.
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[rate]},"),
+        TimeRemainingColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("[yellow]{task.fields[note]}"),
         console=Console(file=output),
         speed_estimate_period=30,
