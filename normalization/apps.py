@@ -6,7 +6,7 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks and what /readyz asks; a web process exports its counters from its first moment."""
+        """Register the checks and what /readyz asks; a web process exports its counters from its first moment."""
         from django.conf import settings
 
         from normalization import checks, metrics, readiness
