@@ -1,8 +1,11 @@
 """The app's settings, typed and read lazily from Django's settings."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from normalization.rollout import Mode
 
@@ -41,3 +44,8 @@ def redis_seconds() -> float:
 def production() -> bool:
     """Whether this is a live platform (debug off)."""
     return bool(settings.PRODUCTION)
+
+
+def gatekeeper() -> Callable[..., Any] | None:
+    """Return who is asked before more is enforced: the function that `STAGE_GATEKEEPER` names, or None for nobody."""
+    return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None

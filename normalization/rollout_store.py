@@ -19,7 +19,7 @@ from normalization import conf, instances, metrics
 from normalization.listener import listener
 from normalization.models import RolloutChange
 from normalization.redis_link import link
-from normalization.rollout import TRANSITIONS, Mode, Rollout, with_mode
+from normalization.rollout import TRANSITIONS, Mode, Rollout, enforces_more, with_mode
 from normalization.versioned_store import Kind, Versioned, VersionedStore
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,10 @@ class ChangeRefused(Exception):
 
 class VersionConflict(ChangeRefused):
     """Somebody else changed the rollout since the version that the caller had seen."""
+
+
+class GateRefused(ChangeRefused):
+    """More enforcement, and not every gate passes; one line for each that does not, with the command that mends it."""
 
 
 class Spread(StrEnum):
@@ -88,14 +92,16 @@ def change(
     reason: str,
     expected_version: int | None = None,
     evidence: Mapping[str, Any] | None = None,
+    override_reason: str = "",
 ) -> ChangeResult:
     """Record a new rollout and make it the one in force.
 
     `to` is a whole `Rollout`, a `Mode` (everything else kept) or a function of the rollout in force. A change to what
     already holds writes nothing. Raises `VersionConflict` if `expected_version` is not the version in force,
     `ChangeRefused` for a transition that does not exist or an empty reason, `django.db.Error` if it cannot be recorded.
-    Inside an outer transaction the change takes effect when that commits. A Redis that does not take it changes only
-    the result's `spread`.
+    More enforcement needs every gate to pass, or an `override_reason`, which is recorded with all verdicts;
+    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that
+    does not take it changes only the result's `spread`.
     """
     if not reason.strip():
         raise ChangeRefused("A change of the rollout needs a reason: it is what the next person will read.")
@@ -106,7 +112,9 @@ def change(
             raise VersionConflict(
                 f"The rollout is at version {before.version}, not {expected_version}: look at it again, then decide."
             )
-        result = _record(before, _resolve(to, before.rollout), actor, source, reason.strip(), evidence or {})
+        new = _resolve(to, before.rollout)
+        asked = _ask_gates(before, new, override_reason.strip())
+        result = _record(before, new, actor, source, reason.strip(), {**(evidence or {}), **asked})
     if not result.changed:
         return result
     reached = [Spread.AT_COMMIT]
@@ -136,6 +144,21 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
     if isinstance(to, Mode):
         return with_mode(rollout, to)
     return to if isinstance(to, Rollout) else to(rollout)
+
+
+def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str, Any]:
+    """Return what to record of the gates; raise `GateRefused` if one holds the change and nobody overrides it."""
+    examine = conf.gatekeeper()
+    possible = TRANSITIONS[before.rollout.mode, new.mode].allowed
+    if examine is None or not possible or not enforces_more(before.rollout, new):
+        return {}
+    verdicts = examine(before, new)
+    held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
+    if held and not override_reason:
+        lines = [f"{each.gate}: {each.sentence}" + (f" → {each.mend}" if each.mend else "") for each in held]
+        raise GateRefused("\n".join(["More enforcement is refused:", *lines]))
+    overridden = {"override_reason": override_reason} if held else {}
+    return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
 
 
 def _record(

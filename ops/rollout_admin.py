@@ -47,6 +47,7 @@ def _changed(request: HttpRequest, form: RolloutForm) -> bool:
             source="admin",
             reason=form.cleaned_data["reason"],
             expected_version=form.cleaned_data["expected_version"],
+            override_reason=form.cleaned_data["override_reason"],
         )
     except rollout_store.ChangeRefused as error:
         form.add_error(None, str(error))

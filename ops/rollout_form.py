@@ -47,6 +47,13 @@ class RolloutForm(forms.Form):
     reason = forms.CharField(
         max_length=500, widget=forms.Textarea(attrs={"rows": 2}), help_text="What the next person will read."
     )
+    override_reason = forms.CharField(
+        label="Go on past the gates",
+        max_length=500,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Only where a gate holds the change and you answer for it: why. Recorded with every verdict.",
+    )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
 
     def __init__(self, now: Rollout, version: int, data: Any = None) -> None:

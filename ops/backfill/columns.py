@@ -1,0 +1,79 @@
+"""Which columns hold stages: asked of Django, so that a new model takes part by using `StageField`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.apps import apps
+from django.db import connection, models
+
+from normalization.fields import StageField
+
+
+class NoSuchTable(ValueError):
+    """`--table` names nothing that holds stages; the message lists what does."""
+
+
+class KeyNotWhole(TypeError):
+    """The table's primary key is not a whole number, so its rows cannot be walked or logged."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class StageColumn:
+    """A column of raw stages: `table`, `column`, and `key`, the table's primary key column."""
+
+    table: str
+    column: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column}"
+
+    def sql(self, template: str, **names: str) -> str:
+        """A statement of `statements`, with {table}, {column} and {key} (and `names`) in their places."""
+        quoted = {"table": self.table, "column": self.column, "key": self.key}
+        return template.format(**{name: quote(value) for name, value in quoted.items()}, **names)
+
+
+def find(only: Iterable[str] = ()) -> list[StageColumn]:
+    """Every column that is a `StageField`, in order of their names.
+
+    `only`: tables (`portfolio_companies`) or columns (`portfolio_companies.stage`) to keep.
+    Raises NoSuchTable, and KeyNotWhole for a table that the backfill cannot walk.
+    """
+    found = sorted(
+        StageColumn(model._meta.db_table, str(field.column), _key(model))
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.managed and not model._meta.proxy
+        for field in model._meta.local_fields
+        if isinstance(field, StageField)
+    )
+    wanted = set(only)
+    if unknown := wanted - {column.table for column in found} - {str(column) for column in found}:
+        raise NoSuchTable(
+            f"{', '.join(sorted(unknown))} holds no stages. These do: {', '.join(map(str, found)) or 'none'}."
+        )
+    return [column for column in found if not wanted or {column.table, str(column)} & wanted]
+
+
+def named(table: str, column: str) -> StageColumn:
+    """The column that a checkpoint names; NoSuchTable when the models no longer have it."""
+    return find([f"{table}.{column}"])[0]
+
+
+def quote(name: str) -> str:
+    """`name` as an SQL identifier inside a statement with parameters."""
+    return connection.ops.quote_name(name).replace("%", "%%")
+
+
+def regclass(table: str) -> str:
+    """The table's name as a parameter that is cast to regclass."""
+    return str(connection.ops.quote_name(table))
+
+
+def _key(model: type[models.Model]) -> str:
+    key = model._meta.pk
+    while isinstance(key, models.OneToOneField):  # a child table's key is its parent's
+        key = key.target_field
+    if not isinstance(key, models.IntegerField):
+        raise KeyNotWhole(f"{model._meta.label} has stages, but its primary key is no whole number: walk it by hand.")
+    return str(model._meta.pk.column)

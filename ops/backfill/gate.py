@@ -1,0 +1,16 @@
+"""The gate before stored rows are rewritten: a backup that would bring them back. It cannot be overridden."""
+
+from ops import gatekeeper
+from ops.gates import Outcome
+
+
+class GateClosed(RuntimeError):
+    """The gate did not pass; the message is its sentence, and what could change it."""
+
+
+def ask() -> None:
+    """Raise GateClosed unless there is a valid backup right now."""
+    verdict = gatekeeper.backup_verdict()
+    if verdict.outcome is not Outcome.PASS:
+        mend = f" Mend it: {verdict.mend}" if verdict.mend else ""
+        raise GateClosed(f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{mend}")

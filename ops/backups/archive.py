@@ -1,0 +1,101 @@
+"""The dump as a file: opened once without following a symlink, hashed as a stream, known again by its stamp."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from ops.backups.outcomes import Bad
+
+CHUNK: Final = 1 << 20
+MAGIC: Final = b"PGDMP"
+LARGEST_SIDECAR: Final = 64 << 20
+
+Progress = Callable[[str, int, int | None], None]  # what is under way, bytes done, bytes in all if known
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """Report no progress."""
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Yield a descriptor of the regular file at `path`; raise `Bad` if there is none (a symlink is none)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise Bad(f"{path.name} is not in {path.parent}") from error
+    except OSError as error:
+        if path.is_symlink():
+            raise Bad(f"{path} is a symbolic link, not a backup") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Bad(f"{path} is not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_sidecar(path: Path) -> bytes:
+    """Return the content of a small file beside the dump; raise `Bad` if it is missing or absurdly large."""
+    with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        content = file.read(LARGEST_SIDECAR + 1)
+    if len(content) > LARGEST_SIDECAR:
+        raise Bad(f"{path.name} is larger than any record of a backup")
+    return content
+
+
+def sha256_of(descriptor: int, progress: Progress = silent) -> str:
+    """Return the SHA-256 of all bytes of the open file, read from its beginning in constant memory."""
+    digest, buffer = hashlib.sha256(), bytearray(CHUNK)
+    view, done, total = memoryview(buffer), 0, os.fstat(descriptor).st_size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while count := os.readv(descriptor, [buffer]):
+        digest.update(view[:count])
+        done += count
+        progress("reading", done, total)
+    return digest.hexdigest()
+
+
+def stamp(descriptor: int) -> str:
+    """Return what changes whenever somebody writes, replaces or touches the file: device, inode, size, both times.
+
+    The change time cannot be set by a program, so an equal stamp means that nobody wrote through the file system.
+    """
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+
+
+def publish(draft: Path, target: Path) -> None:
+    """Give a finished draft its name, durably: the file must have been synced before."""
+    draft.rename(target)
+    sync_directory(target.parent)
+
+
+def write_durably(target: Path, content: bytes) -> None:
+    """Write a small file (0600) under a draft name, sync it and publish it."""
+    draft = target.with_name(f"{target.name}.part")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        publish(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+"""The scratch database of a drill: made under a reserved prefix, marked as alive by a lock, dropped at the end.
+
+Its name carries the oid of the database it belongs to, and the lock is held in that database: a drill of one database
+never sweeps a live drill of another in the same cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import psycopg
+import structlog
+from django.conf import settings
+from psycopg import sql
+
+from ops.backups.outcomes import BackupRefused
+from ops.backups.source import Link, one
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = "stagenorm_drill_"
+LOCK_CLASS: Final = 0x57A6_0011
+
+LOCALE: Final = """
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale',
+       to_jsonb(d) ->> 'daticulocale'
+FROM pg_database d WHERE datname = current_database()
+"""
+
+LEFT: Final = """
+SELECT datname FROM pg_database
+WHERE starts_with(datname, %s) AND datname <> current_database()
+  AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+"""
+
+
+@contextlib.contextmanager
+def scratch_database(link: Link) -> Iterator[str]:
+    """Yield the name of a new empty database with the same encoding and locale; drop it at the end.
+
+    Raises `BackupRefused` if a database that somebody configured has a name under the reserved prefix.
+    """
+    _refuse_reserved_names()
+    name = f"{_prefix(link)}{secrets.token_hex(6)}"
+    link.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)])  # before the database can be seen
+    try:
+        _create(link, name)
+        yield name
+    finally:
+        with contextlib.suppress(psycopg.Error):
+            drop(link, name)
+            link.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, _key(name)])
+
+
+def sweep(link: Link) -> list[str]:
+    """Drop what killed drills of this database have left; a live one holds its lock and is spared. Return the names."""
+    dropped = []
+    prefix = _prefix(link)
+    for (name,) in link.execute(LEFT, [prefix]).fetchall():
+        if (
+            name in _configured()
+            or not one(link.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)]))[0]
+        ):
+            continue
+        try:
+            drop(link, name)
+            dropped.append(name)
+            log.warning("stage_backup_scratch_swept", database=name)
+        finally:
+            link.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, _key(name)])
+    return dropped
+
+
+def drop(link: Link, name: str) -> None:
+    """Drop a scratch database with whatever is still connected to it."""
+    link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _create(link: Link, name: str) -> None:
+    encoding, collate, ctype, provider, locale, icu_locale = one(link.execute(LOCALE))
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+        sql.Identifier(name), sql.Literal(encoding), sql.Literal(collate), sql.Literal(ctype)
+    )
+    if provider == "i":
+        statement += sql.SQL(" LOCALE_PROVIDER icu ICU_LOCALE {}").format(sql.Literal(locale or icu_locale))
+    elif provider == "b":
+        statement += sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(locale))
+    else:
+        statement += sql.SQL(" LOCALE_PROVIDER libc")
+    link.execute(statement)
+    # It holds a copy of everything, without the grants that protect the original.
+    link.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+def _prefix(link: Link) -> str:
+    oid = one(link.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()"))[0]
+    return f"{PREFIX}{oid}_"
+
+
+def _refuse_reserved_names() -> None:
+    if taken := sorted(name for name in _configured() if name.startswith(PREFIX)):
+        raise BackupRefused(
+            f"The database {taken[0]} has a name of the drill's scratch databases ({PREFIX}…): rename it."
+        )
+
+
+def _configured() -> set[str]:
+    from django.db import connections
+
+    from ops.backups.source import source
+
+    names = {str(each.settings_dict["NAME"]) for each in connections.all(initialized_only=False)}
+    names |= {str(each["NAME"]) for each in settings.DATABASES.values()}
+    return names | {source().parameters.get("dbname", "")}
+
+
+def _key(name: str) -> int:
+    return zlib.crc32(name.encode()) - 0x8000_0000  # a signed 32-bit number

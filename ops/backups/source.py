@@ -1,0 +1,152 @@
+"""The database that is backed up: how to reach it, which one it is, and whether the role may dump and restore.
+
+The password goes to child processes by their environment alone; `argument()` never holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from ops.backups.outcomes import BackupRefused
+
+Link = psycopg.Connection[TupleRow]
+
+# A dump may take long: no limit that role or database were given for requests may end it.
+UNLIMITED: Final = (
+    "SET statement_timeout = 0",
+    "SET lock_timeout = '30s'",
+    "SET idle_in_transaction_session_timeout = 0",
+)
+
+IDENTITY: Final = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()), d.datname, d.oid::bigint
+FROM pg_database d WHERE d.datname = current_database()
+"""
+
+ROLE: Final = "SELECT rolname, rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+
+UNREADABLE_TABLE: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+ORDER BY 1 LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which database of which cluster: two with the same name are still two."""
+
+    system_identifier: str
+    database: str
+    oid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """libpq parameters of the database, the password apart."""
+
+    parameters: dict[str, str]
+    password: str
+
+    def connect(self, database: str | None = None, *, autocommit: bool = True) -> Link:
+        """Open a connection without time limits; raises `psycopg.OperationalError`."""
+        secret = make_conninfo(self.argument(database), **({"password": self.password} if self.password else {}))
+        link = psycopg.connect(secret, autocommit=True)
+        for statement in UNLIMITED:
+            link.execute(statement.encode())
+        if link.info.server_version >= 170000:
+            link.execute("SET transaction_timeout = 0")
+        link.autocommit = autocommit
+        return link
+
+    def argument(self, database: str | None = None) -> str:
+        """Return the connection string for a command line: without the password."""
+        return make_conninfo(**{**self.parameters, **({"dbname": database} if database else {})})
+
+    def environment(self, options: str = "") -> dict[str, str]:
+        """Return the whole environment of a client program: what it needs, and none of this process's secrets."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith("PG") or name in _PASSED_ON}
+        given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": options}
+        return {**kept, **given, **({"PGPASSWORD": self.password} if self.password else {})}
+
+
+_PASSED_ON: Final = {"PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "KRB5CCNAME"}
+
+
+def source() -> Source:
+    """Return how to reach the database: `BACKUP_DATABASE_URL`, or else the connection of the application."""
+    if settings.BACKUP_DATABASE_URL:
+        found = {name: str(value) for name, value in conninfo_to_dict(settings.BACKUP_DATABASE_URL).items()}
+    else:
+        found = _of_django(connection.settings_dict)
+    password = found.pop("password", "")
+    return Source({**found, "application_name": "stagenorm backup", "connect_timeout": "10"}, password)
+
+
+def _of_django(configured: dict[str, Any]) -> dict[str, str]:
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    named = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    options = {name: str(value) for name, value in configured["OPTIONS"].items() if name in known}
+    options.pop("options", None)  # time limits of web requests
+    return {**options, **{name: str(configured[key]) for name, key in named.items() if configured[key]}}
+
+
+def identity(link: Link) -> Identity:
+    """Say which database `link` reaches."""
+    return Identity(*one(link.execute(IDENTITY)))
+
+
+def own_identity() -> Identity:
+    """Say which database the application itself uses."""
+    with connection.cursor() as cursor:
+        cursor.execute(IDENTITY)
+        return Identity(*cursor.fetchone())
+
+
+def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
+    """Return the single row of a query that always has one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("The query gave no row.")
+    return row
+
+
+def require_dumping_role(link: Link) -> None:
+    """Raise `BackupRefused` unless the role can read every table and is no superuser (embedded server apart)."""
+    role, superuser, _ = one(link.execute(ROLE))
+    if superuser and not settings.BACKUP_ALLOW_SUPERUSER:
+        raise BackupRefused(
+            f"The role {role} is a superuser, which a backup does not need: CREATE ROLE backup LOGIN CREATEDB; "
+            "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL."
+        )
+    if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
+        raise BackupRefused(f"The role {role} may not read {unreadable[0]}: GRANT pg_read_all_data TO {role};")
+
+
+def require_restoring_role(link: Link) -> None:
+    """Raise `BackupRefused` unless the role can make the scratch database of a drill."""
+    role, superuser, creates = one(link.execute(ROLE))
+    if not (creates or superuser):
+        raise BackupRefused(f"The role {role} may not create the scratch database: ALTER ROLE {role} CREATEDB;")
+
+
+def require_same_database(link: Link) -> Identity:
+    """Return the identity of `link`; raise `BackupRefused` if the application uses another database."""
+    found, own = identity(link), own_identity()
+    if found != own:
+        raise BackupRefused(
+            f"BACKUP_DATABASE_URL leads to the database {found.database}, not to the application's own {own.database}: "
+            "let both name the same database of the same cluster."
+        )
+    return found

@@ -1,0 +1,193 @@
+"""What the tests of the backfill share: rows to normalize, runs in this process, and the command as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from normalization.stages import Known, normalize
+from ops.backfill import columns, control
+from ops.backfill.control import Options
+from ops.backfill.interrupts import Interrupts
+from ops.backfill.models import BackfillRun, NormalizationLog
+from ops.backfill.plan import make_plan
+from ops.backfill.run import Finish, carry_out
+from ops.backups import cycle
+from tests.servers import ROOT
+
+COMPANIES = "portfolio_companies"
+MESSY = [
+    "Series A",
+    "Seed Round",
+    "series_a",
+    "SERIES B",
+    "Series C+",
+    "Pre-Seed",
+    "seed ",
+    "Series B Round",
+    "series_c",
+]
+CANONICAL = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
+UNKNOWN = ["Series D", "angel", "seriesc", "", "Seires A"]
+QUICK = Options(batch_size=500, backoff_ms=0)
+
+
+def execute(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run SQL over the application's connection; return the rows, if there are any."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def store(stages: Sequence[str]) -> list[int]:
+    """Store a company for each stage; returns their ids, in order."""
+    fund = execute(
+        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
+    )[0][0]
+    rows = execute(
+        "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
+        "SELECT %s, 'company ' || n, stage, 'active', '', '2020-01-01Z', '2020-01-01Z' "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (stage, n) ORDER BY n RETURNING id",
+        [fund, list(stages)],
+    )
+    return [row[0] for row in rows]
+
+
+def store_many(rows: int) -> None:
+    """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown."""
+    fund = execute(
+        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
+    )[0][0]
+    execute(
+        """
+        INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at)
+        SELECT %s, 'company ' || n,
+               CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
+                    WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s] ELSE 'Series D' END,
+               'active', '', '2020-01-01Z', '2020-01-01Z'
+        FROM generate_series(1::bigint, %s) AS n ORDER BY n
+        """,
+        [fund, MESSY, len(MESSY), CANONICAL, len(CANONICAL), rows],
+    )
+
+
+def stored() -> dict[int, str]:
+    """Every company's stage by id."""
+    return dict(execute("SELECT id, stage FROM portfolio_companies"))
+
+
+def normalized(stages: dict[int, str]) -> dict[int, str]:
+    """What a run has to make of `stages`: the oracle."""
+    meanings = {key: normalize(raw) for key, raw in stages.items()}
+    return {key: each.stage.value if isinstance(each, Known) else stages[key] for key, each in meanings.items()}
+
+
+def changed_by(before: dict[int, str], after: dict[int, str]) -> set[int]:
+    """The ids whose stage differs."""
+    return {key for key in before if before[key] != after.get(key)}
+
+
+def begin(options: Options = QUICK, only: Iterable[str] = ()) -> BackfillRun:
+    """A planned run, below the gate."""
+    found = columns.find(only)
+    return control.begin(make_plan(found, sample=False), found, options, "tests")
+
+
+class Heard(list[tuple[str, dict[str, Any]]]):
+    """A listener that remembers events, and does `then[n]` after the n-th batch."""
+
+    def __init__(self, **then: Any) -> None:
+        super().__init__()
+        self.then = then
+        self.batches = 0
+
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        self.append((event, fields))
+        if event == "batch":
+            self.batches += 1
+            if act := self.then.get(f"after_{self.batches}") or self.then.get("after_each"):
+                act()
+
+    def all(self, event: str) -> list[dict[str, Any]]:
+        """The fields of each `event`."""
+        return [fields for name, fields in self if name == event]
+
+
+def work(run: BackfillRun, tell: Any = None, options: Options | None = None) -> Finish:
+    """Take `run` up in this process and carry it out."""
+    interrupts = Interrupts()
+    try:
+        lease = control.claim(run.pk, "tests", options)
+        return carry_out(lease, actor="tests", tell=Heard() if tell is None else tell, interrupts=interrupts)
+    finally:
+        interrupts.close()
+
+
+def logged(run: BackfillRun) -> list[tuple[int, str, str]]:
+    """(id, before, after) of every write of the run, as often as it is logged."""
+    entries = NormalizationLog.objects.filter(run=run).order_by("batch", "id")
+    return [(key, entry.before, entry.after) for entry in entries for key in entry.ids]
+
+
+def valid_backup() -> None:
+    """Make a real backup that the gate accepts."""
+    assert cycle.run(keep=1, keep_days=1).passed
+
+
+def address() -> str:
+    """libpq address of the test's database."""
+    from tests.conftest import _address
+
+    return _address(connection.settings_dict)
+
+
+class Command:
+    """`manage.py normalize_stages` as a process of its own on the test's database."""
+
+    def __init__(self, *arguments: str, directory: Path, url: str = "") -> None:
+        environment = {**os.environ, "DATABASE_URL": url or address(), "PYTHONUNBUFFERED": "1", "LOG_LEVEL": "WARNING"}
+        # Of the test session's own: manage.py would take the database of `make run` for it.
+        self.output, self.errors = directory / "stdout", directory / "stderr"
+        with self.output.open("wb") as output, self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "normalize_stages", *arguments],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 120) -> int:
+        """The exit status."""
+        return self.process.wait(seconds)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has printed with --json."""
+        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+
+    def said(self) -> str:
+        """Everything it has printed."""
+        return self.output.read_text() + self.errors.read_text()
+
+
+def wait_for(condition: Any, what: str, seconds: float = 30) -> None:
+    """Ask again and again until `condition()` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.002)

@@ -1,0 +1,110 @@
+"""What a run costs beside the single bare UPDATE that does the same without log, checkpoint and lease.
+
+BACKFILL_ROWS (1,000,000) rows, 60 % to change. BACKFILL_LARGE=1 measures 10,000,000 rows as well (some minutes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import pytest
+
+from normalization.stages import Known, normalize
+from ops.backfill.control import Options
+from ops.backfill.models import BackfillRun
+from tests.backfill_runs import MESSY, Command, Heard, begin, execute, store_many, valid_backup, work
+from tests.benchmarks.harness import Ratio, hold
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(3600)]
+
+ROWS = int(os.environ.get("BACKFILL_ROWS", "1000000"))
+ROUNDS = 3
+FLAT_OUT = Options(backoff_ms=0)
+BARE = """
+UPDATE portfolio_companies AS t SET stage = spelling.stage
+FROM unnest(%s::text[], %s::text[]) AS spelling (raw, stage) WHERE t.stage = spelling.raw
+"""
+
+
+def load(rows: int) -> None:
+    """The tables as before a run, with everything that loading left behind written out."""
+    execute(
+        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, stage_migration_control, portfolio_companies"
+    )
+    store_many(rows)
+    execute("VACUUM ANALYZE portfolio_companies")
+    execute("CHECKPOINT")
+
+
+def seconds(act: Callable[[], object]) -> float:
+    start = perf_counter()
+    act()
+    return perf_counter() - start
+
+
+def bare() -> None:
+    meanings = [normalize(raw) for raw in MESSY]
+    execute(BARE, [MESSY, [each.stage.value for each in meanings if isinstance(each, Known)]])
+
+
+def run() -> None:
+    assert work(begin(FLAT_OUT)).run.state == "completed"
+
+
+def test_a_run_costs_little_more_than_the_bare_update() -> None:
+    rounds = []
+    for number in range(ROUNDS):
+        times = {}
+        for act in (bare, run) if number % 2 == 0 else (run, bare):
+            load(ROWS)
+            times[act] = seconds(act)
+            if act is run:
+                idle = seconds(run)
+                size = execute("SELECT pg_total_relation_size('stage_normalization_log')")[0][0]
+        rounds.append((times[run], times[bare], idle))
+    changed = ROWS * 0.6
+    hold(
+        Ratio("backfill ÷ bare UPDATE", 1.5, median(a / b for a, b, _ in rounds), note=f"{ROWS:,} rows, 60 % to change")
+    )
+    hold(Ratio("backfill, idle second pass ÷ bare UPDATE", 0.25, median(idle / b for _, b, idle in rounds)))
+    hold(Ratio("backfill, changed rows a second", None, changed / median(a for a, _, _ in rounds), unit="rows/s"))
+    hold(Ratio("backfill, log for 1,000,000 changed rows", 8.0, size / changed, unit="MB"))
+
+
+def test_the_process_stays_small(tmp_path: Path) -> None:
+    load(0)
+    valid_backup()
+    store_many(ROWS)
+    command = Command("--apply", "--backoff-ms", "0", directory=tmp_path)
+    _, status, usage = os.wait4(command.process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 4, command.said()
+    hold(Ratio("backfill, memory of the process", 100.0, usage.ru_maxrss / 1024, unit="MiB"))
+
+
+def test_the_estimate_of_the_plan_is_of_the_right_size() -> None:
+    from ops.backfill import columns
+    from ops.backfill.plan import make_plan
+
+    load(ROWS // 4)
+    estimated = make_plan(columns.find()).seconds
+    assert estimated
+    hold(Ratio("backfill, plan's estimate ÷ duration", None, estimated / seconds(run)))
+
+
+@pytest.mark.skipif(os.environ.get("BACKFILL_LARGE") != "1", reason="BACKFILL_LARGE=1 measures 10,000,000 rows")
+def test_the_rate_holds_at_ten_times_the_rows() -> None:
+    rates = []
+    for rows in (ROWS, 10 * ROWS):
+        load(rows)
+        heard = Heard()
+        start = perf_counter()
+        assert work(begin(replace(FLAT_OUT)), heard).run.state == "completed"
+        rates.append(rows / (perf_counter() - start))
+    assert BackfillRun.objects.filter(state="completed").exists()
+    hold(Ratio("backfill, rate at 10 × the rows ÷ rate", 0.8, rates[1] / rates[0], at_least=True,
+               note=f"{rates[0]:,.0f} and {rates[1]:,.0f} rows/s"))  # fmt: skip

@@ -1,0 +1,199 @@
+"""However a run is cut off, after `--resume` every row is right and every changed row is logged exactly once.
+
+BACKFILL_KILLS says how many kills of each kind (25; the figures in docs/benchmarks.md are from 200).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+from ops.backfill.models import BackfillCheckpoint, BackfillRun
+from tests.backfill_runs import (
+    Command,
+    address,
+    changed_by,
+    execute,
+    logged,
+    normalized,
+    store_many,
+    stored,
+    valid_backup,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1800)]
+
+KILLS = int(os.environ.get("BACKFILL_KILLS", "25"))
+ROWS = 50_000
+GENTLE = ("--batch-size", "250", "--max-batch-size", "250", "--backoff-ms", "2")
+
+
+@pytest.fixture
+def rows() -> dict[int, str]:
+    """50,000 companies, 60 % to change, and a backup that the gate accepts."""
+    store_many(ROWS)
+    valid_backup()
+    return stored()
+
+
+def take_up(directory: Path, *more: str) -> Command:
+    begun = BackfillRun.objects.exists()
+    return Command("--apply", *(("--resume",) if begun else ()), *more, directory=directory)
+
+
+def everything_is_right(before: dict[int, str]) -> None:
+    after = stored()
+    assert after == normalized(before)
+    run = BackfillRun.objects.get()
+    entries = logged(run)
+    keys = [key for key, _, _ in entries]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == changed_by(before, after)
+    assert all(before[key] == was and after[key] == now for key, was, now in entries)
+    counted = BackfillCheckpoint.objects.get(run=run, table_name="portfolio_companies")
+    assert (run.state, counted.changed) == ("completed", len(keys))
+
+
+def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
+    chance = random.Random(6)
+    kills = rounds = in_the_middle = 0
+    while kills < KILLS:
+        rounds += 1
+        while not BackfillRun.objects.filter(state="completed").exists():
+            command = take_up(tmp_path, *GENTLE)
+            begun = batches()
+            # One kill in four comes while it starts, asks the gate and claims the run; the others among its batches.
+            if chance.random() < 0.75:
+                wait_for(partial(writes, command, begun), "a batch")
+            at = time.monotonic() + chance.uniform(0.0, 0.8)
+            while time.monotonic() < at and command.process.poll() is None:
+                time.sleep(0.001)
+            if command.process.poll() is None and kills < KILLS:
+                command.kill()
+                kills += 1
+                in_the_middle += batches() > begun
+            else:
+                assert command.wait() in (0, 4), command.said()
+        everything_is_right(rows)
+        if kills < KILLS:
+            rows = again()
+    assert in_the_middle > kills // 2
+    print(f"{kills} kills in {rounds} runs, {in_the_middle} of them after the process had written batches")
+
+
+def writes(command: Command, begun: int) -> bool:
+    return batches() > begun or command.process.poll() is not None
+
+
+def batches() -> int:
+    return sum(BackfillRun.objects.values_list("batch", flat=True))
+
+
+def again() -> dict[int, str]:
+    """The tables as before the first run, with keys that go on."""
+    execute(
+        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, stage_migration_control, portfolio_companies"
+    )
+    store_many(ROWS)
+    return stored()
+
+
+@pytest.mark.parametrize("moment", ["active", "idle in transaction"])
+def test_sessions_ended_in_and_between_statements(rows: dict[int, str], tmp_path: Path, moment: str) -> None:
+    """`idle in transaction`: between the batch's statement and its commit."""
+    chance = random.Random(8)
+    ended = rounds = 0
+    while ended < KILLS:
+        rounds += 1
+        while not BackfillRun.objects.filter(state="completed").exists():
+            command = take_up(tmp_path, *GENTLE)
+            with psycopg.connect(address(), autocommit=True) as other:
+                while command.process.poll() is None:
+                    # A millisecond's look again and again, for the moment is short; then time for some batches.
+                    if ended < KILLS and other.execute(END_SESSION, [moment]).fetchall():
+                        ended += 1
+                        time.sleep(chance.uniform(0.02, 0.3))
+            assert command.wait() in (0, 1, 4), command.said()
+        everything_is_right(rows)
+        if ended < KILLS:
+            rows = again()
+    print(f"{ended} sessions ended while {moment}, in {rounds} runs")
+
+
+END_SESSION = """
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN stage_migration_control c ON c.lease_backend = a.pid
+WHERE a.state = %s AND c.batch > 0
+"""
+
+
+def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, str], tmp_path: Path) -> None:
+    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "1")
+    wait_for(lambda: BackfillCheckpoint.objects.filter(changed__gt=0).exists(), "the first batch")
+    asleep.signal(signal.SIGSTOP)
+    directory = tmp_path / "second"
+    directory.mkdir()
+    refused = take_up(directory)
+    assert refused.wait() == 1
+    assert f"process {asleep.process.pid}" in refused.said()
+    time.sleep(1.1)  # the lease runs out: nothing else can tell a sleeper from a slow worker
+    second = take_up(directory)
+    assert second.wait() in (0, 4), second.said()
+    done = stored()
+    everything_is_right(rows)
+    execute("UPDATE portfolio_companies SET stage = 'Series A' WHERE id = %s", [min(done)])
+    asleep.signal(signal.SIGCONT)
+    assert asleep.wait() == 1
+    assert stored() == done | {min(done): "Series A"}
+    assert "taken over" in asleep.said()
+    assert BackfillRun.objects.get().state == "completed"
+
+
+def test_a_server_stopped_at_once_loses_no_batch_and_repeats_none(postgres_server: Any, tmp_path: Path) -> None:
+    """`immediate`: the server's processes die where they stand, and it recovers from its WAL."""
+    from django.core.management import call_command
+
+    original = dict(connection.settings_dict)
+    connection.close()
+    chance = random.Random(7)
+    try:
+        connection.settings_dict.update(_address_of(postgres_server.url()))
+        call_command("migrate", verbosity=0, skip_checks=True)
+        store_many(20_000)
+        valid_backup()
+        before = stored()
+        stops = 0
+        while not BackfillRun.objects.filter(state="completed").exists():
+            command = Command(
+                "--apply", *(("--resume",) if BackfillRun.objects.exists() else ()), *GENTLE,
+                directory=tmp_path, url=postgres_server.url(),
+            )  # fmt: skip
+            while command.process.poll() is None and stops < max(4, KILLS // 5):
+                time.sleep(chance.uniform(0.2, 0.8))
+                connection.close()
+                postgres_server.server.stop("immediate")
+                stops += 1
+                postgres_server.start()
+            assert command.wait() in (0, 1, 4), command.said()
+        everything_is_right(before)
+        print(f"{stops} immediate stops")
+    finally:
+        connection.close()
+        connection.settings_dict.clear()
+        connection.settings_dict.update(original)
+
+
+def _address_of(url: str) -> dict[str, Any]:
+    from stagenorm.env import database_settings
+
+    given = database_settings(url)
+    return {key: given[key] for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD") if key in given}

@@ -1,0 +1,223 @@
+"""`manage.py normalize_stages` as an operator meets it: the plan first, the gate, exit statuses, JSON, signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+
+from normalization import aliases
+from normalization.stages import Stage
+from ops.backfill.models import BackfillRun, NormalizationLog
+from tests.backfill_runs import (
+    CANONICAL,
+    MESSY,
+    Command,
+    execute,
+    normalized,
+    store,
+    store_many,
+    stored,
+    valid_backup,
+    wait_for,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """(exit status, what was printed) of the command in this process."""
+    out = StringIO()
+    try:
+        call_command("normalize_stages", *arguments, stdout=out, stderr=StringIO())
+    except CommandError as error:
+        return error.returncode, f"{out.getvalue()}{error}"
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def data(*arguments: str) -> Any:
+    """The last JSON object that the command prints."""
+    return json.loads(run(*arguments, "--json")[1].splitlines()[-1])
+
+
+@pytest.fixture
+def open_gate() -> None:
+    """A backup that the gate accepts."""
+    valid_backup()
+
+
+def test_the_plan_shows_what_becomes_of_each_value_and_changes_nothing() -> None:
+    store(["Series A", "Series A", "seed", "Seires A", "[bold]"])
+    before = execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id")
+    status, text = run()
+    assert status == 0
+    for shown in ("'Series A'", "series-a", "perhaps series-a", "[bold]", "2 rows to change", "2 rows with unknown"):
+        assert shown in text
+    assert execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id") == before
+    assert not BackfillRun.objects.exists()
+
+
+def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
+    store(["Series A", "Series A", "seed", "Seires A"])
+    plan = data()
+    companies = plan["columns"][0]
+    assert companies["pairs"] == [{"raw": "Series A", "stage": "series-a", "rows": 2}]
+    assert companies["unknown"] == [{"raw": "Seires A", "rows": 1, "suggestions": ["series-a"]}]
+    assert (companies["rows"], companies["to_change"], companies["canonical"]["seed"]) == (4, 2, 1)
+    assert plan["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        (lambda: store(["Series A"]), False),
+        (lambda: execute("UPDATE portfolio_companies SET stage = 'seed' WHERE stage = 'Series A'"), False),
+        (lambda: aliases.add("Round X", Stage.SEED, decided_by="a", reason="b"), False),
+        (lambda: aliases.add("Round Y", Stage.SEED, decided_by="a", reason="b"), True),
+        (lambda: store(["seed", "not a stage"]), True),
+    ],
+    ids=["a row more", "a row less", "an alias for a stored value", "an alias that no row has", "rows it leaves alone"],
+)
+@pytest.mark.usefixtures("open_gate")
+def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(change: Any, holds: bool) -> None:
+    store(["Series A", "Round X"])
+    hash = data()["hash"]
+    change()
+    status, text = run("--apply", "--plan", hash)
+    if holds:
+        assert status == 4
+    else:
+        assert (status, "approve the new hash" in text) == (1, True)
+        assert not BackfillRun.objects.exists()
+
+
+def test_without_a_valid_backup_nothing_is_written_and_nothing_overrides_that() -> None:
+    store(["Series A"])
+    for arguments in (["--apply"], ["--apply", "--restart"], ["--apply", "--strategy", "transactional"]):
+        status, text = run(*arguments)
+        assert (status, "backup_valid" in text) == (3, True)
+    assert set(stored().values()) == {"Series A"}
+    assert not BackfillRun.objects.exists()
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_with_a_valid_backup_the_run_goes_through_and_says_so() -> None:
+    store([*MESSY, *CANONICAL])
+    before = stored()
+    status, text = run("--apply")
+    number = BackfillRun.objects.get().pk
+    assert (status, text) == (0, f"Run {number} is completed: {len(MESSY)} rows changed, {len(MESSY)} looked at.\n")
+    assert stored() == normalized(before)
+    assert run("--verify")[0] == 0
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_unknown_values_left_are_exit_status_4_and_fail_the_verification() -> None:
+    store(["Series A", "Series D"])
+    status, text = run("--apply")
+    assert (status, "1 rows with 1 unknown values" in text) == (4, True)
+    status, text = run("--verify")
+    assert (status, "1 unknown" in text) == (1, True)
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
+    store(MESSY * 30)
+    lines = [json.loads(line) for line in run("--apply", "--json", "--backoff-ms", "0")[1].splitlines()]
+    assert [each["event"] for each in lines] == ["pass", "batch", "finished"]
+    assert lines[1]["changed"] == lines[2]["changed"] == len(MESSY) * 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--resume"], "--resume RUN"),
+        (["--restart"], "go with --apply"),
+        (["--plan", "abc"], "go with --apply"),
+        (["--apply", "--resume", "--restart"], "goes neither with"),
+        (["--apply", "--resume", "7"], "needs no number"),
+        (["--table", "portfolio_fund"], "holds no stages"),
+        (["--validate-constraint"], "needs --table"),
+    ],
+)
+def test_what_does_not_go_together_is_exit_status_2(arguments: list[str], says: str) -> None:
+    status, text = run(*arguments)
+    assert (status, says in text) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [["--pause", "99"], ["--cancel", "99"], ["--resume", "99"], ["--undo", "99"]])
+def test_a_run_that_is_not_there_is_exit_status_1(arguments: list[str]) -> None:
+    status, text = run(*arguments)
+    assert (status, "There is no run 99" in text) == (1, True)
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_undo_by_command_says_what_it_left() -> None:
+    ids = store(["Series A"] * 5)
+    run("--apply")
+    execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = %s", [ids[0]])
+    number = BackfillRun.objects.get().pk
+    status, text = run("--undo", str(number))
+    assert (status, text) == (
+        0,
+        f"Run {number} is undone: 4 rows given back; "
+        f"1 rows of portfolio_companies were changed since and stay (such as [{ids[0]}]).\n",
+    )
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_restart_cancels_the_unfinished_run_and_begins_anew() -> None:
+    store(["Series A"])
+    from tests.backfill_runs import begin
+
+    left = begin()
+    assert run("--apply")[0] == 1
+    assert run("--apply", "--restart")[0] == 0
+    left.refresh_from_db()
+    assert left.state == "cancelled"
+    assert set(stored().values()) == {"series-a"}
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_a_constraint_keeps_a_clean_column_clean_until_it_is_dropped() -> None:
+    store(["Series A"])
+    table = ("--table", "portfolio_companies")
+    status, text = run("--validate-constraint", *table)
+    assert (status, "normalize them first" in text) == (1, True)
+    run("--apply")
+    assert run("--validate-constraint", *table)[0] == 0
+    assert run("--validate-constraint", *table)[0] == 0
+    with pytest.raises(IntegrityError):
+        store(["Series A"])
+    status, text = run("--undo", str(BackfillRun.objects.get().pk))
+    assert (status, "--drop-constraint" in text) == (1, True)
+    assert run("--drop-constraint", *table)[0] == 0
+    store(["Series A"])
+
+
+@pytest.mark.usefixtures("open_gate")
+def test_sigterm_finishes_the_batch_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    store_many(3000)
+    before = stored()
+    command = Command("--apply", "--json", "--batch-size", "100", "--backoff-ms", "2000", directory=tmp_path)
+    wait_for(NormalizationLog.objects.exists, "the first batch")
+    command.signal(signal.SIGTERM)
+    assert command.wait() == 1
+    assert "Go on with --apply --resume" in command.said()
+    half = stored()
+    left = BackfillRun.objects.get()
+    assert (left.state, left.lease_token) == ("paused", None)
+    assert 0 < sum(each.changed for each in left.checkpoints.all()) < 1800
+    assert half != before
+    again = Command("--apply", "--resume", "--json", "--backoff-ms", "0", directory=tmp_path)
+    assert again.wait() == 4
+    assert stored() == normalized(before)
+    assert again.lines()[-1]["changed"] == 1800

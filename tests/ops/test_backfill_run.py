@@ -1,0 +1,262 @@
+"""A run makes every stored stage what `normalize` says, logs each changed row once, and touches nothing else."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from django.db import connection
+
+from normalization import aliases
+from normalization.stages import Stage
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, Strategy
+from ops.backfill.verify import unclean_rows
+from tests.backfill_runs import (
+    CANONICAL,
+    MESSY,
+    QUICK,
+    UNKNOWN,
+    Heard,
+    begin,
+    changed_by,
+    execute,
+    logged,
+    normalized,
+    store,
+    store_many,
+    stored,
+    work,
+)
+from tests.servers import ROOT
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def vocabulary() -> list[str]:
+    with (ROOT / "tests/data/stage_vocabulary.csv").open(encoding="utf-8", newline="") as file:
+        return [row["raw"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("strategy", ["batched", "transactional"])
+def test_every_spelling_of_the_vocabulary_becomes_what_normalize_says(strategy: str) -> None:
+    raws = [raw[:255] for raw in vocabulary() if "\0" not in raw]
+    store([*raws, *CANONICAL, *MESSY, *UNKNOWN])
+    before = stored()
+    finish = work(begin(replace(QUICK, batch_size=97, strategy=Strategy(strategy))))
+    assert (finish.run.state, finish.trouble) == ("completed", "")
+    assert stored() == normalized(before)
+    assert {key for key, _, _ in logged(finish.run)} == changed_by(before, stored())
+
+
+def test_each_changed_row_is_logged_once_with_what_it_held_before_and_after() -> None:
+    store_many(5000)
+    before = stored()
+    finish = work(begin())
+    entries = logged(finish.run)
+    assert Counter(key for key, _, _ in entries).most_common(1)[0][1] == 1
+    assert {key: was for key, was, _ in entries} == {key: before[key] for key in changed_by(before, stored())}
+    assert {key: now for key, _, now in entries} == {key: stored()[key] for key, _, _ in entries}
+    checkpoint = finish.run.checkpoints.get(table_name="portfolio_companies")
+    assert (checkpoint.changed, checkpoint.unknown, checkpoint.finished) == (len(entries), 50, True)
+
+
+def test_nothing_but_the_stage_of_changed_rows_is_touched() -> None:
+    store([*MESSY, *CANONICAL, *UNKNOWN] * 20)
+    before = execute("SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id")
+    work(begin())
+    after = execute("SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id")
+    assert [row[:2] for row in before] == [row[:2] for row in after]
+    assert all(old[2] == new[2] for old, new in zip(before, after, strict=True) if old[3] == new[3])
+
+
+def test_triggers_fire_for_changed_rows_only() -> None:
+    ids = store([*MESSY, *CANONICAL, *UNKNOWN])
+    execute("CREATE TABLE fired (id bigint)")
+    execute(
+        "CREATE FUNCTION note_fired() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO fired VALUES (new.id); RETURN new; END $$;"
+        "CREATE TRIGGER note_fired BEFORE UPDATE ON portfolio_companies FOR EACH ROW EXECUTE FUNCTION note_fired()"
+    )
+    try:
+        work(begin())
+        assert [row[0] for row in execute("SELECT id FROM fired ORDER BY id")] == ids[: len(MESSY)]
+    finally:
+        execute("DROP TRIGGER note_fired ON portfolio_companies; DROP FUNCTION note_fired; DROP TABLE fired")
+
+
+def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
+    store(["Series A"])
+    fund = execute("SELECT id FROM portfolio_fund LIMIT 1")[0][0]
+    strategy = execute(
+        "INSERT INTO portfolio_portfoliostrategy (fund_id, name, description, model_type, target_portfolio_size, "
+        "max_portfolio_size, deployment_months, sector_allocation, reserve_ratio, risk_tolerance, tags, client, "
+        "created_at, updated_at) VALUES (%s, 's', '', 'balanced', 25, 30, 36, '{}', 0.5, 'moderate', '[]', 'c', now(), "
+        "now()) RETURNING id",
+        [fund],
+    )[0][0]
+    execute(
+        "INSERT INTO portfolio_strategystageallocation (strategy_id, spelling, stage, weight, position) "
+        "VALUES (%s, 'Series A', 'series-a', 0.5, 0), (%s, 'Serie Z', NULL, 0.5, 1)",
+        [strategy, strategy],
+    )
+    work(begin(only=["portfolio_companies"]))
+    spellings = "SELECT spelling, stage FROM portfolio_strategystageallocation ORDER BY position"
+    assert execute(spellings) == [("Series A", "series-a"), ("Serie Z", None)]
+    finish = work(begin())
+    assert execute(spellings) == [("series-a", "series-a"), ("Serie Z", None)]
+    assert [each["raw"] for each in finish.run.unknown] == ["Serie Z"]
+
+
+def test_a_spelling_that_appears_during_the_run_is_normalized_in_passing() -> None:
+    store(["Series A"] * 30)
+    new = Heard(after_1=lambda: execute("UPDATE portfolio_companies SET stage = 'SEED   ROUND' WHERE id % 2 = 0"))
+    finish = work(begin(replace(QUICK, batch_size=10)), new)
+    assert set(stored().values()) == {"series-a", "seed"}
+    assert finish.run.state == "completed"
+
+
+def test_rows_written_behind_and_ahead_of_the_cursor_are_normalized_before_the_run_ends() -> None:
+    ids = store(["Series A"] * 50)
+
+    def meanwhile() -> None:
+        execute("UPDATE portfolio_companies SET stage = 'SEED' WHERE id = %s", [ids[0]])
+        store(["Series B Round"] * 3)
+
+    work(begin(replace(QUICK, batch_size=10)), Heard(after_1=meanwhile))
+    assert Counter(stored().values()) == {"series-a": 49, "seed": 1, "series-b": 3}
+
+
+def test_unknown_values_stay_and_are_listed_and_a_later_run_takes_what_was_decided() -> None:
+    store([*UNKNOWN, "Fund Round One", "seed"])
+    first = work(begin())
+    assert first.run.state == "completed"
+    assert {each["raw"] for each in first.run.unknown} == {*UNKNOWN, "Fund Round One"}
+    assert {each["raw"]: each["suggestions"] for each in first.run.unknown}["Seires A"] == ["series-a"]
+    aliases.add("Fund Round One", Stage.SEED, decided_by="ann", reason="decided")
+    second = work(begin())
+    assert [(was, now) for _, was, now in logged(second.run)] == [("Fund Round One", "seed")]
+    assert second.run.alias_version == aliases.current().version == 1
+
+
+def test_a_second_run_writes_nothing_and_needs_no_batch() -> None:
+    store_many(2000)
+    work(begin())
+    heard = Heard()
+    finish = work(begin(), heard)
+    assert (heard.all("batch"), logged(finish.run)) == ([], [])
+
+
+@pytest.mark.parametrize("size", [1, 7, 50_000])
+def test_a_run_goes_on_from_its_checkpoint_with_another_batch_size(size: int) -> None:
+    store(MESSY * 30)
+    before = stored()
+    run = begin(replace(QUICK, batch_size=40))
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(run, Heard(after_2=stop))
+    abandoned(run)
+    finish = work(run, options=replace(QUICK, batch_size=size))
+    assert finish.run.state == "completed"
+    assert stored() == normalized(before)
+    assert len(logged(run)) == len({key for key, _, _ in logged(run)}) == len(before)
+
+
+def abandoned(run: BackfillRun) -> None:
+    """The holder's connection is gone: as after a kill."""
+    BackfillRun.objects.filter(pk=run.pk).update(lease_backend=0)
+
+
+def test_a_batch_is_bounded_by_rows_looked_at() -> None:
+    store(["seed"] * 100 + ["Seed"] + ["seed"] * 899 + ["Seed"])
+    heard = Heard()
+    work(begin(replace(QUICK, batch_size=100)), heard)
+    assert all(each["scanned"] <= each["size"] for each in heard.all("batch"))
+    assert set(stored().values()) == {"seed"}
+
+
+def test_batches_grow_towards_half_a_second_and_never_beyond_their_bounds() -> None:
+    store_many(3000)
+    heard = Heard()
+    work(begin(replace(QUICK, batch_size=100)), heard)
+    sizes = [each["size"] for each in heard.all("batch")]
+    assert sizes[:4] == [100, 200, 400, 800]
+
+
+def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_after_mending() -> None:
+    ids = store(["Series A"] * 100)
+    execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN IF new.id = {ids[57]} THEN RAISE EXCEPTION 'not this row'; END IF; RETURN new; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON portfolio_companies FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    run = begin(replace(QUICK, batch_size=10))
+    try:
+        finish = work(run)
+    finally:
+        execute("DROP TRIGGER refuse ON portfolio_companies; DROP FUNCTION refuse")
+    assert finish.run.state == "failed"
+    assert f"portfolio_companies.stage, rows {ids[57]} to {ids[57]}" in finish.run.error
+    assert "not this row" in finish.trouble
+    kept = list(stored().values()).count("series-a")
+    assert 0 < kept <= 57
+    assert BackfillCheckpoint.objects.get(run=run, table_name="portfolio_companies").changed == kept
+    assert work(run).run.state == "completed"
+    assert set(stored().values()) == {"series-a"}
+    assert len(logged(run)) == 100
+
+
+def test_looking_changes_nothing_and_going_on_afterwards_destroys_nothing() -> None:
+    from django.core.management import call_command
+
+    store(MESSY * 10)
+    before = stored()
+    run = begin(replace(QUICK, batch_size=20))
+    with pytest.raises(KeyboardInterrupt):
+        work(run, Heard(after_1=_interrupt))
+    half = stored()
+    call_command("normalize_stages", "--json")
+    assert stored() == half
+    abandoned(run)
+    assert work(run).run.state == "completed"
+    assert stored() == normalized(before)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_rows_that_a_client_holds_are_passed_by_and_taken_later() -> None:
+    ids = store(["Series A"] * 20)
+    client = connection.copy("client")
+    with client.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("UPDATE portfolio_companies SET stage = 'Seed' WHERE id = %s", [ids[3]])
+        heard = Heard(after_2=lambda: cursor.execute("COMMIT"))
+        finish = work(begin(replace(QUICK, batch_size=10)), heard)
+    client.close()
+    assert heard.all("batch")[0]["skipped"] == 1
+    assert finish.run.state == "completed"
+    assert stored()[ids[3]] == "seed"
+
+
+def test_many_new_spellings_of_one_stage_are_all_normalized() -> None:
+    spaces = [(a, b) for a in range(90) for b in range(90 - a)]
+    spellings = [f"Series{' ' * a}{dash}{' ' * b}A" for a, b in spaces for dash in "-\u2013"]
+    random.Random(7).shuffle(spellings)
+    store(spellings)
+    assert len(spellings) > 5000
+    work(begin(replace(QUICK, batch_size=5000)))
+    assert set(stored().values()) == {"series-a"}
+
+
+def test_unclean_rows_counts_what_is_not_canonical() -> None:
+    store(["seed", "Series A", "Series A", "Series D"])
+    assert unclean_rows() == {"portfolio_companies": {"Series A": 2, "Series D": 1}}
+    execute("DELETE FROM portfolio_companies WHERE stage <> 'seed'")
+    assert unclean_rows() == {}

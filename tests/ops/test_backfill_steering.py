@@ -1,0 +1,157 @@
+"""Pause, resume and cancel between batches; one run at a time; a process that lost its lease writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Thread
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+from ops.backfill import columns, control
+from ops.backfill import run as runs
+from ops.backfill.batches import apply_batch
+from ops.backfill.control import RunRefused
+from ops.backfill.lease import LeaseLost
+from ops.backfill.models import BackfillRun, Strategy
+from ops.backfill.plan import fresh_aliases
+from ops.backfill.states import TransitionRefused
+from ops.backfill.survey import Mapping
+from ops.backfill.throttle import Throttle
+from tests.backfill_runs import QUICK, Heard, address, begin, logged, store, stored, wait_for, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Once:
+    """Does something at the first event of a kind."""
+
+    def __init__(self, **acts: Callable[[], Any]) -> None:
+        self.acts = acts
+        self.heard = Heard()
+
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        self.heard(event, **fields)
+        if act := self.acts.pop(event, None):
+            act()
+
+
+def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "LOOK_AGAIN_SECONDS", 0.01)
+    store(["Series A"] * 300)
+    run = begin(replace(QUICK, batch_size=100))
+    seen: list[int] = []
+
+    def paused() -> None:
+        seen.append(list(stored().values()).count("series-a"))
+        control.resume(run.pk, "ann")
+
+    tell = Once(batch=lambda: control.pause(run.pk, "ann"), waiting=paused)
+    assert work(run, tell).run.state == "completed"
+    assert seen == [100]
+    run.refresh_from_db()
+    assert [(each["state"], each["actor"]) for each in run.history] == [
+        ("planned", "tests"),
+        ("running", "tests"),
+        ("paused", "ann"),
+        ("running", "ann"),
+        ("completed", "tests"),
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["batched", "transactional"])
+def test_a_cancelled_run_ends_before_its_next_batch(strategy: str) -> None:
+    store(["Series A"] * 300)
+    run = begin(replace(QUICK, batch_size=100, strategy=Strategy(strategy)))
+    elsewhere = connection.copy("operator")
+
+    def cancel() -> None:
+        with elsewhere.cursor() as cursor:
+            cursor.execute("UPDATE stage_migration_control SET state = 'cancelled' WHERE id = %s", [run.pk])
+
+    tell = Once(batch=cancel if strategy == "transactional" else lambda: control.cancel(run.pk, "ann"))
+    finish = work(run, tell)
+    elsewhere.close()
+    assert finish.run.state == "cancelled"
+    assert list(stored().values()).count("series-a") == (0 if strategy == "transactional" else 100)
+    assert finish.run.lease_token is None
+
+
+def test_a_second_run_is_refused_with_the_holders_name() -> None:
+    store(["Series A"] * 300)
+    run = begin(replace(QUICK, batch_size=100))
+    refused: list[str] = []
+
+    def another() -> None:
+        for way in (begin, lambda: control.claim(run.pk, "bob")):
+            with pytest.raises(RunRefused) as refusal:
+                way()
+            refused.append(str(refusal.value))
+
+    work(run, Once(batch=another))
+    assert len(refused) == 2
+    assert all("tests on " in each and f"Run {run.pk}" in each for each in refused)
+
+
+def test_an_unfinished_run_is_not_forgotten_when_nobody_holds_it() -> None:
+    store(["Series A"])
+    run = begin()
+    with pytest.raises(RunRefused, match=f"Run {run.pk} .*held by nobody"):
+        begin()
+
+
+def test_a_process_that_lost_its_lease_writes_nothing() -> None:
+    store(["Series A"] * 300)
+    run = begin(replace(QUICK, batch_size=100))
+    old = control.claim(run.pk, "tests")
+    BackfillRun.objects.filter(pk=run.pk).update(lease_backend=0)
+
+    column = columns.find(["portfolio_companies"])[0]
+    taken: list[str] = []
+
+    def take_over() -> None:
+        with pytest.raises(LeaseLost, match="taken over by"):
+            apply_batch(old, column, Mapping(fresh_aliases(), [("Series A", "seed")]), 100)
+        taken.append("checked")
+
+    finish = work(run, Once(batch=take_over))
+    assert taken == ["checked"]
+    assert finish.run.state == "completed"
+    assert set(stored().values()) == {"series-a"}
+    assert len(logged(run)) == 300
+
+
+def test_resume_without_a_waiting_process_says_how_to_take_the_run_up() -> None:
+    run = begin()
+    with pytest.raises(RunRefused, match="--apply --resume"):
+        control.resume(run.pk, "ann")
+
+
+def test_what_a_state_does_not_allow_is_refused() -> None:
+    run = work(begin()).run
+    with pytest.raises(TransitionRefused, match="completed"):
+        control.pause(run.pk, "ann")
+
+
+def test_a_long_wait_for_the_table_makes_the_run_wait_and_say_why() -> None:
+    store(["Series A"])
+    column = columns.find(["portfolio_companies"])[0]
+    reasons: list[str | None] = []
+
+    def seen() -> bool:
+        reasons.append(Throttle(10).reason(column))
+        return reasons[-1] is not None
+
+    with psycopg.connect(address()) as reader, psycopg.connect(address()) as migration:
+        reader.execute("SELECT count(*) FROM portfolio_companies")
+        waiting = Thread(target=migration.execute, args=["LOCK TABLE portfolio_companies IN ACCESS EXCLUSIVE MODE"])
+        waiting.start()
+        wait_for(seen, "the throttle to see the long wait")
+        reader.rollback()
+        waiting.join(30)
+        migration.rollback()
+    assert "for AccessExclusiveLock on portfolio_companies" in str(reasons[-1])
+    assert Throttle(10).reason(column) is None

@@ -1,0 +1,131 @@
+"""An undo gives back exactly what the run wrote, where it still stands, and says what it left and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ops.backfill import control
+from ops.backfill.control import RunRefused
+from ops.backfill.models import BackfillRun
+from tests.backfill_runs import (
+    CANONICAL,
+    MESSY,
+    QUICK,
+    UNKNOWN,
+    Heard,
+    begin,
+    changed_by,
+    execute,
+    logged,
+    store,
+    store_many,
+    stored,
+    work,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WHOLE = "SELECT to_jsonb(c) FROM portfolio_companies c ORDER BY id"
+
+
+def undo(run: BackfillRun, batch_size: int = 300) -> BackfillRun:
+    return work(control.begin_undo(run.pk, replace(QUICK, batch_size=batch_size), "tests")).run
+
+
+@pytest.mark.parametrize("batch_size", [7, 300, 50_000])
+def test_run_then_undo_is_as_before_byte_for_byte(batch_size: int) -> None:
+    store([*MESSY, *CANONICAL, *UNKNOWN] * 50)
+    before = execute(WHOLE)
+    run = work(begin(replace(QUICK, batch_size=130))).run
+    assert execute(WHOLE) != before
+    undone = undo(run, batch_size)
+    assert execute(WHOLE) == before
+    run.refresh_from_db()
+    assert (run.state, undone.state) == ("undone", "completed")
+
+
+def test_the_undo_is_logged_like_a_run() -> None:
+    store(MESSY * 10)
+    run = work(begin()).run
+    assert sorted((key, after, before) for key, before, after in logged(run)) == sorted(logged(undo(run)))
+
+
+def test_rows_that_others_changed_meanwhile_are_left_and_reported() -> None:
+    ids = store(["Series A"] * 10)
+    run = work(begin()).run
+    execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = %s", [ids[0]])
+    execute("UPDATE portfolio_companies SET stage = 'Series A' WHERE id = %s", [ids[1]])
+    execute("DELETE FROM portfolio_companies WHERE id = %s", [ids[2]])
+    undone = undo(run)
+    assert stored() == {ids[0]: "seed"} | dict.fromkeys(ids[3:], "Series A") | {ids[1]: "Series A"}
+    assert undone.checkpoints.get().left_alone == {
+        "changed since": {"rows": 1, "ids": [ids[0]]},
+        "as before already": {"rows": 1, "ids": [ids[1]]},
+        "deleted": {"rows": 1, "ids": [ids[2]]},
+    }
+    assert undone.checkpoints.get().changed == 7
+
+
+def test_an_undo_that_was_cut_off_goes_on_where_it_was() -> None:
+    store_many(3000)
+    before = stored()
+    run = work(begin()).run
+    changed = changed_by(before, stored())
+    planned = control.begin_undo(run.pk, replace(QUICK, batch_size=100), "tests")
+    with pytest.raises(KeyboardInterrupt):
+        work(planned, Heard(after_3=_interrupt))
+    assert 0 < len(logged(planned)) < len(changed)
+    BackfillRun.objects.filter(pk=planned.pk).update(lease_backend=0)
+    assert work(planned).run.state == "completed"
+    assert stored() == before
+    assert sorted(key for key, _, _ in logged(planned)) == sorted(changed)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_row_that_the_run_wrote_twice_goes_back_to_what_its_owner_wrote_last() -> None:
+    ids = store(["Series A"] * 20)
+    again = Heard(after_1=lambda: execute("UPDATE portfolio_companies SET stage = 'SEED' WHERE id = %s", [ids[0]]))
+    run = work(begin(replace(QUICK, batch_size=10)), again).run
+    assert [entry[1] for entry in logged(run) if entry[0] == ids[0]] == ["Series A", "SEED"]
+    undo(run)
+    assert stored()[ids[0]] == "SEED"
+
+
+def test_runs_are_undone_newest_first() -> None:
+    store(["Series A"])
+    first = work(begin()).run
+    store(["Seed"])
+    second = work(begin()).run
+    idle = work(begin()).run
+    with pytest.raises(RunRefused, match=f"undo run {second.pk} first"):
+        control.begin_undo(first.pk, QUICK, "tests")
+    undo(second)
+    undo(first)
+    assert sorted(stored().values()) == ["Seed", "Series A"]
+    assert idle.state == "completed"
+
+
+def test_an_undo_is_not_undone_and_nothing_is_undone_twice() -> None:
+    store(["Series A"])
+    run = work(begin()).run
+    undone = undo(run)
+    with pytest.raises(RunRefused, match="itself an undo"):
+        control.begin_undo(undone.pk, QUICK, "tests")
+    with pytest.raises(RunRefused, match="cannot be undone"):
+        control.begin_undo(run.pk, QUICK, "tests")
+
+
+def test_a_cancelled_run_can_be_undone() -> None:
+    store(["Series A"] * 300)
+    run = begin(replace(QUICK, batch_size=100))
+    work(run, Heard(after_1=lambda: control.cancel(run.pk, "ann")))
+    run.refresh_from_db()
+    assert run.state == "cancelled"
+    assert 0 < list(stored().values()).count("series-a") < 300
+    undo(run)
+    assert set(stored().values()) == {"Series A"}

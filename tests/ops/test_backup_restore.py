@@ -1,0 +1,287 @@
+"""The drill: what comes back from these very bytes is the snapshot, or the check fails; it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from ops.backups import archive, scratch, sidecar
+from ops.backups.create import Wish, create
+from ops.backups.models import Backup
+from ops.backups.restore import restore
+from ops.backups.sidecar import hash_file, record_file
+from ops.backups.source import source
+from ops.backups.verify import authenticated
+from stagenorm.postgres import binaries
+from tests.backup_faults import (
+    NO_SLOW_DRILL,
+    SLOW_DRILL,
+    address,
+    client_program,
+    companies,
+    ended,
+    execute,
+    flip,
+    manage,
+    schema,
+    scratch_databases,
+)
+from tests.servers import wait_until
+
+TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY(%s)"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
+    yield
+    assert scratch_databases() == []
+
+
+def replace_dump(backup: Backup, *options: str) -> None:
+    """Replace the dump by one that pg_dump makes now, under a right signature: only a restore can tell."""
+    command = [str(binaries() / "pg_dump"), "-Fc", "-Z1", *options, "-f", str(backup.path), f"--dbname={address()}"]
+    subprocess.run(command, check=True)
+    with archive.opened(backup.path) as descriptor:
+        sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
+    record = {**json.loads(record_file(backup.path).read_text()), "sha256": sha256, "size": size}
+    record.pop("hmac")
+    record["hmac"] = sidecar._signature(record, django_settings.SECRET_KEY)
+    record_file(backup.path).write_text(json.dumps(record))
+    hash_file(backup.path).write_text(f"{sha256}  {backup.name}\n")
+    Backup.objects.filter(pk=backup.pk).update(sha256=sha256, size=size)
+    backup.refresh_from_db()
+
+
+def schema_only(backup: Backup) -> None:
+    replace_dump(backup, "--schema-only")
+
+
+def one_table_without_rows(backup: Backup) -> None:
+    replace_dump(backup, "--exclude-table-data=portfolio_companies")
+
+
+def one_value_changed(backup: Backup) -> None:
+    execute("UPDATE portfolio_companies SET sector = 'x' WHERE id = (SELECT min(id) FROM portfolio_companies)")
+    replace_dump(backup)
+
+
+def one_stage_changed(backup: Backup) -> None:
+    execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = (SELECT min(id) FROM portfolio_companies)")
+    replace_dump(backup)
+
+
+def one_table_missing(backup: Backup) -> None:
+    replace_dump(backup, "--exclude-table=ops_heartbeat")
+
+
+def without_index(backup: Backup) -> None:
+    change = "DROP INDEX companies_fund_stage_id"
+    undo = "CREATE INDEX companies_fund_stage_id ON portfolio_companies (fund_id, stage, id)"
+    with schema(change, undo):
+        replace_dump(backup)
+
+
+def without_constraint(backup: Backup) -> None:
+    change = "ALTER TABLE portfolio_companies DROP CONSTRAINT companies_status_known"
+    undo = (
+        "ALTER TABLE portfolio_companies ADD CONSTRAINT companies_status_known "
+        "CHECK (status IN ('active', 'exited', 'written_off'))"
+    )
+    with schema(change, undo):
+        replace_dump(backup)
+
+
+def without_trigger(backup: Backup) -> None:
+    change = "ALTER TABLE ops_backupcheck DISABLE TRIGGER stage_backup_check_append_only"
+    with schema(change, change.replace("DISABLE", "ENABLE")):
+        replace_dump(backup)
+
+
+def without_not_null(backup: Backup) -> None:
+    change = "ALTER TABLE portfolio_companies ALTER COLUMN stage DROP NOT NULL"
+    with schema(change, change.replace("DROP", "SET")):
+        replace_dump(backup)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (schema_only, "has 0 rows instead of"),
+        (one_table_without_rows, "public.portfolio_companies has 0 rows instead of 50"),
+        (one_value_changed, "public.portfolio_companies has other values in its 50 rows"),
+        (one_stage_changed, "stages of public.portfolio_companies.stage differ"),
+        (one_table_missing, "table public.ops_heartbeat is missing"),
+        (without_index, "index public.companies_fund_stage_id is missing"),
+        (without_constraint, "constraint public.portfolio_companies.companies_status_known is missing"),
+        (without_trigger, "trigger public.ops_backupcheck.stage_backup_check_append_only is defined otherwise"),
+        (without_not_null, "table public.portfolio_companies is defined otherwise"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_dump_that_restores_into_something_else_fails(
+    tmp_path: Path, fault: Callable[[Backup], None], said: str
+) -> None:
+    companies(50)
+    backup = create(Wish(tmp_path))
+    fault(backup)
+    check = restore(backup)
+    assert (check.verdict, said in check.reason) == ("failed", True), check.reason
+
+
+def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None:
+    change = """
+    CREATE SCHEMA "Other place";
+    CREATE TYPE public.mood AS ENUM ('sad', 'it''s ok');
+    CREATE DOMAIN public.share AS numeric(5, 2) CHECK (VALUE >= 0 AND VALUE <= 100);
+    CREATE TABLE "Other place"."A table" (t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
+        s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric,
+        g integer GENERATED ALWAYS AS (1 + 1) STORED,
+        CHECK ((t IN ('x', 'y')) OR (f > 0 AND f < 10)));
+    INSERT INTO "Other place"."A table" (t, "B", f, j, a, m, w, d, n) VALUES
+        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad', '2026-01-01 00:00+03', '1 day', 1e30),
+        (NULL, NULL, 'NaN', NULL, NULL, 'it''s ok', 'infinity', NULL, NULL),
+        (NULL, NULL, 1.0000000000000002, 'null', '{}', NULL, NULL, '-3 mons', 'NaN');
+    CREATE VIEW public.some_view AS SELECT t, count(*) AS n FROM "Other place"."A table"
+        WHERE f::text <> '1' GROUP BY t;
+    CREATE MATERIALIZED VIEW public.some_copy AS SELECT f FROM "Other place"."A table";
+    CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b')) WHERE m = 'sad'::public.mood;
+    CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql AS 'SELECT (x + 1)::integer';
+    CREATE TABLE public.parts (id integer, day date) PARTITION BY RANGE (day);
+    CREATE TABLE public.part_1 PARTITION OF public.parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    INSERT INTO public.parts VALUES (1, '2026-06-01');
+    CREATE SEQUENCE public.some_numbers START 7 INCREMENT 3 CYCLE MAXVALUE 1000;
+    CREATE POLICY some_policy ON "Other place"."A table" USING (t = current_user);
+    CREATE STATISTICS public.some_statistics ON id, day FROM public.parts;
+    SELECT lo_from_bytea(0, 'large');
+    """
+    undo = """
+    DROP VIEW public.some_view; DROP MATERIALIZED VIEW public.some_copy; DROP TABLE public.parts;
+    DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer); DROP SEQUENCE public.some_numbers;
+    DROP DOMAIN public.share; DROP TYPE public.mood; SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+    """
+    with schema(change, undo):
+        check = restore(create(Wish(tmp_path)))
+    assert check.verdict == "passed", check.reason
+
+
+def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(tmp_path: Path) -> None:
+    companies(10)
+    good = create(Wish(tmp_path))
+    execute("UPDATE portfolio_companies SET stage = 'seed'")
+    other = create(Wish(tmp_path))
+    from ops.backups.records import Findings
+    from ops.backups.restore import _drill
+
+    with authenticated(good, Findings(), archive.silent) as (descriptor, record):
+        good.path.unlink()
+        good.path.symlink_to(other.path)
+        _drill(source(), descriptor, record, 60, archive.silent)
+    assert restore(good).reason.endswith("is a symbolic link, not a backup")
+
+
+def test_a_dump_that_pg_restore_refuses_fails(tmp_path: Path) -> None:
+    companies(10)
+    backup = create(Wish(tmp_path))
+    flip(backup.path, 5)  # the archive's version
+    record = json.loads(record_file(backup.path).read_text())
+    with archive.opened(backup.path) as descriptor:
+        record["sha256"] = archive.sha256_of(descriptor)
+    record.pop("hmac")
+    record["hmac"] = sidecar._signature(record, django_settings.SECRET_KEY)
+    record_file(backup.path).write_text(json.dumps(record))
+    hash_file(backup.path).write_text(f"{record['sha256']}  {backup.name}\n")
+    Backup.objects.filter(pk=backup.pk).update(sha256=record["sha256"])
+    backup.refresh_from_db()
+    check = restore(backup)
+    assert check.verdict == "failed"
+    assert "pg_restore refused it" in check.reason
+
+
+def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_nothing(tmp_path: Path) -> None:
+    companies(1)
+    with schema(SLOW_DRILL, NO_SLOW_DRILL):
+        backup = create(Wish(tmp_path))
+        with pytest.raises(CommandError, match=r"pg_restore was stopped after 1 s \(--time-limit\)"):
+            call_command("test_restore", "--latest", "--time-limit", "1")
+    assert [check.verdict for check in backup.checks.all()] == ["error"]
+
+
+def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_its_leftover_and_spares_a_live_one(
+    tmp_path: Path,
+) -> None:
+    companies(1)
+    with schema(SLOW_DRILL, NO_SLOW_DRILL):
+        create(Wish(tmp_path))
+        with manage("test_restore") as killed, manage("test_restore") as living:
+            orphan, other = client_program(killed, "pg_restore"), client_program(living, "pg_restore")
+            wait_until(lambda: len(scratch_databases()) == 2, "both scratch databases")
+            before = scratch_databases()
+            killed.kill()
+            wait_until(lambda: ended(orphan), "the orphan to end", 10)
+            with source().connect() as link:
+                wait_until(lambda: len(scratch.sweep(link)) == 1, "the leftover to be dropped", 10)
+                assert scratch.sweep(link) == []
+            assert len(scratch_databases()) == 1
+            assert set(scratch_databases()) < set(before)
+            assert not ended(other)
+            living.kill()
+            wait_until(lambda: ended(other), "the other one to end", 10)
+        with source().connect() as link:
+            wait_until(lambda: len(scratch.sweep(link)) == 1, "the other leftover to be dropped", 10)
+
+
+def test_the_next_drill_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
+    with source().connect() as link:
+        prefix = scratch._prefix(link)
+        link.execute(f'CREATE DATABASE "{prefix}0123456789ab" TEMPLATE template0'.encode())
+    assert restore(create(Wish(tmp_path))).verdict == "passed"
+    assert f"{prefix}0123456789ab" not in scratch_databases()
+
+
+def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_never_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = create(Wish(tmp_path))
+    with source().connect() as link:
+        name = f"{scratch._prefix(link)}configured"
+        link.execute(f'CREATE DATABASE "{name}"'.encode())
+        monkeypatch.setitem(
+            django_settings.DATABASES, "reports", {**django_settings.DATABASES["default"], "NAME": name}
+        )
+        try:
+            check = restore(backup)
+            assert scratch.sweep(link) == []
+            assert name in scratch_databases()
+        finally:
+            scratch.drop(link, name)
+    assert check.verdict == "error"
+    assert f"{name} has a name of the drill's scratch databases" in check.reason
+
+
+def test_a_server_that_goes_away_says_nothing_about_the_backup(tmp_path: Path) -> None:
+    companies(1)
+    with schema(SLOW_DRILL, NO_SLOW_DRILL):
+        backup = create(Wish(tmp_path))
+        with manage("test_restore") as drill:
+            client_program(drill, "pg_restore")
+            wait_until(lambda: bool(execute(TERMINATE, [scratch_databases()])), "the restoring session")
+            _, errors = drill.communicate(timeout=60)
+    assert drill.returncode == 1
+    assert "restore error" in errors
+    assert [check.verdict for check in backup.checks.all()] == ["error"]
+
+
+def test_nobody_else_may_connect_to_the_copy(tmp_path: Path) -> None:
+    with source().connect() as link, scratch.scratch_database(link) as name:
+        allowed = execute("SELECT has_database_privilege('pg_monitor', %s, 'CONNECT')", [name])
+    assert allowed == [(False,)]
+    assert connection.settings_dict["NAME"] != name

@@ -1,0 +1,184 @@
+"""Each gate, over facts alone: what passes, what fails, and what is not known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ops.gates import (
+    GATES,
+    BackupFact,
+    Bytes,
+    Facts,
+    InstanceFact,
+    Outcome,
+    alert_path_alive,
+    backup_valid,
+    cooldown,
+    examine,
+    instances_converged,
+    stored_stages_clean,
+    unknown_rate,
+)
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+VALID = BackupFact("a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME)
+GOOD = Facts(
+    now=NOW,
+    version=7,
+    ttl_seconds=5,
+    backups=(VALID,),
+    unclean_rows=0,
+    requests=2_000,
+    unknown=9,
+    last_heartbeat_at=NOW - timedelta(minutes=4),
+)
+PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
+    assert {verdict.outcome for verdict in examine(GOOD)} == {PASS}
+    nothing = {verdict.gate: verdict.outcome for verdict in examine(Facts(now=NOW, version=0, ttl_seconds=5))}
+    assert nothing == {
+        "backup_valid": FAIL,
+        "stored_stages_clean": INCONCLUSIVE,
+        "unknown_rate": INCONCLUSIVE,
+        "alert_path_alive": INCONCLUSIVE,
+        "instances_converged": PASS,  # by the TTL
+        "cooldown": PASS,
+    }
+
+
+def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
+    names = [
+        "backup_valid",
+        "stored_stages_clean",
+        "unknown_rate",
+        "alert_path_alive",
+        "instances_converged",
+        "cooldown",
+    ]
+    assert [gate.__name__ for gate in GATES] == names
+    assert [verdict.gate for verdict in examine(GOOD)] == names
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome", "said"),
+    [
+        (0, PASS, "passed both checks"),
+        (3599, PASS, "3599 s old"),
+        (3600, FAIL, "3600 s old, the limit is 3600 s"),
+        (3601, FAIL, "3601 s old, the limit is 3600 s"),
+        (-1, FAIL, "1 s in the future"),
+    ],
+)
+def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(age: float, outcome: Outcome, said: str) -> None:
+    verdict = backup_valid(replace(GOOD, backups=(replace(VALID, snapshot_at=ago(age)),)))
+    assert (verdict.outcome, said in verdict.sentence) == (outcome, True), verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("backups", "outcome", "said", "mend"),
+    [
+        ((), FAIL, "No backup was ever made.", "manage.py backup_cycle"),
+        (
+            (
+                replace(
+                    VALID, valid=False, reason="a.dump has not passed restore", mend="manage.py test_restore a.dump"
+                ),
+            ),
+            FAIL,
+            "a.dump has not passed restore.",
+            "manage.py test_restore a.dump",
+        ),
+        ((replace(VALID, bytes=Bytes.MISSING),), FAIL, "a.dump is no longer on disk.", "manage.py backup_cycle"),
+        ((replace(VALID, bytes=Bytes.CHANGED),), FAIL, "changed on disk since its checks", "manage.py backup_cycle"),
+        ((replace(VALID, bytes=Bytes.ELSEWHERE),), INCONCLUSIVE, "lies on another host", "run the command on the host"),
+        ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),
+        ((replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")), PASS, "b.dump passed both checks", ""),
+    ],
+)
+def test_the_newest_backup_that_counts_and_is_whole_decides(
+    backups: tuple[BackupFact, ...], outcome: Outcome, said: str, mend: str
+) -> None:
+    verdict = backup_valid(replace(GOOD, backups=backups))
+    assert (verdict.outcome, said in verdict.sentence, mend in verdict.mend) == (outcome, True, True), verdict
+
+
+@pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
+def test_stored_stages_are_clean_when_not_one_is_left(rows: int | None, outcome: Outcome) -> None:
+    assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("requests", "unknown", "outcome"),
+    [
+        (0, 0, INCONCLUSIVE),
+        (999, 0, INCONCLUSIVE),
+        (999, 999, INCONCLUSIVE),
+        (1_000, 0, PASS),
+        (1_000, 4, PASS),
+        (1_000, 5, FAIL),  # exactly 0.5 %
+        (200_000, 999, PASS),
+        (200_000, 1_000, FAIL),
+    ],
+)
+def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
+    requests: int, unknown: int, outcome: Outcome
+) -> None:
+    assert unknown_rate(replace(GOOD, requests=requests, unknown=unknown)).outcome is outcome
+
+
+@pytest.mark.parametrize(("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)])
+def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(age: float | None, outcome: Outcome) -> None:
+    last = None if age is None else ago(age)
+    assert alert_path_alive(replace(GOOD, last_heartbeat_at=last)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("instances", "outcome"),
+    [
+        (None, INCONCLUSIVE),
+        ((), INCONCLUSIVE),
+        ((InstanceFact("a/1", 7, 0.1), InstanceFact("a/2", 7, 4.9)), PASS),
+        ((InstanceFact("a/1", 7, 0.1), InstanceFact("b/2", 6, 0.1)), FAIL),
+        ((InstanceFact("a/1", 7, 0.1), InstanceFact("b/2", 7, 5.1)), FAIL),
+    ],
+)
+def test_with_redis_every_instance_has_to_report_the_version(
+    instances: tuple[InstanceFact, ...] | None, outcome: Outcome
+) -> None:
+    verdict = instances_converged(replace(GOOD, shared_store=True, instances=instances))
+    assert verdict.outcome is outcome
+    assert ("b/2" in verdict.sentence) is (outcome is FAIL)
+
+
+def test_without_redis_the_instances_converge_by_the_ttl_and_the_sentence_says_so() -> None:
+    assert "within 5 s (the TTL)" in instances_converged(GOOD).sentence
+
+
+@pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])
+def test_after_an_automatic_way_back_half_an_hour_has_to_pass(age: float | None, outcome: Outcome) -> None:
+    assert cooldown(replace(GOOD, last_automatic_downgrade_at=None if age is None else ago(age))).outcome is outcome
+
+
+def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
+    bad = Facts(
+        now=NOW,
+        version=7,
+        ttl_seconds=5,
+        unclean_rows=3,
+        requests=1_000,
+        unknown=500,
+        last_heartbeat_at=ago(9_999),
+        shared_store=True,
+        instances=(InstanceFact("a/1", 6, 0),),
+        last_automatic_downgrade_at=ago(1),
+    )
+    assert [(verdict.outcome, bool(verdict.mend)) for verdict in examine(bad)] == [(FAIL, True)] * 6

@@ -1,0 +1,221 @@
+"""Who asks the gates: a change towards more enforcement does, inside its transaction; one towards less never."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django import Settings
+
+from normalization import rollout_store
+from normalization.models import OutcomeTally, RolloutChange
+from normalization.rollout import Mode, Rollout
+from ops import facts
+from ops.backups.models import Backup
+from ops.backups.verify import verify
+from ops.gatekeeper import backup_verdict
+from ops.gates import Bytes, Outcome
+from ops.heartbeats import Heartbeat, last_heartbeat_at
+from tests.backup_faults import companies, execute, flip, valid_backup
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _asked(settings: Settings, tmp_path: Path) -> None:
+    settings.STAGE_GATEKEEPER, settings.BACKUP_DIR = "ops.gatekeeper.examine", tmp_path
+
+
+@pytest.fixture
+def warned() -> int:
+    return change(Mode.WARN)
+
+
+@pytest.fixture
+def ready(tmp_path: Path, warned: int) -> None:
+    """All facts are good."""
+    companies(10, "series-a")
+    valid_backup(tmp_path)
+    now = timezone.now().replace(second=0, microsecond=0)
+    for outcome, requests in (("canonical", 1_990), ("normalized", 5), ("unknown", 5)):
+        OutcomeTally.objects.create(
+            minute=now, endpoint="e", client="c", mode="warn", outcome=outcome, requests=requests
+        )
+    Heartbeat.objects.create(fingerprint="f")
+
+
+def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
+    return rollout_store.change(to, actor="a", source=source, reason="r", override_reason=override).version
+
+
+def refused(to: Mode | Rollout) -> str:
+    with pytest.raises(rollout_store.GateRefused) as refusal:
+        change(to)
+    return str(refusal.value)
+
+
+def test_enforce_goes_through_when_all_gates_pass_and_their_verdicts_are_kept(ready: None) -> None:
+    change(Mode.ENFORCE)
+    evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
+    assert {gate["outcome"] for gate in evidence["gates"]} == {"pass"}
+    assert "override_reason" not in evidence
+
+
+def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each_gate(warned: int) -> None:
+    lines = refused(Mode.ENFORCE).splitlines()
+    assert lines[0] == "More enforcement is refused:"
+    assert "backup_valid: No backup was ever made. → manage.py backup_cycle" in lines
+    assert any(line.startswith("unknown_rate: Only 0 requests") for line in lines)
+    assert any(line.startswith("alert_path_alive: No heartbeat ever came") for line in lines)
+    assert rollout_store.newest().version == warned
+
+
+def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: int) -> None:
+    with pytest.raises(rollout_store.GateRefused):
+        change(Mode.ENFORCE, override="   ")
+    change(Mode.ENFORCE, override="the auditor waits")
+    evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
+    assert evidence["override_reason"] == "the auditor waits"
+    assert {gate["gate"]: gate["outcome"] for gate in evidence["gates"]}["backup_valid"] == "fail"
+
+
+def test_the_command_refuses_and_overrides(warned: int) -> None:
+    with pytest.raises(CommandError, match="backup_valid: No backup was ever made"):
+        call_command("stage_mode", "set", "enforce", "--reason", "r")
+    call_command("stage_mode", "set", "enforce", "--reason", "r", "--override", "a rehearsal")
+    assert rollout_store.newest().rollout.mode is Mode.ENFORCE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked"),
+    [
+        (Rollout(Mode.ENFORCE, Decimal(10)), Rollout(Mode.ENFORCE, Decimal(20)), True),
+        (Rollout(Mode.ENFORCE, Decimal(20)), Rollout(Mode.ENFORCE, Decimal(10)), False),
+        (Rollout(Mode.ENFORCE, holdouts=frozenset({"a"})), Rollout(Mode.ENFORCE), True),
+        (Rollout(Mode.ENFORCE), Rollout(Mode.ENFORCE, holdouts=frozenset({"a"})), False),
+        (Rollout(Mode.ENFORCE), Rollout(Mode.WARN), False),
+        (Rollout(Mode.ENFORCE), Rollout(Mode.OFF), False),
+        (Rollout(Mode.WARN), Rollout(Mode.WARN, Decimal(5)), False),
+    ],
+)
+def test_more_enforcement_asks_and_less_never_does(warned: int, old: Rollout, new: Rollout, asked: bool) -> None:
+    change(old, override="to get there")
+    if asked:
+        assert "backup_valid" in refused(new)
+    else:
+        change(new)
+        assert "gates" not in RolloutChange.objects.first().evidence  # type: ignore[union-attr]
+
+
+def test_a_transition_that_does_not_exist_is_refused_before_any_gate_is_asked() -> None:
+    with pytest.raises(rollout_store.ChangeRefused, match="clients must have been warned first"):
+        change(Mode.ENFORCE, override="no matter")
+
+
+def test_the_way_back_by_an_alert_holds_more_enforcement_for_half_an_hour(ready: None) -> None:
+    change(Mode.ENFORCE)
+    change(Mode.WARN, source="alert")
+    assert "cooldown: Enforcement was taken back automatically 0 min ago" in refused(Mode.ENFORCE)
+
+
+def test_one_request_too_many_with_an_unknown_stage_holds(ready: None) -> None:
+    OutcomeTally.objects.filter(outcome="unknown").update(requests=11)
+    assert "unknown_rate: 11 of 2,006 requests (0.55 %)" in refused(Mode.ENFORCE)
+
+
+def test_requests_of_yesterday_do_not_count(ready: None) -> None:
+    OutcomeTally.objects.update(minute=timezone.now() - timedelta(hours=24, minutes=1))
+    assert "unknown_rate: Only 0 requests" in refused(Mode.ENFORCE)
+
+
+def test_the_last_heartbeat_is_none_until_one_was_recorded() -> None:
+    assert last_heartbeat_at() is None
+    beat = Heartbeat.objects.create(fingerprint="f")
+    assert last_heartbeat_at() == beat.received_at
+
+
+def test_the_status_exits_1_while_a_gate_holds_and_shows_every_verdict(
+    warned: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CommandError, match="would be refused by backup_valid"):
+        call_command("rollout_status", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["mode"], found["version"], found["may_enforce_more"]) == ("warn", warned, False)
+    assert [gate["gate"] for gate in found["gates"]][:2] == ["backup_valid", "stored_stages_clean"]
+
+
+def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(ready: None, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("rollout_status")
+    shown = capsys.readouterr().out
+    assert shown.count("pass") >= 6
+    assert "The alert path proved itself" in shown
+
+
+# -- What the gate sees of a backup -----------------------------------------------------------------
+
+
+def outcome() -> tuple[Outcome, str]:
+    verdict = backup_verdict()
+    return verdict.outcome, verdict.sentence
+
+
+def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(tmp_path: Path) -> None:
+    backup = valid_backup(tmp_path)
+    assert outcome()[0] is Outcome.PASS
+    modified = backup.path.stat().st_mtime_ns
+    flip(backup.path, 2_000)
+    os.utime(backup.path, ns=(modified, modified))  # even where the usual time is put back
+    assert outcome() == (Outcome.FAIL, f"{backup.name} was changed on disk since its checks.")
+
+
+def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(tmp_path: Path) -> None:
+    backup = valid_backup(tmp_path)
+    flip(backup.path, 2_000)
+    assert verify(backup).verdict == "failed"
+    flip(backup.path, 2_000)
+    assert verify(backup).verdict == "passed"
+    assert outcome()[1].startswith(f"{backup.name} failed verify: the bytes on disk")
+
+
+def test_a_backup_that_was_touched_or_deleted(tmp_path: Path) -> None:
+    backup = valid_backup(tmp_path)
+    backup.path.touch()
+    assert outcome()[0] is Outcome.PASS
+    backup.path.unlink()
+    assert outcome() == (Outcome.FAIL, f"{backup.name} is no longer on disk.")
+    Backup.objects.update(host="another-host")
+    assert outcome()[0] is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [(3590, Outcome.PASS), (3600, Outcome.FAIL), (-60, Outcome.FAIL)],
+)
+def test_the_age_is_the_database_s_now_minus_the_snapshot(tmp_path: Path, age: int, expected: Outcome) -> None:
+    valid_backup(tmp_path)
+    execute("UPDATE ops_backup SET snapshot_at = now() - make_interval(secs => %s)", [age])
+    assert outcome()[0] is expected
+
+
+def test_a_backup_of_a_database_that_was_made_anew_does_not_count(tmp_path: Path) -> None:
+    valid_backup(tmp_path)
+    Backup.objects.update(database_oid=1)
+    assert outcome() == (Outcome.FAIL, "No backup was ever made.")
+
+
+def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Path) -> None:
+    backup = valid_backup(tmp_path)
+    checks = list(backup.checks.all())
+    Backup.objects.update(sha256="0" * 64)
+    backup.refresh_from_db()
+    for check in checks:
+        check.sha256 = backup.sha256
+    assert facts.bytes_on_disk(backup, checks) is Bytes.SAME
+    backup.path.touch()
+    assert facts.bytes_on_disk(backup, checks) is Bytes.CHANGED
