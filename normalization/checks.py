@@ -41,7 +41,7 @@ def check_ttl(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_secrets(**_: Any) -> list[checks.CheckMessage]:
-    """Refuse to start without the webhook's secrets, or the automatic way back would be shut. SECRET_KEY is Django's."""
+    """Refuse to start without the webhook's secrets: the automatic way back would be shut. SECRET_KEY is Django's."""
     if settings.ALERTMANAGER_WEBHOOK_SECRETS:
         return []
     hint = "Set ALERTMANAGER_WEBHOOK_SECRETS; see docs/configuration.md."

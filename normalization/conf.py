@@ -31,11 +31,6 @@ def stage_endpoints() -> dict[str, str]:
     return dict(settings.STAGE_ENDPOINTS)
 
 
-def gatekeeper() -> Callable[..., Any] | None:
-    """Return who is asked before more is enforced: the function that `STAGE_GATEKEEPER` names, or None for nobody."""
-    return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
-
-
 def redis_configured() -> bool:
     """Whether `REDIS_URL` is set; without it the database alone carries the rollout."""
     return "rollout" in settings.CACHES
@@ -49,3 +44,8 @@ def redis_seconds() -> float:
 def production() -> bool:
     """Whether this is a live platform (debug off)."""
     return bool(settings.PRODUCTION)
+
+
+def gatekeeper() -> Callable[..., Any] | None:
+    """Return who is asked before more is enforced: the function that `STAGE_GATEKEEPER` names, or None for nobody."""
+    return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None

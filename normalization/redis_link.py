@@ -55,7 +55,8 @@ class RedisLink:
     def ask(self, what: str, work: Callable[[Redis], T], *, insist: bool = False) -> T:
         """Return `work(client)`; raise `RedisUnavailable`.
 
-        `what` ("read", "write", "report", "subscribe") is told in the log, once when it begins to fail and once when it works again.
+        `what` ("read", "write", "report", "subscribe") is told in the log, once when it begins to fail and once when it
+        works again.
         `insist`: try although Redis failed within the last TTL, for what a person asked for.
         """
         if not conf.redis_configured():

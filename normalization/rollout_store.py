@@ -100,8 +100,8 @@ def change(
     already holds writes nothing. Raises `VersionConflict` if `expected_version` is not the version in force,
     `ChangeRefused` for a transition that does not exist or an empty reason, `django.db.Error` if it cannot be recorded.
     More enforcement needs every gate to pass, or an `override_reason`, which is recorded with all verdicts;
-    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that does
-    not take it changes only the result's `spread`.
+    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that
+    does not take it changes only the result's `spread`.
     """
     if not reason.strip():
         raise ChangeRefused("A change of the rollout needs a reason: it is what the next person will read.")

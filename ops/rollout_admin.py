@@ -50,8 +50,7 @@ def _changed(request: HttpRequest, form: RolloutForm) -> bool:
             override_reason=form.cleaned_data["override_reason"],
         )
     except rollout_store.ChangeRefused as error:
-        for line in str(error).splitlines():
-            form.add_error(None, line)
+        form.add_error(None, str(error))
         return False
     level = messages.WARNING if result.spread is rollout_store.Spread.NOT_YET else messages.SUCCESS
     messages.add_message(request, level, f"Version {result.version}, mode {result.rollout.mode}: {result.spread}.")

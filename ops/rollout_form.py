@@ -48,10 +48,11 @@ class RolloutForm(forms.Form):
         max_length=500, widget=forms.Textarea(attrs={"rows": 2}), help_text="What the next person will read."
     )
     override_reason = forms.CharField(
-        label="Go on past the gates because",
+        label="Go on past the gates",
         max_length=500,
         required=False,
-        help_text="Only if more enforcement is refused and must go on all the same; recorded with every verdict.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Only where a gate holds the change and you answer for it: why. Recorded with every verdict.",
     )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
 
