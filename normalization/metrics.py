@@ -83,7 +83,7 @@ OUTCOMES: Final = ("canonical", "normalized", "unknown", "rejected")
 
 
 def begin_at_zero(endpoints: Iterable[str]) -> None:
-    """Export every series of the request counter as 0: a series that begins at 1 has no increase that a rule could see."""
+    """Export every series of the request counter as 0: a rule sees no increase in a series that begins at 1."""
     for endpoint, mode, outcome in product(endpoints, Mode, OUTCOMES):
         _requests(endpoint, mode, outcome)
 
