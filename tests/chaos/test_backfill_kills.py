@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from ops.backfill.models import BackfillCheckpoint, BackfillRun
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from tests.backfill_runs import (
     Command,
     address,
@@ -89,6 +89,20 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
             rows = again()
     assert in_the_middle > kills // 2
     print(f"{kills} kills in {rounds} runs, {in_the_middle} of them after the process had written batches")
+
+
+def test_one_transaction_that_is_killed_leaves_nothing_behind(rows: dict[int, str], tmp_path: Path) -> None:
+    command = take_up(tmp_path, *GENTLE, "--strategy", "transactional")
+    wait_for(lambda: BackfillRun.objects.filter(waiting_for__contains="of one transaction").exists(), "its batches")
+    command.kill()
+    wait_for(lambda: not execute(HOLDERS_SESSION), "the server to see it")
+    assert stored() == rows
+    assert not NormalizationLog.objects.exists()
+    assert take_up(tmp_path).wait() == 4
+    everything_is_right(rows)
+
+
+HOLDERS_SESSION = "SELECT 1 FROM pg_stat_activity JOIN stage_migration_control ON pid = lease_backend"
 
 
 def writes(command: Command, begun: int) -> bool:
