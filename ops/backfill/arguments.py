@@ -139,6 +139,8 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise UsageError("--apply --resume takes the unfinished run up: it needs no number.")
     if resume == HERE and (options["restart"] or options["plan"]):
         raise UsageError("--resume goes on with the run as it was planned: it goes neither with --restart nor --plan.")
+    if options["strategy"] == Strategy.TRANSACTIONAL and (not apply or resume == HERE):
+        raise UsageError("--strategy is chosen when a run begins, with --apply; an undo goes in batches.")
     if options["validate_constraint"] and not options["table"]:
         raise UsageError(
             "--validate-constraint needs --table: a table into which clients' own words go must stay free."

@@ -102,8 +102,7 @@ class _Runner:
         except LeaseLost as error:
             return str(error)
         except (BatchFailed, Error) as error:
-            control.fail(self.lease, self.actor, str(error))
-            return f"{error} The checkpoint stands; mend the cause and go on with --apply --resume."
+            return self._fail(str(error).strip())
 
     def _all_columns(self) -> None:
         if self.transaction is None:
@@ -218,11 +217,22 @@ class _Runner:
             raise Steered(state)
         self.tell("resumed", run=self.run.pk)
 
+    def _fail(self, error: str) -> str:
+        try:
+            control.fail(self.lease, self.actor, error)
+        except Steered:  # an operator paused or cancelled it meanwhile
+            control.release(self.lease)
+        except LeaseLost as lost:
+            return f"{error} {lost}"
+        return f"{error} The checkpoint stands; mend the cause and go on with --apply --resume."
+
     def _give_back(self, signal: str) -> str:
         try:
             control.suspend(self.lease, self.actor, signal)
         except Steered:  # an operator had paused it already
             control.release(self.lease)
+        except LeaseLost as lost:
+            return str(lost)
         kept = "nothing was written" if self.transaction else "everything so far stands"
         return f"Run {self.run.pk} is paused ({signal}): {kept}. Go on with --apply --resume."
 

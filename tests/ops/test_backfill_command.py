@@ -146,6 +146,7 @@ def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
         (["--apply", "--resume", "7"], "needs no number"),
         (["--table", "portfolio_fund"], "holds no stages"),
         (["--validate-constraint"], "needs --table"),
+        (["--undo", "1", "--strategy", "transactional"], "goes in batches"),
     ],
 )
 def test_what_does_not_go_together_is_exit_status_2(arguments: list[str], says: str) -> None:
