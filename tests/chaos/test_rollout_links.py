@@ -7,12 +7,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from normalization import rollout_store
+from normalization.redis_link import link
 from normalization.rollout import Mode
 from normalization.rollout_store import Spread
 from normalization.shared_copy import unseal
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TTL = 1.0
 KEY = "stage:validation:mode"
-BY = {"actor": "ann", "source": "tests", "reason": "because"}
+BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
 SERVICE = "Stage-Main"
 
 
@@ -48,14 +50,15 @@ class Sentinel:
     def master_port(self) -> int:
         """Where the Sentinel says that a master is that is well; 0 while it says none, or nothing."""
         try:
-            state = self.client.sentinel_master(SERVICE)
+            state: Any = self.client.sentinel_master(SERVICE)
         except (OSError, RedisError):
             return 0
         return 0 if state["is_sdown"] or state["is_odown"] else int(state["port"])
 
     def replicas(self) -> int:
         """How many replicas it knows."""
-        return len(self.client.execute_command("SENTINEL", "replicas", SERVICE))
+        answer: Any = self.client.sentinel_slaves(SERVICE)
+        return len(answer)
 
     def end(self) -> None:
         """End it."""
@@ -111,7 +114,7 @@ def test_a_promoted_replica_carries_the_rollout_on(
         wait_until(lambda: sentinel.master_port() == replica.port, "the promotion", 20)
         with Redis.from_url(replica.url()) as client:
             wait_until(lambda: client.role()[0] in (b"master", "master"), "the new master")
-            wait_until(lambda: rollout_store.link.open and other.link.open, "the next attempt", 3 * TTL)
+            wait_until(lambda: link.open and other.link.open, "the next attempt", 3 * TTL)
             second = rollout_store.change(Mode.OFF, **BY)
             assert second.spread is Spread.SPREAD
             wait_until(lambda: other.current.version == second.version, "the other process", 2 * TTL)

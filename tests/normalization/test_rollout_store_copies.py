@@ -15,7 +15,7 @@ from redis import Redis
 
 from normalization import aliases, instances, rollout_store
 from normalization.bounded import Bounded, TookTooLong
-from normalization.listener import Listener
+from normalization.listener import Listener, listener
 from normalization.redis_link import RedisLink, RedisUnavailable, client, link
 from normalization.rollout import Mode, Rollout
 from normalization.rollout_store import Spread
@@ -25,7 +25,7 @@ from stagenorm import redis_url
 from tests.servers import RedisServer, free_port, wait_until
 
 KEY = "stage:validation:mode"
-BY = {"actor": "ann", "source": "tests", "reason": "because"}
+BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
 WARN = Rollout(Mode.WARN).to_wire()
 transactional = pytest.mark.django_db(transaction=True)
 
@@ -39,6 +39,13 @@ def redis(redis_server: RedisServer, settings: Settings) -> Iterator[Redis]:
     own.close()
     rollout_store.forget()
     aliases.forget()
+
+
+def held(redis: Redis, key: str = KEY) -> Any:
+    """What is in Redis."""
+    text = redis.get(key)
+    assert text
+    return json.loads(text)
 
 
 # -- The signature ----------------------------------------------------------------------------------
@@ -79,7 +86,7 @@ def test_a_copy_signed_with_a_retiring_key_still_counts(settings: Settings) -> N
 def test_only_a_newer_version_replaces_a_copy(redis: Redis) -> None:
     copy = SharedCopy("mode", RedisLink())
     assert [copy.put(version, WARN) for version in (5, 4, 5, 6)] == [True, False, False, True]
-    assert json.loads(redis.get(KEY))["version"] == 6
+    assert held(redis)["version"] == 6
 
 
 def test_what_is_no_copy_stands_in_no_copys_way(redis: Redis) -> None:
@@ -87,7 +94,7 @@ def test_what_is_no_copy_stands_in_no_copys_way(redis: Redis) -> None:
     for text in ('{"version": 99, "mode": "off"}', "nonsense", '{"version": 1e999}'):
         redis.set(KEY, text)
         assert copy.put(5, WARN)
-        assert json.loads(redis.get(KEY))["version"] == 5
+        assert held(redis)["version"] == 5
     redis.delete(KEY)
     redis.lpush(KEY, "x")
     assert copy.put(5, WARN)
@@ -104,7 +111,7 @@ def test_many_writers_at_once_leave_the_newest(redis: Redis) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert json.loads(redis.get(KEY))["version"] == 79
+    assert held(redis)["version"] == 79
 
 
 # -- change() ---------------------------------------------------------------------------------------
@@ -116,7 +123,7 @@ def test_a_change_in_an_outer_transaction_spreads_when_that_commits(redis: Redis
         result = rollout_store.change(Mode.WARN, **BY)
         assert result.spread is Spread.AT_COMMIT
         assert redis.get(KEY) is None
-    assert json.loads(redis.get(KEY))["version"] == result.version
+    assert held(redis)["version"] == result.version
 
 
 @transactional
@@ -126,13 +133,13 @@ def test_a_change_that_is_rolled_back_reaches_nobody(redis: Redis) -> None:
         rollout_store.change(Mode.ENFORCE, **BY)
         rollout_store.store.renew(compare=False)  # even if the transaction looks
         transaction.set_rollback(True)
-    assert json.loads(redis.get(KEY))["version"] == kept
+    assert held(redis)["version"] == kept
     assert rollout_store.current().version == kept
 
 
 @transactional
 def test_a_change_is_published(redis: Redis) -> None:
-    with redis.pubsub() as events:
+    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
         events.subscribe("stage:validation:events")
         events.get_message(timeout=2)
         version = rollout_store.change(Mode.WARN, **BY).version
@@ -155,7 +162,7 @@ def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
 ) -> None:
     rollout_store.change(Mode.WARN, **BY)
     rollout_store.current()
-    rollout_store.listener.stop()
+    listener.stop()
     with django_assert_num_queries(0):
         for _ in range(5):
             assert rollout_store.store.renew(compare=False)
@@ -213,19 +220,19 @@ def test_an_error_of_the_work_reaches_the_caller() -> None:
 
 
 def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
-    listener = Listener()
-    listener.ensure_running()
+    mine = Listener()
+    mine.ensure_running()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        listener.ensure_running()
-        os.write(writer, b"1" if listener._thread and listener._thread.is_alive() else b"0")
+        mine.ensure_running()
+        os.write(writer, b"1" if mine._thread and mine._thread.is_alive() else b"0")
         os._exit(0)
     os.close(writer)
     alive = os.read(reader, 1)
     os.close(reader)
     os.waitpid(child, 0)
-    listener.stop()
+    mine.stop()
     assert alive == b"1"
 
 
@@ -235,7 +242,7 @@ def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
 @transactional
 def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
     assert normalize("angel", aliases.current()).raw == "angel"
-    with redis.pubsub() as events:
+    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
         events.subscribe("stage:validation:events")
         events.get_message(timeout=2)
         alias = aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
@@ -243,11 +250,11 @@ def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
         while message := events.get_message(timeout=0.5):
             heard.append(json.loads(message["data"]))
     assert {"kind": "aliases", "version": 1} in heard
-    held = json.loads(redis.get("stage:validation:aliases"))
-    assert (held["version"], held["aliases"]) == (1, {"Angel": "pre-seed"})
+    copy = held(redis, "stage:validation:aliases")
+    assert (copy["version"], copy["aliases"]) == (1, {"Angel": "pre-seed"})
     assert normalize("angel", aliases.current()) == Known("angel", Stage.PRE_SEED, canonical=False)
     aliases.retire(alias, by="ann")
-    assert json.loads(redis.get("stage:validation:aliases"))["aliases"] == {}
+    assert held(redis, "stage:validation:aliases")["aliases"] == {}
     assert not isinstance(normalize("angel", aliases.current()), Known)
 
 

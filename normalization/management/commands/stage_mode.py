@@ -145,7 +145,7 @@ def _target(options: dict[str, Any]) -> rollout_store.Target:
         raise CommandError(WHAT)
 
     def changed(rollout: Rollout) -> Rollout:
-        overrides: dict[str, Mode | None] = dict(rollout.overrides) | dict(options["endpoint_mode"] or ())
+        overrides: dict[str, Mode | None] = {**rollout.overrides, **dict(options["endpoint_mode"] or ())}
         kept = {name: mode for name, mode in overrides.items() if mode is not None}
         return replace(rollout, overrides=kept, **given)
 
