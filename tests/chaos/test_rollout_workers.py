@@ -181,6 +181,7 @@ def served(command: list[str], redis_server: RedisServer) -> Iterator[int]:
             server.wait(20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+        server.wait(20)
 
 
 @contextlib.contextmanager
