@@ -6,6 +6,7 @@ that server.
 """
 
 import atexit
+import logging
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from tests.logs import Logged
 from tests.servers import PostgresServer, RedisServer, Service
 
 # Debian calls alertmanager prometheus-alertmanager.
@@ -100,6 +102,16 @@ def set_mode(db: None) -> Callable[..., int]:
         return result.version
 
     return change
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    """Collects the log beside standard error, whose place depends on how pytest captures."""
+    root, collected = logging.getLogger(), Logged()
+    collected.handler.setFormatter(next(h.formatter for h in root.handlers if h.name == "standard_error"))
+    root.addHandler(collected.handler)
+    yield collected
+    root.removeHandler(collected.handler)
 
 
 @pytest.fixture

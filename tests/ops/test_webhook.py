@@ -20,6 +20,7 @@ from normalization.rollout import Mode
 from ops.alerts import refusals
 from ops.alerts.models import UsedSignature, WebhookDelivery
 from ops.heartbeats import Heartbeat
+from tests.logs import Logged
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw, signed
 
 pytestmark = pytest.mark.django_db
@@ -488,19 +489,19 @@ def test_the_ledger_is_read_only_in_the_admin(admin_client: Client, set_mode: Ca
 
 @pytest.mark.django_db(transaction=True)
 def test_the_log_has_one_event_for_each_delivery_and_nothing_secret(
-    set_mode: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    set_mode: Callable[..., int], logged: Logged
 ) -> None:
     set_mode("enforce")
-    capfd.readouterr()
+    logged.take()
     genuine, wrong = signed(BODY), headers(signature=flip_digit)
     post(BODY, wrong)
     post(BODY, genuine)
-    logged = capfd.readouterr().err
-    records = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
+    text = logged.take()
+    records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     events = [record["event"] for record in records if record["event"].startswith("stage_")]
     assert sorted(events) == ["stage_mode_changed", "stage_webhook_delivery", "stage_webhook_refused"]
     for secret in (*settings.ALERTMANAGER_WEBHOOK_SECRETS, genuine[SIGNATURE], wrong[SIGNATURE]):
-        assert secret not in logged
+        assert secret not in text
 
 
 # -- At once, and without a database ----------------------------------------------------------------
