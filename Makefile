@@ -12,13 +12,16 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop setup test check format docs bench lock
+.PHONY: help run observe stop setup test check format docs bench lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 run: $(VENV)/.runtime ## start everything, with demonstration data, on http://127.0.0.1:8000 (PORT=…)
 	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.serve
+
+observe: $(VENV)/.runtime ## the same with Prometheus, Alertmanager and the relay: the whole automatic way back
+	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.observe
 
 stop: ## stop the embedded database, should one be left running
 	@$(BIN)/python -m stagenorm.postgres stop

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 WITHOUT_DATABASE = {
+    "alertmanager_relay",
     "check",
     "collectstatic",
     "findstatic",

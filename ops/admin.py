@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from normalization.admin import LedgerAdmin
+from ops.alerts.models import WebhookDelivery
 from ops.backfill import control
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backfill.states import TransitionRefused
@@ -192,3 +193,15 @@ class NormalizationLogAdmin(LedgerAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[NormalizationLog]:
         """Leave the ids in the database until one row is opened."""
         return NormalizationLog.objects.defer("ids")
+
+
+# -- Alerts -----------------------------------------------------------------------------------------
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(LedgerAdmin):
+    """What came in over the webhook, and what became of it."""
+
+    list_display = ("received_at", "endpoint", "outcome", "alert_names", "fingerprint", "actor", "version", "detail")
+    list_filter = ("endpoint", "outcome")
+    date_hierarchy = "received_at"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import socket
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import Q, Sum
 
-from normalization import conf
+from normalization import conf, instances
 from normalization.models import OutcomeTally, RolloutChange
+from normalization.redis_link import RedisUnavailable
 from normalization.rollout import Mode
 from ops.backfill.verify import unclean_rows
 from ops.backups import archive, history
@@ -25,7 +23,6 @@ from ops.heartbeats import last_heartbeat_at
 
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
 UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
-INSTANCES: Final = "normalization.instances"
 
 
 def collect(version: int) -> Facts:
@@ -41,7 +38,7 @@ def collect(version: int) -> Facts:
         requests=requests,
         unknown=unknown,
         last_heartbeat_at=last_heartbeat_at(),
-        shared_store=bool(settings.REDIS_URL),
+        shared_store=conf.redis_configured(),
         instances=_instances(),
         last_automatic_downgrade_at=_last_automatic_downgrade_at(),
     )
@@ -97,7 +94,9 @@ def _unclean_rows() -> int:
 
 
 def _instances() -> tuple[InstanceFact, ...] | None:
-    if not settings.REDIS_URL or importlib.util.find_spec(INSTANCES) is None:
+    if not conf.redis_configured():
         return None
-    report = importlib.import_module(INSTANCES).report()
-    return tuple(InstanceFact(f"{host}/{pid}", version, age) for host, pid, version, _, age in report)
+    try:
+        return tuple(InstanceFact(f"{one.host}/{one.pid}", one.version, one.age) for one in instances.live())
+    except RedisUnavailable:
+        return None

@@ -1,7 +1,17 @@
 """The operator's tables, gathered here because this is where Django looks."""
 
+from ops.alerts.models import UsedSignature, WebhookDelivery
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backups.models import Backup, BackupCheck
 from ops.heartbeats import Heartbeat
 
-__all__ = ["BackfillCheckpoint", "BackfillRun", "Backup", "BackupCheck", "Heartbeat", "NormalizationLog"]
+__all__ = [
+    "BackfillCheckpoint",
+    "BackfillRun",
+    "Backup",
+    "BackupCheck",
+    "Heartbeat",
+    "NormalizationLog",
+    "UsedSignature",
+    "WebhookDelivery",
+]

@@ -4,8 +4,11 @@ from django.contrib import admin
 from django.urls import URLPattern, path
 
 from ops import rollout_admin, rollout_api
+from ops.alerts import webhook
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
+    path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
+    path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     path("admin/ops/rollout/", admin.site.admin_view(rollout_admin.rollout_page), name="ops-rollout"),
 ]

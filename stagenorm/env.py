@@ -165,10 +165,18 @@ class Reader:
             found = split(self._environ.str(name))
             if min(map(len, found)) < at_least:
                 raise ValueError("too short")
+            if any(map(_guessable, found)):
+                raise ValueError("an example")
             return found
 
         variable = Variable(name, "secret", "demanded; with debug made once", help)
-        return self._read(variable, parse, [made] if made else [], f"give at least {at_least} characters", required)
+        return self._read(
+            variable,
+            parse,
+            [made] if made else [],
+            f"give at least {at_least} characters, random and no example",
+            required,
+        )
 
     def finish(self) -> None:
         """Raise ImproperlyConfigured with one line for each fault found so far."""
@@ -252,6 +260,15 @@ def _words(value: str) -> list[str]:
     if not all(found):
         raise ValueError("an empty word")
     return found
+
+
+# What documentation, templates and tutorials put in the place of a secret.
+_EXAMPLES = ("example", "changeme", "change-me", "change_me", "placeholder", "insecure", "your-", "your_", "xxxx")
+
+
+def _guessable(secret: str) -> bool:
+    """Whether it is an example, or so monotonous that it is no secret (a random one has far more different letters)."""
+    return len(set(secret)) < 8 or any(word in secret.lower() for word in _EXAMPLES)
 
 
 def _one_of(value: str, options: tuple[str, ...]) -> str:

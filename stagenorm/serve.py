@@ -65,9 +65,10 @@ def _prepare() -> None:
 
 
 def _serve(port: int) -> None:
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
-    command += ["--workers", str(WORKERS), "--blocking-threads", str(THREADS), "--respawn-failed-workers"]
-    command += ["--workers-kill-timeout", "10", "--log-level", "warning", "stagenorm.wsgi:application"]
+    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--host", HOST, "--port", str(port)]
+    command += ["--workers", str(WORKERS), "--respawn-failed-workers"]
+    command += ["--workers-kill-timeout", "10", "--log-level", "warning", "stagenorm.rsgi:application"]
+    os.environ.setdefault("STAGENORM_THREADS", str(THREADS))
     # A session of its own: Ctrl-C reaches this process alone, which then asks granian to end in order.
     server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     try:

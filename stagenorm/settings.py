@@ -139,6 +139,9 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # -- Database ---------------------------------------------------------------------------------------
 
+WEB_THREADS = read.whole(
+    "STAGENORM_THREADS", 4, "Requests that one web process works on at once; below DATABASE_POOL_SIZE.", 1
+)
 _pool_size = read.whole(
     "DATABASE_POOL_SIZE", 8, "Most database connections of one web process; its threads share them.", 1
 )
@@ -274,7 +277,12 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
     }
 }
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # asked from inside, past the proxy
+SECURE_REDIRECT_EXEMPT = [  # asked from inside, past the proxy
+    r"^healthz$",
+    r"^readyz$",
+    r"^metrics$",
+    r"^_ops/stage-validation/(auto-downgrade|heartbeat)$",
+]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY

@@ -1,4 +1,4 @@
-"""The WSGI application: ``granian --interface wsgi stagenorm.wsgi:application``, or ``gunicorn stagenorm.wsgi``."""
+"""The WSGI application: ``gunicorn stagenorm.wsgi``. granian serves it through ``rsgi``, which reads bodies whole."""
 
 import os
 

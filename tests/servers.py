@@ -136,8 +136,9 @@ class Service:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.directory / "log"
-        self.workers, self.threads = workers, threads
-        self.environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"), **environment}
+        self.workers = workers
+        own = {"PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"), "STAGENORM_THREADS": str(threads)}
+        self.environment = {**os.environ, **own, **environment}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -150,7 +151,7 @@ class Service:
             "-m",
             "granian",
             "--interface",
-            "wsgi",
+            "rsgi",
             "--host",
             "127.0.0.1",
             "--port",
@@ -159,14 +160,13 @@ class Service:
         command += [
             "--workers",
             str(self.workers),
-            "--blocking-threads",
-            str(self.threads),
+            "--respawn-failed-workers",
             "--workers-kill-timeout",
             "5",
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "stagenorm.wsgi:application"],
+                [*command, "stagenorm.rsgi:application"],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

@@ -11,11 +11,9 @@ import structlog
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -69,12 +67,11 @@ def _bar(output: TextIO) -> Progress:
     # The time left comes from the rows of the last half minute, rests and waits included: what is seen is what is left.
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
+        BarColumn(bar_width=10),
+        TextColumn("{task.completed:,.0f} of {task.fields[rows]}"),
+        TextColumn("{task.fields[rate]},"),
+        TimeRemainingColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("[yellow]{task.fields[note]}"),
         console=Console(file=output),
         speed_estimate_period=30,
@@ -87,9 +84,9 @@ class _Bar:
         self.tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: str, /, **fields: Any) -> None:
-        name = f"{fields.get('table', '')}.{fields.get('column', '')}"
+        name = str(fields.get("table", ""))
         if event == "pass":
-            self._task(name, total=fields["total"], completed=fields["scanned"])
+            self._task(name, total=fields["total"], completed=fields["scanned"], rows=f"{fields['total']:,}")
         elif event == "batch":
             task = self._task(name)
             rate = fields["scanned"] / max(fields["seconds"], 1e-6)
@@ -101,7 +98,7 @@ class _Bar:
 
     def _task(self, name: str, **start: Any) -> TaskID:
         if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=None, rate="", note="")
+            self.tasks[name] = self.progress.add_task(name, total=None, rows="?", rate="", note="")
         if start:
             self.progress.update(self.tasks[name], **start)
         return self.tasks[name]

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from django.db import connection
 
+from ops.backfill import lease
 from ops.backfill.models import BackfillCheckpoint, BackfillRun
 from tests.backfill_runs import (
     Command,
@@ -137,7 +138,7 @@ WHERE a.state = %s AND c.batch > 0
 
 
 def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, str], tmp_path: Path) -> None:
-    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "1")
+    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "10")
     wait_for(lambda: BackfillCheckpoint.objects.filter(changed__gt=0).exists(), "the first batch")
     asleep.signal(signal.SIGSTOP)
     directory = tmp_path / "second"
@@ -145,7 +146,9 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, 
     refused = take_up(directory)
     assert refused.wait() == 1
     assert f"process {asleep.process.pid}" in refused.said()
-    time.sleep(1.1)  # the lease runs out: nothing else can tell a sleeper from a slow worker
+    # Nothing but the end of its lease can tell a sleeper from a slow worker.
+    run = BackfillRun.objects.get()
+    wait_for(lambda: not lease.lives(run), "the end of the lease")
     second = take_up(directory)
     assert second.wait() in (0, 4), second.said()
     done = stored()

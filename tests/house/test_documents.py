@@ -17,7 +17,11 @@ from normalization.boundary import open_boundary
 from normalization.stages import Known
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/backups.md", "docs/configuration.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(place.relative_to(ROOT)) for place in (ROOT / "docs").rglob("*.md")),
+]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 

@@ -31,7 +31,7 @@ transactional = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def redis(redis_server: RedisServer, settings: Settings) -> Iterator[Redis]:
+def redis(redis_server: RedisServer, settings: Settings) -> Iterator[Any]:
     """This process uses that Redis; a client of its own to look at it."""
     settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
     own: Redis = Redis.from_url(redis_server.url(), decode_responses=True)
@@ -41,7 +41,7 @@ def redis(redis_server: RedisServer, settings: Settings) -> Iterator[Redis]:
     aliases.forget()
 
 
-def held(redis: Redis, key: str = KEY) -> Any:
+def held(redis: Any, key: str = KEY) -> Any:
     """What is in Redis."""
     text = redis.get(key)
     assert text
@@ -83,13 +83,13 @@ def test_a_copy_signed_with_a_retiring_key_still_counts(settings: Settings) -> N
 # -- Compare and set --------------------------------------------------------------------------------
 
 
-def test_only_a_newer_version_replaces_a_copy(redis: Redis) -> None:
+def test_only_a_newer_version_replaces_a_copy(redis: Any) -> None:
     copy = SharedCopy("mode", RedisLink())
     assert [copy.put(version, WARN) for version in (5, 4, 5, 6)] == [True, False, False, True]
     assert held(redis)["version"] == 6
 
 
-def test_what_is_no_copy_stands_in_no_copys_way(redis: Redis) -> None:
+def test_what_is_no_copy_stands_in_no_copys_way(redis: Any) -> None:
     copy = SharedCopy("mode", RedisLink())
     for text in ('{"version": 99, "mode": "off"}', "nonsense", '{"version": 1e999}'):
         redis.set(KEY, text)
@@ -100,7 +100,7 @@ def test_what_is_no_copy_stands_in_no_copys_way(redis: Redis) -> None:
     assert copy.put(5, WARN)
 
 
-def test_many_writers_at_once_leave_the_newest(redis: Redis) -> None:
+def test_many_writers_at_once_leave_the_newest(redis: Any) -> None:
     copies = [SharedCopy("mode", RedisLink()) for _ in range(8)]
     work = [
         lambda i=i, copy=copy: [copy.put(v, WARN, insist=True) for v in range(i, 80, 8)]
@@ -118,7 +118,7 @@ def test_many_writers_at_once_leave_the_newest(redis: Redis) -> None:
 
 
 @transactional
-def test_a_change_in_an_outer_transaction_spreads_when_that_commits(redis: Redis) -> None:
+def test_a_change_in_an_outer_transaction_spreads_when_that_commits(redis: Any) -> None:
     with transaction.atomic():
         result = rollout_store.change(Mode.WARN, **BY)
         assert result.spread is Spread.AT_COMMIT
@@ -127,7 +127,7 @@ def test_a_change_in_an_outer_transaction_spreads_when_that_commits(redis: Redis
 
 
 @transactional
-def test_a_change_that_is_rolled_back_reaches_nobody(redis: Redis) -> None:
+def test_a_change_that_is_rolled_back_reaches_nobody(redis: Any) -> None:
     kept = rollout_store.change(Mode.WARN, **BY).version
     with transaction.atomic():
         rollout_store.change(Mode.ENFORCE, **BY)
@@ -138,8 +138,8 @@ def test_a_change_that_is_rolled_back_reaches_nobody(redis: Redis) -> None:
 
 
 @transactional
-def test_a_change_is_published(redis: Redis) -> None:
-    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
+def test_a_change_is_published(redis: Any) -> None:
+    with redis.pubsub() as events:
         events.subscribe("stage:validation:events")
         events.get_message(timeout=2)
         version = rollout_store.change(Mode.WARN, **BY).version
@@ -158,7 +158,7 @@ def test_without_redis_the_database_carries_the_change_and_no_thread_runs() -> N
 
 @transactional
 def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
-    redis: Redis, django_assert_num_queries: DjangoAssertNumQueries
+    redis: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     rollout_store.change(Mode.WARN, **BY)
     rollout_store.current()
@@ -172,7 +172,7 @@ def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
 # -- The way to Redis -------------------------------------------------------------------------------
 
 
-def test_the_client_neither_retries_nor_asks_more_than_it_must(redis: Redis) -> None:
+def test_the_client_neither_retries_nor_asks_more_than_it_must(redis: Any) -> None:
     connection = client().connection_pool.get_connection()
     try:
         assert connection.retry.get_retries() == 0
@@ -219,7 +219,7 @@ def test_an_error_of_the_work_reaches_the_caller() -> None:
         Bounded("tests").run(lambda: 1 / 0, 1)
 
 
-def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
+def test_a_forked_child_starts_a_listener_of_its_own(redis: Any) -> None:
     mine = Listener()
     mine.ensure_running()
     reader, writer = os.pipe()
@@ -240,9 +240,9 @@ def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
 
 
 @transactional
-def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
+def test_aliases_spread_as_the_rollout_does(redis: Any) -> None:
     assert normalize("angel", aliases.current()).raw == "angel"
-    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
+    with redis.pubsub() as events:
         events.subscribe("stage:validation:events")
         events.get_message(timeout=2)
         alias = aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
@@ -259,7 +259,7 @@ def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
 
 
 @transactional
-def test_another_process_hears_of_an_alias_at_once(redis: Redis) -> None:
+def test_another_process_hears_of_an_alias_at_once(redis: Any) -> None:
     table = aliases.current()
     wait_until(lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription")
     # As another process would: row, copy and event, without this one's own invalidation.
@@ -272,7 +272,7 @@ def test_another_process_hears_of_an_alias_at_once(redis: Redis) -> None:
 
 
 @transactional
-def test_a_table_that_did_not_change_keeps_what_it_remembers(redis: Redis) -> None:
+def test_a_table_that_did_not_change_keeps_what_it_remembers(redis: Any) -> None:
     aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
     table = aliases.current()
     for compare in (False, True):
@@ -281,7 +281,7 @@ def test_a_table_that_did_not_change_keeps_what_it_remembers(redis: Redis) -> No
 
 
 @transactional
-def test_a_process_reports_itself_and_convergence_is_seen(redis: Redis) -> None:
+def test_a_process_reports_itself_and_convergence_is_seen(redis: Any) -> None:
     version = rollout_store.change(Mode.WARN, **BY).version
     rollout_store.current()
     wait_until(lambda: bool(instances.report()), "the report")
@@ -293,7 +293,7 @@ def test_a_process_reports_itself_and_convergence_is_seen(redis: Redis) -> None:
     assert not instances.convergence(version + 1, 60).converged
 
 
-def test_a_report_expires_and_another_s_nonsense_is_no_instance(redis: Redis, settings: Settings) -> None:
+def test_a_report_expires_and_another_s_nonsense_is_no_instance(redis: Any, settings: Settings) -> None:
     settings.STAGE_MODE_TTL_SECONDS = 0.2
     instances.announce(3, "warn", 0.0)
     redis.hset(instances.REPORTS, "x", "nonsense")
@@ -356,7 +356,7 @@ def test_an_address_that_cannot_be_is_refused_when_the_settings_are_read(url: st
 
 
 def test_metrics_count_what_redis_answers_and_how_long_it_takes(
-    redis: Redis, redis_server: RedisServer, use_metric: Callable[[str, dict[str, str]], float]
+    redis: Any, redis_server: RedisServer, use_metric: Callable[[str, dict[str, str]], float]
 ) -> None:
     took = {"store": "redis"}
     before = use_metric("stage_mode_store_seconds_count", took)

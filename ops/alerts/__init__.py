@@ -1,0 +1,1 @@
+"""The automatic way back: alert rules fire, a signed webhook turns `enforce` into `warn`. Start at `webhook`."""

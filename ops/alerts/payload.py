@@ -1,0 +1,88 @@
+"""What a delivery says: Alertmanager's webhook JSON, version 4, which Grafana Alerting sends too.
+
+Read only after the signature held, and still strictly: members that are used must have their documented types, members
+that are not used may be anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from normalization.observations import printable
+from normalization.parsers import loads
+from normalization.problems import Item, invalid
+
+STATES: Final = ("firing", "resolved")
+DOWNGRADE_ALERT: Final = "StageRejectRateHigh"
+WATCHDOG_ALERT: Final = "StageWatchdog"
+ACTION_LABEL: Final = "stagenorm_action"
+DOWNGRADE_ACTION: Final = "auto_downgrade"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert of a delivery. `firing` only if it says so itself and the group it came in does."""
+
+    name: str
+    action: str | None
+    firing: bool
+    fingerprint: str
+
+    @property
+    def asks_to_downgrade(self) -> bool:
+        """Whether this is the firing alert that may take enforcement back."""
+        return self.firing and self.name == DOWNGRADE_ALERT and self.action in (None, DOWNGRADE_ACTION)
+
+    @property
+    def is_watchdog(self) -> bool:
+        """Whether this is the always-firing alert that proves the path."""
+        return self.firing and self.name == WATCHDOG_ALERT
+
+
+def read(body: bytes) -> list[Alert]:
+    """Return the alerts of a raw body; raise a 400 `Problem` naming every place that is wrong."""
+    payload = loads(body)
+    errors: list[Item] = []
+    if not isinstance(payload, Mapping):
+        raise invalid([_wrong("", "object")])
+    if payload.get("status") not in STATES:
+        errors.append(_wrong("/status", '"firing" or "resolved"'))
+    alerts = payload.get("alerts")
+    if isinstance(alerts, list):
+        for number, alert in enumerate(alerts):
+            errors += _faults(alert, f"/alerts/{number}")
+    else:
+        errors.append(_wrong("/alerts", "array of objects"))
+    if errors:
+        raise invalid(errors[:20])
+    return [_alert(alert, payload["status"] == "firing") for alert in payload["alerts"]]
+
+
+def _faults(alert: Any, place: str) -> list[Item]:
+    if not isinstance(alert, Mapping):
+        return [_wrong(place, "object")]
+    faults = []
+    if alert.get("status") not in STATES:
+        faults.append(_wrong(f"{place}/status", '"firing" or "resolved"'))
+    labels = alert.get("labels")
+    if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
+        faults.append(_wrong(f"{place}/labels", "object of strings"))
+    if not isinstance(alert.get("fingerprint", ""), str):
+        faults.append(_wrong(f"{place}/fingerprint", "string"))
+    return faults
+
+
+def _alert(alert: Mapping[str, Any], group_fires: bool) -> Alert:
+    labels = alert["labels"]
+    return Alert(
+        name=labels.get("alertname", ""),
+        action=labels.get(ACTION_LABEL),
+        firing=group_fires and alert["status"] == "firing",
+        fingerprint=printable(alert.get("fingerprint", ""))[:64],
+    )
+
+
+def _wrong(pointer: str, wanted: str) -> Item:
+    return {"pointer": pointer, "code": "invalid", "detail": f"Must be {wanted}."}

@@ -1,0 +1,134 @@
+"""What a forger can learn from the time of an answer, and what a flood of bad deliveries costs everybody else."""
+
+import http.client
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from time import perf_counter_ns
+
+import pytest
+from scipy.stats import mannwhitneyu
+
+from normalization.models import RolloutChange
+from ops.alerts.signature import Forged, Genuine, sign, verify
+from stagenorm.portfolio.keys import create_key
+from stagenorm.portfolio.models import Fund
+from tests.benchmarks.harness import Ratio, hold
+from tests.ops.deliveries import PATH, payload, raw, signed
+from tests.servers import ROOT, Service
+
+# Drawn together: in a random order, so that nothing that slows the machine down meets one of them alone.
+SAMPLES = 6_000
+SECRETS = ["first-secret-of-the-benchmark-0123456789", "second-secret-of-the-benchmark-0123456789"]
+BODY = raw(payload())
+NOW = 1_800_000_000
+
+FLOOD_RATE, FLOOD_SECONDS, API_RATE = 100, 20, 40
+
+
+def separation(one: str, other: str, kind: type) -> float:
+    """How well the time tells two signatures apart: 0 not at all, 1 perfectly (twice the AUC's distance from ½)."""
+    times: dict[str, list[int]] = {one: [], other: []}
+    order = [one, other] * SAMPLES
+    random.Random(1).shuffle(order)
+    for signature in order:
+        start = perf_counter_ns()
+        verdict = verify(SECRETS, str(NOW), signature, BODY, NOW)
+        times[signature].append(perf_counter_ns() - start)
+        assert isinstance(verdict, kind)
+    statistic = mannwhitneyu(times[one], times[other]).statistic
+    return abs(2 * float(statistic) / SAMPLES**2 - 1)
+
+
+def wrong_at(position: int) -> str:
+    """The right signature with one digit wrong."""
+    right = sign(SECRETS[0], str(NOW), BODY)
+    return right[:position] + ("0" if right[position] != "0" else "1") + right[position + 1 :]
+
+
+def test_the_time_tells_nothing_about_the_first_wrong_digit() -> None:
+    # Two signatures that are wrong at the same place show what noise alone does (about 0.01).
+    hold(Ratio("webhook: noise alone", None, separation(wrong_at(32), wrong_at(33), Forged), "", note="0 to 1"))
+    found = separation(wrong_at(0), wrong_at(63), Forged)
+    hold(Ratio("webhook: wrong at the first digit against the last", 0.05, found, "", note="0 to 1"))
+
+
+def test_the_time_tells_nothing_about_which_secret_matched() -> None:
+    first, second = (sign(secret, str(NOW), BODY) for secret in SECRETS)
+    found = separation(first, second, Genuine)
+    hold(Ratio("webhook: first secret matched against the second", 0.05, found, "", note="0 to 1"))
+
+
+def p99_ms(service: Service, key: str, fund: int, seconds: float) -> float:
+    """p99 of the companies endpoint at API_RATE requests a second over two connections, in ms."""
+    found: list[float] = []
+
+    def send() -> None:
+        link = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        due = started = time.monotonic()
+        while due < started + seconds:
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += 2 / API_RATE
+            begun = time.perf_counter()
+            path = f"/api/funds/{fund}/companies?stage=series-a"
+            link.request("GET", path, headers={"Authorization": f"Api-Key {key}"})
+            answer = link.getresponse()
+            answer.read()
+            assert answer.status == 200
+            found.append((time.perf_counter() - begun) * 1000)
+        link.close()
+
+    senders = [threading.Thread(target=send) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return sorted(found)[int(len(found) * 0.99)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flood_of_bad_deliveries_slows_nobody_and_the_genuine_one_comes_through(
+    granian_server: Callable[..., Service], set_mode: Callable[..., int]
+) -> None:
+    set_mode("enforce")
+    fund = Fund.objects.create(name="Fund")
+    _, key = create_key("client")
+    service = granian_server(workers=2)
+    p99_ms(service, key, fund.pk, 3)
+    quiet = [p99_ms(service, key, fund.pk, FLOOD_SECONDS)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.flood",
+        str(service.port),
+        str(FLOOD_RATE),
+        str(FLOOD_SECONDS + 2),
+    ]
+    flood = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    outcome: list[str] = []
+    genuine = threading.Timer(FLOOD_SECONDS / 2, lambda: outcome.append(_deliver(service)))
+    genuine.start()
+    flooded = p99_ms(service, key, fund.pk, FLOOD_SECONDS)
+    genuine.join()
+    count = int(flood.communicate(timeout=60)[0])
+    quiet.append(p99_ms(service, key, fund.pk, FLOOD_SECONDS))
+    assert outcome == ["downgraded"]
+    assert RolloutChange.objects.filter(source="alert").count() == 1
+    rate = count / (FLOOD_SECONDS + 2)
+    hold(Ratio("webhook: bad deliveries a second in the flood", 0.95 * FLOOD_RATE, rate, "/s", at_least=True))
+    calm = sum(quiet) / 2
+    note = f"{flooded:.1f} ms against {quiet[0]:.1f} ms before and {quiet[1]:.1f} ms after"
+    hold(Ratio("API p99 during a flood of bad deliveries", 1.5, flooded / calm, note=note))
+
+
+def _deliver(service: Service) -> str:
+    link = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    link.request("POST", PATH, BODY, {"Content-Type": "application/json", **signed(BODY)})
+    try:
+        return str(json.loads(link.getresponse().read())["outcome"])
+    finally:
+        link.close()

@@ -1,0 +1,183 @@
+"""From breach to warn with nobody awake: real Prometheus, Alertmanager, relay, Redis, PostgreSQL and four workers.
+
+BREACH_RUNS=5 repeats the two measurements. Each prints its time, from the first rejected request until the change is
+recorded, every worker serves it, and no answer says `enforce` any more.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from normalization.models import RolloutChange
+from ops.alerts.models import WebhookDelivery
+from ops.heartbeats import Heartbeat
+from stagenorm.portfolio.keys import create_key
+from stagenorm.portfolio.models import Fund
+from tests.alert_path import AlertPath, Traffic, figure
+from tests.ops.deliveries import alert, payload, raw
+from tests.servers import ROOT, PostgresServer, RedisServer, Service, free_port, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
+
+RUNS = int(os.environ.get("BREACH_RUNS", "1"))
+WORKERS = 4
+
+
+@pytest.fixture
+def service(granian_server: Callable[..., Service], redis_server: RedisServer) -> Service:
+    """Four workers with Redis."""
+    return granian_server(workers=WORKERS, env={"REDIS_URL": redis_server.url()})
+
+
+@pytest.fixture
+def path(service: Service) -> Iterator[AlertPath]:
+    """The alert path around the service."""
+    path = AlertPath(service)
+    try:
+        path.start()
+        yield path
+    finally:
+        path.remove()
+
+
+def manage(service: Service, *arguments: str) -> str:
+    """Run a command as the operator does."""
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def enforce(service: Service) -> None:
+    """Set enforce by way of warn, as a person must."""
+    for mode in ("warn", "enforce"):
+        manage(service, "stage_mode", "set", mode, "--reason", "a test")
+
+
+def mode_now() -> str:
+    """The mode in the test's database."""
+    return RolloutChange.objects.latest("id").mode
+
+
+def oldest_version(service: Service) -> int:
+    """The least version that a live worker serves, as /metrics has it."""
+    return int(figure(service.address, "stage_mode_version"))
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.5, 15), (0.06, 30)], ids=["half rejected", "1.2 times the threshold"])
+@pytest.mark.parametrize("run", range(RUNS))
+def test_a_breach_takes_enforcement_back_on_every_instance(
+    service: Service, path: AlertPath, share: float, limit: float, run: int
+) -> None:
+    fund = Fund.objects.create(name=f"Fund {run} {share}")
+    _, key = create_key(f"client-{run}")
+    enforce(service)
+    clean = 'sum(increase(stage_validation_requests_total{mode="enforce",outcome="canonical"}[20s]))'
+    with Traffic(service, key, fund.pk) as traffic:
+        # A full window of good requests first: the breach has to outweigh them, as it would on a running platform.
+        wait_until(lambda: _value(path, clean) > 0.9 * 20 * traffic.rate, "a window full of traffic")
+        assert not RolloutChange.objects.filter(source="alert").exists()
+        traffic.share = share
+        wait_until(lambda: RolloutChange.objects.filter(source="alert").exists(), "the way back", 60)
+        version = RolloutChange.objects.get(source="alert").pk
+        wait_until(lambda: oldest_version(service) >= version, "every worker to serve it")
+        seen = time.monotonic()
+        before = traffic.modes["warn"]
+        wait_until(lambda: traffic.modes["warn"] > before + 20 * WORKERS, "answers from every worker")
+    assert traffic.first_rejected
+    elapsed = max(seen, traffic.last_enforced) - traffic.first_rejected
+    print(f"\n{share:.0%} rejected: every instance in warn after {elapsed:.1f} s")
+    assert elapsed < limit
+    change = RolloutChange.objects.get(source="alert")
+    assert (change.previous_mode, change.mode) == ("enforce", "warn")
+    assert set(traffic.statuses) <= {200, 400}
+
+
+def _value(path: AlertPath, expression: str) -> float:
+    return sum(float(series["value"][1]) for series in path.query(expression))
+
+
+def test_after_the_way_back_nothing_that_arrives_changes_the_mode_until_a_person_does(
+    service: Service, path: AlertPath
+) -> None:
+    enforce(service)
+    unrelated = raw(payload(alert("StageValidatorSlow")))
+    resolved = raw(payload(alert(status="resolved"), status="resolved"))
+    assert [path.deliver(unrelated), path.deliver(resolved)] == [200, 200]
+    assert mode_now() == "enforce"
+    path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")
+    wait_until(lambda: mode_now() == "warn", "the way back")
+    repeats = [raw(payload(alert(instance=str(number)))) for number in range(3)]
+    assert [path.deliver(body) for body in repeats] == [200] * 3
+    assert mode_now() == "warn"
+    assert RolloutChange.objects.filter(source="alert").count() == 1
+    enforce(service)
+    assert mode_now() == "enforce"
+    # The watchdog has taken the same way meanwhile, and left its sign of life.
+    wait_until(Heartbeat.objects.exists, "a heartbeat")
+    outcomes = set(WebhookDelivery.objects.values_list("outcome", flat=True))
+    assert outcomes == {"ignored", "downgraded", "already", "alive"}
+
+
+def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
+    granian_server: Callable[..., Service], redis_server: RedisServer, postgres_server: PostgresServer
+) -> None:
+    own = {"DATABASE_URL": postgres_server.url(), "REDIS_URL": redis_server.url()}
+    service = granian_server(workers=2, env=own)
+    manage(service, "migrate", "--verbosity", "0")
+    enforce(service)
+    path = AlertPath(service)
+    try:
+        path.start()
+
+        def mode_there() -> str:
+            return str(json.loads(manage(service, "stage_mode", "show", "--json"))["mode"])
+
+        postgres_server.stop()
+        path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")
+        wait_until(lambda: path.relayed("upstream_5xx") >= 1, "a delivery that fails")
+        postgres_server.start()
+        wait_until(lambda: mode_there() == "warn", "the retry", 30)
+    finally:
+        path.remove()
+
+
+def test_make_observe_starts_all_four_and_ends_them_together(
+    transactional_db: None, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment = {**os.environ, "DATABASE_URL": postgres_server.url(), "DJANGO_DEBUG": "1", "PORT": str(port)}
+    environment |= {"STAGENORM_DATA_DIR": str(tmp_path), "DJANGO_STATIC_ROOT": str(tmp_path / "static")}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "stagenorm.observe"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(), "the four", 120)
+        assert process.poll() is None, log.read_text()
+        found = dict(re.findall(r"^(\w+) +(http://127.0.0.1:\d+)/", log.read_text(), re.MULTILINE))
+        assert set(found) == {"service", "Prometheus", "Alertmanager", "relay"}
+        assert found["service"] == f"http://127.0.0.1:{port}"
+
+        def up() -> dict[str, str]:
+            with urllib.request.urlopen(f"{found['Prometheus']}/api/v1/query?query=up", timeout=20) as answer:
+                result = json.loads(answer.read())["data"]["result"]
+            return {series["metric"]["job"]: series["value"][1] for series in result}
+
+        wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped", 40)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+        assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -1,0 +1,174 @@
+"""The rules, the routes and the dashboard, held by the real promtool, amtool and Prometheus."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagenorm import observe
+from tests.servers import free_port, wait_until
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "ops" / "prometheus"
+DASHBOARD = DIRECTORY.parent / "grafana" / "stagenorm.json"
+RUNBOOK = DIRECTORY.parents[1] / "docs" / "runbook.md"
+RULES = (DIRECTORY / "rules.yml").read_text()
+ALERTS = {
+    "StageRejectRateHigh",
+    "StageUnknownRateHigh",
+    "StageValidatorSlow",
+    "StageModeStoreDown",
+    "StageBackupStale",
+    "StageBackfillStalled",
+    "StageWatchdog",
+}
+
+
+def run(*command: str) -> str:
+    """Run a program in the directory of the rules; its output, and a failure of the test if it fails."""
+    done = subprocess.run(command, cwd=DIRECTORY, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.e2e
+def test_the_rules_fire_when_they_should_and_only_then() -> None:
+    output = run("promtool", "test", "rules", "rules_test.yml", "rules_way_back_test.yml")
+    assert output.count("SUCCESS") == 2
+
+
+@pytest.mark.e2e
+def test_prometheus_accepts_its_configuration() -> None:
+    run("promtool", "check", "config", "prometheus.yml")
+
+
+@pytest.mark.e2e
+def test_alertmanager_accepts_its_configuration_and_routes_as_meant() -> None:
+    run("amtool", "check-config", "alertmanager.yml")
+
+    def receivers(*labels: str) -> str:
+        return run("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", *labels).strip()
+
+    assert (
+        receivers("alertname=StageRejectRateHigh", "stagenorm_action=auto_downgrade") == "stagenorm-downgrade,operator"
+    )
+    assert receivers("alertname=StageRejectRateHigh") == "operator"
+    assert receivers("alertname=StageWatchdog") == "stagenorm-heartbeat"
+    for other in ALERTS - {"StageRejectRateHigh", "StageWatchdog"}:
+        assert receivers(f"alertname={other}") == "operator"
+
+
+def test_the_rules_are_those_of_the_design() -> None:
+    assert set(re.findall(r"- alert: (\w+)", RULES)) == ALERTS
+
+
+def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
+    tests = "".join(place.read_text() for place in DIRECTORY.glob("*_test.yml"))
+    for name in ALERTS - {"StageWatchdog"}:
+        assert re.search(rf"alertname: {name}, exp_alerts: \[\]", tests), f"{name} is never expected to be silent"
+        assert re.search(rf"alertname: {name}\n\s+exp_alerts:", tests), f"{name} is never expected to fire"
+
+
+def test_every_runbook_link_points_at_a_heading() -> None:
+    links = re.findall(r"runbook_url: (\S+)", RULES)
+    anchors = {
+        heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+    }
+    assert len(links) == len(re.findall("- alert:", RULES))
+    assert {link.partition("#")[0] for link in links} == {"docs/runbook.md"}
+    assert {link.partition("#")[2] for link in links} <= anchors
+
+
+def test_no_rule_names_a_metric_that_nobody_exports() -> None:
+    source = "".join(
+        place.read_text() for app in ("normalization", "ops") for place in (DIRECTORY.parents[1] / app).rglob("*.py")
+    )
+    for expressions in (RULES, DASHBOARD.read_text()):
+        for name in set(re.findall(r"\bstage_[a-z_]+\b", expressions)):
+            exported = re.sub(r"_(bucket|count|sum)$", "", name)
+            assert f'"{exported}"' in source or f'"{exported.removesuffix("_total")}"' in source, name
+
+
+# -- The dashboard ----------------------------------------------------------------------------------
+
+
+def panels() -> list[dict[str, Any]]:
+    """Every panel of the dashboard that asks something."""
+    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prometheus with our rules and nothing to scrape; its address."""
+    directory = tmp_path_factory.mktemp("prometheus")
+    ports = observe.Ports(free_port(), free_port(), free_port(), free_port())
+    observe.write_configuration(directory, ports)
+    command = observe.commands({"prometheus": shutil.which("prometheus") or "", "alertmanager": ""}, directory, ports)
+    server = subprocess.Popen(command["prometheus"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{ports.prometheus}"
+    try:
+        wait_until(lambda: _answers(f"{address}/-/ready"), "Prometheus")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _answers(address: str) -> bool:
+    import requests
+
+    try:
+        return requests.get(address, timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.mark.e2e
+def test_every_expression_of_the_dashboard_is_accepted_by_prometheus(prometheus: str) -> None:
+    import requests
+
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    assert len(expressions) >= 15
+    for expression in expressions:
+        asked = expression.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$endpoint", ".*")
+        assert "$" not in asked, expression
+        answer = requests.post(f"{prometheus}/api/v1/query", data={"query": asked}, timeout=20).json()
+        assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
+
+
+def test_the_dashboard_shows_every_metric_of_the_design() -> None:
+    asked = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
+    for name in (
+        "stage_validation_requests_total",
+        "stage_validation_seconds_bucket",
+        "stage_mode_info",
+        "stage_mode_version",
+        "stage_mode_age_seconds",
+        "stage_mode_store_seconds_bucket",
+        "stage_mode_store_errors_total",
+        "stage_mode_changes_total",
+        "stage_webhook_requests_total",
+        "stage_backfill_rows_total",
+        "stage_backfill_run_state",
+        "stage_backup_last_valid_timestamp_seconds",
+        "stage_backup_checks_total",
+    ):
+        assert name in asked, name
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap_and_have_titles() -> None:
+    taken: dict[tuple[int, int], str] = {}
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert panel["title"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert x < 24
+                assert (x, y) not in taken, f"{panel['title']} lies on {taken[x, y]}"
+                taken[x, y] = panel["title"]

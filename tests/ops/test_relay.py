@@ -1,0 +1,346 @@
+"""The relay as a process: what it lets in, how it signs, what it answers, and that it stays as small as it began."""
+
+import contextlib
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.conf import settings
+
+from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
+from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw
+from tests.servers import ROOT, free_port, wait_until
+
+TOKEN = "a-token-of-the-tests-0123456789"
+BODY = raw(payload())
+MANY = int(os.environ.get("RELAY_REQUESTS", "1500"))  # 10000 once by hand; see docs/benchmarks.md
+
+
+class Upstream:
+    """Stands for the service: answers what `answer` says and keeps what came in."""
+
+    def __init__(self) -> None:
+        self.answer: int | None = 200  # None: takes the request and never answers
+        self.location = ""
+        self.received: list[tuple[str, dict[str, str], bytes]] = []
+        upstream = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                upstream.received.append((self.path, dict(self.headers), body))
+                if upstream.answer is None:
+                    upstream.ended.wait(20)
+                    return
+                self.send_response(upstream.answer)
+                if upstream.location:
+                    self.send_header("Location", upstream.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.ended = threading.Event()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server.server_port}{PATH}"
+
+    def close(self) -> None:
+        """End it."""
+        self.ended.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class RelayProcess:
+    """`manage.py alertmanager_relay` as an operator starts it."""
+
+    def __init__(self, target: str, token_file: Path, log: Path) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}/"
+        self.log = log
+        command = [sys.executable, "manage.py", "alertmanager_relay", "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--target", target, "--token-file", str(token_file)]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        wait_until(self._answers, f"the relay; its log: {log}")
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        with contextlib.suppress(OSError):
+            return get(self.address + "healthz")[0] == 200
+        return False
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit status."""
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def worker(self) -> psutil.Process:
+        """The process that serves."""
+        [worker] = [each for each in psutil.Process(self.process.pid).children() if each.num_threads() > 1]
+        return worker
+
+
+def get(address: str) -> tuple[int, str]:
+    """Status and body of a GET."""
+    try:
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def post(address: str, body: bytes = BODY, token: str | None = TOKEN) -> tuple[int, str]:
+    """Send as Alertmanager does; return the status and the outcome."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=30) as answer:
+            return answer.status, json.loads(answer.read())["outcome"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b'{"outcome": ""}')["outcome"]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """A stand-in for the service."""
+    upstream = Upstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The token, as an operator writes it."""
+    file = tmp_path_factory.mktemp("relay") / "token"
+    file.write_text(TOKEN + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
+    """One relay for the module."""
+    relay = RelayProcess(upstream.address, token_file, token_file.with_name("log"))
+    try:
+        yield relay
+    finally:
+        relay.stop()
+
+
+@pytest.fixture
+def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayProcess:
+    """The relay, its upstream willing and empty, its token the usual one."""
+    upstream.answer, upstream.location, upstream.received = 200, "", []
+    token_file.write_text(TOKEN + "\n")
+    return process
+
+
+def test_it_signs_the_very_bytes_and_passes_them_on(relay: RelayProcess, upstream: Upstream) -> None:
+    assert post(relay.address) == (200, "delivered")
+    [(path, headers, body)] = upstream.received
+    assert (path, body, headers["Content-Type"]) == (PATH, BODY, "application/json")
+    timestamp, signature = headers[TIMESTAMP_HEADER], headers[SIGNATURE_HEADER]
+    assert isinstance(verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()), Genuine)
+    assert "Authorization" not in headers
+
+
+def test_the_watchdog_goes_to_the_heartbeat(relay: RelayProcess, upstream: Upstream) -> None:
+    assert post(relay.address + "heartbeat", raw(payload(alert("StageWatchdog")))) == (200, "delivered")
+    assert upstream.received[0][0] == HEARTBEAT
+
+
+def test_each_attempt_has_a_fresh_timestamp(relay: RelayProcess, upstream: Upstream) -> None:
+    stamps: set[str] = set()
+
+    def another_second() -> bool:
+        post(relay.address)
+        stamps.add(upstream.received[-1][1][TIMESTAMP_HEADER])
+        return len(stamps) > 1
+
+    wait_until(another_second, "a second timestamp", 5)
+    assert len({headers[SIGNATURE_HEADER] for _, headers, _ in upstream.received}) == len(stamps)
+
+
+@pytest.mark.parametrize("token", [None, "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 20, TOKEN[:-1] + "8"])
+def test_without_the_token_nothing_is_passed_on(relay: RelayProcess, upstream: Upstream, token: str | None) -> None:
+    assert post(relay.address, token=token and token.encode().decode("latin-1"))[0] == 401
+    assert upstream.received == []
+
+
+def test_the_token_file_is_read_at_each_request(relay: RelayProcess, token_file: Path) -> None:
+    other = "another-token-0123456789"
+    token_file.write_text(other)
+    assert post(relay.address)[0] == 401
+    assert post(relay.address, token=other) == (200, "delivered")
+    for useless in ("", "\n", "short"):
+        token_file.write_text(useless)
+        assert post(relay.address, token=useless.strip()) == (503, "no_token")
+        assert get(relay.address + "healthz")[0] == 503
+    token_file.unlink()
+    assert post(relay.address)[0] == 503
+    token_file.write_text(TOKEN)
+    assert post(relay.address) == (200, "delivered")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 413, 429, 500, 503])
+def test_every_failure_upstream_is_502(relay: RelayProcess, upstream: Upstream, status: int) -> None:
+    upstream.answer = status
+    upstream.location = upstream.address if status < 400 else ""
+    assert post(relay.address) == (502, f"upstream_{status // 100}xx")
+    assert len(upstream.received) == 1  # a redirect was not followed, and nothing was tried twice
+
+
+def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
+    relay: RelayProcess, upstream: Upstream
+) -> None:
+    upstream.answer = None
+    started = time.monotonic()
+    assert post(relay.address)[0] == 502
+    assert time.monotonic() - started < 8
+
+
+def test_an_upstream_that_is_not_there_is_502(token_file: Path, tmp_path: Path) -> None:
+    token_file.write_text(TOKEN)
+    relay = RelayProcess(f"http://127.0.0.1:{free_port()}", token_file, tmp_path / "log")
+    try:
+        assert post(relay.address) == (502, "upstream_unreachable")
+    finally:
+        assert relay.stop() == 0
+    assert "Traceback" not in relay.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("PUT", "/", 405), ("GET", "/", 405), ("POST", "/elsewhere", 404), ("POST", "//", 404)],
+)
+def test_other_methods_and_paths_are_refused(relay: RelayProcess, method: str, path: str, status: int) -> None:
+    assert (
+        status_of(relay, f"{method} {path} HTTP/1.1", f"Authorization: Bearer {TOKEN}", "Content-Length: 0") == status
+    )
+
+
+def status_of(relay: RelayProcess, *lines: str, body: bytes = b"", seconds: float = 20) -> int:
+    """The status of a request sent as it stands; 0 where the connection ends without one."""
+    with socket.create_connection(("127.0.0.1", relay.port), seconds) as link, contextlib.suppress(ConnectionError):
+        link.sendall("\r\n".join([lines[0], "Host: x", "Connection: close", *lines[1:], "", ""]).encode())
+        with contextlib.suppress(ConnectionError):
+            link.sendall(body)
+        answer = link.recv(65536)
+        return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+    return 0
+
+
+def test_bodies_and_headers_are_bounded(relay: RelayProcess, upstream: Upstream) -> None:
+    admitted = ("POST / HTTP/1.1", f"Authorization: Bearer {TOKEN}")
+    big = b"x" * 300_000
+    assert status_of(relay, *admitted, f"Content-Length: {len(big)}", body=big) == 413
+    assert status_of(relay, *admitted, "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n") == 411
+    assert status_of(relay, *admitted) == 411
+    assert status_of(relay, *admitted, "X-Padding: " + "x" * 50_000, "Content-Length: 0") in {0, 400, 431}
+    assert upstream.received == []
+
+
+def test_a_slow_sender_is_given_up_and_holds_nobody_up(relay: RelayProcess, upstream: Upstream) -> None:
+    slow_head = [socket.create_connection(("127.0.0.1", relay.port), 20) for _ in range(40)]
+    slow_body = [socket.create_connection(("127.0.0.1", relay.port), 20) for _ in range(40)]
+    for link in slow_head:
+        link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    for link in slow_body:
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+        link.sendall(head.encode())
+    started = time.monotonic()
+    assert post(relay.address) == (200, "delivered")
+    assert time.monotonic() - started < 2
+    answers = [link.recv(65536) for link in (*slow_head, *slow_body)]
+    assert time.monotonic() - started < 12
+    assert all(b" 408 " in answer for answer in answers[40:])
+    assert all(answer == b"" or b" 408 " in answer or b" 400 " in answer for answer in answers[:40])
+    for link in (*slow_head, *slow_body):
+        link.close()
+    assert len(upstream.received) == 1
+
+
+def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> None:
+    def figure(line: str) -> float:
+        text = get(relay.address + "metrics")[1]
+        return sum(float(each.split()[-1]) for each in text.splitlines() if each.startswith(line))
+
+    before = figure('stage_relay_requests_total{outcome="delivered"}')
+    post(relay.address)
+    post(relay.address, token="wrong")
+    assert figure('stage_relay_requests_total{outcome="delivered"}') == before + 1
+    assert figure('stage_relay_requests_total{outcome="wrong_token"}') >= 1
+    assert abs(figure("stage_relay_last_delivered_timestamp_seconds") - time.time()) < 30
+    assert figure("stage_relay_upstream_seconds_count") >= 1
+
+
+def test_many_requests_leave_it_as_small_as_it_was(relay: RelayProcess, upstream: Upstream) -> None:
+    worker = relay.worker()
+    with ThreadPoolExecutor(4) as senders:
+        send = lambda number: post(relay.address, token=TOKEN if number % 3 else "wrong")  # noqa: E731
+        assert {status for status, _ in senders.map(send, range(600))} == {200, 401}
+        before = (worker.num_threads(), worker.num_fds(), worker.memory_info().rss)
+        assert {status for status, _ in senders.map(send, range(MANY))} == {200, 401}
+    after = (worker.num_threads(), worker.num_fds(), worker.memory_info().rss)
+    print(f"relay, {MANY} requests: threads, files, bytes {before} → {after}")
+    assert after[0] <= before[0] + 1
+    assert after[1] <= before[1] + 8
+    assert after[2] - before[2] < 3 * 2**20
+
+
+def test_a_request_under_way_is_answered_before_it_ends(token_file: Path, tmp_path: Path, upstream: Upstream) -> None:
+    token_file.write_text(TOKEN)
+    upstream.answer, upstream.received = None, []
+    relay = RelayProcess(upstream.address, token_file, tmp_path / "log")
+    with ThreadPoolExecutor(1) as sender:
+        answer = sender.submit(post, relay.address)
+        wait_until(lambda: bool(upstream.received), "the request to be under way")
+        assert relay.stop() == 0
+        assert answer.result()[0] == 502
+    with pytest.raises(OSError, match="refused"):
+        get(relay.address + "healthz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--target", "nowhere"], "--target is malformed"),
+        (["--target", "ftp://127.0.0.1/"], "--target is malformed"),
+        (["--listen", "19095"], "--listen is malformed"),
+        (["--token-file", "missing"], "--token-file cannot be used"),
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(token_file: Path, arguments: list[str], advice: str) -> None:
+    from django.core.management import CommandError, call_command
+
+    token_file.write_text(TOKEN)
+    given = {"--listen": "127.0.0.1:0", "--target": "http://127.0.0.1:1/", "--token-file": str(token_file)}
+    given |= dict([arguments])
+    with pytest.raises(CommandError, match=advice):
+        call_command("alertmanager_relay", *[part for pair in given.items() for part in pair])
+
+
+def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
+    command = [sys.executable, "manage.py", "alertmanager_relay", "--listen", f"127.0.0.1:{relay.port}"]
+    command += ["--target", "http://127.0.0.1:1/", "--token-file", str(token_file)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr

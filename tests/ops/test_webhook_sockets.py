@@ -1,0 +1,185 @@
+"""The webhook over real connections to the service: what only the bytes on the wire can show."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from normalization import rollout_store
+from normalization.models import RolloutChange
+from normalization.rollout import Mode
+from ops.alerts.models import WebhookDelivery
+from tests.ops.deliveries import PATH, alert, payload, raw, signed
+from tests.servers import ROOT, PostgresServer, Service
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BODY = raw(payload())
+SIGNATURE, TIMESTAMP = "X-Alertmanager-Signature", "X-Alertmanager-Timestamp"
+
+
+def begin(service: Service, head: list[str | bytes], body: bytes = b"") -> socket.socket:
+    """Send a request as it stands; return the open connection."""
+    lines = [line if isinstance(line, bytes) else line.encode() for line in head]
+    link = socket.create_connection(("127.0.0.1", service.port), 20)
+    link.sendall(b"\r\n".join([f"POST {PATH} HTTP/1.1".encode(), b"Host: 127.0.0.1", *lines, b"", b""]))
+    with contextlib.suppress(ConnectionError):  # refused by its head alone
+        link.sendall(body)
+    return link
+
+
+def rest(link: socket.socket) -> bytes:
+    """Return everything that comes until the connection ends."""
+    found = b""
+    with link, contextlib.suppress(ConnectionError):
+        while piece := link.recv(65536):
+            found += piece
+    return found
+
+
+def exchange(service: Service, head: list[str | bytes], body: bytes = b"", end: bool = False) -> bytes:
+    """Send a request and return the answer. `end` closes our sending side, as a client that breaks off does."""
+    link = begin(service, head, body)
+    if end:
+        link.shutdown(socket.SHUT_WR)
+    return rest(link)
+
+
+def status(answer: bytes) -> int:
+    """The status of a raw answer, 0 where there is none."""
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+
+
+def head(body: bytes = BODY, **instead: str | None) -> list[str | bytes]:
+    """Genuine header lines; `signature=None` leaves one out."""
+    found = signed(body)
+    values = {
+        "signature": (SIGNATURE, found[SIGNATURE]),
+        "timestamp": (TIMESTAMP, found[TIMESTAMP]),
+        "length": ("Content-Length", str(len(body))),
+    }
+    lines: list[str | bytes] = ["Content-Type: application/json", "Connection: close"]
+    for name, (header, value) in values.items():
+        if (value := instead.get(name, value)) is not None:  # type: ignore[assignment]
+            lines.append(f"{header}: {value}")
+    return lines
+
+
+def test_the_wire_cannot_be_bent(granian_server: Callable[..., Service], set_mode: Callable[..., int]) -> None:
+    """One service for the whole table: none of these is a 500, none flips, and then a genuine one does."""
+    set_mode("enforce")
+    service = granian_server(workers=1)
+    genuine = signed(BODY)
+    sign, stamp = genuine[SIGNATURE], genuine[TIMESTAMP]
+    wrong = "0" * 64
+    chunked = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n\r\n"
+    unsigned, stamped = head(signature=None, timestamp=None), head(signature=None)
+    spoofed = [f"X_Alertmanager_Signature: {sign}", f"X_Alertmanager_Timestamp: {stamp}"]
+    long = BODY + b" " * 300_000
+    table: dict[str, tuple[int, list[str | bytes], bytes]] = {
+        "header names with underscores": (401, [*unsigned, *spoofed], BODY),
+        "one underscore in a name": (401, [*stamped, f"X-Alertmanager_Signature: {sign}"], BODY),
+        "the true header wrong, the spoofed one right": (401, [*head(signature=wrong), spoofed[0]], BODY),
+        "two signatures, the last right": (401, [*head(signature=wrong), f"{SIGNATURE}: {sign}"], BODY),
+        "two signatures, the first right": (401, [*head(), f"{SIGNATURE}: {wrong}"], BODY),
+        "the right signature twice": (401, [*head(), f"{SIGNATURE}: {sign}"], BODY),
+        "two timestamps": (401, [*head(), f"{TIMESTAMP}: {stamp}"], BODY),
+        "a signature that is not ASCII": (
+            401,
+            [*stamped, f"{SIGNATURE}: ".encode() + b"\xe9" + sign[1:].encode()],
+            BODY,
+        ),
+        "a timestamp that is not UTF-8": (401, [*head(timestamp=None), f"{TIMESTAMP}: ".encode() + b"\xff\xfe"], BODY),
+        "chunked without length": (411, [*head(length=None), "Transfer-Encoding: chunked"], chunked),
+        "chunked with length": (400, [*head(), "Transfer-Encoding: chunked"], chunked),
+        "two lengths": (400, [*head(), "Content-Length: 5"], BODY),
+        "no length and no body": (411, head(length=None), b""),
+        "a length that is no number": (400, head(length="abc"), BODY),
+        "a length of 5,000 digits": (400, head(length="9" * 5000), BODY),
+        "300 KB": (413, head(long), long),
+        "a length shorter than what was signed": (401, head(length=str(len(BODY) - 1)), BODY),
+    }
+    answers = {name: exchange(service, lines, body) for name, (_, lines, body) in table.items()}
+    found = {name: status(answer) for name, answer in answers.items()}
+    # Chunked with a length is for HTTP/1.1 (RFC 9112, 6.3) chunked; the server may also refuse it.
+    assert found.pop("chunked with length") in {400, 411}
+    assert found == {name: code for name, (code, _, _) in table.items() if name in found}
+    assert status(exchange(service, head(length=str(len(BODY) + 10)), BODY, end=True)) in {0, 400}
+    assert rollout_store.newest().rollout.mode is Mode.ENFORCE
+    assert status(exchange(service, head(), BODY)) == 200
+    assert rollout_store.newest().rollout.mode is Mode.WARN
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    for secret in (*settings.ALERTMANAGER_WEBHOOK_SECRETS, sign):
+        assert secret not in log
+
+
+def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
+    granian_server: Callable[..., Service], set_mode: Callable[..., int]
+) -> None:
+    set_mode("enforce")
+    service = granian_server(workers=1, threads=2)
+    started = time.monotonic()
+    idle = [begin(service, head(), BODY[: number % 5]) for number in range(20)]
+    asked = time.monotonic()
+    answer = exchange(service, head(), BODY)  # ten times more idle connections than threads, and it is served at once
+    assert (status(answer), json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"]) == (200, "downgraded")
+    assert time.monotonic() - asked < 2
+    assert [status(rest(link)) for link in idle] == [408] * 20
+    assert 9 < time.monotonic() - started < 12
+
+
+def test_a_store_that_is_down_is_503_and_the_retry_flips(
+    granian_server: Callable[..., Service], postgres_server: PostgresServer, set_mode: Callable[..., int]
+) -> None:
+    service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
+
+    def manage(*arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    manage("migrate", "--verbosity", "0")
+    for mode in ("warn", "enforce"):
+        manage("stage_mode", "set", mode, "--reason", "a test")
+    postgres_server.stop()
+    lines = head()
+    answer = exchange(service, lines, BODY)
+    assert status(answer) == 503
+    assert b"retry-after" in answer.lower()
+    postgres_server.start()
+    answer = exchange(service, lines, BODY)  # the very same delivery: what failed used nothing up
+    assert (status(answer), json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"]) == (200, "downgraded")
+    assert json.loads(manage("stage_mode", "show", "--json"))["mode"] == "warn"
+
+
+def test_deliveries_at_once_over_several_processes_flip_once(
+    granian_server: Callable[..., Service], set_mode: Callable[..., int]
+) -> None:
+    set_mode("enforce")
+    service = granian_server(workers=2)
+    lines, outcomes = head(), []
+
+    def send(body: bytes, lines: list[Any]) -> None:
+        answer = exchange(service, lines, body)
+        outcomes.append(json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"])
+
+    other = raw(payload(alert(instance="other")))
+    jobs = [(BODY, lines)] * 8 + [(other, head(other))] * 8
+    senders = [threading.Thread(target=send, args=job) for job in jobs]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert sorted(outcomes) == ["already", "downgraded"] + ["repeated"] * 14
+    assert RolloutChange.objects.filter(source="alert").count() == 1
+    assert WebhookDelivery.objects.count() == 2
