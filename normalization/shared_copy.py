@@ -156,6 +156,3 @@ def _text(answer: object) -> str | None:
         # Bytes that are no UTF-8 are kept apart by surrogates, so that compare-and-set can name them again.
         return answer.decode("utf-8", "surrogateescape")
     raise RedisUnavailable(f"answered {type(answer).__name__}")
-
-
-__all__ = ["CHANNEL", "Copy", "CopyInvalid", "Found", "SharedCopy", "seal", "unseal"]

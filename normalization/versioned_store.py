@@ -22,7 +22,7 @@ from django.db import connection
 
 from normalization import conf, metrics
 from normalization.bounded import Bounded, TookTooLong
-from normalization.redis_link import RedisUnavailable, link, tell_if_not_configured
+from normalization.redis_link import RedisUnavailable, tell_if_not_configured
 from normalization.shared_copy import Copy, Found, SharedCopy
 from normalization.snapshots import ProcessSnapshot
 
@@ -214,11 +214,6 @@ class VersionedStore(Generic[T]):
     def _serve(self, loaded: Versioned[T]) -> Versioned[T]:
         self.kind.loaded(loaded)
         return loaded
-
-
-def redis_is_open() -> bool:
-    """Whether Redis answered when it was last asked."""
-    return link.open
 
 
 def _version(versioned: Versioned[Any]) -> int:

@@ -64,3 +64,20 @@ def test_an_operator_signs_in_and_breaks_no_policy(browser: webdriver.Chrome, se
     WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.ID, "user-tools"))
     assert "operator" in browser.find_element(By.ID, "user-tools").text.lower()
     assert complaints(browser) == []
+
+
+def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
+    browser: webdriver.Chrome, service: Service
+) -> None:
+    User.objects.create_superuser("operator", password="a-long-password")
+    browser.get(f"{service.address}/admin/ops/rollout/")
+    browser.find_element(By.NAME, "username").send_keys("operator")
+    browser.find_element(By.NAME, "password").send_keys("a-long-password")
+    browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.NAME, "reason"))
+    browser.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
+    browser.find_element(By.NAME, "reason").send_keys("The clients were told")
+    browser.find_element(By.CSS_SELECTOR, ".rollout [type=submit]").click()
+    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".mode-warn"))
+    assert "The clients were told" in browser.find_element(By.CSS_SELECTOR, ".rollout-facts").text
+    assert complaints(browser) == []
