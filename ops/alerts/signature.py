@@ -19,7 +19,6 @@ WINDOW_SECONDS: Final = 300
 
 # ASCII digits only: str.isdigit and int() also take Arabic-Indic ones. Twelve of them reach beyond the year 30000.
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
-_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Forged:
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
     """Return the signature of `body` at `timestamp` (unix seconds, in decimal)."""
-    return hmac.new(secret.encode(), timestamp.encode("ascii") + b":" + body, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), timestamp.encode("ascii") + b":" + body, "sha256").hex()
 
 
 def verify(
@@ -53,13 +52,23 @@ def verify(
         return Forged("unsigned")
     if not _TIMESTAMP.fullmatch(timestamp):
         return Forged("timestamp malformed")
-    if not _SIGNATURE.fullmatch(signature):
+    given = _digest(signature)
+    if given is None:
         return Forged("signature malformed")
     if abs(int(now) - int(timestamp)) > WINDOW_SECONDS:
         return Forged("timestamp outside the window")
-    matched = 0
-    for secret in secrets:
-        matched |= hmac.compare_digest(sign(secret, timestamp, body), signature)
+    signed, matched = timestamp.encode("ascii") + b":" + body, False
+    for secret in secrets:  # bool | bool: on an int, 0 | True takes longer than 0 | False
+        matched |= hmac.compare_digest(hmac.digest(secret.encode(), signed, "sha256"), given)
     if not matched:
         return Forged("signature wrong")
     return Genuine(hashlib.sha256(signature.encode("ascii")).hexdigest())
+
+
+def _digest(signature: str) -> bytes | None:
+    """Return the 32 bytes that 64 lower-case hex digits write, None for any other text."""
+    try:
+        digest = bytes.fromhex(signature)
+    except ValueError:
+        return None
+    return digest if len(signature) == 64 and digest.hex() == signature else None
