@@ -49,12 +49,16 @@ def execute(statement: str, parameters: list[Any] | None = None) -> list[tuple[A
 
 
 def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
-    """Store a fund with so many companies; `noise` bytes a row make a dump that does not compress."""
+    """Store a fund with so many companies, every column filled; `noise` bytes a row do not compress."""
     fund = execute("INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id")
     execute(
-        "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
+        "INSERT INTO portfolio_companies "
+        "(fund_id, name, stage, status, sector, invested_usd, invested_at, created_at, updated_at) "
         "SELECT %s, left('company ' || n || coalesce((SELECT string_agg(md5(n::text || piece || random()), '') "
-        "FROM generate_series(1, %s / 32) piece), ''), 200), %s, 'active', '', now(), now() "
+        "FROM generate_series(1, %s / 32) piece), ''), 200), %s, 'active', "
+        "(ARRAY['fintech', 'healthcare', 'climate', 'logistics', 'security'])[1 + n %% 5], "
+        "round((random() * 20000000)::numeric, 2), current_date - (random() * 3650)::int, "
+        "now() - random() * interval '10 years', now() "
         "FROM generate_series(1, %s) AS s(n)",
         [fund[0][0], noise, stage, rows],
     )

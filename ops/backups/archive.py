@@ -6,13 +6,15 @@ import contextlib
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from ops.backups.outcomes import Bad
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 20  # two of them in memory; larger ones take longer to get than they save
 MAGIC: Final = b"PGDMP"
 LARGEST_SIDECAR: Final = 64 << 20
 
@@ -52,15 +54,43 @@ def read_sidecar(path: Path) -> bytes:
 
 
 def sha256_of(descriptor: int, progress: Progress = silent) -> str:
-    """Return the SHA-256 of all bytes of the open file, read from its beginning in constant memory."""
-    digest, buffer = hashlib.sha256(), bytearray(CHUNK)
-    view, done, total = memoryview(buffer), 0, os.fstat(descriptor).st_size
+    """Return the SHA-256 of all bytes of the open file, read from its beginning in constant memory.
+
+    The next chunk is read while one is hashed: a disk and a processor work side by side.
+    """
+    digest, done, total = hashlib.sha256(), 0, os.fstat(descriptor).st_size
+    buffer, ahead = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
     os.lseek(descriptor, 0, os.SEEK_SET)
-    while count := os.readv(descriptor, [buffer]):
-        digest.update(view[:count])
-        done += count
-        progress("reading", done, total)
+    with ThreadPoolExecutor(1, "stagenorm-reading") as reader:
+        reading = reader.submit(os.readv, descriptor, [ahead])
+        while count := reading.result():
+            buffer, ahead = ahead, buffer
+            reading = reader.submit(os.readv, descriptor, [ahead])
+            digest.update(buffer[:count])
+            done += count
+            progress("reading", done, total)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def hashing(descriptor: int, progress: Progress = silent) -> Iterator[Future[str]]:
+    """Yield the future `sha256_of` the open file, computed while the block does something else.
+
+    Hashing and reading let other threads run. A block that raises does not wait for the rest of the file.
+    """
+    given_up = threading.Event()
+
+    def reported(what: str, done: int, total: int | None) -> None:
+        if given_up.is_set():
+            raise CancelledError
+        progress(what, done, total)
+
+    with ThreadPoolExecutor(1, "stagenorm-hashing") as pool:
+        try:
+            yield pool.submit(sha256_of, descriptor, reported)
+        except BaseException:
+            given_up.set()
+            raise
 
 
 def stamp(descriptor: int) -> str:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import Check
 from ops.backups.records import present
+from ops.backups.source import Identity
 from ops.backups.validity import Validity, validity
 
+Judged = tuple[Backup, Validity, list[BackupCheck]]
 
-def with_validity() -> Iterator[tuple[Backup, Validity, list[BackupCheck]]]:
+
+def with_validity() -> Iterator[Judged]:
     """Yield each backup of this database that was not pruned, newest first: its validity, its checks (oldest first)."""
-    for backup in present().prefetch_related("checks"):
+    return _judged(present())
+
+
+def _judged(backups: QuerySet[Backup]) -> Iterator[Judged]:
+    for backup in backups.prefetch_related("checks"):
         checks = in_order(backup)
         yield backup, validity(backup.name, backup.sha256, checks), checks
 
@@ -23,12 +32,18 @@ def in_order(backup: Backup) -> list[BackupCheck]:
     return sorted(backup.checks.all(), key=lambda check: check.pk)
 
 
-def newest_valid(before: datetime | None = None) -> Backup | None:
-    """Return the newest backup that counts (by its records), among those before a moment if one is given."""
-    for backup, state, _ in with_validity():
-        if state.valid and (before is None or backup.snapshot_at < before):
-            return backup
-    return None
+def newest_valid() -> Backup | None:
+    """Return the newest backup of this database that counts, by its records."""
+    return _first_valid(present())
+
+
+def newest_valid_before(moment: datetime, own: Identity) -> Backup | None:
+    """Return the newest backup that counts among those of the database `own` with a snapshot older than `moment`."""
+    return _first_valid(present(own).filter(snapshot_at__lt=moment))
+
+
+def _first_valid(backups: QuerySet[Backup]) -> Backup | None:
+    return next((backup for backup, state, _ in _judged(backups) if state.valid), None)
 
 
 def restore_seconds(checks: list[BackupCheck]) -> float | None:

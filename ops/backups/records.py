@@ -22,7 +22,7 @@ from ops.backups import ledger, sidecar
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupRefused, Bad, Check, NoVerdict, Verdict
 from ops.backups.sidecar import Sidecar
-from ops.backups.source import own_identity
+from ops.backups.source import Identity, own_identity
 
 log = structlog.get_logger(__name__)
 
@@ -133,9 +133,9 @@ def find(name: str | None) -> Backup:
         raise BackupRefused(f"No backup is known by the name {Path(name).name}: {fault}") from fault
 
 
-def present() -> QuerySet[Backup]:
-    """Backups of this very database that were not pruned, newest snapshot first."""
-    own = own_identity()
+def present(own: Identity | None = None) -> QuerySet[Backup]:
+    """Backups of this very database (`own`, where it is known already) that were not pruned, newest snapshot first."""
+    own = own or own_identity()
     return Backup.objects.filter(
         pruned_at__isnull=True,
         system_identifier=own.system_identifier,

@@ -42,10 +42,11 @@ def restore(backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress:
 
     def examine(findings: Findings) -> None:
         database = source()
-        with authenticated(backup, findings, progress) as (dump, record):
-            _drill(database, dump, record, time_limit, progress)
-        rows = sum(table["rows"] for table in record.facts["tables"].values())
-        findings.summary = f"{rows:,} rows in {len(record.facts['tables'])} tables restored and equal to the snapshot"
+        with authenticated(backup, findings, progress) as genuine:
+            _drill(database, genuine.descriptor, genuine.record, time_limit, progress)
+        tables = genuine.record.facts["tables"]
+        rows = sum(table["rows"] for table in tables.values())
+        findings.summary = f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
 
     return judge(backup, Check.RESTORE, examine)
 

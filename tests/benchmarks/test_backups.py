@@ -39,14 +39,16 @@ def backup(tmp_path: Path, transactional_db: None) -> Backup:
     return create(Wish(tmp_path))
 
 
-def in_turns(subject: Callable[[], object], baseline: Callable[[], object]) -> tuple[float, float, float]:
+def in_turns(
+    subject: Callable[[], object], baseline: Callable[[], object], rounds: int = ROUNDS
+) -> tuple[float, float, float]:
     """Seconds of both and the median ratio of the rounds; each round begins with the other one."""
-    rounds = []
-    for number in range(ROUNDS):
+    taken = []
+    for number in range(rounds):
         order = (subject, baseline) if number % 2 == 0 else (baseline, subject)
         seconds = {each: elapsed(each) for each in order}
-        rounds.append((seconds[subject], seconds[baseline]))
-    return median(a for a, _ in rounds), median(b for _, b in rounds), median(a / b for a, b in rounds)
+        taken.append((seconds[subject], seconds[baseline]))
+    return median(a for a, _ in taken), median(b for _, b in taken), median(a / b for a, b in taken)
 
 
 def elapsed(work: Callable[[], object]) -> float:
@@ -78,7 +80,17 @@ def bare_restore(dump: Path) -> None:
 
 
 def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: Path) -> None:
+    execute("CHECKPOINT")  # what making the rows left to write would run beside the first rounds
     verify(backup)
+
+    def digest() -> None:
+        with backup.path.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+
+    whole = in_turns(digest, lambda: verify(backup), rounds=41)
+    note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {backup.size / 1e6:.0f} MB"
+    hold(Ratio("verify_backup throughput / file_digest", goal=0.9, measured=whole[2], at_least=True, note=note))
+
     created = in_turns(lambda: create(Wish(tmp_path)), lambda: bare_dump(tmp_path / "bare"))
     note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
     hold(Ratio("create_backup / pg_dump -Fc -Z1", goal=2, measured=created[2], note=note))
@@ -90,13 +102,6 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
     note = f"{restored[0]:.1f} s; bare {restored[1]:.1f} s"
     hold(Ratio("test_restore / pg_restore -e -1", goal=1.8, measured=restored[2], note=note))
 
-    def digest() -> None:
-        with backup.path.open("rb") as file:
-            hashlib.file_digest(file, "sha256")
-
-    whole = in_turns(digest, lambda: verify(backup))
-    note = f"{whole[1] * 1000:.0f} ms, of which the hash {whole[0] * 1000:.0f} ms; the rest is the same for any size"
-    hold(Ratio("verify_backup, all of it / file_digest", goal=None, measured=whole[2], note=note))
     done = cycle.run(Wish(tmp_path), keep=12, keep_days=7)
     assert done.passed
     hold(Ratio("backup_cycle", goal=None, measured=done.seconds, unit="s", note=f"{COMPANIES:,} companies"))
@@ -128,7 +133,9 @@ def test_hashing_is_as_fast_as_file_digest_and_its_memory_is_flat(
     both = compare(theirs, ours, rounds=9)
     speed = large_file.stat().st_size / both.baseline_ns
     hold(
-        Ratio("verify throughput / file_digest", goal=0.9, measured=both.ratio, at_least=True, note=f"{speed:.2f} GB/s")
+        Ratio(
+            "hashing throughput / file_digest", goal=0.9, measured=both.ratio, at_least=True, note=f"{speed:.2f} GB/s"
+        )
     )
     tracemalloc.start()
     before = psutil.Process().memory_info().rss
@@ -137,4 +144,4 @@ def test_hashing_is_as_fast_as_file_digest_and_its_memory_is_flat(
     tracemalloc.stop()
     grown = (psutil.Process().memory_info().rss - before) / 1e6
     note = f"resident size grew by {grown:.1f} MB"
-    hold(Ratio("verify memory over 512 MB", goal=4, measured=peak, unit="MB", note=note))
+    hold(Ratio("hashing memory over 512 MB", goal=4, measured=peak, unit="MB", note=note))

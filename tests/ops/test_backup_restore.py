@@ -181,10 +181,10 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     from ops.backups.records import Findings
     from ops.backups.restore import _drill
 
-    with authenticated(good, Findings(), archive.silent) as (descriptor, record):
+    with authenticated(good, Findings(), archive.silent) as genuine:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), descriptor, record, 60, archive.silent)
+        _drill(source(), genuine.descriptor, genuine.record, 60, archive.silent)
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 
