@@ -15,8 +15,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import psutil
 
 from stagenorm.postgres import Postgres
 
@@ -58,6 +60,19 @@ class PostgresServer:
     def kill(self) -> None:
         """SIGKILL the server with its children and wait until they are gone."""
         self.server.kill()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Answer nobody within the block, without closing a connection, as a host that hangs does."""
+        postmaster = psutil.Process(self.server.pid())
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def remove(self) -> None:
         """Stop at once and delete everything."""
@@ -180,6 +195,12 @@ class Service:
                 start_new_session=True,
             )
         wait_until(self._answers, f"the service; its log: {self.log}")
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command of manage.py in the service's environment; what it printed."""
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True)
+        return done.stdout
 
     def stop(self) -> None:
         """Ask it to end and wait for all its processes."""

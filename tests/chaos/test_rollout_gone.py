@@ -1,8 +1,6 @@
 """PostgreSQL and Redis both gone: a running process serves what it knew, a fresh one the default, which it says."""
 
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -57,19 +55,12 @@ def metric(service: Service, name: str) -> float:
     return float(next(line for line in lines if line.startswith(name)).rpartition(" ")[2])
 
 
-def manage(service: Service, *arguments: str) -> str:
-    """Run a command in the service's environment."""
-    command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
 def test_a_running_service_keeps_what_it_knew_and_a_fresh_one_says_that_the_default_holds(
     service_on: Callable[[], Service], postgres_server: PostgresServer, redis_server: RedisServer
 ) -> None:
     running = service_on()
-    manage(running, "migrate", "--verbosity", "0")
-    manage(running, "stage_mode", "set", "warn", "--reason", "because")
+    running.manage("migrate", "--verbosity", "0")
+    running.manage("stage_mode", "set", "warn", "--reason", "because")
     assert readyz(running) == (200, {"database": "ok", "migrations": "ok", "stage_mode": "ok"})
     assert metric(running, 'stage_mode_info{mode="warn"}') == 1.0
     redis_server.kill()

@@ -50,17 +50,10 @@ def path(service: Service) -> Iterator[AlertPath]:
         path.remove()
 
 
-def manage(service: Service, *arguments: str) -> str:
-    """Run a command as the operator does."""
-    command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
 def enforce(service: Service) -> None:
     """Set enforce by way of warn, as a person must."""
     for mode in ("warn", "enforce"):
-        manage(service, "stage_mode", "set", mode, "--reason", "a test")
+        service.manage("stage_mode", "set", mode, "--reason", "a test")
 
 
 def mode_now() -> str:
@@ -133,14 +126,14 @@ def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
 ) -> None:
     own = {"DATABASE_URL": postgres_server.url(), "REDIS_URL": redis_server.url()}
     service = granian_server(workers=2, env=own)
-    manage(service, "migrate", "--verbosity", "0")
+    service.manage("migrate", "--verbosity", "0")
     enforce(service)
     path = AlertPath(service)
     try:
         path.start()
 
         def mode_there() -> str:
-            return str(json.loads(manage(service, "stage_mode", "show", "--json"))["mode"])
+            return str(json.loads(service.manage("stage_mode", "show", "--json"))["mode"])
 
         postgres_server.stop()
         path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from normalization.models import RolloutChange
 from normalization.rollout import Mode
 from ops.alerts.models import WebhookDelivery
 from tests.ops.deliveries import PATH, alert, payload, raw, signed
-from tests.servers import ROOT, PostgresServer, Service
+from tests.servers import PostgresServer, Service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -141,16 +139,9 @@ def test_a_store_that_is_down_is_503_and_the_retry_flips(
     granian_server: Callable[..., Service], postgres_server: PostgresServer, set_mode: Callable[..., int]
 ) -> None:
     service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
-
-    def manage(*arguments: str) -> str:
-        command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True
-        ).stdout
-
-    manage("migrate", "--verbosity", "0")
+    service.manage("migrate", "--verbosity", "0")
     for mode in ("warn", "enforce"):
-        manage("stage_mode", "set", mode, "--reason", "a test")
+        service.manage("stage_mode", "set", mode, "--reason", "a test")
     postgres_server.stop()
     lines = head()
     answer = exchange(service, lines, BODY)
@@ -159,7 +150,7 @@ def test_a_store_that_is_down_is_503_and_the_retry_flips(
     postgres_server.start()
     answer = exchange(service, lines, BODY)  # the very same delivery: what failed used nothing up
     assert (status(answer), json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"]) == (200, "downgraded")
-    assert json.loads(manage("stage_mode", "show", "--json"))["mode"] == "warn"
+    assert json.loads(service.manage("stage_mode", "show", "--json"))["mode"] == "warn"
 
 
 def test_deliveries_at_once_over_several_processes_flip_once(
