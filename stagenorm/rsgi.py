@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from django.conf import settings
 
+from stagenorm.parent_death import end_worker_with_server
 from stagenorm.wsgi import application as wsgi_application
 
 BODY_SECONDS: Final = 10.0
@@ -64,6 +65,7 @@ class Unreadable(Exception):
         self.status, self.title, self.detail = status, title, detail
 
 
+end_worker_with_server()
 _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 
 

@@ -11,6 +11,8 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from stagenorm.parent_death import end_worker_with_server
+
 HEADER_MILLISECONDS: Final = 5000
 HEADER_BYTES: Final = 16 * 1024
 CONNECTIONS: Final = 128
@@ -41,4 +43,9 @@ def serve(host: str, port: int, build: Callable[[], Any]) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=HEADER_BYTES),
         websockets=False,
         log_level=LogLevels.warning,
-    ).serve(target_loader=lambda *_: build())
+    ).serve(target_loader=lambda *_: _in_worker(build))
+
+
+def _in_worker(build: Callable[[], Any]) -> Any:
+    end_worker_with_server()
+    return build()

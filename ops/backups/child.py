@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
-PR_SET_PDEATHSIG: Final = 1
-KEPT_OUTPUT: Final = 4_000
+from stagenorm.parent_death import end_with
 
-_libc = ctypes.CDLL(None)
+KEPT_OUTPUT: Final = 4_000
 
 
 class TimeLimit(Exception):
@@ -62,15 +61,8 @@ def running(
 ) -> Iterator[Child]:
     """Run `command` in a process group of its own; whatever ends the block ends the group too.
 
-    Should this process be killed, the kernel kills the child (PR_SET_PDEATHSIG; Linux).
+    Should this process be killed, the kernel kills the child (Linux).
     """
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
-
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603 (our own command line, no shell)
             [str(part) for part in command],
@@ -80,7 +72,7 @@ def running(
             stderr=errors,
             cwd="/",
             start_new_session=True,
-            preexec_fn=die_with_parent if hasattr(_libc, "prctl") else None,  # noqa: PLW1509 (one prctl, no allocation)
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGKILL),  # noqa: PLW1509 (one prctl, no lock)
         )
         try:
             yield Child(process, errors, secret, time.monotonic() + time_limit)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from structlog.contextvars import bound_contextvars
 
+from ops.alerts.serving import is_free
 from stagenorm.logging import REDACTED, redact
 from tests.servers import Service, free_port, wait_until
 
@@ -83,9 +85,8 @@ def test_values_with_a_secret_s_name_are_blanked() -> None:
 def test_readyz_is_503_while_the_database_is_away_and_recovers_by_itself(
     granian_server: Callable[..., Service], postgres_server: Any
 ) -> None:
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
-    subprocess.run(migrate, cwd=ROOT, env=service.environment, check=True)
+    service.manage("migrate", "--verbosity", "0")
     assert get(f"{service.address}/readyz")[0] == 200
     postgres_server.kill()
     status, _, body = get(f"{service.address}/readyz")
@@ -94,6 +95,17 @@ def test_readyz_is_503_while_the_database_is_away_and_recovers_by_itself(
     assert get(f"{service.address}/healthz")[0] == 200
     postgres_server.start()
     wait_until(lambda: get(f"{service.address}/readyz")[0] == 200, "the service to find its database again")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_workers_of_a_killed_server_end_with_it(granian_server: Callable[..., Service]) -> None:
+    service = granian_server(workers=2)
+    assert service.process
+    workers = psutil.Process(service.process.pid).children(recursive=True)
+    service.process.kill()
+    service.process.wait()
+    wait_until(lambda: is_free("127.0.0.1", service.port), "the port to be free for the next server")
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from django.conf import settings
 
+from ops.alerts.serving import is_free
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw
 from tests.servers import ROOT, free_port, wait_until
@@ -317,6 +318,15 @@ def test_a_request_under_way_is_answered_before_it_ends(token_file: Path, tmp_pa
         assert answer.result()[0] == 502
     with pytest.raises(OSError, match="refused"):
         get(relay.address + "healthz")
+
+
+def test_a_killed_relay_leaves_no_worker_that_listens(upstream: Upstream, token_file: Path, tmp_path: Path) -> None:
+    relay = RelayProcess(upstream.address, token_file, tmp_path / "log")
+    worker = relay.worker()
+    relay.process.kill()
+    relay.process.wait()
+    wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
+    assert psutil.wait_procs([worker], timeout=20)[1] == []
 
 
 @pytest.mark.parametrize(
