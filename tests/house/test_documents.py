@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,22 @@ def test_every_link_of_a_document_leads_to_a_file(document: str) -> None:
     place = ROOT / document
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", place.read_text())
     assert [target for target in targets if not (place.parent / target).exists()] == []
+
+
+def test_the_architecture_shows_the_layers_that_are_held() -> None:
+    document = (ROOT / "docs" / "architecture.md").read_text()
+    blocks = [block.splitlines()[1:] for block in document.split("```")[1::2]]
+    shown = {tuple(words(line) for line in block) for block in blocks}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = {contract["name"]: tuple(words(layer) for layer in contract.get("layers", ())) for contract in contracts}
+    assert held["Every module of normalization has its place"] in shown
+    assert held["The house: who may import whom"] in shown
+
+
+def words(layer: str) -> tuple[str, ...]:
+    """The modules of a layer: what follows two spaces or more is a remark, and the package is named once."""
+    modules = re.split(" {2,}", layer.strip())[0].replace("stagenorm.", "").replace("(", "").replace(")", "")
+    return tuple(sorted(module.strip() for module in modules.split("|")))
 
 
 def test_the_changelog_keeps_its_form() -> None:
