@@ -15,6 +15,8 @@ from structlog.typing import Processor
 
 SECRET_NAMES = ("authorization", "api_key", "apikey", "password", "passwd", "secret", "token", "cookie", "signature")
 REDACTED = "[redacted]"
+# What machines ask every few seconds, and what comes with every page: of interest only when it fails.
+ROUTINE = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
 class RequestNames:
@@ -40,6 +42,15 @@ def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
+def without_routine(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog processor: drops the record of a routine request that went well (below LOG_LEVEL=DEBUG)."""
+    path = str(event.get("request", "")).partition(" ")[2]
+    ended_well = event["event"] == "request_finished" and event.get("code", 500) < 400
+    if event["event"] == "streaming_finished" or (ended_well and path.startswith(ROUTINE)):
+        raise structlog.DropEvent
+    return event
+
+
 # Records of structlog and of the standard library take the same way.
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -55,6 +66,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            *([] if level == "DEBUG" else [cast(Processor, without_routine)]),
             *_SHARED,
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,

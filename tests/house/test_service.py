@@ -74,6 +74,19 @@ def test_the_log_names_the_client_and_never_its_key(granian_server: Callable[...
     assert key.partition(".")[2] not in service.log.read_text()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_log_has_no_line_for_what_machines_ask_all_the_time_unless_it_fails(
+    granian_server: Callable[..., Service], tmp_path: Path
+) -> None:
+    (tmp_path / "page.css").write_text("body {}")
+    service = granian_server(workers=1, env={"DJANGO_STATIC_ROOT": str(tmp_path)})
+    assert get(f"{service.address}/static/page.css")[0] == 200
+    for path in ("/metrics", "/healthz", "/readyz", "/static/nowhere", "/nowhere"):
+        get(service.address + path)
+    said = [record["request"] for record in records(service) if record["event"] == "request_finished"]
+    assert said == ["GET /static/nowhere", "GET /nowhere"]
+
+
 def test_values_with_a_secret_s_name_are_blanked() -> None:
     with bound_contextvars():
         event = {"Authorization": "Api-Key x", "webhook_secret": "y", "password": "z", "client": "c"}
