@@ -118,6 +118,18 @@ def test_neither_what_was_written_nor_what_is_shown_is_refused_in_enforce(
     assert rows()[0] == (next(iter(sent)), stage)
 
 
+@pytest.mark.parametrize("sent", ["what was written", "What Is Shown"])
+def test_both_texts_of_an_unknown_stage_are_the_strategys_own(
+    api: APIClient, fund: Fund, set_mode: SetMode, sent: str
+) -> None:
+    strategy = made(api, fund, {"What Is Shown": 1})
+    StrategyStageAllocation.objects.update(spelling="what was written")
+    set_mode("enforce")
+    one = f"{ADDRESS}/{strategy['id']}"
+    assert api.get(one).json()["stage_allocation"] == {"What Is Shown": 1}
+    assert api.patch(one, {"stage_allocation": {sent: 1}}).json()["stage_allocation"] == {sent: 1}
+
+
 def test_what_a_backfilled_unknown_was_shown_as_before_is_not_refused_after_an_undo(
     api: APIClient, fund: Fund, set_mode: SetMode
 ) -> None:
