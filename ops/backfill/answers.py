@@ -69,6 +69,7 @@ def take_up(options: Options | None, *, actor: str, tell: Tell, interrupts: Inte
     left = control.unfinished()
     if left is None:
         raise RunRefused("There is no unfinished run: begin one with --apply.")
+    control.refuse_if_moved(left)
     if left.kind == Kind.APPLY:
         gate.ask()
     return _carried_out(control.claim(left.pk, actor, options), actor, tell, interrupts)
@@ -173,6 +174,8 @@ def _undo_text(run: BackfillRun, data: dict[str, Any]) -> str:
         for each in data["columns"]
         for reason, found in each["left_alone"].items()
     ]
+    texts = columns.unknown_to(columns.named, [(each["table"], each["column"]) for each in data["columns"]])
+    left += [f"{name} holds no stages in this release, its text was given back and no stage changed" for name in texts]
     return "; ".join([f"Run {run.undoes_id} is undone: {data['changed']:,} rows given back", *left]) + "."
 
 

@@ -143,7 +143,7 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise UsageError("--strategy is chosen when a run begins, with --apply; an undo goes in batches.")
     if options["validate_constraint"] and not options["table"]:
         raise UsageError(
-            "--validate-constraint needs --table: a table into which clients' own words go must stay free."
+            "--validate-constraint needs --table: name the tables into which no unknown stage can come any more."
         )
     if (options["restart"] or options["plan"]) and not apply:
         raise UsageError("--restart and --plan go with --apply.")

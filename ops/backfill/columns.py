@@ -1,10 +1,12 @@
 """Which columns hold stages: asked of Django, so that a new model takes part by using `StageField`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.apps import apps
 from django.db import connection, models
+from django.db.models import Field
 
 from normalization.fields import StageField
 
@@ -40,13 +42,7 @@ def find(only: Iterable[str] = ()) -> list[StageColumn]:
     `only`: tables (`portfolio_companies`) or columns (`portfolio_companies.stage`) to keep.
     Raises NoSuchTable, and KeyNotWhole for a table that the backfill cannot walk.
     """
-    found = sorted(
-        StageColumn(model._meta.db_table, str(field.column), _key(model))
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.managed and not model._meta.proxy
-        for field in model._meta.local_fields
-        if isinstance(field, StageField)
-    )
+    found = _columns(lambda table, field: isinstance(field, StageField))
     wanted = set(only)
     if unknown := wanted - {column.table for column in found} - {str(column) for column in found}:
         raise NoSuchTable(
@@ -56,8 +52,30 @@ def find(only: Iterable[str] = ()) -> list[StageColumn]:
 
 
 def named(table: str, column: str) -> StageColumn:
-    """The column that a checkpoint names; NoSuchTable when the models no longer have it."""
+    """The column that a run is to normalize; NoSuchTable when it holds no stages, or no more."""
     return find([f"{table}.{column}"])[0]
+
+
+def written_column(table: str, column: str) -> StageColumn:
+    """The column that a run wrote, which holds text still but perhaps no stages; NoSuchTable when it is gone.
+
+    A release may turn a column of stages into one of plain text. What an earlier run wrote there can be given back.
+    """
+    found = _columns(lambda at, field: (at, field.column) == (table, column) and isinstance(field, models.CharField))
+    if not found:
+        raise NoSuchTable(f"{table}.{column} is no text of any model.")
+    return found[0]
+
+
+def unknown_to(look_up: Callable[[str, str], StageColumn], places: Iterable[tuple[str, str]]) -> list[str]:
+    """Those of the (table, column) for which `look_up` (`named`, `written_column`) has no column."""
+    unknown = []
+    for table, column in places:
+        try:
+            look_up(table, column)
+        except NoSuchTable:
+            unknown.append(f"{table}.{column}")
+    return unknown
 
 
 def quote(name: str) -> str:
@@ -68,6 +86,16 @@ def quote(name: str) -> str:
 def regclass(table: str) -> str:
     """The table's name as a parameter that is cast to regclass."""
     return str(connection.ops.quote_name(table))
+
+
+def _columns(wanted: "Callable[[str, Field[Any, Any]], bool]") -> list[StageColumn]:
+    return sorted(
+        StageColumn(model._meta.db_table, str(field.column), _key(model))
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.managed and not model._meta.proxy
+        for field in model._meta.local_fields
+        if wanted(model._meta.db_table, field)
+    )
 
 
 def _key(model: type[models.Model]) -> str:

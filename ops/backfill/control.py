@@ -12,7 +12,7 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from ops.backfill import lease as leases
-from ops.backfill.columns import StageColumn
+from ops.backfill.columns import StageColumn, named, unknown_to, written_column
 from ops.backfill.constraint import constrained
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, Kind, NormalizationLog, Strategy
@@ -71,7 +71,7 @@ def begin_undo(run_id: int, options: Options, actor: str) -> BackfillRun:
     """Record a planned undo of `run_id`; a process has still to carry it out.
 
     Raises RunRefused for a run that is not over, is itself an undo, is not the last one that wrote, or whose columns
-    have a constraint that would refuse what they held before.
+    are gone, or have a constraint that would refuse what they held before.
     """
     with _only_one():
         run = _locked(run_id)
@@ -111,6 +111,16 @@ def claim(run_id: int, actor: str, options: Options | None = None) -> Lease:
         lease.renew()
     _announce(run, "stage_backfill_taken_up")
     return lease
+
+
+def refuse_if_moved(run: BackfillRun) -> None:
+    """Raise RunRefused when an unfinished run was begun by a release that kept stages in other columns."""
+    look_up = written_column if run.kind == Kind.UNDO else named
+    if names := unknown_to(look_up, _places(run.checkpoints.all())):
+        raise RunRefused(
+            f"Run {run.pk} was begun by another release: {', '.join(names)} holds no stages in this one. "
+            f"End it with --cancel {run.pk} and begin anew with --apply."
+        )
 
 
 def reconnected(lease: Lease) -> None:
@@ -271,8 +281,15 @@ def _refuse_undo(run: BackfillRun) -> None:
     later = BackfillRun.objects.filter(pk__gt=run.pk, kind=Kind.APPLY).exclude(state=State.UNDONE)
     for other in later.annotate(wrote=Sum("checkpoints__changed")).filter(wrote__gt=0).order_by("-pk")[:1]:
         raise RunRefused(f"Run {other.pk} wrote after run {run.pk}: undo run {other.pk} first.")
-    if names := constrained((done.table_name, done.column_name) for done in run.checkpoints.filter(changed__gt=0)):
+    wrote = _places(run.checkpoints.filter(changed__gt=0))
+    if gone := unknown_to(written_column, wrote):
+        raise RunRefused(f"Run {run.pk} wrote {', '.join(gone)}, which this release does not have: restore a backup.")
+    if names := constrained(wrote):
         raise RunRefused(f"{', '.join(names)} may hold canonical stages only: run --drop-constraint first.")
+
+
+def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:
+    return [(each.table_name, each.column_name) for each in checkpoints]
 
 
 def _begin_undo_of(done: BackfillCheckpoint, undo: BackfillRun) -> None:

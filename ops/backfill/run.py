@@ -113,7 +113,8 @@ class _Runner:
         self._persist(lambda: control.complete(self.lease, self.actor, unknown))
 
     def _columns(self) -> list[StageColumn]:
-        return [columns.named(each.table_name, each.column_name) for each in self.run.checkpoints.order_by("id")]
+        look_up = columns.written_column if self.run.kind == Kind.UNDO else columns.named
+        return [look_up(each.table_name, each.column_name) for each in self.run.checkpoints.order_by("id")]
 
     def _column(self, column: StageColumn) -> list[dict[str, Any]]:
         """Every pass that the column needs; returns its unknown values."""

@@ -16,8 +16,9 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
         *_table_differences(expected["tables"], found["tables"]),
         *(
             f"stages of {name} differ"
-            for name in expected["stages"]
-            if expected["stages"][name] != found["stages"].get(name)
+            # A column that held stages when the backup was made and holds none today is in its table's digest.
+            for name in sorted(expected["stages"].keys() & found["stages"].keys())
+            if expected["stages"][name] != found["stages"][name]
         ),
         *(["large objects differ"] if expected["large_objects"] != found["large_objects"] else []),
     ]

@@ -50,10 +50,10 @@ def authenticated(backup: Backup, findings: Findings, progress: Progress) -> Ite
     with archive.opened(backup.path) as descriptor:
         findings.size = os.fstat(descriptor).st_size
         findings.stamp = archive.stamp(descriptor)
-        if findings.size == 0:
-            raise Bad("the file is empty")
         with archive.hashing(descriptor, progress) as sha256:
             record = sidecar.read(backup.path)
+            if findings.size == 0:
+                raise Bad("the file is empty")
             if findings.size != record.size:
                 raise Bad(f"the file has {findings.size:,} bytes, its record says {record.size:,}")
             own = _require_own(record.identity)

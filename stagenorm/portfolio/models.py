@@ -83,7 +83,7 @@ class PortfolioCompany(models.Model):
 
 
 class PortfolioStrategy(models.Model):
-    """How a fund means to invest. Its stage weights are `stage_allocations`, one row per stage."""
+    """How a fund means to invest. Its stage weights are `stage_allocations`, a row for each stage that was sent."""
 
     fund = models.ForeignKey(Fund, models.PROTECT, related_name="strategies", db_index=False)
     name = models.CharField(max_length=100)
@@ -114,25 +114,27 @@ class PortfolioStrategy(models.Model):
 
 
 class StrategyStageAllocation(models.Model):
-    """The weight of one stage in a strategy: the spelling as given, and the stage it means (NULL when unknown)."""
+    """The weight of one stage in a strategy.
+
+    `spelling` holds the client's own words, for ever. `stage` is what they mean: canonical, or the same words where
+    they were unknown when they came; a backfill makes it canonical once an alias explains them. So two rows of a
+    strategy may come to mean one stage, and there is no constraint against it.
+    """
 
     strategy = models.ForeignKey(PortfolioStrategy, models.CASCADE, related_name="stage_allocations", db_index=False)
-    spelling = StageField()
-    stage = models.CharField(max_length=20, null=True, blank=True)  # noqa: DJ001 - NULL is "unknown", "" would be a stage
+    spelling = models.CharField(max_length=255)
+    stage = StageField()
     weight = models.FloatField()
     position = models.PositiveIntegerField(help_text="Place in the request, from 0.")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["strategy_id", "position"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["strategy", "position"], name="allocations_one_per_position"),
-            models.UniqueConstraint(
-                fields=["strategy", "stage"], condition=Q(stage__isnull=False), name="allocations_one_per_stage"
-            ),
+            models.UniqueConstraint(fields=["strategy", "position"], name="allocations_one_per_position")
         ]
 
     def __str__(self) -> str:
-        return f"{self.stage or self.spelling}: {self.weight}"
+        return f"{self.stage}: {self.weight}"
 
 
 class Simulation(models.Model):

@@ -29,6 +29,7 @@ PLAIN_MEMBERS: Final = (
     "target_multiple",
     "tags",
 )
+_STAGES: Final = frozenset(stage.value for stage in Stage)
 _CENT: Final = Decimal("0.01")
 
 
@@ -86,9 +87,9 @@ def locked(strategies: QuerySet[PortfolioStrategy], strategy_id: int) -> Portfol
     return strategy
 
 
-def spellings_of(strategy: PortfolioStrategy) -> frozenset[str]:
-    """The stage spellings that are stored for the strategy."""
-    return frozenset(strategy.stage_allocations.values_list("spelling", flat=True))
+def stored_texts_of(strategy: PortfolioStrategy) -> frozenset[str]:
+    """What its client wrote for stages, and what the API showed for them: neither is new to the strategy."""
+    return frozenset(text for row in strategy.stage_allocations.values_list("spelling", "stage") for text in row)
 
 
 def check_size_of(strategy: PortfolioStrategy) -> dict[str, float | None]:
@@ -100,22 +101,24 @@ def check_size_of(strategy: PortfolioStrategy) -> dict[str, float | None]:
 def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
     """The strategy as the API shows it.
 
-    `stage_allocation` has canonical stages for names, and a spelling where the stage is unknown: sent back in a PATCH
-    it means the same. `stages` lists the rows as stored. A backfill may have made a spelling canonical whose stage
-    is another row's by now; in `stage_allocation` the two are added up.
+    `stage_allocation` has canonical stages for names, and the client's words where the stage is unknown: sent back in
+    a PATCH it means the same. `stages` lists the rows as stored. A backfill may have made an unknown stage one that
+    another row has already; in `stage_allocation` the two are added up.
     """
     rows = list(strategy.stage_allocations.all())
-    by_name: dict[str, float] = {}
+    by_stage: dict[str, float] = {}
     for row in rows:
-        name = row.stage or row.spelling
-        by_name[name] = by_name.get(name, 0.0) + row.weight
+        by_stage[row.stage] = by_stage.get(row.stage, 0.0) + row.weight
     return {
         "id": strategy.pk,
         "fund_id": strategy.fund_id,
         **{name: getattr(strategy, name) for name in PLAIN_MEMBERS},
         "check_size": check_size_of(strategy),
-        "stage_allocation": by_name,
-        "stages": [{"spelling": row.spelling, "stage": row.stage, "weight": row.weight} for row in rows],
+        "stage_allocation": by_stage,
+        "stages": [
+            {"spelling": row.spelling, "stage": row.stage if row.stage in _STAGES else None, "weight": row.weight}
+            for row in rows
+        ],
         "created_at": _utc(strategy.created_at),
         "updated_at": _utc(strategy.updated_at),
     }
@@ -146,7 +149,7 @@ def _store(strategy: PortfolioStrategy, allocations: Iterable[Allocation]) -> No
         StrategyStageAllocation(
             strategy=strategy,
             spelling=allocation.spelling,
-            stage=allocation.stage and allocation.stage.value,
+            stage=allocation.spelling if allocation.stage is None else allocation.stage.value,
             weight=allocation.weight,
             position=position,
         )

@@ -133,7 +133,7 @@ class StrategyDetail(APIView):
             members = parse_strategy(StrategyPatchSerializer(data=body, partial=True), stored)
             allocations = None
             if "stage_allocation" in members:
-                legacy = strategies.spellings_of(strategy)
+                legacy = strategies.stored_texts_of(strategy)
                 allocations = _judge(boundary, members["stage_allocation"], legacy)
             strategies.change(strategy, members, allocations)
             answer = representation(strategy)

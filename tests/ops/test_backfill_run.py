@@ -100,14 +100,14 @@ def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
     )[0][0]
     execute(
         "INSERT INTO portfolio_strategystageallocation (strategy_id, spelling, stage, weight, position) "
-        "VALUES (%s, 'Series A', 'series-a', 0.5, 0), (%s, 'Serie Z', NULL, 0.5, 1)",
+        "VALUES (%s, 'A round', 'Series A', 0.5, 0), (%s, 'Serie Z', 'Serie Z', 0.5, 1)",
         [strategy, strategy],
     )
     work(begin(only=["portfolio_companies"]))
-    spellings = "SELECT spelling, stage FROM portfolio_strategystageallocation ORDER BY position"
-    assert execute(spellings) == [("Series A", "series-a"), ("Serie Z", None)]
+    rows = "SELECT spelling, stage FROM portfolio_strategystageallocation ORDER BY position"
+    assert execute(rows) == [("A round", "Series A"), ("Serie Z", "Serie Z")]
     finish = work(begin())
-    assert execute(spellings) == [("series-a", "series-a"), ("Serie Z", None)]
+    assert execute(rows) == [("A round", "series-a"), ("Serie Z", "Serie Z")]
     assert [each["raw"] for each in finish.run.unknown] == ["Serie Z"]
 
 

@@ -129,3 +129,12 @@ def test_a_cancelled_run_can_be_undone() -> None:
     assert 0 < list(stored().values()).count("series-a") < 300
     undo(run)
     assert set(stored().values()) == {"Series A"}
+
+
+def test_a_run_that_wrote_a_column_which_is_gone_is_not_undone_and_nothing_is_left_behind() -> None:
+    store(["Series A"])
+    run = work(begin()).run
+    run.checkpoints.filter(changed__gt=0).update(column_name="gone")
+    with pytest.raises(RunRefused, match=f"Run {run.pk} wrote portfolio_companies.gone, which this release does not"):
+        control.begin_undo(run.pk, QUICK, "tests")
+    assert control.unfinished() is None
