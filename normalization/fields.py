@@ -1,8 +1,11 @@
 """The model field that marks a column as holding investment stages."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models
+
+# How the name of a CHECK constraint ends that holds a column to canonical stages.
+CANONICAL_CONSTRAINT: Final = "_canonical"
 
 if TYPE_CHECKING:
     _TextColumn = models.CharField[str, str]

@@ -10,11 +10,14 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import IntegrityError
 from django.db import OperationalError as StoreUnavailable
 from django.http import Http404, HttpRequest, JsonResponse
+from psycopg.errors import CheckViolation
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from normalization.fields import CANONICAL_CONSTRAINT
 from normalization.stages import Stage
 
 log = structlog.get_logger(__name__)
@@ -171,12 +174,21 @@ def _as_problem(error: Exception) -> Problem | None:
         log.warning("database_unavailable", error=type(error.__cause__ or error).__name__)
         detail = "The database does not answer in time; nothing was done. Try again."
         return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
+    if isinstance(error, IntegrityError) and _held_to_canonical(error):
+        detail = "A stage is not known, and the database is held to the canonical ones. Nothing was done."
+        return Problem("unknown-stage", detail=detail)
     if isinstance(error, PermissionDenied):
         return Problem("forbidden", status=403, detail="The key may not do this.")
     if isinstance(error, exceptions.APIException):
         slug = _BY_STATUS.get(error.status_code, "invalid-request")
         return Problem(slug, status=error.status_code, detail=_sentence(error), headers=_headers(error))
     return None
+
+
+def _held_to_canonical(error: IntegrityError) -> bool:
+    cause = error.__cause__
+    constraint = cause.diag.constraint_name if isinstance(cause, CheckViolation) else None
+    return constraint is not None and constraint.endswith(CANONICAL_CONSTRAINT)
 
 
 def _sentence(error: exceptions.APIException) -> str:

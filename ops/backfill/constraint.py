@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.db import connection, transaction
 from psycopg import sql
 
+from normalization.fields import CANONICAL_CONSTRAINT
 from ops.backfill import statements
 from ops.backfill.columns import StageColumn, quote, regclass
 from ops.backfill.survey import CANONICAL
@@ -20,7 +21,7 @@ class NotClean(ValueError):
 
 def name(table: str, column: str) -> str:
     """The constraint's name; at most 63 characters, as PostgreSQL has it."""
-    return f"{table[:30]}_{column[:21]}_canonical"
+    return f"{table[:30]}_{column[:21]}{CANONICAL_CONSTRAINT}"
 
 
 def validate(column: StageColumn) -> None:

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from normalization import aliases
 from normalization.models import StageAlias
 from normalization.stages import Stage
-from ops.backfill import control
+from ops.backfill import columns, constraint, control
 from ops.backfill.models import BackfillRun
 from ops.backfill.verify import unclean_rows
 from stagenorm.portfolio.models import Fund, StrategyStageAllocation
@@ -142,3 +142,19 @@ def test_what_a_backfilled_unknown_was_shown_as_before_is_not_refused_after_an_u
     answer = api.patch(f"{ADDRESS}/{strategy['id']}", {"stage_allocation": strategy["stage_allocation"]})
     assert answer.status_code == 200, answer.json()
     assert answer.json()["stage_allocation"] == {"Foo": 0.25, "seed": 0.75}
+
+
+def test_a_table_held_to_canonical_stages_refuses_an_unknown_one_with_the_documented_problem(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
+    set_mode("warn")
+    [column] = columns.find([TABLE])
+    constraint.validate(column)
+    try:
+        answer = api.post(ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"Foo": 1}})
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/unknown-stage")
+        assert "series-a" in answer.json()["valid_stages"]
+        assert not StrategyStageAllocation.objects.exists()
+        made(api, fund, {"Series A": 1})
+    finally:
+        constraint.drop(column)
