@@ -1,14 +1,11 @@
 """The service as it is served: several processes, one truth in /metrics, readable logs that hide what is secret."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ from stagenorm.logging import REDACTED, redact
 from tests.servers import Service, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-DATABASE_READS = 'stage_mode_store_seconds_count{store="database"}'
 
 
 def get(address: str, **headers: str) -> tuple[int, Any, str]:
@@ -98,50 +94,6 @@ def test_readyz_is_503_while_the_database_is_away_and_recovers_by_itself(
     assert get(f"{service.address}/healthz")[0] == 200
     postgres_server.start()
     wait_until(lambda: get(f"{service.address}/readyz")[0] == 200, "the service to find its database again")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_without_redis_each_worker_says_so_once_however_often_it_asks_the_database(
-    granian_server: Callable[..., Service],
-) -> None:
-    from stagenorm.portfolio.keys import create_key
-
-    key = create_key("reader")[1]
-    service = granian_server(workers=2, env={"STAGE_MODE_TTL_SECONDS": "0.02"})
-    assert service.process
-    first = children(service.process.pid)
-
-    def told() -> list[int]:
-        return [record["pid"] for record in records(service) if record["event"] == "stage_redis_not_configured"]
-
-    def ask_until(workers: set[int], more: float) -> None:
-        """Ask until all of these have told, and then until the database was read `more` times again."""
-        wait_until(lambda: asked(service, key) >= 0 and workers <= set(told()), "every worker to tell")
-        since = asked(service, key)
-        wait_until(lambda: asked(service, key) >= since + more, "the database to be read again and again")
-
-    ask_until(first, more=100)
-    assert sorted(told()) == sorted(first)
-    os.kill(min(first), signal.SIGKILL)
-    wait_until(lambda: len(children(service.process.pid) - {min(first)}) == 2, "another worker")  # type: ignore[union-attr]
-    ask_until(children(service.process.pid), more=20)
-    assert sorted(told()) == sorted(first | children(service.process.pid))
-
-
-def asked(service: Service, key: str) -> float:
-    """Ask four times at once, a connection each; how often the workers have read the database so far, all together."""
-    with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(
-            lambda _: get(f"{service.address}/api/deprecations", Authorization=f"Api-Key {key}"), range(4)
-        )
-        assert {status for status, _, _ in answers} == {200}
-    lines = get(f"{service.address}/metrics")[2].splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(DATABASE_READS))
-
-
-def children(pid: int) -> set[int]:
-    """The processes that a process has started and that live."""
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 @pytest.mark.django_db(transaction=True)
