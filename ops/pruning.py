@@ -27,13 +27,14 @@ SELECT least(date_trunc('day', clock_timestamp()) - make_interval(days => %(days
 COUNT: Final = "SELECT count(*) FROM {table} WHERE {moment} < %(until)s"
 
 # From the last batch's newest moment on: the index is not walked again through what has just been deleted. SKIP LOCKED,
-# so that two runs share the work and a row that somebody holds waits for the next run.
+# so that two runs share the work and a row that somebody holds waits for the next run. An array of keys, not a join:
+# for that the planner may read the whole table, and for each batch again.
 DELETE_BATCH: Final = """
-WITH old AS (
-    SELECT {key} AS id FROM {table} WHERE {moment} >= %(since)s AND {moment} < %(until)s
-    ORDER BY {moment} LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-), deleted AS (
-    DELETE FROM {table} USING old WHERE {table}.{key} = old.id RETURNING {table}.{moment} AS moment
+WITH deleted AS (
+    DELETE FROM {table} WHERE {key} = ANY (ARRAY(
+        SELECT {key} FROM {table} WHERE {moment} >= %(since)s AND {moment} < %(until)s
+        ORDER BY {moment} LIMIT %(batch)s FOR UPDATE SKIP LOCKED))
+    RETURNING {moment} AS moment
 )
 SELECT count(*), max(moment) FROM deleted
 """
