@@ -81,9 +81,17 @@ def printable(raw: str) -> str:
 
 def record(endpoint: str, client: str, mode: str, outcome: str, spellings: Mapping[tuple[str, str], int]) -> None:
     """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not canonical."""
+    minute = timezone.now().replace(second=0, microsecond=0)
+    with _lock:
+        _buffer.tallies[minute, endpoint, client[:100], mode, outcome] += 1
+    if spellings:
+        record_spellings(endpoint, client, spellings)
+
+
+def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, str], int]) -> None:
+    """Add spellings that came by another way than a request: no rate of requests is moved by them."""
     now = timezone.now()
     with _lock:
-        _buffer.tallies[now.replace(second=0, microsecond=0), endpoint, client[:100], mode, outcome] += 1
         for (raw, stage), count in spellings.items():
             _add(_buffer, (now.date(), printable(raw), stage, endpoint, client[:100]), _Seen(count, now, now))
 

@@ -5,6 +5,7 @@ Redis is never needed. Whoever asks it must have an answer of its own for `Redis
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -128,11 +129,11 @@ def _is_answer(error: Exception) -> bool:
 
 def tell_if_not_configured() -> None:
     """Log, once in a process, that the database alone carries the mode."""
-    global _told_unconfigured  # noqa: PLW0603
-    if not _told_unconfigured and not conf.redis_configured():
-        _told_unconfigured = True
-        log.info("stage_redis_not_configured", reads=f"the database, every {settings.STAGE_MODE_TTL_SECONDS:g} s")
+    # The lock is never given back: whoever gets it tells, also where two threads load for the first time at once.
+    if not conf.redis_configured() and _untold.acquire(blocking=False):
+        reads = f"the database, every {settings.STAGE_MODE_TTL_SECONDS:g} s"
+        log.info("stage_redis_not_configured", reads=reads, pid=os.getpid())
 
 
-_told_unconfigured = False
+_untold = threading.Lock()
 link = RedisLink()

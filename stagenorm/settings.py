@@ -204,6 +204,23 @@ SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for; empty for no limit."
 )
 
+# What `manage.py prune_stored` takes away: app.Model.moment → days that a row stays, 0 for ever. Whatever is not named
+# here stays, ledgers among it.
+KEPT_DAYS = {
+    "portfolio.Simulation.created_at": read.whole(
+        "SIMULATIONS_KEPT_DAYS", 365, "Days that `prune_stored` leaves a simulation; 0 for ever."
+    ),
+    "normalization.OutcomeTally.minute": read.whole(
+        "TALLIES_KEPT_DAYS", 90, "Days that it leaves requests counted by the minute; 0 for ever."
+    ),
+    "normalization.ObservedSpelling.day": read.whole(
+        "SPELLINGS_KEPT_DAYS", 365, "Days that it leaves spellings that clients sent; 0 for ever."
+    ),
+    "ops.Heartbeat.received_at": read.whole(
+        "HEARTBEATS_KEPT_DAYS", 30, "Days that it leaves signs of life of the alert path; 0 for ever."
+    ),
+}
+
 # -- Gates and backups ------------------------------------------------------------------------------
 
 # Asked inside the transaction of a change towards more enforcement; empty: nobody is asked.

@@ -6,6 +6,7 @@ stays. Lines that are refused are left out of it, or end it when all or nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +15,8 @@ from typing import Any, Final
 
 from django.db import reset_queries, transaction
 
-from normalization import aliases, rollout_store
-from normalization.observations import printable
+from normalization import aliases, observations, rollout_store
+from normalization.observations import OTHER, printable
 from normalization.rollout import Mode
 from normalization.stages import AliasTable, Known, Unknown, normalize
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused, Record, read_records
@@ -26,6 +27,10 @@ from stagenorm.portfolio.models import Fund, PortfolioCompany
 # The endpoint and the client under which rollout lists (overrides, pilots, holdouts) can name imports.
 ENDPOINT: Final = "import-companies"
 BATCH: Final = 2_000
+# Unknown spellings of one import that the operator sees, the most frequent ones. The clients of the API share the day's
+# 1,000 with it, and a file of free text must not use them up.
+SHOWN_SPELLINGS: Final = 100
+COUNTED_SPELLINGS: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -66,6 +71,9 @@ class Import:
             if self.atomic and summary.rejected:
                 transaction.set_rollback(True)
                 summary.imported = summary.normalized = summary.unknown = 0
+        # Only the spellings: the tallies count requests, and the gates and alerts go by those.
+        observations.record_spellings(ENDPOINT, ENDPOINT, rows.observed())
+        observations.flush()
         return summary
 
 
@@ -75,6 +83,13 @@ class _Rows:
     summary: Summary
     mode: Mode
     table: AliasTable
+    spellings: Counter[str] = field(default_factory=Counter)
+
+    def observed(self) -> Counter[tuple[str, str]]:
+        """Count the unknown spellings of all lines, refused ones too, in the form of the observations."""
+        shown = Counter({(raw, ""): count for raw, count in self.spellings.most_common(SHOWN_SPELLINGS)})
+        shown[OTHER, ""] += self.spellings.total() - shown.total()
+        return +shown
 
     def companies(self) -> Iterator[PortfolioCompany]:
         """Yield the companies of the lines that are not refused."""
@@ -97,11 +112,16 @@ class _Rows:
         if isinstance(result, Known):
             self.summary.normalized += not result.canonical
             company["stage"] = result.stage.value
-        elif self.mode is Mode.ENFORCE:
+            return PortfolioCompany(fund=self.of.fund, **company)
+        self._count(company["stage"])
+        if self.mode is Mode.ENFORCE:
             raise LineRefused(columns.names[columns.places["stage"]], _unknown(result))
-        else:
-            self.summary.unknown += 1
+        self.summary.unknown += 1
         return PortfolioCompany(fund=self.of.fund, **company)
+
+    def _count(self, raw: str) -> None:
+        new = raw not in self.spellings
+        self.spellings[OTHER if new and len(self.spellings) >= COUNTED_SPELLINGS else raw] += 1
 
 
 def _unknown(result: Unknown) -> str:

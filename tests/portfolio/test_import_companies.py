@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import tracemalloc
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from normalization.metrics import REQUESTS
+from normalization.models import ObservedSpelling, OutcomeTally
+from normalization.observations import OTHER
 from normalization.rollout import Mode
-from stagenorm.portfolio.imports import Import
+from stagenorm.portfolio.imports import COUNTED_SPELLINGS, SHOWN_SPELLINGS, Import
 from stagenorm.portfolio.imports_csv import LONGEST_RECORD, CsvFormat, FileRefused, read_records
 from stagenorm.portfolio.imports_rows import read_mapping
 from stagenorm.portfolio.models import Fund, PortfolioCompany
@@ -91,6 +95,42 @@ def test_an_override_lets_imports_through_while_the_api_enforces(
     set_mode(Mode.ENFORCE, overrides={"import-companies": Mode.WARN})
     assert load("name,stage\nA,Seires A\n")["mode"] == "warn"
     assert stored("stage") == ["Seires A"]
+
+
+@pytest.mark.parametrize(("mode", "options"), [(Mode.OFF, []), (Mode.WARN, []), (Mode.ENFORCE, ["--atomic"])])
+def test_unknown_spellings_of_an_import_are_observed_and_no_rate_of_requests_is_moved(
+    mode: Mode, options: list[str], load: Callable[..., Any], set_mode: Callable[..., int]
+) -> None:
+    set_mode(mode)
+    before = requests_counted()
+    with contextlib.suppress(CommandError):
+        load("name,stage\nA,Seires A\nB,Series A\nC,seed\nD,Growth\nE,Seires A\n", *options)
+    seen = ObservedSpelling.objects.order_by("spelling").values_list("endpoint", "spelling", "stage", "count")
+    assert list(seen) == [("import-companies", "Growth", "", 1), ("import-companies", "Seires A", "", 2)]
+    assert not OutcomeTally.objects.exists()
+    assert requests_counted() == before
+
+
+def test_a_file_of_free_text_leaves_room_for_what_clients_send(load: Callable[..., Any]) -> None:
+    lines = [f"A,junk {number}\n" for number in range(COUNTED_SPELLINGS + 50)]
+    load("name,stage\n" + "".join(lines) + "A,junk 7\nA,Seires A\n" + "A,junk 9\n" * 2)
+    seen = dict(ObservedSpelling.objects.values_list("spelling", "count"))
+    assert len(seen) == SHOWN_SPELLINGS  # the rest, under its own name, is one of them
+    assert (seen["junk 9"], seen["junk 7"]) == (3, 2)
+    assert sum(seen.values()) == COUNTED_SPELLINGS + 54
+    assert seen[OTHER] == sum(seen.values()) - 3 - 2 - (SHOWN_SPELLINGS - 3)
+
+
+def test_an_import_that_cannot_be_read_to_its_end_leaves_no_observation(load: Callable[..., Any]) -> None:
+    with pytest.raises(CommandError):
+        load('name,stage\nA,Seires A\nB,"broken\n')
+    assert not ObservedSpelling.objects.exists()
+
+
+def requests_counted() -> float:
+    """Sum of `stage_validation_requests_total`, which the alerts go by."""
+    samples = [sample for metric in REQUESTS.collect() for sample in metric.samples]
+    return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
 
 REFUSED_LINES = [
