@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 
 from ops.backfill import control, findings, steering
@@ -93,7 +93,7 @@ class BackfillRunAdmin(OperatorLedger):
 
     # -- The page of one run
 
-    def get_urls(self) -> list[URLPattern | URLResolver]:
+    def get_urls(self) -> list[URLPattern]:
         """The list, the pages, and one address for each wish."""
         steer = self.admin_site.admin_view(require_http_methods(["GET", "HEAD", "POST"])(self.steer_view))
         return [path("<int:run_id>/steer/<slug:name>/", steer, name="ops_backfillrun_steer"), *super().get_urls()]

@@ -16,7 +16,7 @@ from ops.backups.outcomes import Check, Verdict
 from ops.backups.source import own_identity
 from ops.facts import database_now
 from ops.gates import BACKUP_MAX_AGE
-from ops.ledgers import GOOD, WARN, Badge, ChoiceFilter, OperatorLedger, cell, spoken, verdict_badge
+from ops.ledgers import BAD, GOOD, WARN, Badge, ChoiceFilter, OperatorLedger, cell, spoken, verdict_badge
 
 NEVER = Badge("never", *WARN)
 MAX_AGE_SECONDS = BACKUP_MAX_AGE.total_seconds()
@@ -81,12 +81,12 @@ class BackupAdmin(OperatorLedger):
     @admin.display(description="verify")
     def verified(self, backup: Backup) -> str:
         """The last look at its bytes."""
-        return _verdict(_judged(backup).last(Check.VERIFY))
+        return _verdict(_judged(backup), Check.VERIFY)
 
     @admin.display(description="restore test")
     def restored(self, backup: Backup) -> str:
         """The last drill."""
-        return _verdict(_judged(backup).last(Check.RESTORE))
+        return _verdict(_judged(backup), Check.RESTORE)
 
     @admin.display(description="size")
     def large(self, backup: Backup) -> str:
@@ -133,29 +133,43 @@ def _judged(backup: Backup) -> JudgedBackup:
     return backup.judged  # type: ignore[attr-defined,no-any-return]  # set by the list's view, for the page at once
 
 
-def _verdict(check: BackupCheck | None) -> str:
+def _verdict(judged: JudgedBackup, kind: Check) -> str:
+    check = judged.last(kind)
     if check is None:
         return cell("verdict", badge=NEVER)
-    reason = "" if check.verdict == Verdict.PASSED else check.reason
+    told = check.verdict == Verdict.PASSED or check.reason in judged.state[1].reason
     return cell(
-        "verdict", badge=verdict_badge(check.verdict), took=spoken(check.seconds), at=check.checked_at, reason=reason
+        "verdict",
+        badge=verdict_badge(check.verdict),
+        took=spoken(check.seconds),
+        at=check.checked_at,
+        reason="" if told else check.reason,
     )
 
 
 def _summary(lines: list[JudgedBackup]) -> dict[str, Any]:
-    """The newest backup that counts, whether it is fresh, and the measured restore time (RTO)."""
-    good = [line for line in lines if line.state[0].tone == "good"]
-    newest = good[0] if good else None
+    """The newest backup that counts, what the gate would say, and the measured restore time (RTO)."""
+    newest = next((line for line in lines if line.state[0].tone == "good"), None)
     seconds = next((line.restore_seconds for line in lines if line.restore_seconds is not None), None)
-    fresh = newest is not None and 0 <= newest.age_seconds < MAX_AGE_SECONDS
+    fresh = newest is not None and _fresh(newest)
     return {
         "newest": newest,
         "newest_age": spoken(newest.age_seconds) if newest else "",
-        "gate": Badge("open", *GOOD) if fresh else Badge("closed", *WARN),
+        "gate": _gate(fresh, any(line.unsure and _fresh(line) for line in lines)),
         "fresh": fresh,
         "closes_in": spoken(MAX_AGE_SECONDS - newest.age_seconds) if newest and fresh else "",
         "restore_time": None if seconds is None else spoken(seconds),
     }
+
+
+def _fresh(line: JudgedBackup) -> bool:
+    return 0 <= line.age_seconds < MAX_AGE_SECONDS
+
+
+def _gate(fresh: bool, unsure: bool) -> Badge:
+    if fresh:
+        return Badge("open", *GOOD)
+    return Badge("open only if the file is whole", *WARN) if unsure else Badge("closed", *BAD)
 
 
 class KindFilter(ChoiceFilter):

@@ -17,6 +17,9 @@ from ops.ledgers import BAD, GOOD, QUIET, WARN, Badge
 _PRUNED: Final = "It was taken away to make room; its records stay."
 _FOREIGN: Final = "It is a backup of another database, which this one cannot be brought back from by the gate's rules."
 
+_TOUCHED: Final = Badge("file touched", *WARN)
+_ELSEWHERE: Final = Badge("counts by its records", *WARN)
+
 
 class JudgedBackup:
     """A backup with its checks (fetched by the caller), for the database `own`, at the database's time `now`."""
@@ -38,6 +41,11 @@ class JudgedBackup:
     def last(self, kind: Check) -> BackupCheck | None:
         """Its last check of that kind."""
         return next((check for check in reversed(self.checks) if check.kind == kind), None)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether only a look at its bytes can say if it counts: the gate takes that look, this page does not."""
+        return self.state[0] in (_TOUCHED, _ELSEWHERE)
 
     @cached_property
     def state(self) -> tuple[Badge, Validity]:
@@ -65,16 +73,14 @@ class JudgedBackup:
                     return Badge("counts", *GOOD), found
         except Bad:
             if self.backup.host != socket.gethostname():
-                return Badge("counts by its records", *WARN), Validity(
-                    True, f"Its file is on {self.backup.host}.", mend
-                )
+                return _ELSEWHERE, Validity(True, f"Its file is on {self.backup.host}.", mend)
             return Badge("file missing", *BAD), Validity(
                 False, f"{self.backup.name} is no longer in {self.backup.directory}.", "manage.py backup_cycle"
             )
         except OSError as fault:
             return Badge("file unreadable", *BAD), Validity(False, f"It cannot be opened: {fault.strerror}.", mend)
         touched = "The file was touched or changed since its last check. The gate reads it again; so does this:"
-        return Badge("file touched", *WARN), Validity(False, touched, mend)
+        return _TOUCHED, Validity(False, touched, mend)
 
 
 def _identity(backup: Backup) -> Identity:
