@@ -63,6 +63,7 @@ class OperatorLedger(LedgerAdmin):
     """A ledger in the operator's style: ordered by the table's index, so no column is sorted or counted by a click."""
 
     sortable_by = ()
+    empty_value_display = ""
     show_facets = admin.ShowFacets.NEVER
 
     class Media:

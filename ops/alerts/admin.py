@@ -65,7 +65,7 @@ class AlertLedger(OperatorLedger):
 class WebhookDeliveryAdmin(AlertLedger):
     """What came in over the webhook, and what became of it."""
 
-    list_display = ("received", "became", "endpoint", "alerts", "in_force", "actor", "said", "fingerprint")
+    list_display = ("received", "became", "endpoint", "alerts", "in_force", "actor", "said")
     list_filter = (EndpointFilter, "outcome", "received_at")
     ordering = ("-id",)
 

@@ -76,7 +76,8 @@ class BackupAdmin(OperatorLedger):
     def counts(self, backup: Backup) -> str:
         """Whether it counts, and why not."""
         badge, found = _judged(backup).state
-        return cell("counts", badge=badge, reason="" if badge.tone == "good" else found.reason, mend=found.mend)
+        reason = "" if badge.tone == "good" else found.reason.removeprefix(f"{backup.name} ")
+        return cell("counts", badge=badge, reason=reason, mend=found.mend)
 
     @admin.display(description="verify")
     def verified(self, backup: Backup) -> str:
