@@ -215,8 +215,8 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(client: Client, dire
     backup = made(directory, 0)
     client.force_login(User.objects.create_superuser("operator"))
     page = client.get("/admin/ops/backup/").content.decode()
-    assert backup.name in page
-    assert "passed both checks" in page
+    assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page
+    assert "</span>counts</span>" in page
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200
     for address in (f"/admin/ops/backup/{backup.pk}/delete/", "/admin/ops/backup/add/", "/admin/ops/backupcheck/add/"):
