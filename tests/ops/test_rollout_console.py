@@ -19,6 +19,8 @@ from normalization import aliases, rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
 from ops import facts, gates
 from ops.heartbeats import Heartbeat
+from ops.outcome_chart import WINDOWS
+from ops.outcome_counts import by_step
 from tests.ops.test_rollout_admin import URL, body, newest, section
 
 pytestmark = pytest.mark.django_db
@@ -140,7 +142,7 @@ def test_the_chart_adds_up_to_the_tallies(operator: Client, query: str, expected
     counted("canonical", 20)
     counted("canonical", 5, client="portal")
     counted("canonical", 7, minutes=30)
-    counted("rejected", 3, minutes=59, mode="enforce")
+    counted("rejected", 3, minutes=57, mode="enforce")  # the clock may go on meanwhile
     counted("normalized", 7, minutes=600)
     counted("unknown", 1_000, minutes=24 * 60 + 1)
     text = page(operator, query)
@@ -148,6 +150,15 @@ def test_the_chart_adds_up_to_the_tallies(operator: Client, query: str, expected
     drawn = re.findall(r"<g class=\"column\"><title>\d\d:\d\d UTC: (\d+) requests", text)
     assert sum(map(int, drawn)) == expected["all"]
     assert f"{expected['all']} requests: " in section(text, "outcomes")
+
+
+def test_the_window_has_its_first_minute_and_none_before_or_after() -> None:
+    now = timezone.now()
+    for minutes in (-1, 0, 59, 60):
+        minute = now.replace(second=0, microsecond=0) - timedelta(minutes=minutes)
+        OutcomeTally.objects.create(minute=minute, endpoint="e", client="c", mode="warn", outcome="unknown", requests=1)
+    begin = WINDOWS["60m"].starts(now)[0]
+    assert by_step(WINDOWS["60m"], now) == {(begin, "unknown"): 1, (begin + timedelta(minutes=59), "unknown"): 1}
 
 
 def test_without_a_tally_the_chart_says_so(operator: Client) -> None:
