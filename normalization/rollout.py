@@ -157,6 +157,11 @@ def with_mode(rollout: Rollout, mode: Mode) -> Rollout:
     return replace(rollout, mode=mode)
 
 
+def without_enforcement(rollout: Rollout) -> Rollout:
+    """Return the way back: `enforce` becomes `warn`, everything else is kept; off stays off, warn stays warn."""
+    return with_mode(rollout, Mode.WARN) if rollout.mode is Mode.ENFORCE else rollout
+
+
 def enforces_more(old: Rollout, new: Rollout) -> bool:
     """Tell whether `new` can refuse a request that `old` lets through: the changes that gates guard."""
     if new.mode is not Mode.ENFORCE:

@@ -7,9 +7,14 @@ from typing import Any, Final
 from django import forms
 
 from normalization import conf
-from normalization.rollout import Mode, Rollout, RolloutInvalid
+from normalization.rollout import TRANSITIONS, Mode, Rollout, RolloutInvalid
 
 MODES: Final = [(mode.value, mode.value) for mode in Mode]
+MEANING: Final = {
+    Mode.OFF: "stages are observed and counted, clients see nothing",
+    Mode.WARN: "clients are told of deprecated and unknown spellings, nothing is refused",
+    Mode.ENFORCE: "requests of enforced clients that name an unknown stage are refused",
+}
 AS_THE_MODE: Final = [("", "as the mode"), *MODES]
 
 
@@ -26,6 +31,12 @@ class NamesField(forms.CharField):
     def clean(self, value: Any) -> frozenset[str]:
         """Return the names."""
         return frozenset(name.strip() for name in str(value or "").splitlines() if name.strip())
+
+
+class BackToWarnForm(forms.Form):
+    """The reason of the way back, written already so that one click is enough."""
+
+    reason = forms.CharField(max_length=500, initial="By hand: something is wrong with enforcement")
 
 
 class RolloutForm(forms.Form):
@@ -48,22 +59,33 @@ class RolloutForm(forms.Form):
         max_length=500, widget=forms.Textarea(attrs={"rows": 2}), help_text="What the next person will read."
     )
     override_reason = forms.CharField(
-        label="Go on past the gates",
+        label="Why it goes on although a gate says no",
         max_length=500,
         required=False,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Only where a gate holds the change and you answer for it: why. Recorded with every verdict.",
+        help_text="Only where a gate holds the change and you answer for what follows. Recorded with every verdict.",
     )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+    gates_refused = False
 
     def __init__(self, now: Rollout, version: int, data: Any = None) -> None:
         super().__init__(data, initial=_initial(now, version), label_suffix="")
+        self.fields["mode"].widget.choices = [(mode.value, _explained(now.mode, mode)) for mode in Mode]
         self._now = now
         for name in sorted(conf.stage_endpoints().keys() | now.overrides.keys()):
             cap = now.overrides.get(name)
             self.fields[_field(name)] = forms.ChoiceField(
                 choices=AS_THE_MODE, required=False, label=name, initial=cap.value if cap else ""
             )
+
+    def asked(self) -> Rollout | None:
+        """Return the rollout that was asked for; None while the form is empty or wrong in itself."""
+        found: Rollout | None = getattr(self, "cleaned_data", {}).get("rollout")
+        return found
+
+    def of_version(self, version: int, now: Rollout) -> RolloutForm:
+        """Return the form with everything that was typed, as if its writer had looked at `version`."""
+        return RolloutForm(now, version, {**dict(self.data.items()), "expected_version": str(version)})
 
     def endpoint_fields(self) -> list[forms.BoundField]:
         """Return the fields of the endpoints' caps."""
@@ -90,6 +112,13 @@ class RolloutForm(forms.Form):
             overrides={name: Mode(mode) for name, mode in caps.items() if mode},
             enforce_at=cleaned["enforce_at"],
         )
+
+
+def _explained(now: Mode, to: Mode) -> str:
+    way = TRANSITIONS[now, to]
+    if now is to:
+        return f"{to}: {MEANING[to]} (in force)"
+    return f"{to}: {MEANING[to]}" if way.allowed else f"{to}: not from {now}; {way.reason}"
 
 
 def _field(endpoint: str) -> str:

@@ -11,4 +11,5 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     path("admin/ops/rollout/", admin.site.admin_view(rollout_admin.rollout_page), name="ops-rollout"),
+    path("admin/ops/rollout/back-to-warn/", admin.site.admin_view(rollout_admin.back_to_warn), name="ops-back-to-warn"),
 ]

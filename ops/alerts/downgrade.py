@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from normalization import rollout_store
 from normalization.observations import printable
-from normalization.rollout import Mode, Rollout, with_mode
+from normalization.rollout import without_enforcement
 from ops.alerts.metrics import Outcome
 from ops.alerts.models import UsedSignature, WebhookDelivery
 from ops.alerts.payload import Alert
@@ -78,18 +78,13 @@ def _flip(alerts: Sequence[Alert]) -> Done:
     if asking is None:
         return Done(Outcome.IGNORED)
     result = rollout_store.change(
-        _milder,
+        without_enforcement,  # decided under the lock that change() holds, from the rollout in force there
         actor=ACTOR,
         source=SOURCE,
         reason=f"{asking.name} fires: more requests are rejected than the threshold allows.",
         evidence={"alert": asking.name, "fingerprint": asking.fingerprint},
     )
     return Done(Outcome.DOWNGRADED if result.changed else Outcome.ALREADY, result.version)
-
-
-def _milder(rollout: Rollout) -> Rollout:
-    # Decided under the lock that change() holds, from the rollout in force there: off stays off, warn stays warn.
-    return with_mode(rollout, Mode.WARN) if rollout.mode is Mode.ENFORCE else rollout
 
 
 def _beat(alerts: Sequence[Alert]) -> Done:

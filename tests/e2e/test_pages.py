@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.utils import timezone
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from normalization import rollout_store
+from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
+from normalization.rollout import Mode
 from tests.servers import Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
@@ -66,18 +71,92 @@ def test_an_operator_signs_in_and_breaks_no_policy(browser: webdriver.Chrome, se
     assert complaints(browser) == []
 
 
-def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
-    browser: webdriver.Chrome, service: Service
-) -> None:
+@pytest.fixture
+def operator(browser: webdriver.Chrome, service: Service) -> webdriver.Chrome:
+    """A browser in which the operator has signed in."""
     User.objects.create_superuser("operator", password="a-long-password")
-    browser.get(f"{service.address}/admin/ops/rollout/")
+    browser.get(f"{service.address}/admin/login/")
     browser.find_element(By.NAME, "username").send_keys("operator")
     browser.find_element(By.NAME, "password").send_keys("a-long-password")
     browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.NAME, "reason"))
-    browser.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
-    browser.find_element(By.NAME, "reason").send_keys("The clients were told")
-    browser.find_element(By.CSS_SELECTOR, ".rollout [type=submit]").click()
-    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".mode-warn"))
-    assert "The clients were told" in browser.find_element(By.CSS_SELECTOR, ".rollout-facts").text
-    assert complaints(browser) == []
+    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.ID, "user-tools"))
+    return browser
+
+
+@pytest.fixture
+def much_to_see() -> None:
+    """A rollout in enforce, requests of every outcome, and a spelling that would do harm as markup."""
+    for mode in (Mode.WARN, Mode.ENFORCE):
+        rollout_store.change(mode, actor="ann", source="tests", reason="All were told " * 20)
+    now = timezone.now()
+    for outcome, requests in (("canonical", 20_000), ("normalized", 300), ("unknown", 40), ("rejected", 1)):
+        OutcomeTally.objects.create(
+            minute=now.replace(second=0, microsecond=0), endpoint="fund-companies", client="importer", mode="warn",
+            outcome=outcome, requests=requests,
+        )  # fmt: skip
+    for raw in (HOSTILE, "x" * 100, "Seires A"):
+        ObservedSpelling.objects.create(
+            day=now.date(), spelling=raw, stage="", endpoint="portfolio-strategies", client="importer-" + "y" * 60,
+            count=2, first_seen=now, last_seen=now,
+        )  # fmt: skip
+
+
+def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
+    operator: webdriver.Chrome, service: Service
+) -> None:
+    operator.get(f"{service.address}/admin/ops/rollout/")
+    operator.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
+    operator.find_element(By.NAME, "reason").send_keys("The clients were told")
+    operator.find_element(By.CSS_SELECTOR, "#change [type=submit]").click()
+    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    assert "The clients were told" in operator.find_element(By.CSS_SELECTOR, ".rollout-facts").text
+    assert complaints(operator) == []
+
+
+def test_back_to_warn_is_one_click_that_asks_no_gate(
+    much_to_see: None, granian_server: Callable[..., Service], service: Service, operator: webdriver.Chrome
+) -> None:
+    gated = granian_server(workers=1, env={"STAGE_GATES": "1"})  # sessions are in the database, so one login is enough
+    operator.get(f"{gated.address}/admin/ops/rollout/")
+    assert "STAGE_GATES is 0" not in operator.find_element(By.ID, "gates").text
+    assert operator.find_elements(By.CSS_SELECTOR, "#gates .gate-fail")  # and one would hold it
+    operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
+    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    row = RolloutChange.objects.latest("id")
+    assert (row.previous_mode, row.mode, row.actor, row.evidence) == ("enforce", "warn", "operator", {})
+    assert not operator.find_elements(By.CSS_SELECTOR, ".back")
+    assert complaints(operator) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
+    much_to_see: None, service: Service, operator: webdriver.Chrome, theme: str
+) -> None:
+    operator.execute_script("localStorage.setItem('theme', arguments[0])", theme)
+    for width in (1280, 420):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for address in ("/admin/", "/admin/ops/rollout/", "/admin/ops/rollout/?window=24h"):
+            operator.get(f"{service.address}{address}")
+            assert operator.execute_script("return document.documentElement.scrollWidth") <= width, (address, width)
+            assert complaints(operator) == [], address
+    bars = operator.find_elements(By.CSS_SELECTOR, ".chart .column .segment")
+    drawn = [(bar.value_of_css_property("fill"), bar.size["height"]) for bar in bars]
+    assert len({fill for fill, _ in drawn}) == 4
+    assert all(height >= 1 for _, height in drawn)
+
+
+def test_a_spelling_with_markup_is_text_and_becomes_an_alias_by_hand(
+    much_to_see: None, service: Service, operator: webdriver.Chrome
+) -> None:
+    operator.get(f"{service.address}/admin/ops/rollout/")
+    shown = [each.text for each in operator.find_elements(By.CSS_SELECTOR, "#unknown .raw")]
+    assert HOSTILE in shown
+    operator.find_element(By.CSS_SELECTOR, "#unknown a[href*='spelling=Seires']").click()
+    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.NAME, "spelling"))
+    assert operator.find_element(By.NAME, "spelling").get_attribute("value") == "Seires A"
+    operator.find_element(By.NAME, "reason").send_keys("A typing mistake of theirs")
+    operator.find_element(By.NAME, "_save").click()
+    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".messagelist .success"))
+    assert StageAlias.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
+    assert complaints(operator) == []

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
@@ -24,6 +25,21 @@ def operator(client: Client) -> Client:
 
 def body(**given: Any) -> dict[str, Any]:
     return {"mode": "warn", "enforce_percent": "100", "reason": "tell the clients", "expected_version": 0, **given}
+
+
+def newest() -> RolloutChange:
+    return RolloutChange.objects.latest("id")
+
+
+def hidden(text: str, name: str) -> str:
+    (tag,) = re.findall(rf'<input type="hidden" name="{name}"[^>]*>', text)
+    return str(re.findall(r'value="([^"]*)"', tag)[0])
+
+
+def section(text: str, name: str) -> str:
+    """One part of the page, without tags and with every run of white space as one space."""
+    (found,) = re.findall(rf'<section id="{name}".*?</section>', text, re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", found)).split())
 
 
 @pytest.mark.parametrize("account", [None, {}])
@@ -65,7 +81,21 @@ def test_a_page_out_of_date_overwrites_nothing(operator: Client, set_mode: Calla
     answer = operator.post(URL, body(mode="enforce", expected_version=seen))
     assert answer.status_code == 200
     assert "look at it again" in answer.content.decode()
-    assert RolloutChange.objects.first().mode == "off"  # type: ignore[union-attr]
+    assert newest().mode == "off"
+
+
+def test_after_a_conflict_what_was_typed_is_kept_and_the_next_click_decides_about_the_newer_version(
+    operator: Client, set_mode: Callable[..., int]
+) -> None:
+    seen = set_mode("warn")
+    between = rollout_store.change(Mode.OFF, actor="bob", source="tests", reason="faster").version
+    given = body(expected_version=seen, pilots="early-bird", reason="mine")
+    text = operator.post(URL, given).content.decode()
+    assert "What was typed is still here" in text
+    for kept in ("early-bird", "mine", "New pilots: early-bird."):
+        assert kept in text
+    assert operator.post(URL, given | {"expected_version": hidden(text, "expected_version")}).status_code == 302
+    assert (newest().mode, newest().pilots, hidden(text, "expected_version")) == ("warn", ["early-bird"], str(between))
 
 
 @pytest.mark.parametrize(
