@@ -25,15 +25,18 @@ AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
 UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
 
 
-def collect(version: int) -> Facts:
-    """Return the facts now; `version` is the rollout's, as the caller has seen it."""
+def collect(version: int, *, read_files: bool = True) -> Facts:
+    """Return the facts now; `version` is the rollout's, as the caller has seen it.
+
+    Without `read_files` no backup is read whole, however long that would take: one that was touched is called so.
+    """
     now = database_now()
     requests, unknown = _requests(now)
     return Facts(
         now=now,
         version=version,
         ttl_seconds=conf.ttl_seconds(),
-        backups=tuple(backup_facts()),
+        backups=tuple(backup_facts(read_files=read_files)),
         unclean_rows=_unclean_rows(),
         requests=requests,
         unknown=unknown,
@@ -52,26 +55,28 @@ def database_now() -> datetime:
         return now
 
 
-def backup_facts() -> Iterator[BackupFact]:
-    """Yield the backups, newest first, up to the first that is valid and whole."""
+def backup_facts(*, read_files: bool = True) -> Iterator[BackupFact]:
+    """Yield the backups, newest first, up to the first that is valid and whole, or may be (see `collect`)."""
     for backup, state, checks in history.with_validity():
-        found = bytes_on_disk(backup, checks) if state.valid else None
+        found = bytes_on_disk(backup, checks, read_files) if state.valid else None
         yield BackupFact(backup.name, backup.snapshot_at, state.valid, state.reason, state.mend, found)
-        if found is Bytes.SAME:
+        if found in (Bytes.SAME, Bytes.TOUCHED):
             return
 
 
-def bytes_on_disk(backup: Backup, checks: list[BackupCheck]) -> Bytes:
+def bytes_on_disk(backup: Backup, checks: list[BackupCheck], read: bool) -> Bytes:
     """Say whether the file still holds what was checked.
 
-    An untouched file is known by its stamp. One that was touched, moved or rewritten is read again, whole.
+    An untouched file is known by its stamp. One that was touched, moved or rewritten is read again, whole, if `read`.
     """
     stamps = {check.stamp for check in checks if check.verdict == Verdict.PASSED and check.sha256 == backup.sha256}
     try:
         with archive.opened(backup.path) as descriptor:
-            if archive.stamp(descriptor) in stamps or archive.sha256_of(descriptor) == backup.sha256:
+            if archive.stamp(descriptor) in stamps:
                 return Bytes.SAME
-            return Bytes.CHANGED
+            if not read:
+                return Bytes.TOUCHED
+            return Bytes.SAME if archive.sha256_of(descriptor) == backup.sha256 else Bytes.CHANGED
     except Bad:
         return Bytes.MISSING if backup.host == socket.gethostname() else Bytes.ELSEWHERE
     except OSError:

@@ -99,6 +99,7 @@ def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(age: float, o
         ),
         ((replace(VALID, bytes=Bytes.MISSING),), FAIL, "a.dump is no longer on disk.", "manage.py backup_cycle"),
         ((replace(VALID, bytes=Bytes.CHANGED),), FAIL, "changed on disk since its checks", "manage.py backup_cycle"),
+        ((replace(VALID, bytes=Bytes.TOUCHED),), INCONCLUSIVE, "was touched on disk", f"verify_backup {VALID.name}"),
         ((replace(VALID, bytes=Bytes.ELSEWHERE),), INCONCLUSIVE, "lies on another host", "run the command on the host"),
         ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),
         ((replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")), PASS, "b.dump passed both checks", ""),

@@ -193,6 +193,14 @@ def test_a_backup_that_was_touched_or_deleted(tmp_path: Path) -> None:
     assert outcome()[0] is Outcome.INCONCLUSIVE
 
 
+def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -> None:
+    backup = valid_backup(tmp_path)
+    backup.path.write_bytes(b"other bytes")
+    seen = [each.bytes for each in facts.collect(0, read_files=False).backups]
+    assert seen == [Bytes.TOUCHED]
+    assert [each.bytes for each in facts.collect(0).backups] == [Bytes.CHANGED]
+
+
 @pytest.mark.parametrize(
     ("age", "expected"),
     [(3590, Outcome.PASS), (3600, Outcome.FAIL), (-60, Outcome.FAIL)],
@@ -216,6 +224,6 @@ def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Pa
     backup.refresh_from_db()
     for check in checks:
         check.sha256 = backup.sha256
-    assert facts.bytes_on_disk(backup, checks) is Bytes.SAME
+    assert facts.bytes_on_disk(backup, checks, read=True) is Bytes.SAME
     backup.path.touch()
-    assert facts.bytes_on_disk(backup, checks) is Bytes.CHANGED
+    assert facts.bytes_on_disk(backup, checks, read=True) is Bytes.CHANGED
