@@ -3,13 +3,14 @@
 from django.contrib import admin
 from django.urls import URLPattern, path
 
-from ops import rollout_admin, rollout_api
+from ops import rollout_api
 from ops.alerts import webhook
+from ops.console import pages
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
     path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
-    path("admin/ops/rollout/", admin.site.admin_view(rollout_admin.rollout_page), name="ops-rollout"),
-    path("admin/ops/rollout/back-to-warn/", admin.site.admin_view(rollout_admin.back_to_warn), name="ops-back-to-warn"),
+    path("admin/ops/rollout/", admin.site.admin_view(pages.rollout_page), name="ops-rollout"),
+    path("admin/ops/rollout/back-to-warn/", admin.site.admin_view(pages.back_to_warn), name="ops-back-to-warn"),
 ]

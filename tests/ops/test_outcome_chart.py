@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normalization.metrics import OUTCOMES
-from ops.outcome_chart import BASE, LEAST_HEIGHT, LEFT, TOP, WIDTH, WINDOWS, Change, Chart, Counts, Window, draw, scale
+from ops.console.outcome_chart import (
+    BASE,
+    LEAST_HEIGHT,
+    LEFT,
+    TOP,
+    WIDTH,
+    WINDOWS,
+    Change,
+    Chart,
+    Counts,
+    Window,
+    draw,
+    scale,
+)
 
 NOW = datetime(2026, 7, 1, 12, 34, 56, tzinfo=UTC)
 MINUTE = NOW.replace(second=0)

@@ -18,9 +18,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from normalization import aliases, rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
 from ops import facts, gates
+from ops.console.outcome_chart import WINDOWS
+from ops.console.outcome_counts import by_step
 from ops.heartbeats import Heartbeat
-from ops.outcome_chart import WINDOWS
-from ops.outcome_counts import by_step
 from tests.ops.test_rollout_admin import URL, body, newest, section
 
 pytestmark = pytest.mark.django_db

@@ -17,12 +17,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 from normalization import conf, instances, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout, without_enforcement
-from ops import outcome_counts, unknown_spellings
+from ops.console import outcome_counts, unknown_spellings
+from ops.console.effects import Effects, effects
+from ops.console.form import BackToWarnForm, RolloutForm
+from ops.console.outcome_chart import WINDOWS, Change, Chart, draw
+from ops.console.panels import ask_gates, softly
 from ops.gates import UNKNOWN_WINDOW
-from ops.outcome_chart import WINDOWS, Change, Chart, draw
-from ops.rollout_effects import Effects, effects
-from ops.rollout_form import BackToWarnForm, RolloutForm
-from ops.rollout_panels import ask_gates, softly
 
 HISTORY: Final = 25
 FIRST_WINDOW: Final = WINDOWS["60m"]

@@ -7,7 +7,7 @@ from typing import Final
 
 from django.db import connection
 
-from ops.outcome_chart import Window
+from ops.console.outcome_chart import Window
 
 CLIENTS_LISTED: Final = 1_000
 

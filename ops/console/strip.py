@@ -15,9 +15,9 @@ from normalization.rollout import Mode
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import State
 from ops.backups import history
+from ops.console.panels import ask_gates, softly
 from ops.gates import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE
 from ops.heartbeats import last_heartbeat_at
-from ops.rollout_panels import ask_gates, softly
 
 SECONDS: Final = 2.0  # the first page is quick or does without
 
