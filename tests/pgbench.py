@@ -56,10 +56,11 @@ class Pgbench:
         """What it noted, when its time is over. Any error but a deadlock or a serialization failure fails the test."""
         said, _ = self.process.communicate(timeout=600)
         assert self.process.returncode == 0, said
-        numbers = (_number(f"{name}: (\\d+)", said) for name in NUMBERS)
+        done, failed, deadlocks = (_number(f"{name}: (\\d+)", said) for name in NUMBERS)
         # Client, number, time ("failed" without one), script, epoch, µs, lag.
         logs = [line.split() for log in self.directory.glob("pgbench_log.*") for line in log.read_text().splitlines()]
-        return Counted(*numbers, sorted((int(log[2]) - int(log[6])) / 1000 for log in logs if log[2].isdigit()))
+        milliseconds = sorted((int(log[2]) - int(log[6])) / 1000 for log in logs if log[2].isdigit())
+        return Counted(done, failed, deadlocks, milliseconds)
 
 
 NUMBERS = ("number of transactions actually processed", "number of failed transactions", "number of deadlock failures")
