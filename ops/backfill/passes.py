@@ -23,13 +23,14 @@ from ops.backfill.survey import Mapping
 from ops.backfill.walk import walk
 
 MOST_PASSES = 6
+"""That a process begins on a column; the one that takes the run up after it may begin as many again."""
 WAITING_PASSES = 3
 """From this pass on, rows that clients hold are waited for."""
 
 
 def normalize_column(session: Session, column: StageColumn, aliases: AliasTable) -> list[dict[str, Any]]:
     """Every pass that the column needs, from the checkpoint on; returns its unknown values. Raises as `walk` does."""
-    mapping = Mapping(aliases)
+    mapping, begun = Mapping(aliases), 0
     while True:
         at = session.persist(session.checkpoint(column).get)
         if at.until is None:
@@ -39,7 +40,12 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
                 return [
                     {"table": column.table, "column": column.column} | each for each in unknown_json(planned.unknown)
                 ]
-            mapping = Mapping(aliases, planned.mapping())
+            if begun == MOST_PASSES:
+                raise BatchFailed(
+                    f"{planned.to_change} rows of {column} still hold other spellings after {begun} passes: "
+                    "clients keep them locked, or keep writing them."
+                )
+            mapping, begun = Mapping(aliases, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
         walk(session, column, partial(_apply, session, column, mapping, waits=at.passes >= WAITING_PASSES))
         session.persist(partial(_update, session, column, until=None))
@@ -60,11 +66,6 @@ def _begin_pass(session: Session, column: StageColumn, planned: ColumnPlan) -> B
     with transaction.atomic(), connection.cursor() as cursor:
         session.fence()
         at = session.checkpoint(column).get()
-        if at.passes >= MOST_PASSES:
-            raise BatchFailed(
-                f"{planned.to_change} rows of {column} still hold other spellings after {at.passes} passes: "
-                "clients keep them locked, or keep writing them."
-            )
         after = (planned.first or 0) - 1
         cursor.execute(column.sql(statements.ROWS_OF_PASS), {"after": after, "until": planned.last})
         at.cursor, at.until, at.passes = after, planned.last, at.passes + 1
