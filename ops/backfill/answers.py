@@ -7,12 +7,15 @@ from typing import Any
 from django.db import IntegrityError, OperationalError
 
 from ops.backfill import columns, constraint, control, gate, verify
-from ops.backfill.control import Options, RunRefused
+from ops.backfill.events import Tell
 from ops.backfill.interrupts import Interrupts
 from ops.backfill.lease import Lease
+from ops.backfill.ledger import RunRefused
 from ops.backfill.models import BackfillRun, Kind
+from ops.backfill.options import Options
 from ops.backfill.plan import ColumnPlan, Plan, make_plan, refuse_if_changed
-from ops.backfill.run import Tell, carry_out
+from ops.backfill.refusals import refuse_if_moved
+from ops.backfill.run import carry_out
 from ops.backfill.states import State
 
 DONE, FAILED, USAGE, GATE, UNKNOWN_LEFT = 0, 1, 2, 3, 4
@@ -69,7 +72,7 @@ def take_up(options: Options | None, *, actor: str, tell: Tell, interrupts: Inte
     left = control.unfinished()
     if left is None:
         raise RunRefused("There is no unfinished run: begin one with --apply.")
-    control.refuse_if_moved(left)
+    refuse_if_moved(left)
     if left.kind == Kind.APPLY:
         gate.ask()
     return _carried_out(control.claim(left.pk, actor, options), actor, tell, interrupts)

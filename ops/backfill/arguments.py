@@ -8,10 +8,10 @@ from django.db import Error
 from ops.backfill import answers, columns, control, lease, plan, progress
 from ops.backfill.answers import Answer
 from ops.backfill.constraint import NotClean
-from ops.backfill.control import Options
 from ops.backfill.gate import GateClosed
 from ops.backfill.interrupts import Interrupts
 from ops.backfill.models import Strategy
+from ops.backfill.options import Options
 from ops.backfill.states import TransitionRefused
 
 REFUSALS = (

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ops.backfill.run import Tell
+from ops.backfill.events import Tell
 
 log = structlog.get_logger("ops.backfill")
 LINE_EVERY_SECONDS = 10.0

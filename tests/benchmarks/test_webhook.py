@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -19,6 +18,7 @@ from normalization.models import RolloutChange
 from ops.alerts.signature import Forged, Genuine, sign, verify
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests.benchmarks import open_loop
 from tests.benchmarks.harness import Ratio, hold
 from tests.ops.deliveries import PATH, payload, raw, signed
 from tests.servers import ROOT, Service
@@ -112,29 +112,10 @@ def test_the_time_tells_nothing_about_which_secret_matched() -> None:
 
 def p99_ms(service: Service, key: str, fund: int, seconds: float) -> float:
     """p99 of the companies endpoint at API_RATE requests a second over two connections, in ms."""
-    found: list[float] = []
-
-    def send() -> None:
-        link = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
-        due = started = time.monotonic()
-        while due < started + seconds:
-            time.sleep(max(0.0, due - time.monotonic()))
-            due += 2 / API_RATE
-            begun = time.perf_counter()
-            path = f"/api/funds/{fund}/companies?stage=series-a"
-            link.request("GET", path, headers={"Authorization": f"Api-Key {key}"})
-            answer = link.getresponse()
-            answer.read()
-            assert answer.status == 200
-            found.append((time.perf_counter() - begun) * 1000)
-        link.close()
-
-    senders = [threading.Thread(target=send) for _ in range(2)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    return sorted(found)[int(len(found) * 0.99)]
+    path = f"/api/funds/{fund}/companies?stage=series-a"
+    answers = open_loop.send(service, key, [lambda _: path] * 2, API_RATE, seconds)
+    assert set(answers.statuses) == {200}
+    return open_loop.p99(answers.milliseconds)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from ops.backfill import columns, control
-from ops.backfill import run as runs
+from ops.backfill import columns, control, session
 from ops.backfill.batches import apply_batch
 from ops.backfill.control import RunRefused
 from ops.backfill.lease import LeaseLost
@@ -40,7 +39,7 @@ class Once:
 
 
 def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(session, "LOOK_AGAIN_SECONDS", 0.01)
     store(["Series A"] * 300)
     run = begin(replace(QUICK, batch_size=100))
     seen: list[int] = []
