@@ -128,9 +128,9 @@ def _is_answer(error: Exception) -> bool:
 
 
 def tell_if_not_configured() -> None:
-    """Log, once in a process, that the database alone carries the mode."""
+    """Log, once in a process that serves requests, that the database alone carries the mode."""
     # The lock is never given back: whoever gets it tells, also where two threads load for the first time at once.
-    if not conf.redis_configured() and _untold.acquire(blocking=False):
+    if settings.SERVES_REQUESTS and not conf.redis_configured() and _untold.acquire(blocking=False):
         reads = f"the database, every {settings.STAGE_MODE_TTL_SECONDS:g} s"
         log.info("stage_redis_not_configured", reads=reads, pid=os.getpid())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from stagenorm.portfolio.keys import create_key
-from tests.servers import Service, wait_until
+from tests.servers import ROOT, Service, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,6 +51,13 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(granian_se
     wait_until(lambda: len({each.pid for each in server.children()} - {killed}) == 2, "another worker")
     second = ask_until_all_have_told(more=20)
     assert sorted(told(service)) == sorted(first | second)
+
+
+def test_a_command_does_not_say_so(granian_server: Callable[..., Service]) -> None:
+    service = granian_server(workers=1)
+    command = [sys.executable, "manage.py", "stage_mode", "show"]
+    done = subprocess.run(command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True)
+    assert (done.stdout != "", done.stderr) == (True, "")
 
 
 def told(service: Service) -> list[int]:
