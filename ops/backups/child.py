@@ -72,7 +72,7 @@ def running(
             stderr=errors,
             cwd="/",
             start_new_session=True,
-            preexec_fn=partial(end_with, os.getpid(), signal.SIGKILL),  # noqa: PLW1509 (one prctl, no lock)
+            preexec_fn=partial(end_with, os.getpid()),  # noqa: PLW1509 (one prctl, no lock)
         )
         try:
             yield Child(process, errors, secret, time.monotonic() + time_limit)
