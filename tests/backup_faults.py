@@ -103,7 +103,7 @@ def address(**other: str) -> str:
 
 
 def client_program(parent: subprocess.Popen[str], name: str) -> psutil.Process:
-    """Wait for the pg_dump or pg_restore that the command has started."""
+    """Wait for the pg_dump or pg_restore that the command has started, not for the one that tells its version."""
     found: list[psutil.Process] = []
 
     def started() -> bool:
@@ -111,7 +111,8 @@ def client_program(parent: subprocess.Popen[str], name: str) -> psutil.Process:
             raise AssertionError(f"the command has ended: {parent.communicate()}")
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(parent.pid).children(recursive=True):
-                if Path((child.cmdline() or [""])[0]).name == name:
+                program, *arguments = child.cmdline() or [""]
+                if Path(program).name == name and arguments and "--version" not in arguments:
                     found.append(child)
         return bool(found)
 
