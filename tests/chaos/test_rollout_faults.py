@@ -25,8 +25,9 @@ TTL = 0.7
 SECONDS = 5 * TTL if os.environ.get("CHAOS") == "full" else 1.4 * TTL
 KEY = "stage:validation:mode"
 BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
-# Beyond the 100 ms: two busy cores shared with other tests, and the database that is asked next.
-SLACK = 0.15
+# Beyond the 100 ms: two busy cores shared with other tests, and the database that is asked next (a stall of 0.2 s was
+# seen). That a wait ends by itself is held here; how long it is, by tests/benchmarks/test_rollout_store.py.
+SLACK = 0.5
 
 Fault = Callable[[RedisServer, Toxic], None]
 
