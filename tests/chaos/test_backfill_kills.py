@@ -150,21 +150,61 @@ WHERE a.state = %s AND c.batch > 0
 """
 
 
+def put_to_sleep(command: Command, *, in_a_batch: bool) -> None:
+    """SIGSTOP the process while it rests between two batches, or inside one that has locked the run and written."""
+    wanted = [("idle in transaction", True)] if in_a_batch else [("idle", False)]
+    for _ in range(2000):
+        if not in_a_batch:
+            wait_for(lambda: execute(RESTS), "its rest")
+        command.signal(signal.SIGSTOP)
+        # A statement that is under way ends without the client.
+        wait_for(lambda: "active" not in dict(execute(HOLDER)), "its end")
+        if execute(HOLDER) == wanted:
+            return
+        command.signal(signal.SIGCONT)
+        time.sleep(0.001)
+    raise AssertionError(f"never stopped while {wanted}: {command.said()}")
+
+
+HOLDER = """
+SELECT a.state, a.backend_xid IS NOT NULL
+FROM pg_stat_activity a JOIN stage_migration_control c ON c.lease_backend = a.pid
+"""
+RESTS = """
+SELECT 1 FROM pg_stat_activity a JOIN stage_migration_control c ON c.lease_backend = a.pid
+WHERE a.state = 'idle' AND a.state_change < clock_timestamp() - interval '50 ms'
+"""
+
+
 def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, str], tmp_path: Path) -> None:
-    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "10")
+    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "3600", "--backoff-ms", "1000")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
-    asleep.signal(signal.SIGSTOP)
+    put_to_sleep(asleep, in_a_batch=False)
     directory = tmp_path / "second"
     directory.mkdir()
-    refused = take_up(directory)
+    refused = take_up(directory, *GENTLE)
     assert refused.wait() == 1, refused.said()
     assert f"process {asleep.process.pid}" in refused.said()
     # The lease runs out (nothing else can tell a sleeper from a slow worker); time is moved rather than waited for.
-    execute("UPDATE stage_migration_control SET heartbeat_at = heartbeat_at - interval '11 s'")
-    second = take_up(directory)
+    execute("UPDATE stage_migration_control SET heartbeat_at = heartbeat_at - interval '3601 s'")
+    taken_over(asleep, directory, rows)
+
+
+def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(rows: dict[int, str], tmp_path: Path) -> None:
+    """The server ends its session before the lease runs out: nobody waits longer than that for the rows it held."""
+    asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "2")
+    wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
+    put_to_sleep(asleep, in_a_batch=True)
+    directory = tmp_path / "second"
+    directory.mkdir()
+    taken_over(asleep, directory, rows)
+
+
+def taken_over(asleep: Command, directory: Path, before: dict[int, str]) -> None:
+    second = take_up(directory, *GENTLE)
     assert second.wait() in (0, 4), second.said()
+    everything_is_right(before)
     done = stored()
-    everything_is_right(rows)
     execute("UPDATE portfolio_companies SET stage = 'Series A' WHERE id = %s", [min(done)])
     asleep.signal(signal.SIGCONT)
     assert asleep.wait() == 1
