@@ -152,6 +152,11 @@ def bucket(client: str) -> int:
     return int.from_bytes(digest[:8], "big") % BUCKETS
 
 
+def enters_at(client: str) -> Decimal:
+    """Return the smallest share, in percent, at which the client is enforced: from 0.01 to 100."""
+    return Decimal(bucket(client) + 1) / 100
+
+
 def with_mode(rollout: Rollout, mode: Mode) -> Rollout:
     """Return the rollout with another mode and everything else kept."""
     return replace(rollout, mode=mode)

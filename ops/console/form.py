@@ -40,7 +40,7 @@ class BackToWarnForm(forms.Form):
 
 
 class RolloutForm(forms.Form):
-    """`rollout()` is what the operator asks for, once the form is valid."""
+    """`asked()` is what the operator asks for: once the form is valid, or what an empty form is `proposed` to be."""
 
     mode = forms.ChoiceField(choices=MODES, widget=forms.RadioSelect)
     enforce_percent = forms.DecimalField(
@@ -68,10 +68,10 @@ class RolloutForm(forms.Form):
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     gates_refused = False
 
-    def __init__(self, now: Rollout, version: int, data: Any = None) -> None:
-        super().__init__(data, initial=_initial(now, version), label_suffix="")
+    def __init__(self, now: Rollout, version: int, data: Any = None, proposed: Rollout | None = None) -> None:
+        super().__init__(data, initial=_initial(proposed or now, version), label_suffix="")
         self.fields["mode"].widget.choices = [(mode.value, _explained(now.mode, mode)) for mode in Mode]
-        self._now = now
+        self._now, self.proposed = now, proposed
         for name in sorted(conf.stage_endpoints().keys() | now.overrides.keys()):
             cap = now.overrides.get(name)
             self.fields[_field(name)] = forms.ChoiceField(
@@ -79,8 +79,8 @@ class RolloutForm(forms.Form):
             )
 
     def asked(self) -> Rollout | None:
-        """Return the rollout that was asked for; None while the form is empty or wrong in itself."""
-        found: Rollout | None = getattr(self, "cleaned_data", {}).get("rollout")
+        """Return the rollout that is asked for or proposed; None while the form is as it was, or wrong in itself."""
+        found: Rollout | None = getattr(self, "cleaned_data", {}).get("rollout", self.proposed)
         return found
 
     def of_version(self, version: int, now: Rollout) -> RolloutForm:

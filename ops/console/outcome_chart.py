@@ -22,6 +22,8 @@ BASE: Final = HEIGHT - BOTTOM
 LEAST_HEIGHT: Final = 2.0  # one rejected request beside thousands of good ones has to be seen
 FILLED: Final = 0.8  # of a column's room, the rest is the gap to the next
 LINES: Final = 4  # horizontal ones, about
+STRIPE: Final = 100.0  # the width of a stripe
+LEAST_PART: Final = 3.0
 
 Counts = Mapping[tuple[datetime, str], int]
 """(begin of a step, outcome) → requests."""
@@ -29,13 +31,19 @@ Counts = Mapping[tuple[datetime, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How far back the chart looks and how finely. `name` is the value in the page's address."""
+    """How far back the chart looks and how finely. `name` is the value in the page's address.
+
+    `each` is a column's time in words; `told` and `ticked` are the forms of its begin beside it and on the axis.
+    """
 
     name: str
     label: str
     step: timedelta
     columns: int
     labelled: timedelta
+    each: str
+    told: str = "%H:%M"
+    ticked: str = "%H:%M"
 
     def starts(self, now: datetime) -> list[datetime]:
         """Return the begin of each column, oldest first; the last one is the step that `now` lies in."""
@@ -46,10 +54,13 @@ class Window:
 WINDOWS: Final[Mapping[str, Window]] = {
     window.name: window
     for window in (
-        Window("60m", "last 60 minutes", timedelta(minutes=1), 60, timedelta(minutes=10)),
-        Window("24h", "last 24 hours", timedelta(hours=1), 24, timedelta(hours=4)),
+        Window("60m", "last 60 minutes", timedelta(minutes=1), 60, timedelta(minutes=10), "a minute"),
+        Window("24h", "last 24 hours", timedelta(hours=1), 24, timedelta(hours=4), "an hour"),
     )
 }
+WEEK: Final = Window(
+    "7d", "last 7 days", timedelta(hours=3), 56, timedelta(days=1), "three hours", told="%m-%d %H:%M", ticked="%m-%d"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,15 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one outcome has of a stripe."""
+
+    outcome: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """One line of the legend."""
 
@@ -137,10 +157,14 @@ def draw(window: Window, now: datetime, counts: Counts, changes: Iterable[Change
     rows = [tuple(counts.get((start, outcome), 0) for outcome in OUTCOMES) for start in starts]
     heights = scale(max(map(sum, rows)))
     columns = [
-        _column(start, LEFT + room * place, room, row, heights[-1])
+        _column(start, f"{start:{window.told}}", LEFT + room * place, room, row, heights[-1])
         for place, (start, row) in enumerate(zip(starts, rows, strict=True))
     ]
-    times = [Tick(round(c.room_x + room / 2, 2), c.label) for c in columns if _labelled(c.starts_at, window)]
+    times = [
+        Tick(round(column.room_x + room / 2, 2), f"{column.starts_at:{window.ticked}}")
+        for column in columns
+        if _labelled(column.starts_at, window)
+    ]
     return Chart(
         window=window,
         columns=tuple(columns),
@@ -153,6 +177,19 @@ def draw(window: Window, now: datetime, counts: Counts, changes: Iterable[Change
     )
 
 
+def stripe(counts: Mapping[str, int]) -> tuple[Part, ...]:
+    """Return how outcomes share a stripe of STRIPE units: in proportion, but so that each that occurred is seen."""
+    rooms = [(name, counts[name]) for name in OUTCOMES if counts.get(name)]
+    every = sum(requests for _, requests in rooms)
+    widths = [max(STRIPE * requests / every, LEAST_PART) for _, requests in rooms]
+    parts, x = [], 0.0
+    for (outcome, _), width in zip(rooms, widths, strict=True):
+        taken = STRIPE * width / sum(widths)
+        parts.append(Part(outcome, round(x, 2), round(taken, 2)))
+        x += taken
+    return tuple(parts)
+
+
 def scale(most: int) -> list[int]:
     """Return round values from 0 up to the first that is at least `most`, for about four lines."""
     rough = max(most / LINES, 1.0)
@@ -161,7 +198,7 @@ def scale(most: int) -> list[int]:
     return list(range(0, step * max(ceil(most / step), 1) + 1, step))
 
 
-def _column(start: datetime, x: float, room: float, counts: tuple[int, ...], most: int) -> Column:
+def _column(start: datetime, label: str, x: float, room: float, counts: tuple[int, ...], most: int) -> Column:
     segments, y = [], BASE
     for outcome, requests in zip(OUTCOMES, counts, strict=True):
         if requests:
@@ -169,7 +206,7 @@ def _column(start: datetime, x: float, room: float, counts: tuple[int, ...], mos
             y -= height
             segments.append(Segment(outcome, requests, round(y, 2), round(height, 2)))
     left = round(x + room * (1 - FILLED) / 2, 2)
-    return Column(start, f"{start.astimezone(UTC):%H:%M}", left, round(x, 2), tuple(segments), counts)
+    return Column(start, label, left, round(x, 2), tuple(segments), counts)
 
 
 def _marks(window: Window, begin: datetime, changes: Iterable[Change]) -> Iterator[Tick]:

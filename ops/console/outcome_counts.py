@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import connection
 
-from ops.console.outcome_chart import Window
+from normalization.models import RolloutChange
+from ops.console.outcome_chart import Change, Window
 
 CLIENTS_LISTED: Final = 1_000
 
@@ -37,3 +39,8 @@ def clients_of_the_last(period: timedelta, now: datetime) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(CLIENTS_SINCE, [now - period, CLIENTS_LISTED])
         return [client for (client,) in cursor.fetchall()]
+
+
+def changes_of_mode(history: Iterable[RolloutChange]) -> list[Change]:
+    """Return what the chart marks of the rollout's history."""
+    return [Change(each.created_at, str(each)) for each in history if each.mode != each.previous_mode]

@@ -20,8 +20,9 @@ from normalization.rollout import Mode, Rollout, without_enforcement
 from ops.console import outcome_counts, unknown_spellings
 from ops.console.effects import Effects, effects
 from ops.console.form import BackToWarnForm, RolloutForm
-from ops.console.outcome_chart import WINDOWS, Change, Chart, draw
+from ops.console.outcome_chart import WINDOWS, Chart, draw
 from ops.console.panels import ask_gates, softly
+from ops.console.proposals import proposed
 from ops.gates import UNKNOWN_WINDOW
 
 HISTORY: Final = 25
@@ -35,7 +36,7 @@ def rollout_page(request: HttpRequest) -> HttpResponse:
     """Show the page; a POST changes the rollout and comes back to it, or with `preview` says what it would do."""
     try:
         snapshot = rollout_store.newest()
-        form = RolloutForm(snapshot.rollout, snapshot.version, request.POST if request.method == "POST" else None)
+        form = _form(request, snapshot)
         if request.method == "POST":
             _refuse_others(request)
             if form.is_valid() and "preview" not in request.POST:
@@ -45,7 +46,7 @@ def rollout_page(request: HttpRequest) -> HttpResponse:
                     snapshot, form = _after_refusal(form, error)
         return _page(request, snapshot, form)
     except StoreError:
-        return _unavailable(request)
+        return unavailable(request)
 
 
 @require_POST
@@ -65,7 +66,13 @@ def back_to_warn(request: HttpRequest) -> HttpResponse:
         snapshot = rollout_store.newest()
         return _page(request, snapshot, RolloutForm(snapshot.rollout, snapshot.version), form)
     except StoreError:
-        return _unavailable(request)
+        return unavailable(request)
+
+
+def _form(request: HttpRequest, snapshot: rollout_store.Snapshot) -> RolloutForm:
+    if request.method == "POST":
+        return RolloutForm(snapshot.rollout, snapshot.version, request.POST)
+    return RolloutForm(snapshot.rollout, snapshot.version, proposed=proposed(snapshot.rollout, request.GET))
 
 
 def _refuse_others(request: HttpRequest) -> None:
@@ -135,8 +142,8 @@ def _page(
 
 
 def _chart(window: str, now: datetime, history: list[RolloutChange]) -> Chart:
-    changes = [Change(each.created_at, str(each)) for each in history if each.mode != each.previous_mode]
-    return draw(WINDOWS[window], now, outcome_counts.by_step(WINDOWS[window], now), changes)
+    counts = outcome_counts.by_step(WINDOWS[window], now)
+    return draw(WINDOWS[window], now, counts, outcome_counts.changes_of_mode(history))
 
 
 def _effects(now_in_force: Rollout, form: RolloutForm, now: datetime) -> Effects | None:
@@ -147,6 +154,7 @@ def _effects(now_in_force: Rollout, form: RolloutForm, now: datetime) -> Effects
     return effects(now_in_force, asked, clients, conf.stage_endpoints())
 
 
-def _unavailable(request: HttpRequest) -> HttpResponse:
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """Say that the database does not answer, with 503."""
     context: dict[str, Any] = {**admin.site.each_context(request), "title": "Rollout"}
     return TemplateResponse(request, "admin/ops/unavailable.html", context, status=503)

@@ -1,4 +1,4 @@
-"""What an operator asks first, at any hour: the mode, the gates, the backup, the backfill, the way back."""
+"""What an operator asks first, at any hour: mode, gates, clients, backup, backfill, the way back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from normalization.rollout import Mode
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import State
 from ops.backups import history
+from ops.console.client_counts import who_would_be_refused
 from ops.console.panels import ask_gates, softly
+from ops.console.periods import PERIODS
 from ops.gates import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE
 from ops.heartbeats import last_heartbeat_at
 
@@ -61,6 +63,15 @@ def _gates(now: datetime) -> Tile:
     return Tile("Gates", word, detail, "unsure" if held else "good", f"{_rollout()}#gates")
 
 
+def _clients(now: datetime) -> Tile:
+    every, refusable = who_would_be_refused(PERIODS["24h"], now)
+    if not every:
+        return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
+    word = f"{refusable:,} of {every:,}"
+    detail = "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
+    return Tile("Clients", word, detail, "unsure" if refusable else "good", _clients_page())
+
+
 def _backup(now: datetime) -> Tile:
     newest = history.newest_valid()
     if newest is None:
@@ -94,6 +105,10 @@ def _rollout() -> str:
     return reverse("ops-rollout")
 
 
+def _clients_page() -> str:
+    return f"{reverse('ops-clients')}?window=24h"
+
+
 def _backups() -> str:
     return reverse("admin:ops_backup_changelist")
 
@@ -109,6 +124,7 @@ def _heartbeats() -> str:
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
     ("Mode", _mode, _rollout),
     ("Gates", _gates, _rollout),
+    ("Clients", _clients, _clients_page),
     ("Newest valid backup", _backup, _backups),
     ("Backfill", _backfill, _runs),
     ("Last heartbeat", _heartbeat, _heartbeats),

@@ -59,21 +59,21 @@ def most_frequent(now: datetime) -> list[UnknownSpelling]:
 
 
 def _spelling(raw: str, times: int, last: datetime, endpoints: list[str], clients: list[str]) -> UnknownSpelling:
-    why_not, suggestions = _judged(raw)
+    why_not, suggestions = judged(raw)
     return UnknownSpelling(
         raw=raw,
         shown=visible(raw),
         times=times,
         last_seen=last,
-        endpoints=_listed(endpoints),
-        clients=_listed(clients),
+        endpoints=listed(endpoints),
+        clients=listed(clients),
         suggestions=suggestions,
-        alias_url="" if why_not else _alias_url(raw, suggestions),
+        alias_url="" if why_not else alias_url(raw, suggestions),
         why_no_alias=why_not,
     )
 
 
-def _judged(raw: str) -> tuple[str, tuple[str, ...]]:
+def judged(raw: str) -> tuple[str, tuple[str, ...]]:
     """Return why no alias can be made of `raw` ("" if one can) and what it probably meant."""
     if raw == OTHER:
         return "all that came after the first 1,000 of a day", ()
@@ -88,14 +88,16 @@ def _judged(raw: str) -> tuple[str, tuple[str, ...]]:
     return "", suggestions
 
 
-def _alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
+def alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
+    """Return the address of the form of aliases with both filled in."""
     prefilled: dict[str, Any] = {"spelling": raw}
     if suggestions:
         prefilled["stage"] = suggestions[0]
     return f"{reverse('admin:normalization_stagealias_add')}?{urlencode(prefilled)}"
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return the first names in a line, and how many there are more."""
     ordered = sorted(names)
     more = len(ordered) - NAMES_LISTED
     return ", ".join(ordered[:NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -18,6 +18,12 @@ from normalization.rollout import Mode
 from tests.servers import Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+LONG_NAMED = "importer-" + "y" * 60
+PAGES = (
+    "/admin/", "/admin/ops/rollout/?window=24h", "/admin/ops/rollout/?pilot=importer", "/admin/ops/rollout/clients/",
+    f"/admin/ops/rollout/clients/client/?name={LONG_NAMED}", "/admin/ops/rollout/clients/client/?name=importer",
+    "/admin/ops/rollout/",
+)  # fmt: skip
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -94,9 +100,12 @@ def much_to_see() -> None:
             minute=now.replace(second=0, microsecond=0), endpoint="fund-companies", client="importer", mode="warn",
             outcome=outcome, requests=requests,
         )  # fmt: skip
+    OutcomeTally.objects.create(
+        minute=now, endpoint="portfolio-strategies", client=LONG_NAMED, mode="warn", outcome="unknown", requests=6
+    )
     for raw in (HOSTILE, "x" * 100, "Seires A"):
         ObservedSpelling.objects.create(
-            day=now.date(), spelling=raw, stage="", endpoint="portfolio-strategies", client="importer-" + "y" * 60,
+            day=now.date(), spelling=raw, stage="", endpoint="portfolio-strategies", client=LONG_NAMED,
             count=2, first_seen=now, last_seen=now,
         )  # fmt: skip
 
@@ -136,7 +145,7 @@ def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
     for width in (1280, 420):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for address in ("/admin/", "/admin/ops/rollout/", "/admin/ops/rollout/?window=24h"):
+        for address in PAGES:
             operator.get(f"{service.address}{address}")
             assert operator.execute_script("return document.documentElement.scrollWidth") <= width, (address, width)
             assert complaints(operator) == [], address

@@ -40,7 +40,7 @@ def strip(client: Client) -> dict[str, tuple[str, str, str, str]]:
 
 def test_a_fresh_platform_is_told_as_it_is_and_each_answer_leads_to_its_page(operator: Client) -> None:
     tiles = strip(operator)
-    assert list(tiles) == ["Mode", "Gates", "Newest valid backup", "Backfill", "Last heartbeat"]
+    assert list(tiles) == ["Mode", "Gates", "Clients", "Newest valid backup", "Backfill", "Last heartbeat"]
     assert tiles["Mode"][0::2] == ("mode-off", "off")
     assert tiles["Gates"][2].endswith("of 6 pass")
     assert "held by backup_valid" in tiles["Gates"][3]

@@ -13,6 +13,7 @@ from ops.console.outcome_chart import (
     LEAST_HEIGHT,
     LEFT,
     TOP,
+    WEEK,
     WIDTH,
     WINDOWS,
     Change,
@@ -39,7 +40,8 @@ def drawn(counts: Counts, window: Window = MINUTES) -> Chart:
 @pytest.mark.parametrize(
     ("window", "first", "last"),
     [(MINUTES, datetime(2026, 7, 1, 11, 35), datetime(2026, 7, 1, 12, 34)),
-     (HOURS, datetime(2026, 6, 30, 13), datetime(2026, 7, 1, 12))],
+     (HOURS, datetime(2026, 6, 30, 13), datetime(2026, 7, 1, 12)),
+     (WEEK, datetime(2026, 6, 24, 15), datetime(2026, 7, 1, 12))],
 )  # fmt: skip
 def test_a_window_ends_with_the_step_that_is_now(window: Window, first: datetime, last: datetime) -> None:
     starts = window.starts(NOW)
@@ -108,6 +110,10 @@ def test_the_scale_has_two_to_six_lines(most: int) -> None:
 def test_times_are_labelled_at_round_steps() -> None:
     assert [tick.label for tick in drawn({}).times] == ["11:40", "11:50", "12:00", "12:10", "12:20", "12:30"]
     assert [tick.label for tick in drawn({}, HOURS).times] == ["16:00", "20:00", "00:00", "04:00", "08:00", "12:00"]
+    assert [tick.label for tick in drawn({}, WEEK).times] == [
+        "06-25", "06-26", "06-27", "06-28", "06-29", "06-30", "07-01",
+    ]  # fmt: skip
+    assert drawn({}, WEEK).columns[-1].label == "07-01 12:00"
 
 
 def test_changes_of_the_mode_are_marked_where_they_happened_and_only_within_the_window() -> None:

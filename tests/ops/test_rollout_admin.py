@@ -54,12 +54,14 @@ def test_whoever_is_not_staff_is_sent_to_the_login(client: Client, account: dict
 def test_the_page_shows_mode_share_version_since_actor_and_reason(
     operator: Client, set_mode: Callable[..., int]
 ) -> None:
-    version = set_mode("warn", pilots=frozenset({"early-bird"}))
+    version = set_mode("warn", pilots=frozenset({"early-bird"}), holdouts=frozenset({"late-riser"}))
     page = operator.get(URL)
     text = page.content.decode()
     assert "no-store" in page["Cache-Control"]
-    for shown in ("mode-warn", "100 %", f"<dd>{version}</dd>", "tests (tests)", "a test asked", "early-bird"):
+    for shown in ("mode-warn", "100 %", f"<dd>{version}</dd>", "tests (tests)", "a test asked"):
         assert shown in text
+    for role, name in (("Pilots", "early-bird"), ("Holdouts", "late-riser")):
+        assert f"<dt>{role}</dt><dd>{name}</dd>" in text
     assert not re.search(r"<script(?![^>]*src=)[^>]*>|\sstyle=|\son\w+=|<style", text)
 
 
