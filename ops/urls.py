@@ -5,7 +5,9 @@ from django.urls import URLPattern, path
 
 from ops import rollout_api
 from ops.alerts import webhook
-from ops.console import client_page, clients_page, pages
+from ops.console import pages
+from ops.console.clients.client_page import client_page
+from ops.console.clients.list_page import clients_page
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
@@ -13,6 +15,6 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     path("admin/ops/rollout/", admin.site.admin_view(pages.rollout_page), name="ops-rollout"),
     path("admin/ops/rollout/back-to-warn/", admin.site.admin_view(pages.back_to_warn), name="ops-back-to-warn"),
-    path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page.clients_page), name="ops-clients"),
-    path("admin/ops/rollout/clients/client/", admin.site.admin_view(client_page.client_page), name="ops-client"),
+    path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page), name="ops-clients"),
+    path("admin/ops/rollout/clients/client/", admin.site.admin_view(client_page), name="ops-client"),
 ]

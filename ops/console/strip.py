@@ -15,7 +15,7 @@ from normalization.rollout import Mode
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import State
 from ops.backups import history
-from ops.console.client_counts import who_would_be_refused
+from ops.console.clients.counts import who_would_be_refused
 from ops.console.panels import ask_gates, softly
 from ops.console.periods import PERIODS
 from ops.gates import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE

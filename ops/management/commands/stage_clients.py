@@ -10,7 +10,7 @@ from django.db import Error as StoreError
 from django.utils import timezone
 
 from normalization import rollout_store
-from ops.console import client_counts, clients_terminal
+from ops.console.clients import counts, terminal
 from ops.console.periods import PERIODS
 from ops.terminal import drawn
 
@@ -31,12 +31,12 @@ class Command(BaseCommand):
         period = PERIODS[options["window"]]
         try:
             rollout = rollout_store.newest().rollout
-            found = client_counts.clients(period, timezone.now(), size=options["limit"])
+            found = counts.clients(period, timezone.now(), size=options["limit"])
         except StoreError as fault:
             raise CommandError(f"The tallies could not be read: {fault}") from fault
         if options["json"]:
             members = {"window": period.name, "mode": rollout.mode.value, "clients": found.every}
-            self.stdout.write(json.dumps({**members, "listed": clients_terminal.to_wire(found, rollout)}))
+            self.stdout.write(json.dumps({**members, "listed": terminal.to_wire(found, rollout)}))
         else:
-            self.stdout.write(drawn(clients_terminal.drawn(found, rollout)))
-            self.stdout.write(clients_terminal.sentence(found, period.label))
+            self.stdout.write(drawn(terminal.drawn(found, rollout)))
+            self.stdout.write(terminal.sentence(found, period.label))

@@ -12,7 +12,7 @@ from django.db import connection
 from psycopg import sql
 
 from normalization.rollout import Mode
-from ops.console import key_holders
+from ops.console.clients import key_holders
 from ops.console.outcome_chart import Window
 from ops.console.request_counts import Counts
 

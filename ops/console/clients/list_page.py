@@ -19,9 +19,10 @@ from django.views.decorators.http import require_safe
 
 from normalization import conf, rollout_store
 from normalization.rollout import Rollout
-from ops.console import client_counts, client_spellings, enforcement, periods
-from ops.console.client_counts import CLIENTS_COUNTED, LISTED, ClientCounts, Clients
-from ops.console.client_spellings import Undecided
+from ops.console import enforcement, periods
+from ops.console.clients import counts, spellings
+from ops.console.clients.counts import CLIENTS_COUNTED, LISTED, ClientCounts, Clients
+from ops.console.clients.spellings import Undecided
 from ops.console.enforcement import Enforcement
 from ops.console.outcome_chart import Part, Window, stripe
 from ops.console.pages import unavailable
@@ -87,7 +88,7 @@ def clients_page(request: HttpRequest) -> HttpResponse:
     except StoreError:
         return unavailable(request)
     asked, now = Asked.by(request), timezone.now()
-    found = softly("clients", lambda: client_counts.clients(asked.period, now, asked.named, asked.only, asked.page))
+    found = softly("clients", lambda: counts.clients(asked.period, now, asked.named, asked.only, asked.page))
     context = {
         **admin.site.each_context(request),
         "title": "Clients",
@@ -110,7 +111,7 @@ def _kinds(asked: Asked, found: Clients) -> Iterator[Link]:
 
 def _rows(period: Window, found: Clients, rollout: Rollout, now: datetime) -> list[Row]:
     names = [each.client for each in found.listed if each.counts.refusable]
-    undecided = softly("undecided spellings", lambda: client_spellings.undecided(names, period, now)) or {}
+    undecided = softly("undecided spellings", lambda: spellings.undecided(names, period, now)) or {}
     endpoints = conf.stage_endpoints()
     return [
         Row(

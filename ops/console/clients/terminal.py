@@ -12,7 +12,7 @@ from rich.text import Text
 from normalization import conf
 from normalization.rollout import Rollout
 from ops.console import enforcement
-from ops.console.client_counts import ClientCounts, Clients
+from ops.console.clients.counts import ClientCounts, Clients
 
 COLUMNS = ("requests", "canonical", "deprecated", "unknown", "rejected", "would be refused")
 

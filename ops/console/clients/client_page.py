@@ -17,8 +17,9 @@ from django.views.decorators.http import require_safe
 from normalization import conf, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Decision, Rollout
-from ops.console import client_counts, client_spellings, enforcement, key_holders, outcome_counts, periods, proposals
-from ops.console.client_counts import OfClient
+from ops.console import enforcement, outcome_counts, periods, proposals
+from ops.console.clients import counts, key_holders, spellings
+from ops.console.clients.counts import OfClient
 from ops.console.outcome_chart import Window, draw
 from ops.console.pages import HISTORY, PERMISSION, unavailable
 from ops.console.panels import softly
@@ -59,7 +60,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
         "begin": period.starts(now)[0],
         "windows": periods.links(period, lambda each: periods.client_url(client, each)),
         "enforcement": enforcement.of(rollout, client, conf.stage_endpoints()),
-        "spellings": softly("spellings", lambda: client_spellings.of_client(client, period, now)),
+        "spellings": softly("spellings", lambda: spellings.of_client(client, period, now)),
         "keys": softly("keys", lambda: key_holders.keys_of(client, now)),
         "proposals": proposals.links(rollout, client) if request.user.has_perm(PERMISSION) else [],
         "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
@@ -71,12 +72,12 @@ def client_page(request: HttpRequest) -> HttpResponse:
 def _requests(
     client: str, rollout: Rollout, period: Window, now: datetime, history: list[RolloutChange]
 ) -> dict[str, Any]:
-    sent = softly("requests", lambda: client_counts.of_client(client, period, now))
+    sent = softly("requests", lambda: counts.of_client(client, period, now))
     if sent is None:
         return {"sent": None, "chart": None}
     before = None
     if not sent.last_seen:
-        before = softly("requests before", lambda: client_counts.last_before(client, period, now))
+        before = softly("requests before", lambda: counts.last_before(client, period, now))
     return {
         "sent": sent,
         "last_before": before,
@@ -89,5 +90,5 @@ def _requests(
 def _endpoints(client: str, rollout: Rollout, sent: OfClient) -> Iterator[Endpoint]:
     known = conf.stage_endpoints()
     for name in [*sent.endpoints, *sorted(known.keys() - sent.endpoints.keys())]:
-        counts, last = sent.endpoints.get(name, (Counts(), None))
-        yield Endpoint(name, known.get(name, ""), counts, last, rollout.decide(name, client))
+        of_it, last = sent.endpoints.get(name, (Counts(), None))
+        yield Endpoint(name, known.get(name, ""), of_it, last, rollout.decide(name, client))
