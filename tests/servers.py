@@ -236,7 +236,7 @@ class Service:
         if self.process.poll() is not None:
             raise RuntimeError(f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer:
-            return bool(answer.status == 200) and self._serving() == self.workers
+            return bool(answer.status == 200) and self._serving() >= self.workers
         return False
 
     def _serving(self) -> int:
