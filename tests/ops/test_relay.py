@@ -374,8 +374,12 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
     worker = relay.worker()
     relay.process.kill()
     relay.process.wait()
-    wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
-    wait_until(lambda: ended(worker), "the worker to end")
+    try:
+        wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
+        wait_until(lambda: ended(worker), "the worker to end")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 @pytest.mark.parametrize(
