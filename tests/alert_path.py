@@ -41,9 +41,14 @@ class AlertPath:
         """End all three and delete what they wrote."""
         for process in reversed(self.running.values()):
             process.terminate()
-        for process in self.running.values():
-            process.wait(30)
-        shutil.rmtree(self.directory)
+        try:
+            for process in self.running.values():
+                process.wait(60)
+        finally:
+            for process in self.running.values():  # one that does not end must not outlive the test
+                process.kill()
+                process.wait()
+            shutil.rmtree(self.directory)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask Prometheus; the result's series."""

@@ -2,6 +2,7 @@
 again.
 """
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -159,13 +160,13 @@ class Service:
         self.workers = workers
         own = {"PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"), "STAGENORM_THREADS": str(threads)}
         self.environment = {**os.environ, **own, **environment}
+        self.metrics = Path(self.environment["PROMETHEUS_MULTIPROC_DIR"])
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and wait until /healthz answers."""
-        metrics = Path(self.environment["PROMETHEUS_MULTIPROC_DIR"])
-        shutil.rmtree(metrics, ignore_errors=True)
-        metrics.mkdir(parents=True)
+        """Start and wait until each worker has answered /healthz."""
+        shutil.rmtree(self.metrics, ignore_errors=True)
+        self.metrics.mkdir(parents=True)
         command = [
             sys.executable,
             "-m",
@@ -227,6 +228,7 @@ class Service:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()  # one that is not reaped fails the next test, by a warning
             self.process = None
 
     def _answers(self) -> bool:
@@ -234,15 +236,24 @@ class Service:
         if self.process.poll() is not None:
             raise RuntimeError(f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer:
-            return bool(answer.status == 200)
+            return bool(answer.status == 200) and self._serving() >= self.workers
         return False
+
+    def _serving(self) -> int:
+        """How many workers have answered /healthz: each counts in a file of its own."""
+        return sum(b"healthz" in file.read_bytes() for file in self.metrics.glob("counter_*.db"))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, and that nobody is given by the kernel while this process lives.
+
+    The socket that stays bound to it never listens; beside it servers may listen, for all of them set SO_REUSEADDR.
+    """
+    claim = socket.socket()
+    atexit.register(claim.close)
+    claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    claim.bind(("127.0.0.1", 0))
+    return int(claim.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:

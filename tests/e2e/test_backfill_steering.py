@@ -8,12 +8,11 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from ops.backfill.models import BackfillRun
 from tests.backfill_runs import Command, store_many, valid_backup
-from tests.e2e.test_pages import browser, complaints
-from tests.servers import Service
+from tests.e2e.test_pages import browser, complaints, wait
+from tests.servers import Service, wait_until
 
 __all__ = ["browser"]
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
@@ -28,12 +27,12 @@ def service(granian_server: Callable[..., Service]) -> Service:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
-    """A run that would take minutes, as a process of its own."""
+    """A run that would take a quarter of an hour (1,000 batches, 700 ms between them), as a process of its own."""
     store_many(20_000)
     valid_backup()
     directory = tmp_path / "run"
     directory.mkdir()
-    options = ("--batch-size", "500", "--max-batch-size", "500", "--backoff-ms", "700")
+    options = ("--batch-size", "20", "--max-batch-size", "20", "--backoff-ms", "700")
     command = Command("--apply", *options, directory=directory)
     try:
         yield command
@@ -53,23 +52,29 @@ def sign_in(browser: webdriver.Chrome, address: str) -> None:
 def until_shown(browser: webdriver.Chrome, selector: str, text: str) -> None:
     """Wait until the page, left to itself, shows it."""
     script = "return document.querySelector(arguments[0])?.innerText.includes(arguments[1]) ?? false"
-    WebDriverWait(browser, 30).until(lambda page: page.execute_script(script, selector, text), f"{selector}: {text}")
+    wait(browser).until(lambda page: page.execute_script(script, selector, text), f"{selector}: {text}")
 
 
 def press(browser: webdriver.Chrome, wish: str) -> None:
-    browser.find_element(By.CSS_SELECTOR, f"form[action$='/{wish}/'] button").click()
+    """Press a button; one that the page exchanges between the look and the press is looked for again."""
+
+    def pressed(page: webdriver.Chrome) -> bool:
+        page.find_element(By.CSS_SELECTOR, f"form[action$='/{wish}/'] button").click()
+        return True
+
+    wait(browser).until(pressed, wish)
 
 
 def test_a_run_is_paused_resumed_and_cancelled_and_its_page_follows(
     browser: webdriver.Chrome, service: Service, command: Command
 ) -> None:
     find = BackfillRun.objects.filter(batch__gt=1)
-    WebDriverWait(browser, 60).until(lambda _: find.exists(), "the run has begun")
+    wait_until(find.exists, "the run to begin")
     run = find.get()
     sign_in(browser, f"{service.address}/admin/ops/backfillrun/{run.pk}/change/")
     until_shown(browser, "#live-state", "running")
     looked_at = browser.execute_script("return document.querySelector('progress').value")
-    WebDriverWait(browser, 30).until(
+    wait(browser).until(
         lambda page: page.execute_script("return document.querySelector('progress').value") > looked_at,
         "the progress moves by itself",
     )
@@ -81,16 +86,16 @@ def test_a_run_is_paused_resumed_and_cancelled_and_its_page_follows(
     press(browser, "resume")
     until_shown(browser, "#live-state", "running")
     batch = BackfillRun.objects.get(pk=run.pk).batch
-    WebDriverWait(browser, 30).until(lambda _: BackfillRun.objects.get(pk=run.pk).batch > batch, "its process goes on")
+    wait_until(lambda: BackfillRun.objects.get(pk=run.pk).batch > batch, "its process to go on")
 
     press(browser, "cancel")
     until_shown(browser, "h1", f"Cancel run {run.pk}?")
     assert BackfillRun.objects.get(pk=run.pk).state == "running"
     browser.find_element(By.CSS_SELECTOR, "#content-main form button").click()
     until_shown(browser, "#live-state", "cancelled")
-    assert command.wait(30) == 1
+    assert command.wait() == 1
     assert "was cancelled" in command.said()
-    WebDriverWait(browser, 30).until(
+    wait(browser).until(
         lambda page: not page.find_elements(By.CSS_SELECTOR, "[data-refresh]"), "a page of a run that is over is still"
     )
     actions = [form.get_attribute("action") for form in browser.find_elements(By.CSS_SELECTOR, ".steer form")]
@@ -102,7 +107,7 @@ def test_a_page_that_gets_no_answer_says_that_its_figures_are_old(
     browser: webdriver.Chrome, service: Service, command: Command
 ) -> None:
     find = BackfillRun.objects.filter(batch__gt=1)
-    WebDriverWait(browser, 60).until(lambda _: find.exists(), "the run has begun")
+    wait_until(find.exists, "the run to begin")
     sign_in(browser, f"{service.address}/admin/ops/backfillrun/")
     until_shown(browser, "#live-runs", "running")
     browser.delete_all_cookies()  # the session is over: an answer would be the login page

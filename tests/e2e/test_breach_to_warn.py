@@ -24,6 +24,7 @@ from ops.heartbeats import Heartbeat
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.alert_path import AlertPath, Traffic, figure
+from tests.backup_faults import ended
 from tests.ops.deliveries import alert, payload, raw
 from tests.servers import ROOT, PostgresServer, RedisServer, Service, free_port, wait_until
 
@@ -74,13 +75,14 @@ def test_a_breach_takes_enforcement_back_on_every_instance(
     fund = Fund.objects.create(name=f"Fund {run} {share}")
     _, key = create_key(f"client-{run}")
     enforce(service)
-    clean = 'sum(increase(stage_validation_requests_total{mode="enforce",outcome="canonical"}[20s]))'
+    clean = 'sum(stage_validation_requests_total{mode="enforce",outcome="canonical"} offset 20s)'
     with Traffic(service, key, fund.pk) as traffic:
-        # A full window of good requests first: the breach has to outweigh them, as it would on a running platform.
-        wait_until(lambda: _value(path, clean) > 0.9 * 20 * traffic.rate, "a window full of traffic")
+        # A full window of good requests first, however many a second the machine serves: the breach has to outweigh
+        # them, as it would on a running platform.
+        wait_until(lambda: _value(path, clean) > 0, "a window full of traffic")
         assert not RolloutChange.objects.filter(source="alert").exists()
         traffic.share = share
-        wait_until(lambda: RolloutChange.objects.filter(source="alert").exists(), "the way back", 60)
+        wait_until(lambda: RolloutChange.objects.filter(source="alert").exists(), "the way back")
         version = RolloutChange.objects.get(source="alert").pk
         wait_until(lambda: oldest_version(service) >= version, "every worker to serve it")
         seen = time.monotonic()
@@ -139,7 +141,7 @@ def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
         path.raise_alert(alertname="StageRejectRateHigh", stagenorm_action="auto_downgrade")
         wait_until(lambda: path.relayed("upstream_5xx") >= 1, "a delivery that fails")
         postgres_server.start()
-        wait_until(lambda: mode_there() == "warn", "the retry", 30)
+        wait_until(lambda: mode_there() == "warn", "the retry")
     finally:
         path.remove()
 
@@ -155,7 +157,7 @@ def test_make_observe_starts_all_four_and_ends_them_together(
         command = [sys.executable, "-m", "stagenorm.observe"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
-        wait_until(lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(), "the four", 120)
+        wait_until(lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(), "the four", 300)
         assert process.poll() is None, log.read_text()
         found = dict(re.findall(r"^(\w+) +(http://127.0.0.1:\d+)/", log.read_text(), re.MULTILINE))
         assert set(found) == {"service", "Prometheus", "Alertmanager", "relay"}
@@ -166,11 +168,11 @@ def test_make_observe_starts_all_four_and_ends_them_together(
                 result = json.loads(answer.read())["data"]["result"]
             return {series["metric"]["job"]: series["value"][1] for series in result}
 
-        wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped", 40)
+        wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped")
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, log.read_text()
-        assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+        assert process.wait(120) == 0, log.read_text()
+        wait_until(lambda: all(map(ended, family)), "what it has killed to be gone")
     finally:
-        process.terminate()
-        process.wait(60)
+        process.terminate()  # it takes the four along
+        process.wait(120)

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
 from selenium import webdriver
+from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -49,6 +50,11 @@ def service(granian_server: Callable[..., Service]) -> Service:
     return granian_server(workers=1)
 
 
+def wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
+    """Waits for a condition of the page; where the page changes in the middle of a look, it looks again."""
+    return WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException, JavascriptException])
+
+
 def complaints(browser: webdriver.Chrome) -> list[str]:
     """What the browser's console holds against the page; that there is no favicon does not count."""
     log = browser.get_log("browser")  # type: ignore[no-untyped-call]
@@ -60,9 +66,13 @@ def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(
     browser: webdriver.Chrome, service: Service
 ) -> None:
     browser.get(f"{service.address}/api/docs")
-    shown = WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock-summary-path"))
-    paths = {re.sub(r"[\u200b\s]", "", path.text) for path in shown}
-    assert {"/api/monte-carlo/simulate", "/api/portfolio/strategies", "/api/funds/{fund_id}/companies"} <= paths
+    paths = {"/api/monte-carlo/simulate", "/api/portfolio/strategies", "/api/funds/{fund_id}/companies"}
+
+    def shown(page: webdriver.Chrome) -> bool:
+        found = page.find_elements(By.CSS_SELECTOR, ".opblock-summary-path")
+        return paths <= {re.sub(r"[\u200b\s]", "", path.text) for path in found}
+
+    wait(browser).until(shown, "the operations")
     assert complaints(browser) == []
 
 
@@ -72,7 +82,7 @@ def test_an_operator_signs_in_and_breaks_no_policy(browser: webdriver.Chrome, se
     browser.find_element(By.NAME, "username").send_keys("operator")
     browser.find_element(By.NAME, "password").send_keys("a-long-password")
     browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.ID, "user-tools"))
+    wait(browser).until(lambda page: page.find_elements(By.ID, "user-tools"))
     assert "operator" in browser.find_element(By.ID, "user-tools").text.lower()
     assert complaints(browser) == []
 
@@ -85,7 +95,7 @@ def operator(browser: webdriver.Chrome, service: Service) -> webdriver.Chrome:
     browser.find_element(By.NAME, "username").send_keys("operator")
     browser.find_element(By.NAME, "password").send_keys("a-long-password")
     browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.ID, "user-tools"))
+    wait(browser).until(lambda page: page.find_elements(By.ID, "user-tools"))
     return browser
 
 
@@ -117,7 +127,7 @@ def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
     operator.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
     operator.find_element(By.NAME, "reason").send_keys("The clients were told")
     operator.find_element(By.CSS_SELECTOR, "#change [type=submit]").click()
-    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
     assert "The clients were told" in operator.find_element(By.CSS_SELECTOR, ".rollout-facts").text
     assert complaints(operator) == []
 
@@ -130,7 +140,7 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
     assert "STAGE_GATES is 0" not in operator.find_element(By.ID, "gates").text
     assert operator.find_elements(By.CSS_SELECTOR, "#gates .gate-fail")  # and one would hold it
     operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
-    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
     row = RolloutChange.objects.latest("id")
     assert (row.previous_mode, row.mode, row.actor, row.evidence) == ("enforce", "warn", "operator", {})
     assert not operator.find_elements(By.CSS_SELECTOR, ".back")
@@ -162,10 +172,10 @@ def test_a_spelling_with_markup_is_text_and_becomes_an_alias_by_hand(
     shown = [each.text for each in operator.find_elements(By.CSS_SELECTOR, "#unknown .raw")]
     assert HOSTILE in shown
     operator.find_element(By.CSS_SELECTOR, "#unknown a[href*='spelling=Seires']").click()
-    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.NAME, "spelling"))
+    wait(operator).until(lambda page: page.find_elements(By.NAME, "spelling"))
     assert operator.find_element(By.NAME, "spelling").get_attribute("value") == "Seires A"
     operator.find_element(By.NAME, "reason").send_keys("A typing mistake of theirs")
     operator.find_element(By.NAME, "_save").click()
-    WebDriverWait(operator, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".messagelist .success"))
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".messagelist .success"))
     assert StageAlias.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
     assert complaints(operator) == []

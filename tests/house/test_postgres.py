@@ -1,10 +1,11 @@
 """The embedded PostgreSQL: private, shared by all who use it, stopped by the last, and up again after a crash."""
 
+import contextlib
 import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -34,10 +35,19 @@ def directory() -> Iterator[Path]:
     server.remove()
 
 
-def user(directory: Path) -> subprocess.Popen[str]:
-    """A process that uses the server of ``directory``."""
+@pytest.fixture
+def user(directory: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts processes that use the server of ``directory``; those that are left at the end are killed."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", USER, str(directory)], cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    with contextlib.ExitStack() as started:
+
+        def start() -> subprocess.Popen[str]:
+            process = subprocess.Popen([sys.executable, "-c", USER, str(directory)], cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process  # type: ignore[no-any-return]
+
+        yield start
 
 
 def begun(process: subprocess.Popen[str]) -> None:
@@ -87,9 +97,11 @@ def test_a_stop_and_a_start_keep_the_address(postgres_server: PostgresServer) ->
     assert rows(postgres_server.url()) == 1
 
 
-def test_users_that_come_at_once_share_one_server_and_the_last_to_leave_stops_it(directory: Path) -> None:
+def test_users_that_come_at_once_share_one_server_and_the_last_to_leave_stops_it(
+    directory: Path, user: Callable[[], subprocess.Popen[str]]
+) -> None:
     server = Postgres(directory)
-    users = [user(directory) for _ in range(3)]
+    users = [user() for _ in range(3)]
     for process in users:
         begun(process)
     assert server.running()
@@ -100,8 +112,10 @@ def test_users_that_come_at_once_share_one_server_and_the_last_to_leave_stops_it
     assert not server.running()
 
 
-def test_a_user_that_is_killed_does_not_keep_the_server_from_stopping(directory: Path) -> None:
-    killed, other = user(directory), user(directory)
+def test_a_user_that_is_killed_does_not_keep_the_server_from_stopping(
+    directory: Path, user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    killed, other = user(), user()
     begun(killed)
     begun(other)
     killed.kill()

@@ -167,7 +167,7 @@ def test_the_password_is_in_no_command_line(tmp_path: Path) -> None:
         assert dumper.environ()["PGPASSWORD"] == "not-for-ps"
         assert "DJANGO_SECRET_KEY" not in dumper.environ()
         blocker.rollback()
-        output, errors = creating.communicate(timeout=60)
+        output, errors = creating.communicate(timeout=120)
     assert (creating.returncode, "not-for-ps" in output + errors) == (0, False), errors
 
 
@@ -194,7 +194,7 @@ Waiting = tuple[subprocess.Popen[str], psutil.Process, psycopg.Connection[Any]]
 def test_a_killed_pg_dump_publishes_nothing(tmp_path: Path, waiting_create: Waiting) -> None:
     creating, dumper, _ = waiting_create
     dumper.kill()
-    _, errors = creating.communicate(timeout=60)
+    _, errors = creating.communicate(timeout=120)
     assert creating.returncode == 1
     assert "pg_dump ended with status -9; nothing was published" in errors
     assert (leftovers(tmp_path), Backup.objects.count()) == ([], 0)
@@ -203,10 +203,10 @@ def test_a_killed_pg_dump_publishes_nothing(tmp_path: Path, waiting_create: Wait
 def test_a_killed_creator_takes_pg_dump_with_it_and_its_draft_is_swept(tmp_path: Path, waiting_create: Waiting) -> None:
     creating, dumper, blocker = waiting_create
     creating.kill()
-    wait_until(lambda: ended(dumper), "the orphan to end", 10)
+    wait_until(lambda: ended(dumper), "the orphan to end")
     assert [name.endswith(".part") for name in leftovers(tmp_path)] == [True]
     blocker.rollback()
-    wait_until(lambda: not execute(LOCKED), "the killed creator's session to end", 10)
+    wait_until(lambda: not execute(LOCKED), "the killed creator's session to end")
     backup = create(Wish(tmp_path))
     assert sorted(leftovers(tmp_path)) == [backup.name, f"{backup.name}.json", f"{backup.name}.sha256"]
 
@@ -218,7 +218,7 @@ def test_of_two_creates_at_once_the_second_is_refused_and_spares_the_first_s_dra
     with pytest.raises(BackupRefused, match=r"being made or pruned already by database session \d+"):
         create(Wish(tmp_path))
     blocker.rollback()
-    _, errors = first.communicate(timeout=60)
+    _, errors = first.communicate(timeout=120)
     assert first.returncode == 0, errors
     assert len(leftovers(tmp_path)) == 3
 

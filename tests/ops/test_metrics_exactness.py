@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
 
     send(40)
     first = int(figure(service.address, "stage_mode_version"))
-    directory = Path(service.environment["PROMETHEUS_MULTIPROC_DIR"])
+    directory = service.metrics
     reporting = {int(place.stem.rpartition("_")[2]) for place in directory.glob("gauge_livemin_*.db")}
     assert service.process
     workers = [each.pid for each in psutil.Process(service.process.pid).children() if each.pid in reporting]
@@ -108,7 +108,7 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
             return figure(service.address, "stage_mode_version") == version
         return False
 
-    wait_until(gone, "the dead worker's version to go", 30)
+    wait_until(gone, "the dead worker's version to go")
     assert version > first
     assert counted(service)["fund-companies", "warn", "canonical"] >= before
     assert not list(directory.glob(f"gauge_live*_{workers[0]}.db"))
@@ -169,7 +169,8 @@ def test_the_event_of_a_decision_carries_its_sampling_rate_and_text_that_is_cut_
 ) -> None:
     from rest_framework.request import Request
 
-    monkeypatch.setattr(boundaries, "_sampler", Sampler(all_below=10, then_one_in=100))
+    minute_without_end = Sampler(all_below=10, then_one_in=100, clock=lambda: 0.0)
+    monkeypatch.setattr(boundaries, "_sampler", minute_without_end)
     set_mode("warn")
     logged.take()
     for number in range(150):

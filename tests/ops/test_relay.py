@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ import psutil
 import pytest
 from django.conf import settings
 
+from ops.alerts.relay import FORWARDERS
 from ops.alerts.serving import is_free
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
+from tests.backup_faults import ended
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw
 from tests.servers import ROOT, free_port, wait_until
 
@@ -34,7 +37,8 @@ class Upstream:
     """Stands for the service: answers what `answer` says and keeps what came in."""
 
     def __init__(self) -> None:
-        self.answer: int | None = 200  # None: takes the request and never answers
+        self.answer: int | None = 200  # None: takes the request and does not answer
+        self.go_on = threading.Event()  # ends the wait of those that are not answered
         self.location = ""
         self.received: list[tuple[str, dict[str, str], bytes]] = []
         upstream = self
@@ -44,7 +48,8 @@ class Upstream:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 upstream.received.append((self.path, dict(self.headers), body))
                 if upstream.answer is None:
-                    upstream.ended.wait(20)
+                    upstream.go_on.wait(60)
+                if upstream.answer is None:
                     return
                 self.send_response(upstream.answer)
                 if upstream.location:
@@ -55,7 +60,6 @@ class Upstream:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self.ended = threading.Event()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -66,7 +70,7 @@ class Upstream:
 
     def close(self) -> None:
         """End it."""
-        self.ended.set()
+        self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -82,7 +86,11 @@ class RelayProcess:
         command += ["--target", target, "--token-file", str(token_file)]
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-        wait_until(self._answers, f"the relay; its log: {log}")
+
+    def ready(self) -> "RelayProcess":
+        """Wait until it answers."""
+        wait_until(self._answers, f"the relay; its log: {self.log}")
+        return self
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -93,7 +101,11 @@ class RelayProcess:
     def stop(self) -> int:
         """Ask it to end; return its exit status."""
         self.process.terminate()
-        return self.process.wait(20)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()  # one that does not end must not outlive the test; its worker ends with it
+            self.process.wait()
 
     def worker(self) -> psutil.Process:
         """The process that serves."""
@@ -114,7 +126,7 @@ def post(address: str, body: bytes = BODY, token: str | None = TOKEN) -> tuple[i
     """Send as Alertmanager does; return the status and the outcome."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=60) as answer:
             return answer.status, json.loads(answer.read())["outcome"]
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b'{"outcome": ""}')["outcome"]
@@ -141,15 +153,33 @@ def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
     """One relay for the module."""
     relay = RelayProcess(upstream.address, token_file, token_file.with_name("log"))
     try:
-        yield relay
+        yield relay.ready()
     finally:
         relay.stop()
+
+
+@pytest.fixture
+def another(token_file: Path, tmp_path: Path) -> Iterator[Callable[[str], RelayProcess]]:
+    """Starts a relay to a target for one test alone, which may end it."""
+    started: list[RelayProcess] = []
+
+    def start(target: str) -> RelayProcess:
+        token_file.write_text(TOKEN)
+        started.append(RelayProcess(target, token_file, tmp_path / "log"))
+        return started[-1].ready()
+
+    try:
+        yield start
+    finally:
+        for relay in started:
+            relay.stop()
 
 
 @pytest.fixture
 def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayProcess:
     """The relay, its upstream willing and empty, its token the usual one."""
     upstream.answer, upstream.location, upstream.received = 200, "", []
+    upstream.go_on.clear()
     token_file.write_text(TOKEN + "\n")
     return process
 
@@ -176,7 +206,7 @@ def test_each_attempt_has_a_fresh_timestamp(relay: RelayProcess, upstream: Upstr
         stamps.add(upstream.received[-1][1][TIMESTAMP_HEADER])
         return len(stamps) > 1
 
-    wait_until(another_second, "a second timestamp", 5)
+    wait_until(another_second, "a second timestamp")
     assert len({headers[SIGNATURE_HEADER] for _, headers, _ in upstream.received}) == len(stamps)
 
 
@@ -213,18 +243,23 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
     relay: RelayProcess, upstream: Upstream
 ) -> None:
     upstream.answer = None
-    started = time.monotonic()
-    assert post(relay.address)[0] == 502
-    assert time.monotonic() - started < 8
+    asked = 0
+
+    def seconds() -> float:
+        nonlocal asked
+        asked, started = asked + 1, time.monotonic()
+        assert post(relay.address)[0] == 502
+        return time.monotonic() - started
+
+    # A busy machine makes an attempt longer, never shorter: one in time shows that the relay holds the limit.
+    assert any(seconds() < 8 for _ in range(3))
+    wait_until(lambda: len(upstream.received) == asked, "what was sent to arrive, lest it does so in the next test")
 
 
-def test_an_upstream_that_is_not_there_is_502(token_file: Path, tmp_path: Path) -> None:
-    token_file.write_text(TOKEN)
-    relay = RelayProcess(f"http://127.0.0.1:{free_port()}", token_file, tmp_path / "log")
-    try:
-        assert post(relay.address) == (502, "upstream_unreachable")
-    finally:
-        assert relay.stop() == 0
+def test_an_upstream_that_is_not_there_is_502(another: Callable[[str], RelayProcess]) -> None:
+    relay = another(f"http://127.0.0.1:{free_port()}")
+    assert post(relay.address) == (502, "upstream_unreachable")
+    assert relay.stop() == 0
     assert "Traceback" not in relay.log.read_text()
 
 
@@ -260,23 +295,27 @@ def test_bodies_and_headers_are_bounded(relay: RelayProcess, upstream: Upstream)
 
 
 def test_a_slow_sender_is_given_up_and_holds_nobody_up(relay: RelayProcess, upstream: Upstream) -> None:
-    slow_head = [socket.create_connection(("127.0.0.1", relay.port), 20) for _ in range(40)]
-    slow_body = [socket.create_connection(("127.0.0.1", relay.port), 20) for _ in range(40)]
-    for link in slow_head:
-        link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-    for link in slow_body:
-        head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
-        link.sendall(head.encode())
-    started = time.monotonic()
-    assert post(relay.address) == (200, "delivered")
-    assert time.monotonic() - started < 2
-    answers = [link.recv(65536) for link in (*slow_head, *slow_body)]
-    assert time.monotonic() - started < 12
-    assert all(b" 408 " in answer for answer in answers[40:])
-    assert all(answer == b"" or b" 408 " in answer or b" 400 " in answer for answer in answers[:40])
-    for link in (*slow_head, *slow_body):
-        link.close()
-    assert len(upstream.received) == 1
+    def in_time() -> bool:
+        """Beside 80 slow ones a quick one is served within 2 s and before any of them, and they end within 12 s."""
+        with contextlib.ExitStack() as opened:
+            slow = [opened.enter_context(socket.create_connection(("127.0.0.1", relay.port), 60)) for _ in range(80)]
+            for link in slow[:40]:
+                link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            for link in slow[40:]:
+                head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+                link.sendall(head.encode())
+            upstream.received, started = [], time.monotonic()
+            assert post(relay.address) == (200, "delivered")
+            served, waiting = time.monotonic() - started, not select.select(slow, [], [], 0)[0]
+            answers = [link.recv(65536) for link in slow]
+            given_up = time.monotonic() - started
+        assert all(b" 408 " in answer for answer in answers[40:])
+        assert all(answer == b"" or b" 408 " in answer or b" 400 " in answer for answer in answers[:40])
+        assert len(upstream.received) == 1
+        return waiting and served < 2 and given_up < 12
+
+    # A busy machine only lengthens these times: once in time shows that the relay holds its limits.
+    assert any(in_time() for _ in range(3))
 
 
 def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> None:
@@ -302,31 +341,45 @@ def test_many_requests_leave_it_as_small_as_it_was(relay: RelayProcess, upstream
         assert {status for status, _ in senders.map(send, range(MANY))} == {200, 401}
     after = (worker.num_threads(), worker.num_fds(), worker.memory_info().rss)
     print(f"relay, {MANY} requests: threads, files, bytes {before} → {after}")
-    assert after[0] <= before[0] + 1
+    assert after[0] <= before[0] + FORWARDERS  # so few requests at once may not have needed every one of them yet
     assert after[1] <= before[1] + 8
     assert after[2] - before[2] < 3 * 2**20
 
 
-def test_a_request_under_way_is_answered_before_it_ends(token_file: Path, tmp_path: Path, upstream: Upstream) -> None:
-    token_file.write_text(TOKEN)
+def test_a_request_under_way_is_answered_before_it_ends(
+    another: Callable[[str], RelayProcess], upstream: Upstream
+) -> None:
+    relay = another(upstream.address)
     upstream.answer, upstream.received = None, []
-    relay = RelayProcess(upstream.address, token_file, tmp_path / "log")
+    upstream.go_on.clear()
     with ThreadPoolExecutor(1) as sender:
         answer = sender.submit(post, relay.address)
         wait_until(lambda: bool(upstream.received), "the request to be under way")
-        assert relay.stop() == 0
-        assert answer.result()[0] == 502
+        relay.process.terminate()
+        wait_until(lambda: is_free("127.0.0.1", relay.port), "the relay to take no more requests")
+        assert relay.process.poll() is None
+        assert not answer.done()
+        upstream.answer = 200
+        upstream.go_on.set()
+        assert answer.result() == (200, "delivered")
+    assert relay.stop() == 0
     with pytest.raises(OSError, match="refused"):
         get(relay.address + "healthz")
 
 
-def test_a_killed_relay_leaves_no_worker_that_listens(upstream: Upstream, token_file: Path, tmp_path: Path) -> None:
-    relay = RelayProcess(upstream.address, token_file, tmp_path / "log")
+def test_a_killed_relay_leaves_no_worker_that_listens(
+    another: Callable[[str], RelayProcess], upstream: Upstream
+) -> None:
+    relay = another(upstream.address)
     worker = relay.worker()
     relay.process.kill()
     relay.process.wait()
-    wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
-    assert psutil.wait_procs([worker], timeout=20)[1] == []
+    try:
+        wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
+        wait_until(lambda: ended(worker), "the worker to end")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,11 +31,12 @@ JSON = "application/json"
 
 
 @pytest.fixture(autouse=True)
-def _fresh_samplers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _samplers_of_one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New samplers whose minute does not end, so that none begins in the middle of a test."""
     from normalization.sampling import Sampler
 
-    monkeypatch.setattr(refusals, "_logged", Sampler(refusals.A_MINUTE, 1000))
-    monkeypatch.setattr(refusals, "_kept", Sampler(refusals.A_MINUTE, 1_000_000))
+    monkeypatch.setattr(refusals, "_logged", Sampler(refusals.A_MINUTE, 1000, clock=lambda: 0.0))
+    monkeypatch.setattr(refusals, "_kept", Sampler(refusals.A_MINUTE, 1_000_000, clock=lambda: 0.0))
 
 
 def post(body: bytes, headers: dict[str, str], path: str = PATH, content_type: str = JSON, **extra: Any) -> Any:
@@ -510,18 +512,17 @@ def test_the_log_has_one_event_for_each_delivery_and_nothing_secret(
 @pytest.mark.django_db(transaction=True)
 def test_the_same_delivery_twice_at_once_is_one_flip_and_one_row(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
-    sent, outcomes, gate = signed(BODY), [], threading.Barrier(8)
+    sent, gate = signed(BODY), threading.Barrier(8)
 
-    def send() -> None:
+    def send(_: int) -> str:
         gate.wait()
-        outcomes.append(post(BODY, sent).json()["outcome"])
-        connections.close_all()
+        try:
+            return str(post(BODY, sent).json()["outcome"])
+        finally:
+            connections.close_all()
 
-    senders = [threading.Thread(target=send) for _ in range(8)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    with ThreadPoolExecutor(8) as senders:
+        outcomes = list(senders.map(send, range(8)))
     assert sorted(outcomes) == ["downgraded"] + ["repeated"] * 7
     assert RolloutChange.objects.filter(source="alert").count() == 1
     assert WebhookDelivery.objects.count() == 1

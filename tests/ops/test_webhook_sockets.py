@@ -2,11 +2,11 @@
 
 import contextlib
 import json
+import select
 import socket
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings
@@ -16,7 +16,7 @@ from normalization.models import RolloutChange
 from normalization.rollout import Mode
 from ops.alerts.models import WebhookDelivery
 from tests.ops.deliveries import PATH, alert, payload, raw, signed
-from tests.servers import PostgresServer, Service
+from tests.servers import PostgresServer, Service, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +27,7 @@ SIGNATURE, TIMESTAMP = "X-Alertmanager-Signature", "X-Alertmanager-Timestamp"
 def begin(service: Service, head: list[str | bytes], body: bytes = b"") -> socket.socket:
     """Send a request as it stands; return the open connection."""
     lines = [line if isinstance(line, bytes) else line.encode() for line in head]
-    link = socket.create_connection(("127.0.0.1", service.port), 20)
+    link = socket.create_connection(("127.0.0.1", service.port), 60)
     link.sendall(b"\r\n".join([f"POST {PATH} HTTP/1.1".encode(), b"Host: 127.0.0.1", *lines, b"", b""]))
     with contextlib.suppress(ConnectionError):  # refused by its head alone
         link.sendall(body)
@@ -54,6 +54,23 @@ def exchange(service: Service, head: list[str | bytes], body: bytes = b"", end: 
 def status(answer: bytes) -> int:
     """The status of a raw answer, 0 where there is none."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+
+
+def outcome(answer: bytes) -> str:
+    """What a raw answer says that the delivery did."""
+    return str(json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"])
+
+
+def sent_until_taken(service: Service, head: list[str | bytes], body: bytes) -> bytes:
+    """Send a delivery again while the answer is 503, as Alertmanager does; return the answer that is another."""
+    answers: list[bytes] = []
+
+    def taken() -> bool:
+        answers.append(exchange(service, head, body))
+        return status(answers[-1]) != 503
+
+    wait_until(taken, "an answer other than 503")
+    return answers[-1]
 
 
 def head(body: bytes = BODY, **instead: str | None) -> list[str | bytes]:
@@ -125,14 +142,25 @@ def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
 ) -> None:
     set_mode("enforce")
     service = granian_server(workers=1, threads=2)
-    started = time.monotonic()
-    idle = [begin(service, head(), BODY[: number % 5]) for number in range(20)]
-    asked = time.monotonic()
-    answer = exchange(service, head(), BODY)  # ten times more idle connections than threads, and it is served at once
-    assert (status(answer), json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"]) == (200, "downgraded")
-    assert time.monotonic() - asked < 2
-    assert [status(rest(link)) for link in idle] == [408] * 20
-    assert 9 < time.monotonic() - started < 12
+    outcomes = []
+
+    def in_time() -> bool:
+        """Beside ten times more idle connections than threads one is served within 2 s and before any of them."""
+        started = time.monotonic()
+        with contextlib.ExitStack() as opened:
+            idle = [opened.enter_context(begin(service, head(), BODY[: number % 5])) for number in range(20)]
+            asked = time.monotonic()
+            answer = exchange(service, head(), BODY)
+            served, waiting = time.monotonic() - asked, not select.select(idle, [], [], 0)[0]
+            outcomes.append((status(answer), outcome(answer)))
+            assert [status(rest(link)) for link in idle] == [408] * 20
+        given_up = time.monotonic() - started
+        assert given_up > 9
+        return waiting and served < 2 and given_up < 12
+
+    # A busy machine only lengthens these times: once in time shows that the service holds its limits.
+    assert any(in_time() for _ in range(3))
+    assert outcomes[0] == (200, "downgraded")
 
 
 def test_a_store_that_is_down_is_503_and_the_retry_flips(
@@ -148,8 +176,8 @@ def test_a_store_that_is_down_is_503_and_the_retry_flips(
     assert status(answer) == 503
     assert b"retry-after" in answer.lower()
     postgres_server.start()
-    answer = exchange(service, lines, BODY)  # the very same delivery: what failed used nothing up
-    assert (status(answer), json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"]) == (200, "downgraded")
+    answer = sent_until_taken(service, lines, BODY)  # the very same delivery: what failed used nothing up
+    assert (status(answer), outcome(answer)) == (200, "downgraded")
     assert json.loads(service.manage("stage_mode", "show", "--json"))["mode"] == "warn"
 
 
@@ -158,19 +186,12 @@ def test_deliveries_at_once_over_several_processes_flip_once(
 ) -> None:
     set_mode("enforce")
     service = granian_server(workers=2)
-    lines, outcomes = head(), []
-
-    def send(body: bytes, lines: list[Any]) -> None:
-        answer = exchange(service, lines, body)
-        outcomes.append(json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"])
-
+    lines = head()
     other = raw(payload(alert(instance="other")))
     jobs = [(BODY, lines)] * 8 + [(other, head(other))] * 8
-    senders = [threading.Thread(target=send, args=job) for job in jobs]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    with ThreadPoolExecutor(len(jobs)) as senders:
+        answers = list(senders.map(lambda job: sent_until_taken(service, job[1], job[0]), jobs))
+    outcomes = [outcome(answer) for answer in answers]
     assert sorted(outcomes) == ["already", "downgraded"] + ["repeated"] * 14
     assert RolloutChange.objects.filter(source="alert").count() == 1
     assert WebhookDelivery.objects.count() == 2
