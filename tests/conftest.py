@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from tests import children
 from tests.logs import Logged
 from tests.servers import PostgresServer, RedisServer, Service
 
@@ -76,6 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Before any fixture tidies up, the database above all: end the processes that a failed test has left."""
+    children.end_all()
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ class Sentinel:
             f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1\n"
             f"sentinel auth-pass {SERVICE} {master.password}\n"
-            # It is told when to promote (`promote`): what it found out by itself, it would take a stalled machine for too.
+            # It is told when to promote: what it would find out by itself it takes a stalled machine for too.
             f"sentinel down-after-milliseconds {SERVICE} 3600000\n"
             f"sentinel failover-timeout {SERVICE} 120000\n"
         )

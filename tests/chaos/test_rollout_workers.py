@@ -117,7 +117,7 @@ def at_the_other_end(client: Client, workers: list[psutil.Process]) -> int:
         worker.pid
         for worker in workers
         for link in worker.net_connections("tcp4")
-        if link.raddr and link.raddr.port == port and link.status == psutil.CONN_ESTABLISHED
+        if link.status == psutil.CONN_ESTABLISHED and link.raddr.port == port
     ]
     return found
 
@@ -145,7 +145,7 @@ def test_a_change_reaches_every_worker_within_a_second(
     times = [seconds_until_all_serve(changed(number), clients) for number in range(CHANGES)]
     p99 = quantiles(times, n=100, method="inclusive")[98]
     print(f"\n{CHANGES} changes, {WORKERS} workers: p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s")
-    # Without pub/sub most would wait for the TTL of 5 s. One change that met a stalled machine does not move the median.
+    # Without pub/sub most would wait for the TTL of 5 s. One that met a stalled machine does not move the median.
     assert median(times) < 1.0
     newest = rollout_store.newest().version
     wait_until(lambda: {each.version for each in instances.report()} == {newest}, "every report")

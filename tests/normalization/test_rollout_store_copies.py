@@ -72,7 +72,7 @@ def next_event(events: PubSub) -> Any:
     heard: list[Any] = []
 
     def hear() -> bool:
-        heard.extend(filter(None, [events.get_message(timeout=1)]))  # type: ignore[no-untyped-call]
+        heard.extend(filter(None, [events.get_message(timeout=1)]))
         return bool(heard)
 
     wait_until(hear, "an event")
