@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as laws
 
 from tests import children
 from tests.logs import Logged
@@ -64,6 +66,17 @@ _static = Path(os.environ["STAGENORM_DATA_DIR"], "static-" + os.environ.get("PYT
 _static.mkdir(exist_ok=True)
 os.environ["DJANGO_STATIC_ROOT"] = str(_static)
 settings.STATIC_ROOT = _static  # a worker's settings were read before, from the environment of the session's owner
+
+
+# No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The examples
+# are the same at each run, so that a change is judged by itself; CHAOS=full draws others.
+laws.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CHAOS") != "full",
+)
+laws.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

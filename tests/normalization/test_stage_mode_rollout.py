@@ -121,10 +121,10 @@ def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(
     settings.STAGE_MODE_TTL_SECONDS = 600
     assert rollout_store.current().rollout == Rollout(Mode.OFF)  # this process is an instance and listens
     wait_until(lambda: bool(instances.report()), "its report")
-    text = run(*SET, "warn", "--wait")
+    text = run(*SET, "warn", "--wait", "60")
     assert "spread to every instance" in text
     assert "all of 1 instance run version" in text
-    body = json.loads(run(*SET, "off", "--wait", "--json"))
+    body = json.loads(run(*SET, "off", "--wait", "60", "--json"))
     assert body["waited_seconds"] < 60  # it heard of the change, long before its snapshot expires
 
 
