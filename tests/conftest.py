@@ -68,8 +68,8 @@ os.environ["DJANGO_STATIC_ROOT"] = str(_static)
 settings.STATIC_ROOT = _static  # a worker's settings were read before, from the environment of the session's owner
 
 
-# No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The examples
-# are the same at each run, so that a change is judged by itself; CHAOS=full draws others.
+# No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The
+# examples are the same at each run, so that a change is judged by itself; CHAOS=full draws others.
 laws.register_profile(
     "any machine",
     deadline=None,
