@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from normalization.stages import Known, normalize
 from ops.backfill import columns, control
@@ -22,6 +24,7 @@ from ops.backfill.models import BackfillRun, NormalizationLog
 from ops.backfill.plan import make_plan
 from ops.backfill.run import Finish, carry_out
 from ops.backups import cycle
+from tests import children
 from tests.servers import ROOT
 
 COMPANIES = "portfolio_companies"
@@ -46,6 +49,16 @@ def execute(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
+    """A client of its own, as `alias`. What it holds when the test fails it does not keep from the next one."""
+    client = connection.copy(alias)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def store(stages: Sequence[str]) -> list[int]:
@@ -158,7 +171,7 @@ class Command:
         # Of the test session's own: manage.py would take the database of `make run` for it.
         self.output, self.errors = directory / "stdout", directory / "stderr"
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = children.start(
                 [sys.executable, "manage.py", "normalize_stages", *arguments],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             )  # fmt: skip
@@ -166,7 +179,7 @@ class Command:
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -185,7 +198,7 @@ class Command:
         return self.output.read_text() + self.errors.read_text()
 
 
-def wait_for(condition: Any, what: str, seconds: float = 30) -> None:
+def wait_for(condition: Any, what: str, seconds: float = 120) -> None:
     """Ask again and again until `condition()` holds."""
     deadline = time.monotonic() + seconds
     while not condition():

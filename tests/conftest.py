@@ -18,7 +18,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as laws
 
+from tests import children
 from tests.logs import Logged
 from tests.servers import PostgresServer, RedisServer, Service
 
@@ -65,6 +68,17 @@ os.environ["DJANGO_STATIC_ROOT"] = str(_static)
 settings.STATIC_ROOT = _static  # a worker's settings were read before, from the environment of the session's owner
 
 
+# No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The
+# examples are the same at each run, so that a change is judged by itself; CHAOS=full draws others.
+laws.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CHAOS") != "full",
+)
+laws.load_profile("any machine")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip e2e tests where a program is missing and say which; with REQUIRE_E2E=1 (CI) that is an error instead."""
     missing = [names for names in E2E_PROGRAMS if not any(map(shutil.which, names.split("|")))]
@@ -76,6 +90,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Before any fixture tidies up, the database above all: end the processes that a failed test has left."""
+    children.end_all()
 
 
 @pytest.fixture(autouse=True)

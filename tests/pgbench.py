@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagenorm.postgres import binaries
+from tests import children
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Pgbench:
         for place, (script, weight) in enumerate(scripts.items()):
             (directory / f"{place}.sql").write_text(script)
             given.append(f"--file={place}.sql@{weight}")
-        self.process = subprocess.Popen(
+        self.process = children.start(
             [
                 str(binaries() / "pgbench"), "--no-vacuum", "--client=4", "--jobs=1", f"--rate={rate}",
                 f"--time={seconds}", "--log", "--failures-detailed", "--max-tries=1", *given, url,

@@ -29,9 +29,9 @@ def use_redis(settings: Settings) -> Iterator[Callable[..., None]]:
     def use(url: str, **more: Any) -> None:
         rollout_store.forget()
         aliases.forget()
-        settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(url, settings.STAGE_REDIS_TIMEOUT_MS / 1000)}
         for name, value in more.items():
             setattr(settings, name, value)
+        settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(url, settings.STAGE_REDIS_TIMEOUT_MS / 1000)}
 
     yield use
     rollout_store.forget()

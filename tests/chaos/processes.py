@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 from django.db import connection
 
@@ -15,6 +17,34 @@ from normalization.shared_copy import SharedCopy
 from normalization.versioned_store import Kind, Versioned, VersionedStore
 
 
+class Refresh(NamedTuple):
+    """One load from the stores, by a request or by the listener; times by `time.monotonic`."""
+
+    by_request: bool
+    started: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long its caller waited."""
+        return self.ended - self.started
+
+
+class Observed(VersionedStore[Rollout]):
+    """A store that remembers its refreshes: they can be counted where a stalled machine leaves no wait to measure."""
+
+    refreshes: list[Refresh]
+
+    def _load(
+        self, previous: Versioned[Rollout] | None, *, compare: bool = False, aside: bool = False
+    ) -> Versioned[Rollout]:
+        started = time.monotonic()
+        try:
+            return super()._load(previous, compare=compare, aside=aside)
+        finally:
+            self.refreshes.append(Refresh(not aside, started, time.monotonic()))
+
+
 class Process:
     """A process that serves the rollout. Without a listener its requests renew the snapshot themselves."""
 
@@ -23,7 +53,8 @@ class Process:
         self.listener = Listener(self.link, clock)
         kind: Kind[Rollout] = rollout_store.store.kind
         ensure = self.listener.ensure_running if listens else lambda: None
-        self.store = VersionedStore(replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock)
+        self.store = Observed(replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock)
+        self.refreshes = self.store.refreshes = []
         self.listener.watch(kind.name, self.store)
 
     @property
@@ -38,42 +69,71 @@ class Process:
 
 @dataclass
 class Calls:
-    """What many requests met: their waits in seconds, and whatever they raised."""
+    """What many requests met: when each began and ended, whatever they raised, and the versions in their order."""
 
-    waits: list[float]
+    spans: list[tuple[float, float]]
     errors: list[BaseException]
     versions: list[int]
 
-    def longer_than(self, seconds: float) -> list[float]:
-        """The waits that a person could notice."""
-        return [wait for wait in self.waits if wait > seconds]
+    def within(self, refresh: Refresh) -> int:
+        """How many requests came and went while that refresh was under way."""
+        return sum(refresh.started < began and ended < refresh.ended for began, ended in self.spans)
 
 
-def hammer(process: Process, seconds: float, threads: int = 8, pause: float = 0.0005) -> Calls:
-    """Ask for the rollout from many threads for that long."""
+def hammer(process: Process, enough: Callable[[], bool], threads: int = 8, pause: float = 0.0005) -> Calls:
+    """Ask for the rollout from many threads until `enough` has been seen: how long that takes is the machine's affair.
+
+    After a minute it is over in any case; what was to be seen is then asked once more by `assert`.
+    """
     all_calls: list[Calls] = []
-    until = time.monotonic() + seconds
+    until = time.monotonic() + 60
 
     def ask() -> None:
         mine = Calls([], [], [])
         all_calls.append(mine)
         try:
-            while time.monotonic() < until:
-                started = time.perf_counter()
+            while not enough() and time.monotonic() < until:
+                began = time.monotonic()
                 mine.versions.append(process.current.version)
-                mine.waits.append(time.perf_counter() - started)
+                mine.spans.append((began, time.monotonic()))
                 time.sleep(pause)
         except BaseException as error:
             mine.errors.append(error)
 
     run_threads([ask] * threads)
+    assert enough() or any(calls.errors for calls in all_calls), "what was waited for did not come within a minute"
     for calls in all_calls:
         assert calls.versions == sorted(calls.versions), "a process went back to an older version"
     return Calls(
-        [wait for calls in all_calls for wait in calls.waits],
+        [span for calls in all_calls for span in calls.spans],
         [error for calls in all_calls for error in calls.errors],
         [version for calls in all_calls for version in calls.versions],
     )
+
+
+def refreshed(process: Process, times: int) -> Callable[[], bool]:
+    """Whether the process has refreshed so often since this was called."""
+    before = len(process.refreshes)
+    return lambda: len(process.refreshes) >= before + times
+
+
+def nobody_refreshed_too_early(process: Process, ttl: float) -> bool:
+    """Whether a TTL lay before each refresh by a request. Noise can only lengthen it."""
+    return all(
+        later.started - earlier.ended >= ttl for earlier, later in pairwise(process.refreshes) if later.by_request
+    )
+
+
+def shortest(measure: Callable[[], float], within: float, times: int = 5) -> float:
+    """The shortest of so many measurements, or the first that lies `within`.
+
+    A machine that stalls only ever lengthens a wait: a rule about it holds where it holds once, and is broken where
+    every one of several is too long.
+    """
+    measured: list[float] = []
+    while len(measured) < times and min(measured, default=within) >= within:
+        measured.append(measure())
+    return min(measured)
 
 
 def run_threads(work: Sequence[Callable[[], object]]) -> None:

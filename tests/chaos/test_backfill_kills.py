@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from tests.backfill_runs import (
@@ -80,6 +80,7 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
                 time.sleep(0.001)
             if command.process.poll() is None and kills < KILLS:
                 command.kill()
+                nobody_holds_the_run()
                 kills += 1
                 in_the_middle += batches() > begun
             else:
@@ -92,17 +93,28 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
 
 
 def test_one_transaction_that_is_killed_leaves_nothing_behind(rows: dict[int, str], tmp_path: Path) -> None:
-    command = take_up(tmp_path, *GENTLE, "--strategy", "transactional")
-    wait_for(lambda: BackfillRun.objects.filter(waiting_for__contains="of one transaction").exists(), "its batches")
-    command.kill()
-    wait_for(lambda: not execute(HOLDERS_SESSION), "the server to see it")
+    small = ("--batch-size", "50", "--max-batch-size", "50")
+    command = take_up(tmp_path, *small, "--strategy", "transactional")
+    with transaction.atomic():
+        # With the run's row locked it comes neither to its next sign of life nor to its end.
+        wait_for(lambda: execute(HELD_AMONG_ITS_BATCHES), "its batches")
+        command.kill()
+    nobody_holds_the_run()
     assert stored() == rows
     assert not NormalizationLog.objects.exists()
-    assert take_up(tmp_path).wait() == 4
+    assert take_up(tmp_path, *GENTLE).wait() == 4
     everything_is_right(rows)
 
 
+HELD_AMONG_ITS_BATCHES = """
+SELECT 1 FROM stage_migration_control WHERE state = 'running' AND waiting_for LIKE '%of one transaction' FOR UPDATE
+"""
 HOLDERS_SESSION = "SELECT 1 FROM pg_stat_activity JOIN stage_migration_control ON pid = lease_backend"
+
+
+def nobody_holds_the_run() -> None:
+    """Wait until the server has seen that the killed process is gone; as long as it has not, the run is still held."""
+    wait_for(lambda: not execute(HOLDERS_SESSION), "the server to see it")
 
 
 def writes(command: Command, begun: int) -> bool:

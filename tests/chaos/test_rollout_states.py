@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
-from normalization import rollout_store
+from normalization import rollout_store, versioned_store
 from normalization.models import RolloutChange
 from normalization.rollout import TRANSITIONS, Mode, Rollout
 from normalization.shared_copy import CopyInvalid, seal, unseal
@@ -31,7 +31,7 @@ PROCESSES = st.integers(0, 2)
 
 def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
     """The machine over those servers."""
-    direct: Redis = Redis.from_url(server.url(), socket_timeout=5)
+    direct: Redis = Redis.from_url(server.url(), socket_timeout=60)
 
     class Histories(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -146,7 +146,11 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
     return Histories
 
 
-def test_every_history_ends_well(use_redis: Callable[..., None], redis_server: RedisServer, toxic: Toxic) -> None:
+def test_every_history_ends_well(
+    use_redis: Callable[..., None], redis_server: RedisServer, toxic: Toxic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In these histories the database is always there, however slow the machine: the listener does not give it up.
+    monkeypatch.setattr(versioned_store, "DATABASE_SECONDS", 60.0)
     use_redis(toxic.url, STAGE_MODE_TTL_SECONDS=TTL)
     few = settings(
         max_examples=150 if FULL else 20,

@@ -12,7 +12,7 @@ FROM_DATABASE = "stage_backup_last_valid_timestamp_seconds 0.0"
 
 def scrape(service: Service) -> str:
     """The metrics; fails where they do not come while the database hangs."""
-    with urllib.request.urlopen(f"{service.address}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{service.address}/metrics", timeout=60) as answer:
         return str(answer.read().decode())
 
 

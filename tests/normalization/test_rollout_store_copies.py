@@ -12,6 +12,7 @@ from django.core.checks import run_checks
 from django.db import transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 from redis import Redis
+from redis.client import PubSub
 
 from normalization import aliases, instances, rollout_store
 from normalization.bounded import Bounded, TookTooLong
@@ -27,13 +28,22 @@ from tests.servers import RedisServer, free_port, wait_until
 KEY = "stage:validation:mode"
 BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
 WARN = Rollout(Mode.WARN).to_wire()
+# Seconds for a Redis that is well. Within the 100 ms of production a busy machine may not come to its answer, and then
+# the database stands in for it: right, but not what these tests are about.
+PATIENCE = 30
 transactional = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def redis(redis_server: RedisServer, settings: Settings) -> Iterator[Redis]:
+def patient(settings: Settings) -> None:
+    """Redis is given what a stalled machine needs."""
+    settings.STAGE_REDIS_TIMEOUT_MS = PATIENCE * 1000
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer, settings: Settings, patient: None) -> Iterator[Redis]:
     """This process uses that Redis; a client of its own to look at it."""
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
+    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), PATIENCE)}
     own: Redis = Redis.from_url(redis_server.url(), decode_responses=True)
     yield own
     own.close()
@@ -46,6 +56,27 @@ def held(redis: Redis, key: str = KEY) -> Any:
     text = redis.get(key)
     assert text
     return json.loads(text)
+
+
+@pytest.fixture
+def events(redis: Redis) -> Iterator[PubSub]:
+    """A subscription to what is announced, confirmed by Redis."""
+    with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe("stage:validation:events")
+        wait_until(lambda: subscription.get_message(timeout=1) is not None, "the subscription")
+        yield subscription
+
+
+def next_event(events: PubSub) -> Any:
+    """What is announced next."""
+    heard: list[Any] = []
+
+    def hear() -> bool:
+        heard.extend(filter(None, [events.get_message(timeout=1)]))
+        return bool(heard)
+
+    wait_until(hear, "an event")
+    return json.loads(heard[0]["data"])
 
 
 # -- The signature ----------------------------------------------------------------------------------
@@ -138,14 +169,9 @@ def test_a_change_that_is_rolled_back_reaches_nobody(redis: Redis) -> None:
 
 
 @transactional
-def test_a_change_is_published(redis: Redis) -> None:
-    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
-        events.subscribe("stage:validation:events")
-        events.get_message(timeout=2)
-        version = rollout_store.change(Mode.WARN, **BY).version
-        message = events.get_message(timeout=2)
-    assert message
-    assert json.loads(message["data"]) == {"kind": "mode", "version": version}
+def test_a_change_is_published(events: PubSub) -> None:
+    version = rollout_store.change(Mode.WARN, **BY).version
+    assert next_event(events) == {"kind": "mode", "version": version}
 
 
 @transactional
@@ -158,11 +184,8 @@ def test_without_redis_the_database_carries_the_change_and_no_thread_runs() -> N
 
 @transactional
 def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
-    redis: Redis, redis_server: RedisServer, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
+    redis: Redis, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # Patient: on a busy machine an answer may take longer than the 100 ms after which the database is asked instead.
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 5)}
-    settings.STAGE_REDIS_TIMEOUT_MS = 5_000
     rollout_store.change(Mode.WARN, **BY)
     rollout_store.current()
     listener.stop()
@@ -175,7 +198,8 @@ def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
 # -- The way to Redis -------------------------------------------------------------------------------
 
 
-def test_the_client_neither_retries_nor_asks_more_than_it_must(redis: Redis) -> None:
+def test_the_client_neither_retries_nor_asks_more_than_it_must(redis_server: RedisServer, settings: Settings) -> None:
+    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
     connection = client().connection_pool.get_connection()
     try:
         assert connection.retry.get_retries() == 0
@@ -185,8 +209,10 @@ def test_the_client_neither_retries_nor_asks_more_than_it_must(redis: Redis) -> 
         client().connection_pool.release(connection)
 
 
-def test_after_a_failure_redis_is_left_alone_for_a_ttl_unless_somebody_insists(settings: Settings) -> None:
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(f"redis://127.0.0.1:{free_port()}/0", 0.1)}
+def test_after_a_failure_redis_is_left_alone_for_a_ttl_unless_somebody_insists(
+    settings: Settings, patient: None
+) -> None:
+    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(f"redis://127.0.0.1:{free_port()}/0", PATIENCE)}
     now, asked = [0.0], []
     way = RedisLink(lambda: now[0])
 
@@ -204,14 +230,13 @@ def test_after_a_failure_redis_is_left_alone_for_a_ttl_unless_somebody_insists(s
 
 def test_work_that_hangs_is_abandoned_and_its_successors_do_not_wait() -> None:
     bounded, go_on = Bounded("tests"), threading.Event()
-    started = time.monotonic()
-    with pytest.raises(TookTooLong):
+    # It comes back although the work never ends by itself; and the next one long before its time is over.
+    with pytest.raises(TookTooLong, match="no answer in time"):
         bounded.run(go_on.wait, 0.1)
-    assert time.monotonic() - started < 0.3
     started = time.monotonic()
     with pytest.raises(TookTooLong, match="earlier attempt"):
-        bounded.run(lambda: None, 10)
-    assert time.monotonic() - started < 0.1
+        bounded.run(lambda: None, 120)
+    assert time.monotonic() - started < 60
     go_on.set()
     wait_until(lambda: not [t for t in threading.enumerate() if t.name == "tests"], "the hanging work")
     assert bounded.run(lambda: 7, 1) == 7
@@ -243,16 +268,10 @@ def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
 
 
 @transactional
-def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
+def test_aliases_spread_as_the_rollout_does(redis: Redis, events: PubSub) -> None:
     assert normalize("angel", aliases.current()).raw == "angel"
-    with redis.pubsub() as events:  # type: ignore[no-untyped-call]
-        events.subscribe("stage:validation:events")
-        events.get_message(timeout=2)
-        alias = aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
-        heard: list[Any] = []
-        while message := events.get_message(timeout=0.5):
-            heard.append(json.loads(message["data"]))
-    assert {"kind": "aliases", "version": 1} in heard
+    alias = aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
+    wait_until(lambda: next_event(events) == {"kind": "aliases", "version": 1}, "the new version")
     copy = held(redis, "stage:validation:aliases")
     assert (copy["version"], copy["aliases"]) == (1, {"Angel": "pre-seed"})
     assert normalize("angel", aliases.current()) == Known("angel", Stage.PRE_SEED, canonical=False)
@@ -262,16 +281,23 @@ def test_aliases_spread_as_the_rollout_does(redis: Redis) -> None:
 
 
 @transactional
-def test_another_process_hears_of_an_alias_at_once(redis: Redis) -> None:
-    table = aliases.current()
+def test_another_process_hears_of_an_alias_and_does_not_only_find_it_when_the_snapshot_expires(
+    redis: Redis, settings: Settings
+) -> None:
+    settings.STAGE_MODE_TTL_SECONDS = 600
+    aliases.current()
     wait_until(lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription")
     # As another process would: row, copy and event, without this one's own invalidation.
     from normalization.models import StageAlias
 
-    StageAlias.objects.create(spelling="Angel", key="angel", stage="pre-seed", decided_by="ann", reason="x")
-    SharedCopy("aliases", RedisLink()).put(1, {"aliases": {"Angel": "pre-seed"}})
-    wait_until(lambda: aliases.current() is not table, "the alias", 1)
-    assert isinstance(normalize("angel", aliases.current()), Known)
+    spread = {}
+    # The first may also be found by the look that follows the subscription; the second can only be heard of.
+    for version, spelling in enumerate(("Angel", "Idea"), start=1):
+        key = spelling.lower()
+        StageAlias.objects.create(spelling=spelling, key=key, stage="pre-seed", decided_by="ann", reason="x")
+        spread[spelling] = "pre-seed"
+        SharedCopy("aliases", RedisLink()).put(version, {"aliases": spread})
+        wait_until(lambda: isinstance(normalize(key, aliases.current()), Known), "the alias")  # noqa: B023
 
 
 @transactional
@@ -286,23 +312,25 @@ def test_a_table_that_did_not_change_keeps_what_it_remembers(redis: Redis) -> No
 @transactional
 def test_a_process_reports_itself_and_convergence_is_seen(redis: Redis) -> None:
     version = rollout_store.change(Mode.WARN, **BY).version
+    started = time.monotonic()
     rollout_store.current()
     wait_until(lambda: bool(instances.report()), "the report")
     [(_host, pid, seen, mode, age)] = instances.report()
     assert (pid, seen, mode) == (os.getpid(), version, "warn")
-    assert age < 5
+    assert 0 <= age <= time.monotonic() - started + 0.1  # clocks of two processes, rounded to milliseconds
     assert instances.converged(version)
     assert not instances.converged(version + 1)
     assert not instances.convergence(version + 1, 60).converged
 
 
 def test_a_report_expires_and_another_s_nonsense_is_no_instance(redis: Redis, settings: Settings) -> None:
-    settings.STAGE_MODE_TTL_SECONDS = 0.2
     instances.announce(3, "warn", 0.0)
     redis.hset(instances.REPORTS, "x", "nonsense")
     redis.zadd(instances.EXPIRY, {"x": 9e15})
     assert [each.version for each in instances.report()] == [3]
-    wait_until(lambda: instances.report() == (), "the report to expire", 3)
+    settings.STAGE_MODE_TTL_SECONDS = 0.2
+    instances.announce(3, "warn", 0.0)
+    wait_until(lambda: instances.report() == (), "the report to expire")
 
 
 def test_without_redis_convergence_is_a_matter_of_the_ttl() -> None:
@@ -315,8 +343,7 @@ def test_without_redis_convergence_is_a_matter_of_the_ttl() -> None:
 # -- Configuration ----------------------------------------------------------------------------------
 
 
-def test_a_redis_that_does_not_answer_is_a_warning_at_start(settings: Settings, redis_server: RedisServer) -> None:
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
+def test_a_redis_that_does_not_answer_is_a_warning_at_start(redis: Redis, redis_server: RedisServer) -> None:
     assert "normalization.W002" not in [check.id for check in run_checks()]
     redis_server.kill()
     assert "normalization.W002" in [check.id for check in run_checks()]

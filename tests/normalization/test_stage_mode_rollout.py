@@ -26,7 +26,9 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture
 def shared(redis_server: RedisServer, settings: Settings) -> Iterator[RedisServer]:
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
+    # Patient: within the 100 ms of production a busy machine may not come to Redis's answer.
+    settings.STAGE_REDIS_TIMEOUT_MS = 30_000
+    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 30)}
     yield redis_server
     rollout_store.forget()
     aliases.forget()
@@ -113,14 +115,17 @@ def test_status_names_who_is_behind(shared: RedisServer) -> None:
     assert "Not converged: 1 of 1 instance run an older version" in run("status")
 
 
-def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(shared: RedisServer) -> None:
+def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(
+    shared: RedisServer, settings: Settings
+) -> None:
+    settings.STAGE_MODE_TTL_SECONDS = 600
     assert rollout_store.current().rollout == Rollout(Mode.OFF)  # this process is an instance and listens
     wait_until(lambda: bool(instances.report()), "its report")
-    text = run(*SET, "warn", "--wait")
+    text = run(*SET, "warn", "--wait", "60")
     assert "spread to every instance" in text
     assert "all of 1 instance run version" in text
-    body = json.loads(run(*SET, "off", "--wait", "--json"))
-    assert body["waited_seconds"] < 1
+    body = json.loads(run(*SET, "off", "--wait", "60", "--json"))
+    assert body["waited_seconds"] < 60  # it heard of the change, long before its snapshot expires
 
 
 def test_set_wait_that_waits_in_vain_says_who_is_behind_and_fails(shared: RedisServer) -> None:

@@ -72,7 +72,7 @@ class Clients:
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_update_is_lost_and_every_row_is_normalized(stages: list[str], acts: list[list[Any]], size: int) -> None:
     execute("TRUNCATE portfolio_companies")

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from django.db import connection
 
 from normalization import aliases
 from normalization.stages import Stage
@@ -21,6 +20,7 @@ from tests.backfill_runs import (
     QUICK,
     UNKNOWN,
     Heard,
+    another_connection,
     begin,
     changed_by,
     execute,
@@ -56,10 +56,11 @@ def test_each_changed_row_is_logged_once_with_what_it_held_before_and_after() ->
     store_many(5000)
     before = stored()
     finish = work(begin())
+    after = stored()
     entries = logged(finish.run)
     assert Counter(key for key, _, _ in entries).most_common(1)[0][1] == 1
-    assert {key: was for key, was, _ in entries} == {key: before[key] for key in changed_by(before, stored())}
-    assert {key: now for key, _, now in entries} == {key: stored()[key] for key, _, _ in entries}
+    assert {key: was for key, was, _ in entries} == {key: before[key] for key in changed_by(before, after)}
+    assert {key: now for key, _, now in entries} == {key: after[key] for key, _, _ in entries}
     checkpoint = finish.run.checkpoints.get(table_name="portfolio_companies")
     assert (checkpoint.changed, checkpoint.unknown, checkpoint.finished) == (len(entries), 50, True)
 
@@ -237,13 +238,11 @@ def _interrupt() -> None:
 
 def test_rows_that_a_client_holds_are_passed_by_and_taken_later() -> None:
     ids = store(["Series A"] * 20)
-    client = connection.copy("client")
-    with client.cursor() as cursor:
+    with another_connection("client") as client, client.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("UPDATE portfolio_companies SET stage = 'Seed' WHERE id = %s", [ids[3]])
         heard = Heard(after_2=lambda: cursor.execute("COMMIT"))
         finish = work(begin(replace(QUICK, batch_size=10)), heard)
-    client.close()
     assert heard.all("batch")[0]["skipped"] == 1
     assert finish.run.state == "completed"
     assert stored()[ids[3]] == "seed"

@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
 
 from ops.backfill import columns, control, session
 from ops.backfill.batches import apply_batch
@@ -20,7 +19,7 @@ from ops.backfill.plan import fresh_aliases
 from ops.backfill.states import TransitionRefused
 from ops.backfill.survey import Mapping
 from ops.backfill.throttle import Throttle
-from tests.backfill_runs import QUICK, Heard, address, begin, logged, store, stored, wait_for, work
+from tests.backfill_runs import QUICK, Heard, address, another_connection, begin, logged, store, stored, wait_for, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,15 +64,13 @@ def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyP
 def test_a_cancelled_run_ends_before_its_next_batch(strategy: str) -> None:
     store(["Series A"] * 300)
     run = begin(replace(QUICK, batch_size=100, strategy=Strategy(strategy)))
-    elsewhere = connection.copy("operator")
 
     def cancel() -> None:
-        with elsewhere.cursor() as cursor:
+        with another_connection("operator") as elsewhere, elsewhere.cursor() as cursor:
             cursor.execute("UPDATE stage_migration_control SET state = 'cancelled' WHERE id = %s", [run.pk])
 
     tell = Once(batch=cancel if strategy == "transactional" else lambda: control.cancel(run.pk, "ann"))
     finish = work(run, tell)
-    elsewhere.close()
     assert finish.run.state == "cancelled"
     assert list(stored().values()).count("series-a") == (0 if strategy == "transactional" else 100)
     assert finish.run.lease_token is None

@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from rest_framework.test import APIClient
 
 from normalization import aliases
@@ -19,7 +19,7 @@ from ops.backfill.models import BackfillCheckpoint, BackfillRun
 from ops.backfill.plan import fresh_aliases, make_plan
 from ops.backfill.survey import Mapping
 from ops.backfill.verify import unclean_rows
-from tests.backfill_runs import QUICK, begin, execute, store, stored, work
+from tests.backfill_runs import QUICK, another_connection, begin, execute, store, stored, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,14 +133,12 @@ def test_a_migration_that_was_cut_off_goes_on_where_it_was(before: None) -> None
 
 def test_a_migration_gives_up_rather_than_let_others_queue_up_behind_it(before: None) -> None:
     strategy = old(("Foo", None))
-    reader = connection.copy("reader")
-    with reader.cursor() as cursor:
+    with another_connection("reader") as reader, reader.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(ROWS)
         with pytest.raises(OperationalError, match="lock timeout"):
             migrate()
         cursor.execute("COMMIT")
-    reader.close()
     assert stages_of(strategy) == [("Foo", None)]
     migrate()
     assert stages_of(strategy) == [("Foo", "Foo")]

@@ -22,7 +22,11 @@ pytestmark = pytest.mark.django_db
 
 DECLARED = {"Stage-Validation", "Deprecation", "Sunset", "Link"}
 OWN = {"simulation_id", "id", "created_at", "updated_at", "instance"}
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 spellings = st.sampled_from(
     ["seed", "Seed", "SEED_ROUND", "series-a", "Series A\n", "series-c+", "Seires A", "Series D", "Angel", "", "С"]

@@ -149,14 +149,16 @@ def test_each_company_is_found_once_while_a_thread_adds_and_migrates_without_pau
                 cursor.execute(UNDO, [(OF_SERIES_A + LATER)[turns % 8], 3, (turns + 1) % 3])
             make(fund, 1, chance)
 
-    walks = []
-    with another_connection(churn):
+    walks: list[list[int]] = []
+    with another_connection(churn) as changing:
         try:
-            for sort in ("id", "-id", "name") * 2:
+            # However rarely the other thread has its turn: until both have been at it for long enough.
+            while len(walks) < 6 or turns <= 20:
+                sort = ("id", "-id", "name")[len(walks) % 3]
                 walks.append(walk(api, fund, lambda found: None, sort=sort, limit=5))
+                assert changing.is_alive()
         finally:
             stop.set()
-    assert turns > 20
     for found in walks:
         assert len(found) == len(set(found))
         assert before <= set(found)
