@@ -28,7 +28,7 @@ from tests.servers import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 RUNS = int(os.environ.get("BACKUP_RUNS", "3"))
-WRITES_A_SECOND = 300  # as far as the machine manages
+WRITES_A_SECOND = 300
 
 
 DUMPING = """
@@ -74,18 +74,21 @@ WRITES = (
 )
 
 
-def test_facts_recorded_while_others_write_are_the_ones_that_come_back(tmp_path: Path) -> None:
+def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(tmp_path: Path) -> None:
     companies(500)
-    verdicts = []
+    verdicts, rates = [], []
     with Writers() as writers:
         for _ in range(RUNS):
-            before = writers.written
+            before, started = writers.written, time.monotonic()
             backup = create(Wish(tmp_path, accept_fewer_rows="the writers delete"))
             assert writers.written > before
             check = restore(backup)
+            rates.append((writers.written - before) / (time.monotonic() - started))
             verdicts.append((check.verdict, check.reason))
-    print(f"{RUNS} runs under {writers.written / writers.seconds:.0f} writes a second")
+    print(f"{RUNS} runs under {min(rates):.0f} to {max(rates):.0f} writes a second")
     assert {verdict for verdict, _ in verdicts} == {"passed"}, verdicts
+    # A stalled machine slows some rounds, not each.
+    assert max(rates) > WRITES_A_SECOND / 2
 
 
 @contextlib.contextmanager

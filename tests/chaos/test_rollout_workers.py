@@ -146,7 +146,7 @@ def test_a_change_reaches_every_worker_within_a_second(
     p99 = quantiles(times, n=100, method="inclusive")[98]
     print(f"\n{CHANGES} changes, {WORKERS} workers: p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s")
     # Without pub/sub most would wait for the TTL of 5 s. One that met a stalled machine does not move the median.
-    assert median(times) < 1.0
+    assert (p99 if FULL else median(times)) < 1.0
     newest = rollout_store.newest().version
     wait_until(lambda: {each.version for each in instances.report()} == {newest}, "every report")
 
