@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -17,6 +17,8 @@ MAX_RAW_STAGE: Final = 255
 
 class StrictSerializer(serializers.Serializer[Any]):
     """A serializer that refuses unknown members instead of ignoring them."""
+
+    default_error_messages: ClassVar = {"invalid": "Expected an object."}
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the validated members; raise `ValidationError` for every fault at once."""

@@ -83,6 +83,11 @@ class DeprecationsView(APIView):
             return Response(status=304, headers=headers)
         return Response(body, headers=headers, template_name="deprecations.html")
 
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the description in JSON, whatever is accepted: it has no page."""
+        request.accepted_renderer = JSONRenderer()
+        return super().options(request, *args, **kwargs)
+
 
 def _etag(body: dict[str, Any]) -> str:
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
