@@ -1,4 +1,4 @@
-"""Tables for a terminal: as wide as it is, and unwrapped where output goes to a file or a pipe."""
+"""Tables for a terminal: as wide as it is, nothing cut off; unwrapped where output goes to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ WIDE: Final = 200
 
 
 def drawn(table: Table) -> str:
-    """Return the table as text."""
-    console = Console()
+    """Return the table as text; what its cells say is text too, brackets and all, and no markup."""
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console = Console(width=WIDE)
+        console.width = WIDE
+    for column in table.columns:
+        column.overflow = "fold"  # half a backup's name is nobody's
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip("\n")
