@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 WIDE: Final = 200
+
+
+def seconds(text: str) -> float:
+    """Read an argument that is a time: a number above 0. Raises ArgumentTypeError, which argparse shows."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
 
 
 def drawn(table: Table) -> str:

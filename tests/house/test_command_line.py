@@ -4,14 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from normalization.models import RolloutChange
-from tests.servers import PostgresServer, Service, free_port, wait_until
+from stagenorm.portfolio.models import Fund
+from tests.backfill_runs import address
+from tests.servers import PostgresServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
@@ -57,14 +58,32 @@ def test_a_role_that_may_not_look_is_named_as_the_reason(postgres_server: Postgr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_is_an_exit_status_and_no_traceback(granian_server: Callable[..., Service]) -> None:
-    environment = {**granian_server(workers=1).environment, "STAGE_MODE_TTL_SECONDS": "60"}
+def test_ctrl_c_is_an_exit_status_and_no_traceback() -> None:
+    environment = {**os.environ, "DATABASE_URL": address(), "STAGE_MODE_TTL_SECONDS": "60"}
     line = [sys.executable, "manage.py", "stage_mode", "set", "warn", "--reason", "x", "--wait", "120"]
     waiting = subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     wait_until(RolloutChange.objects.exists, "the change, after which it waits")
     waiting.send_signal(signal.SIGINT)
     said = waiting.communicate(timeout=60)[1]
     assert (waiting.returncode, said.splitlines()[-1], "Traceback" in said) == (130, "Interrupted.", False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ctrl_c_in_an_import_says_that_nothing_was_imported(tmp_path: Path) -> None:
+    fund = Fund.objects.create(name="F")
+    file = tmp_path / "companies.csv"
+    os.mkfifo(file)
+    line = [sys.executable, "manage.py", "import_companies", str(file), "--fund", str(fund.pk)]
+    reading = subprocess.Popen(
+        line, cwd=ROOT, env={**os.environ, "DATABASE_URL": address()}, stderr=subprocess.PIPE, text=True
+    )
+    with file.open("w") as content:  # waits for its reader
+        content.write("name,stage\nA,seed\n")
+        content.flush()
+        reading.send_signal(signal.SIGINT)
+        said = reading.communicate(timeout=60)[1]
+    assert (reading.returncode, said) == (130, "CommandError: Interrupted: nothing was imported.\n")
+    assert not fund.companies.exists()
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:

@@ -1,11 +1,12 @@
 """Tables on a terminal of 80 columns: nothing is cut off, and what people typed is no markup."""
 
+import argparse
 import re
 
 import pytest
 from rich.table import Table
 
-from ops.terminal import drawn
+from ops.terminal import drawn, seconds
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +35,10 @@ def test_what_people_typed_is_shown_as_they_typed_it(typed: str) -> None:
     table = Table("reason")
     table.add_row(typed)
     assert cells(table) == [typed]
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "nan", "inf", "soon"])
+def test_a_time_limit_is_a_number_of_seconds_above_0(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no number of seconds above 0"):
+        seconds(text)
+    assert seconds("0.5") == 0.5
