@@ -168,6 +168,7 @@ _DESCRIPTIONS: Final = {
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used for another body.",
     429: "The key's rate is used up.",
+    503: "The database does not answer in time; nothing was done.",
 }
 
 STAGE_HEADERS: Final = (
@@ -203,8 +204,8 @@ def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
 
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """Document problem bodies for those statuses."""
+    """Document problem bodies for those statuses, and for those that every operation can answer."""
     return {
         (status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, description=_DESCRIPTIONS[status])
-        for status in statuses
+        for status in sorted({*statuses, 406, 503})
     }

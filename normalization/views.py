@@ -70,7 +70,7 @@ class DeprecationsView(APIView):
             (200, "application/json"): DeprecationsSerializer,
             (200, "text/html"): OpenApiTypes.STR,
             304: OpenApiResponse(description="Nothing changed since the ETag sent."),
-            **problem_responses(401, 406),
+            **problem_responses(401),
         },
     )
     def get(self, request: Request) -> Response:

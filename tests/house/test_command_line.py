@@ -92,10 +92,13 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("server", ["granian --interface rsgi stagenorm.rsgi:application", "gunicorn stagenorm.wsgi"])
+@pytest.mark.parametrize(
+    "server",
+    ["granian --interface rsgi --port {} stagenorm.rsgi:application", "gunicorn --bind 127.0.0.1:{} stagenorm.wsgi"],
+)
 def test_a_server_without_its_settings_names_each_in_one_line(server: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(tmp_path)}
-    line = [sys.executable, "-m", *server.split()]
+    line = [sys.executable, "-m", *server.format(free_port()).split()]
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
