@@ -1,14 +1,14 @@
 """What a run's progress says where there is no terminal, also when the run was begun by another process."""
 
-import os
-import signal
 from dataclasses import replace
 from io import StringIO
 
 import pytest
 
 from ops.backfill import control, progress
+from ops.backfill.interrupts import Interrupts
 from ops.backfill.models import BackfillRun
+from ops.backfill.run import carry_out
 from tests.backfill_runs import COMPANIES, QUICK, Heard, begin, store_many, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +29,12 @@ def said_by(run: BackfillRun) -> list[str]:
 
 def interrupted(run: BackfillRun) -> BackfillRun:
     """The run after one batch."""
-    work(run, Heard(after_1=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    heard, interrupts = Heard(), Interrupts()
+    heard.then = {"after_1": lambda: setattr(interrupts, "wish", "SIGTERM")}
+    try:
+        carry_out(control.claim(run.pk, "tests"), actor="tests", tell=heard, interrupts=interrupts)
+    finally:
+        interrupts.close()
     run.refresh_from_db()
     return run
 
