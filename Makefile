@@ -23,7 +23,7 @@ run: $(VENV)/.runtime ## start everything, with demonstration data, on http://12
 observe: $(VENV)/.runtime ## the same with Prometheus, Alertmanager and the relay: the whole automatic way back
 	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.observe
 
-stop: ## stop the embedded database, should one be left running
+stop: ## stop the embedded database, should one be left running after a kill -9
 	@$(BIN)/python -m stagenorm.postgres stop
 
 setup: $(VENV)/.dev ## install everything into .venv (hash-pinned); done again only when requirements/ change

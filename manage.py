@@ -24,9 +24,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stagenorm.settings")
     os.environ["STAGENORM_PROCESS"] = "command"
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
 
-    from stagenorm import env, postgres
+    from stagenorm import command_line, env, postgres
     from stagenorm.postgres_host import PostgresError
 
     data = Path(os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent / ".data")
@@ -42,7 +41,7 @@ def main() -> None:
             postgres.Postgres(settings.DATA_DIR).use()
     except (ImproperlyConfigured, PostgresError) as fault:
         sys.exit(str(fault))
-    execute_from_command_line(sys.argv)
+    command_line.run(sys.argv)
 
 
 if __name__ == "__main__":

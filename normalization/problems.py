@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import IntegrityError
 from django.db import OperationalError as StoreUnavailable
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from psycopg.errors import CheckViolation
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -152,11 +154,15 @@ def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> R
     problem = _as_problem(error)
     if problem is None:
         return None
+    # Imported late: these modules load the settings' classes, which load this one.
+    from rest_framework.renderers import JSONRenderer
     from rest_framework.views import set_rollback
 
-    set_rollback()  # imported late: that module loads the settings' classes, which load this one
+    set_rollback()
     headers = dict(problem.headers)
     request = context.get("request")
+    if request is not None:  # whatever the view renders otherwise (a page, YAML), a problem is JSON
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)
     if boundary is not None:
         headers |= boundary.headers()
@@ -196,6 +202,8 @@ def _sentence(error: exceptions.APIException) -> str:
         return "Send the body as Content-Type: application/json."
     if isinstance(error, exceptions.MethodNotAllowed):
         return "This resource does not have that method."
+    if isinstance(error, exceptions.NotAcceptable):
+        return "The Accept header allows nothing that is served here: send Accept: application/json."
     return str(error.detail) if isinstance(error.detail, str) else "The request is not valid."
 
 
@@ -216,13 +224,36 @@ def _instance() -> str:
         return uuid.uuid4().urn
 
 
-def _plain(slug: str, status_code: int, detail: str) -> JsonResponse:
-    return JsonResponse(document(slug, status_code, detail), status=status_code, content_type=CONTENT_TYPE)
+def safe_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Have a plain view answer GET and HEAD alone, and everything else with the 405 problem."""
+
+    @csrf_exempt  # nothing is changed here, and 405 says more than a missing token
+    @wraps(view)
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        detail = "This resource does not have that method."
+        return _plain("method-not-allowed", status.HTTP_405_METHOD_NOT_ALLOWED, detail, {"Allow": "GET, HEAD"})
+
+    return answer
+
+
+def _plain(slug: str, status_code: int, detail: str, headers: Mapping[str, str] | None = None) -> JsonResponse:
+    body = document(slug, status_code, detail)
+    return JsonResponse(body, status=status_code, content_type=CONTENT_TYPE, headers=headers)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler400."""
-    return _plain("invalid-request", status.HTTP_400_BAD_REQUEST, "The request was refused as malformed or suspicious.")
+    host = "This service does not answer to the name in the Host header."
+    detail = host if isinstance(exception, DisallowedHost) else "The request was refused as malformed or suspicious."
+    return _plain("invalid-request", status.HTTP_400_BAD_REQUEST, detail)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> JsonResponse:
+    """Django's CSRF_FAILURE_VIEW; `reason` is in the log."""
+    detail = "The form's token is missing or out of date. Load the page again, with cookies allowed, and send it anew."
+    return _plain("forbidden", status.HTTP_403_FORBIDDEN, detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
@@ -17,6 +17,8 @@ MAX_RAW_STAGE: Final = 255
 
 class StrictSerializer(serializers.Serializer[Any]):
     """A serializer that refuses unknown members instead of ignoring them."""
+
+    default_error_messages: ClassVar = {"invalid": "Expected an object."}
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the validated members; raise `ValidationError` for every fault at once."""
@@ -166,6 +168,7 @@ _DESCRIPTIONS: Final = {
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used for another body.",
     429: "The key's rate is used up.",
+    503: "The database does not answer in time; nothing was done.",
 }
 
 STAGE_HEADERS: Final = (
@@ -201,8 +204,8 @@ def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
 
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """Document problem bodies for those statuses."""
+    """Document problem bodies for those statuses, and for those that every operation can answer."""
     return {
         (status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, description=_DESCRIPTIONS[status])
-        for status in statuses
+        for status in sorted({*statuses, 406, 503})
     }

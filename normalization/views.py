@@ -70,7 +70,7 @@ class DeprecationsView(APIView):
             (200, "application/json"): DeprecationsSerializer,
             (200, "text/html"): OpenApiTypes.STR,
             304: OpenApiResponse(description="Nothing changed since the ETag sent."),
-            **problem_responses(401, 406),
+            **problem_responses(401),
         },
     )
     def get(self, request: Request) -> Response:
@@ -82,6 +82,11 @@ class DeprecationsView(APIView):
         if _matches(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(body, headers=headers, template_name="deprecations.html")
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the description in JSON, whatever is accepted: it has no page."""
+        request.accepted_renderer = JSONRenderer()
+        return super().options(request, *args, **kwargs)
 
 
 def _etag(body: dict[str, Any]) -> str:

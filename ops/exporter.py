@@ -12,7 +12,6 @@ import structlog
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -31,7 +30,6 @@ _database = Bounded("metrics of the database")
 
 
 @never_cache
-@require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer a scrape."""
     return HttpResponse(_counted() + _asked(), content_type=CONTENT_TYPE_LATEST)

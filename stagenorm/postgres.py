@@ -125,6 +125,20 @@ class Postgres:
         if self.running():
             self._run("pg_ctl", "stop", "-w", "-s", "-t", str(PATIENCE_SECONDS), "-m", mode)
 
+    def stop_unused(self) -> bool:
+        """Stop a server that nobody uses; whether one ran. Raises PostgresError while a process uses it."""
+        if not self.running():
+            return False
+        with (self.directory / "postgres.users").open("a") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PostgresError(
+                    "The embedded database is in use: end `make run` (Ctrl-C there) or the command that uses it."
+                ) from None
+            self.stop()
+        return True
+
     def kill(self) -> None:
         """SIGKILL the server and its children, as a crash would, and wait until all are gone."""
         postmaster = self.pid()
@@ -265,7 +279,11 @@ def main(arguments: list[str]) -> None:
     server = Postgres(data)
     match arguments:
         case ["stop"]:
-            server.stop()
+            try:
+                stopped = server.stop_unused()
+            except PostgresError as fault:
+                sys.exit(str(fault))
+            print("The embedded database has been stopped." if stopped else "No embedded database was running.")
         case ["status"]:
             sys.exit(0 if server.running() else 3)
         case ["url"]:

@@ -5,7 +5,9 @@ connections whose bodies never come stop a worker. Here the event loop collects 
 whole request gets a thread (STAGENORM_THREADS of them) and Django's own WSGI handler.
 
 WSGI also cannot tell ``X_Header`` from ``X-Header``, and granian's keeps one of several equal headers. Names with
-an underscore are dropped here, as proxies do, and equal headers are joined by commas, as RFC 9110 (5.3) has it.
+an underscore are dropped here, as proxies do, and equal headers are joined by commas, as RFC 9110 (5.3) has it. A
+value beyond ASCII, which granian names but does not hand out, becomes UNREADABLE: an endpoint can then refuse it, where
+it would otherwise do without (an Idempotency-Key, say, that the client relies on).
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from stagenorm.wsgi import application as wsgi_application
 BODY_SECONDS: Final = 10.0
 # Above what any endpoint reads, so that each answers a longer body in its own way; the rest is never read.
 BODY_BYTES: Final = 3 * 1024 * 1024
+UNREADABLE: Final = "\xbf"  # "¿": Latin-1 as PEP 3333 has it, and no value that any header's grammar knows
 
 Headers = list[tuple[str, str]]
 
@@ -44,7 +47,7 @@ class Scope(Protocol):
 
     @property
     def headers(self) -> Any:
-        """Has `items()`: every header as it came, names in lower case."""
+        """Has `items()`: every readable header as it came, names in lower case; `keys()`: all names; `get(name)`."""
 
 
 class Exchange(Protocol):
@@ -71,7 +74,7 @@ _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request"
 
 async def application(scope: Scope, exchange: Exchange) -> None:
     """Answer one request."""
-    headers = joined(scope.headers.items())
+    headers = joined([*scope.headers.items(), *unreadable(scope.headers)])
     try:
         body = await _body(headers, exchange)
     except Unreadable as fault:
@@ -90,6 +93,11 @@ def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         separator = "; " if name == "cookie" else ","
         headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
     return headers
+
+
+def unreadable(headers: Any) -> list[tuple[str, str]]:
+    """Return UNREADABLE for each name whose (first) value granian does not hand out."""
+    return [(name, UNREADABLE) for name in headers.keys() if headers.get(name) is None]  # noqa: SIM118  # no mapping
 
 
 def environ_of(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:

@@ -5,12 +5,16 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from normalization.problems import safe_only
 from ops.exporter import metrics
 from stagenorm.health import healthz, readyz
 
 admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
 admin.site.site_url = "/api/docs"
+
+# A page has no description of itself (OPTIONS) to render.
+_docs = SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"])
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="api-docs")),
@@ -19,10 +23,10 @@ urlpatterns = [
     path("", include("ops.urls")),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
-    path("healthz", healthz, name="healthz"),
-    path("readyz", readyz, name="readyz"),
-    path("metrics", metrics, name="metrics"),
+    path("api/docs", _docs, name="api-docs"),
+    path("healthz", safe_only(healthz), name="healthz"),
+    path("readyz", safe_only(readyz), name="readyz"),
+    path("metrics", safe_only(metrics), name="metrics"),
 ]
 
 handler400 = "normalization.problems.bad_request"

@@ -33,7 +33,9 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
     mapping, begun = Mapping(aliases), 0
     while True:
         at = session.persist(session.checkpoint(column).get)
-        if at.until is None:
+        if at.until is not None:
+            _tell_pass(session, column, at)  # taken up in the middle
+        else:
             planned = session.persist(partial(_survey, column, aliases))
             if not planned.to_change:
                 session.persist(partial(_update, session, column, finished=True, unknown=planned.unknown_rows))
@@ -47,6 +49,7 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
                 )
             mapping, begun = Mapping(aliases, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
+            _tell_pass(session, column, at, to_change=planned.to_change)
         walk(session, column, partial(_apply, session, column, mapping, waits=at.passes >= WAITING_PASSES))
         session.persist(partial(_update, session, column, until=None))
 
@@ -54,6 +57,7 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
 def undo_column(session: Session, column: StageColumn) -> None:
     """Give back what the run to undo wrote to the column, from the checkpoint on. Raises as `walk` does."""
     undoes = session.run.undoes_id or 0
+    _tell_pass(session, column, session.persist(session.checkpoint(column).get))
     walk(session, column, lambda: undo_batch(session.lease, column, undoes, session.pace.size))
     session.persist(partial(_update, session, column, finished=True))
 
@@ -72,16 +76,13 @@ def _begin_pass(session: Session, column: StageColumn, planned: ColumnPlan) -> B
         at.total = at.scanned + cursor.fetchone()[0]
         at.unknown = planned.unknown_rows
         at.save()
-    session.tell(
-        "pass",
-        table=column.table,
-        column=column.column,
-        number=at.passes,
-        scanned=at.scanned,
-        total=at.total,
-        to_change=planned.to_change,
-    )
     return at
+
+
+def _tell_pass(session: Session, column: StageColumn, at: BackfillCheckpoint, **more: int) -> None:
+    """Tell where the pass that is begun, or taken up, stands: what shows the progress knows nothing else."""
+    place = {"table": column.table, "column": column.column}
+    session.tell("pass", **place, number=at.passes, scanned=at.scanned, total=at.total, **more)
 
 
 def _apply(session: Session, column: StageColumn, mapping: Mapping, *, waits: bool) -> Outcome:

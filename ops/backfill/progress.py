@@ -72,7 +72,7 @@ def _bar(output: TextIO) -> Progress:
         TextColumn("{task.fields[rate]},"),
         TimeRemainingColumn(),
         TextColumn("left"),
-        TextColumn("[yellow]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="yellow", markup=False),  # the database's own words
         console=Console(file=output),
         speed_estimate_period=30,
     )

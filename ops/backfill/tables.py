@@ -1,6 +1,5 @@
 """The plan as tables for a terminal."""
 
-from rich.markup import escape
 from rich.table import Table
 
 from normalization.stages import Known, Unknown
@@ -38,5 +37,5 @@ def _perhaps(hints: tuple[str, ...]) -> str:
 
 
 def _visible(raw: str) -> str:
-    # repr shows white space and invisible characters; escaped, for rich takes [brackets] for markup.
-    return escape(ascii(raw) if not raw.isprintable() else repr(raw))
+    # repr shows white space and invisible characters.
+    return ascii(raw) if not raw.isprintable() else repr(raw)

@@ -159,3 +159,23 @@ def test_an_interrupted_first_start_begins_anew(directory: Path) -> None:
     wait_until(server.running, "the server")
     with psycopg.connect(server.url()) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(directory: Path) -> None:
+    stop = [sys.executable, "-m", "stagenorm.postgres", "stop"]
+    environment = {**os.environ, "STAGENORM_DATA_DIR": str(directory)}
+
+    def stopped() -> tuple[int, str]:
+        done = subprocess.run(stop, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    assert stopped() == (0, "No embedded database was running.\n")
+    process = user(directory)
+    begun(process)
+    status, said = stopped()
+    assert (status, "is in use: end `make run`" in said) == (1, True)
+    assert Postgres(directory).running()
+    process.kill()
+    process.communicate()
+    assert stopped() == (0, "The embedded database has been stopped.\n")
+    assert not Postgres(directory).running()

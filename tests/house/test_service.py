@@ -88,6 +88,34 @@ def test_the_log_has_no_line_for_what_machines_ask_all_the_time_unless_it_fails(
     assert said == ["GET /static/nowhere", "GET /nowhere"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(granian_server: Callable[..., Service]) -> None:
+    from stagenorm.portfolio.keys import create_key
+    from stagenorm.portfolio.models import Fund, PortfolioStrategy
+
+    body = {"fund_id": Fund.objects.create(name="F").pk, "name": "once", "stage_allocation": {"seed": 1}}
+    address = f"{granian_server(workers=1).address}/api/portfolio/strategies"
+    authorization = f"Api-Key {create_key('fund-admin')[1]}"
+    headers = {"Authorization": authorization, "Content-Type": "application/json"}
+
+    def status(name: str) -> int:
+        return post(address, body, {**headers, name: "cl\xe9"})
+
+    assert (status("Idempotency-Key"), status("Authorization"), status("X-Else")) == (400, 401, 201)
+    assert PortfolioStrategy.objects.count() == 1
+
+
+def post(address: str, body: dict[str, Any], headers: dict[str, str]) -> int:
+    """Status of a POST."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, json.dumps(body).encode(), headers), timeout=20
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_values_with_a_secret_s_name_are_blanked() -> None:
     with bound_contextvars():
         event = {"Authorization": "Api-Key x", "webhook_secret": "y", "password": "z", "client": "c"}

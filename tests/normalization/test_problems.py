@@ -34,6 +34,54 @@ def test_errors_outside_the_endpoints_are_problems_too(client: Client, method: s
         assert answer["Allow"] == "GET, HEAD, OPTIONS"
 
 
+JSON, PAGE = "application/json", "text/html"
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "accept", "status"),
+    [
+        ("post", "/api/deprecations", PAGE, 405),
+        ("post", "/api/docs", PAGE, 405),
+        ("options", "/api/docs", PAGE, 405),
+        ("post", "/api/schema", "*/*", 405),
+        ("get", "/api/schema", PAGE, 406),
+        ("get", "/api/deprecations", "application/xml", 406),
+        *(
+            (method, f"/{name}", JSON, 405)
+            for name in ("healthz", "readyz", "metrics")
+            for method in ("post", "options")
+        ),
+    ],
+)
+@pytest.mark.django_db
+def test_a_problem_is_json_whatever_the_address_renders_otherwise(
+    client: Client, method: str, address: str, accept: str, status: int
+) -> None:
+    client.handler.enforce_csrf_checks = True
+    answer = getattr(client, method)(address, headers={"accept": accept})
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    assert answer.json()["status"] == status
+    assert status != 405 or method.upper() not in answer["Allow"]
+
+
+@pytest.mark.django_db
+def test_the_list_of_deprecations_describes_itself_to_a_browser_as_well(client: Client) -> None:
+    answer = client.options("/api/deprecations", headers={"accept": PAGE})
+    assert (answer.status_code, answer["Content-Type"]) == (200, JSON)
+    assert PAGE in answer.json()["renders"]
+
+
+def test_a_form_without_its_token_is_told_what_to_do() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/admin/login/")
+    assert (answer.status_code, answer["Content-Type"]) == (403, "application/problem+json")
+    assert "Load the page again" in answer.json()["detail"]
+
+
+def test_a_host_that_is_not_ours_is_named_as_the_reason(client: Client) -> None:
+    answer = client.get("/healthz", headers={"host": "elsewhere.example"})
+    assert (answer.status_code, "Host" in answer.json()["detail"]) == (400, True)
+
+
 class Inner(StrictSerializer):
     """One weighted name."""
 

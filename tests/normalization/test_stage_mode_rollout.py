@@ -1,6 +1,7 @@
 """`manage.py stage_mode`: status, the whole rollout, waiting until everybody runs it, and why a mode applies."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 
@@ -85,8 +86,35 @@ def test_explain_says_which_mode_applies_and_why(
     assert says == f"{body['mode']}: {body['why']}"[: len(says)]
 
 
-def test_explain_tells_an_endpoint_that_nobody_knows() -> None:
-    assert "No endpoint of that name" in run("explain", "--client", "c", "--endpoint", "x")
+def test_an_endpoint_that_nobody_knows_is_told() -> None:
+    said = "No endpoint of the API is called fund-company; there are monte-carlo-simulate,"
+    assert said in run("explain", "--client", "c", "--endpoint", "fund-company")
+    assert said in run(*SET, "warn", "--endpoint-mode", "fund-company=off")
+    assert said not in run(*SET, "--endpoint-mode", "fund-company=none")
+
+
+def test_status_shows_what_people_typed_as_they_typed_it_and_nothing_steers_the_terminal() -> None:
+    typed = "see [/b] [red]this[/red] :smile:"
+    run("set", "warn", "--reason", f"{typed} \x1b[2J", "--actor", "[/ann]", "--pilots", "[/p]")
+    text = run("status")
+    assert f"{typed} \\x1b[2J" in text
+    assert "[/ann]" in text
+    assert "[/p]" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["loud"], "choose from 'off', 'warn', 'enforce'"),
+        (["--percent", "x"], "'x' is no number from 0 to 100"),
+        (["--endpoint-mode", "a=loud"], "'a=loud' is not ENDPOINT=off"),
+        (["--enforce-at", "soon"], "'soon' is no date, as 2027-01-31"),
+    ],
+)
+def test_a_malformed_argument_is_answered_with_its_form(arguments: list[str], said: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(said)):
+        run("set", *arguments)
 
 
 def test_status_shows_the_rollout_and_the_instances(shared: RedisServer) -> None:

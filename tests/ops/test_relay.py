@@ -388,6 +388,7 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
         (["--target", "nowhere"], "--target is malformed"),
         (["--target", "ftp://127.0.0.1/"], "--target is malformed"),
         (["--listen", "19095"], "--listen is malformed"),
+        (["--listen", "127.0.0.1:65536"], "--listen is malformed"),
         (["--token-file", "missing"], "--token-file cannot be used"),
     ],
 )

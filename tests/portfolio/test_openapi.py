@@ -55,6 +55,11 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
                     assert list(response["content"]) == ["application/problem+json"], (address, method, status)
 
 
+def test_every_operation_documents_what_any_of_them_can_answer(document: dict[str, Any]) -> None:
+    operations = [each for operations in document["paths"].values() for each in operations.values()]
+    assert {"406", "503"} <= set.intersection(*(set(each["responses"]) for each in operations))
+
+
 @pytest.mark.django_db
 def test_problem_bodies_validate_against_the_document(
     document: dict[str, Any], api: APIClient, fund: Fund, set_mode: Callable[..., int]

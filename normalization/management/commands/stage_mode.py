@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error as StoreError
+from django.db import OperationalError as StoreError
 from django.utils import timezone
 
 from normalization import conf, instances, rollout_store
@@ -86,12 +86,14 @@ class Command(BaseCommand):
             seconds, why = self._wait(result.version, options["wait"])
             text, body = f"{text}\nAfter {seconds:.3f} s {why}.", {**body, "waited_seconds": round(seconds, 3)}
         self._print(options, text, {**body, **result.rollout.to_wire()})
+        self._note_unknown(name for name, mode in options["endpoint_mode"] or () if mode is not None)
 
     def _wait(self, version: int, seconds: float) -> tuple[float, str]:
         seen, waited = instances.wait_until_converged(version, seconds or conf.ttl_seconds() * WAIT_TTLS)
         if not seen.converged:
             behind = ", ".join(f"{one.host}:{one.pid} (version {one.version})" for one in seen.behind)
-            raise CommandError(f"Version {version} is recorded, but after {waited:.1f} s {seen.why}: {behind}")
+            ends = f": {behind}" if behind else "."
+            raise CommandError(f"Version {version} is recorded, but after {waited:.1f} s {seen.why}{ends}")
         return waited, seen.why
 
     def _explain(self, options: dict[str, Any]) -> None:
@@ -99,9 +101,13 @@ class Command(BaseCommand):
         decision = snapshot.rollout.decide(options["endpoint"], options["client"])
         body = {"client": options["client"], "endpoint": options["endpoint"], "version": snapshot.version}
         self._print(options, f"{decision.mode}: {decision.why}.", {**body, "mode": decision.mode, "why": decision.why})
-        if options["endpoint"] not in conf.stage_endpoints():
+        self._note_unknown([options["endpoint"]])
+
+    def _note_unknown(self, endpoints: Iterable[str]) -> None:
+        # Not refused: code outside the API (an import) takes part under a name of its own.
+        for name in sorted(set(endpoints) - set(conf.stage_endpoints())):
             known = ", ".join(conf.stage_endpoints())
-            self.stderr.write(f"No endpoint of that name is known; there are {known}.")
+            self.stderr.write(f"No endpoint of the API is called {name}; there are {known}.")
 
     def _print(self, options: Mapping[str, Any], text: str, body: Mapping[str, Any]) -> None:
         self.stdout.write(json.dumps(body) if options["json"] else text)
@@ -114,7 +120,9 @@ def _with_json(parser: CommandParser) -> CommandParser:
 
 
 def _set_arguments(parser: CommandParser) -> None:
-    parser.add_argument("mode", nargs="?", choices=list(Mode), help="the mode to set; without it the mode stays")
+    parser.add_argument(
+        "mode", nargs="?", choices=[mode.value for mode in Mode], help="the mode to set; without it the mode stays"
+    )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
     parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
@@ -166,22 +174,25 @@ def _names(text: str) -> frozenset[str]:
 def _percent(text: str) -> Decimal:
     try:
         percent = Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError(text) from error
+    except InvalidOperation:
+        percent = Decimal("NaN")
     if not percent.is_finite():
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100, as 12.5")
     return percent
 
 
 def _endpoint_mode(text: str) -> tuple[str, Mode | None]:
     endpoint, _, mode = text.rpartition("=")
-    if not endpoint:
-        raise ValueError(text)
+    if not endpoint or mode not in (*Mode, "none"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENDPOINT=off, =warn, =enforce or =none")
     return endpoint, None if mode == "none" else Mode(mode)
 
 
 def _moment(text: str) -> tuple[datetime | None]:
     if text == "none":
         return (None,)
-    at = datetime.fromisoformat(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date, as 2027-01-31 or 2027-01-31T08:00+01:00") from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC),)

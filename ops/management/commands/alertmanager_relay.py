@@ -30,7 +30,7 @@ class Command(BaseCommand):
         """Check what was given, then serve until SIGINT or SIGTERM."""
         target, token_file = urlsplit(options["target"]), options["token_file"].absolute()
         host, _, port = options["listen"].rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not port.isdecimal() or int(port) > 65535:
             raise CommandError("--listen is malformed: use HOST:PORT, as 127.0.0.1:19095.")
         if target.scheme not in ("http", "https") or not target.hostname or target.query:
             raise CommandError(

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ops.backups import console, cycle, prune, restore
 from ops.backups.create import Wish
 from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.terminal import seconds
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--keep", type=int, default=prune.KEEP, help="how many of the newest to keep")
         parser.add_argument("--keep-days", type=int, default=prune.KEEP_DAYS, help="days to keep one valid backup of")
         parser.add_argument(
-            "--time-limit", type=float, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
+            "--time-limit", type=seconds, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ops.backups import console, create
 from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.terminal import seconds
 
 
 class Command(BaseCommand):
@@ -22,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--accept-fewer-rows", default="", metavar="REASON", help="half the rows are gone on purpose"
         )
-        parser.add_argument("--time-limit", type=float, default=create.TIME_LIMIT_SECONDS, help="seconds for pg_dump")
+        parser.add_argument("--time-limit", type=seconds, default=create.TIME_LIMIT_SECONDS, help="seconds for pg_dump")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ops.backups import console, records, restore
 from ops.backups.outcomes import BackupRefused, Verdict
+from ops.terminal import seconds
 
 
 class Command(BaseCommand):
@@ -19,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("backup", nargs="?", help="file name; the newest when not given")
         parser.add_argument("--latest", action="store_true", help="the newest, said explicitly")
         parser.add_argument(
-            "--time-limit", type=float, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
+            "--time-limit", type=seconds, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -20,6 +20,7 @@ from stagenorm.portfolio.imports_rows import FIELDS, read_mapping
 from stagenorm.portfolio.models import Fund
 
 SHOWN: Final = 10
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
 class Command(BaseCommand):
@@ -59,6 +60,8 @@ class Command(BaseCommand):
                 ).run()
         except FileRefused as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise CommandError("Interrupted: nothing was imported.", returncode=INTERRUPTED) from error
         self.stdout.write(json.dumps(asdict(summary)) if options["json"] else _sentence(summary))
         if summary.rejected:
             raise CommandError(f"{summary.rejected} of {summary.lines} lines were refused.")

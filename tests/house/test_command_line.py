@@ -1,0 +1,105 @@
+"""Commands that cannot do their work: one sentence that helps, an exit status, and no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from normalization.models import RolloutChange
+from stagenorm.portfolio.models import Fund
+from tests.backfill_runs import address
+from tests.servers import PostgresServer, free_port, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = [
+    "stage_mode", "stage_mode status --json", "stage_mode set warn --reason x", "normalize_stages",
+    "normalize_stages --apply", "create_backup", "verify_backup", "test_restore", "backup_status --json",
+    "backup_cycle", "prune_backups", "prune_stored", "rollout_status", "create_api_key x",
+    "import_companies README.md --fund 1", "load_demo", "migrate",
+]  # fmt: skip
+
+
+def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "manage.py", *command.split()]
+    return subprocess.run(line, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_a_database_a_command_says_so_and_fails(command: str, tmp_path: Path) -> None:
+    address = f"postgresql://ann:never-shown@127.0.0.1:{free_port()}/x"
+    data = {"STAGENORM_DATA_DIR": str(tmp_path), "BACKUP_DIR": str(tmp_path)}
+    done = manage(command, DATABASE_URL=address, DJANGO_DEBUG="1", **data)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "Connection refused" in done.stderr
+    assert "never-shown" not in done.stdout + done.stderr
+
+
+def test_a_database_without_tables_leads_to_migrate(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    url = postgres_server.url()
+    for command in ("stage_mode", "verify_backup", "rollout_status", "create_api_key x"):
+        done = manage(command, DATABASE_URL=url, BACKUP_DIR=str(tmp_path))
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+        assert "Run manage.py migrate" in done.stderr
+
+
+def test_a_role_that_may_not_look_is_named_as_the_reason(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url()
+    manage("migrate --verbosity 0", DATABASE_URL=url)
+    with psycopg.connect(url, autocommit=True) as link:
+        link.execute("CREATE ROLE poor LOGIN")
+    poor = f"{url}&user=poor" if "?" in url else f"{url}?user=poor"
+    done = manage("rollout_status", DATABASE_URL=poor)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "The database role may not do this: permission denied" in done.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ctrl_c_is_an_exit_status_and_no_traceback() -> None:
+    environment = {**os.environ, "DATABASE_URL": address(), "STAGE_MODE_TTL_SECONDS": "60"}
+    line = [sys.executable, "manage.py", "stage_mode", "set", "warn", "--reason", "x", "--wait", "120"]
+    waiting = subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_until(RolloutChange.objects.exists, "the change, after which it waits")
+    waiting.send_signal(signal.SIGINT)
+    said = waiting.communicate(timeout=60)[1]
+    assert (waiting.returncode, said.splitlines()[-1], "Traceback" in said) == (130, "Interrupted.", False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ctrl_c_in_an_import_says_that_nothing_was_imported(tmp_path: Path) -> None:
+    fund = Fund.objects.create(name="F")
+    file = tmp_path / "companies.csv"
+    os.mkfifo(file)
+    line = [sys.executable, "manage.py", "import_companies", str(file), "--fund", str(fund.pk)]
+    reading = subprocess.Popen(
+        line, cwd=ROOT, env={**os.environ, "DATABASE_URL": address()}, stderr=subprocess.PIPE, text=True
+    )
+    with file.open("w") as content:  # waits for its reader
+        content.write("name,stage\nA,seed\n")
+        content.flush()
+        reading.send_signal(signal.SIGINT)
+        said = reading.communicate(timeout=60)[1]
+    assert (reading.returncode, said) == (130, "CommandError: Interrupted: nothing was imported.\n")
+    assert not fund.companies.exists()
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    line = f"{sys.executable} manage.py help stage_mode | head -n 0"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["granian --interface rsgi --port {} stagenorm.rsgi:application", "gunicorn --bind 127.0.0.1:{} stagenorm.wsgi"],
+)
+def test_a_server_without_its_settings_names_each_in_one_line(server: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(tmp_path)}
+    line = [sys.executable, "-m", *server.format(free_port()).split()]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.count("DJANGO_SECRET_KEY is not set: ") == 1
