@@ -21,5 +21,6 @@ def end_all() -> None:
         process = _started.pop()
         process.kill()
         process.wait(60)
-        if process.stdout:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe:
+                pipe.close()

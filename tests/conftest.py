@@ -59,6 +59,10 @@ def _begin_session() -> None:
     os.environ["DATABASE_URL"] = server.url()
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background, where shells have Ctrl-C ignored: every process that a test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # At import, and the settings read at once: pytest-django sets Django up in pytest_configure only if they have been.
 if OWNER not in os.environ:
     _begin_session()

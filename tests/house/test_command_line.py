@@ -11,6 +11,7 @@ import pytest
 
 from normalization.models import RolloutChange
 from stagenorm.portfolio.models import Fund
+from tests import children
 from tests.backfill_runs import address
 from tests.servers import PostgresServer, free_port, wait_until
 
@@ -61,7 +62,7 @@ def test_a_role_that_may_not_look_is_named_as_the_reason(postgres_server: Postgr
 def test_ctrl_c_is_an_exit_status_and_no_traceback() -> None:
     environment = {**os.environ, "DATABASE_URL": address(), "STAGE_MODE_TTL_SECONDS": "60"}
     line = [sys.executable, "manage.py", "stage_mode", "set", "warn", "--reason", "x", "--wait", "120"]
-    waiting = subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    waiting = children.start(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     wait_until(RolloutChange.objects.exists, "the change, after which it waits")
     waiting.send_signal(signal.SIGINT)
     said = waiting.communicate(timeout=60)[1]
@@ -74,7 +75,7 @@ def test_ctrl_c_in_an_import_says_that_nothing_was_imported(tmp_path: Path) -> N
     file = tmp_path / "companies.csv"
     os.mkfifo(file)
     line = [sys.executable, "manage.py", "import_companies", str(file), "--fund", str(fund.pk)]
-    reading = subprocess.Popen(
+    reading = children.start(
         line, cwd=ROOT, env={**os.environ, "DATABASE_URL": address()}, stderr=subprocess.PIPE, text=True
     )
     with file.open("w") as content:  # waits for its reader

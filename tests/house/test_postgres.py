@@ -161,7 +161,9 @@ def test_an_interrupted_first_start_begins_anew(directory: Path) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(directory: Path) -> None:
+def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(
+    directory: Path, user: Callable[[], subprocess.Popen[str]]
+) -> None:
     stop = [sys.executable, "-m", "stagenorm.postgres", "stop"]
     environment = {**os.environ, "STAGENORM_DATA_DIR": str(directory)}
 
@@ -170,7 +172,7 @@ def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(directory:
         return done.returncode, done.stdout + done.stderr
 
     assert stopped() == (0, "No embedded database was running.\n")
-    process = user(directory)
+    process = user()
     begun(process)
     status, said = stopped()
     assert (status, "is in use: end `make run`" in said) == (1, True)
