@@ -6,7 +6,6 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,12 +18,6 @@ from ops.heartbeats import Heartbeat
 
 pytestmark = pytest.mark.django_db
 DELIVERIES, HEARTBEATS = "admin:ops_webhookdelivery_changelist", "admin:ops_heartbeat_changelist"
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
 
 
 def shown(client: Client, name: str, **given: str) -> str:

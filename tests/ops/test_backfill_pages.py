@@ -47,12 +47,6 @@ def test_rows_and_state_are_exported_by_whoever_can_read_the_database() -> None:
     assert found["stage_backfill_heartbeat_timestamp_seconds"] > 0
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
 def page_of(run: BackfillRun, client: Client) -> str:
     return client.get(reverse("admin:ops_backfillrun_change", args=[run.pk])).content.decode()
 

@@ -30,12 +30,6 @@ def directory(settings: Settings, tmp_path: Path) -> Path:
     return settings.BACKUP_DIR  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
 def shown(client: Client, address: str) -> str:
     """The page's words, without the white space between them."""
     page = client.get(address).content.decode()

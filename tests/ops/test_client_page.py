@@ -29,12 +29,6 @@ pytestmark = pytest.mark.django_db
 URL = f"{CLIENTS}client/"
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
 def page(client: Client, name: str = "importer", **parameters: str) -> str:
     answer = client.get(URL, {"name": name, **parameters})
     assert answer.status_code == 200

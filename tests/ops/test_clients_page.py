@@ -27,12 +27,6 @@ URL = "/admin/ops/rollout/clients/"
 DAY = 24 * 60
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
 def page(client: Client, query: str = "") -> str:
     answer = client.get(URL + query)
     assert answer.status_code == 200

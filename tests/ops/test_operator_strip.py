@@ -7,7 +7,6 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page waits for the database as long as a machine that stands still for a while may need."""
     monkeypatch.setattr(strip_module, "SECONDS", 60.0)
-
-
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
 
 
 def strip(client: Client) -> dict[str, tuple[str, str, str, str]]:

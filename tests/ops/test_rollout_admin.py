@@ -17,12 +17,6 @@ pytestmark = pytest.mark.django_db
 URL = "/admin/ops/rollout/"
 
 
-@pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
 def body(**given: Any) -> dict[str, Any]:
     return {"mode": "warn", "enforce_percent": "100", "reason": "tell the clients", "expected_version": 0, **given}
 

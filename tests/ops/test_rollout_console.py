@@ -28,12 +28,6 @@ BACK = f"{URL}back-to-warn/"
 
 
 @pytest.fixture
-def operator(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("ann"))
-    return client
-
-
-@pytest.fixture
 def gated(settings: Settings) -> None:
     settings.STAGE_GATEKEEPER = "ops.gatekeeper.examine"
 
