@@ -36,7 +36,16 @@ class LedgerAdmin(admin.ModelAdmin[Any]):
 class RolloutChangeAdmin(LedgerAdmin):
     """History of the rollout; its id is the version."""
 
-    list_display = ("id", "created_at", "previous_mode", "mode", "enforce_percent", "actor", "source", "reason")
+    list_display = (
+        "id",
+        "created_at",
+        "previous_mode",
+        "mode",
+        "enforce_percent",
+        "actor",
+        "source",
+        "reason",
+    )
     list_filter = ("mode", "source")
     search_fields = ("actor", "reason")
 
@@ -59,7 +68,9 @@ class StageAliasForm(ModelForm):  # type: ignore[type-arg]  # not subscriptable 
             except aliases.AliasRefused as error:
                 self.add_error("spelling", str(error))
             if StageAlias.objects.filter(key=self.instance.key, retired_at__isnull=True).exists():
-                self.add_error("spelling", "An alias for this spelling exists already; retire it first.")
+                self.add_error(
+                    "spelling", "An alias for this spelling exists already; retire it first."
+                )
         return cleaned
 
 
@@ -83,7 +94,9 @@ class StageAliasAdmin(admin.ModelAdmin[StageAlias]):
 
     def save_model(self, request: HttpRequest, obj: StageAlias, form: Any, change: bool) -> None:
         """Record the alias through the one function that does."""
-        added = aliases.add(obj.spelling, Stage(obj.stage), decided_by=_name(request.user), reason=obj.reason)
+        added = aliases.add(
+            obj.spelling, Stage(obj.stage), decided_by=_name(request.user), reason=obj.reason
+        )
         obj.pk = added.pk
 
     @admin.action(description="Retire selected aliases", permissions=["change"])

@@ -54,7 +54,13 @@ def add(spelling: str, stage: Stage, *, decided_by: str, reason: str) -> StageAl
     Raises `AliasRefused` for a spelling that a built-in one or another alias covers, that is empty or over-long,
     or without a reason. The change reaches every process at once, and without Redis within the TTL.
     """
-    alias = StageAlias(spelling=spelling, key=fold(spelling), stage=stage, decided_by=decided_by, reason=reason.strip())
+    alias = StageAlias(
+        spelling=spelling,
+        key=fold(spelling),
+        stage=stage,
+        decided_by=decided_by,
+        reason=reason.strip(),
+    )
     refuse_conflict(spelling, stage)
     if not alias.reason:
         raise AliasRefused("An alias needs a reason: it is what the next person will read.")
@@ -89,7 +95,13 @@ def forget() -> None:
 
 
 def _announce(alias: StageAlias, event: str) -> None:
-    log.info(event, alias=alias.pk, stage=alias.stage, decided_by=alias.decided_by, retired_by=alias.retired_by)
+    log.info(
+        event,
+        alias=alias.pk,
+        stage=alias.stage,
+        decided_by=alias.decided_by,
+        retired_by=alias.retired_by,
+    )
     transaction.on_commit(_spread)
 
 
@@ -121,7 +133,10 @@ def _in_force(spellings: Mapping[str, str], version: int) -> InForce:
     known = store.known()
     if known is not None and known.version == version and known.value.spellings == spellings:
         return known.value  # with all that its table remembers
-    return InForce(spellings, _table({spelling: Stage(stage) for spelling, stage in spellings.items()}, version))
+    return InForce(
+        spellings,
+        _table({spelling: Stage(stage) for spelling, stage in spellings.items()}, version),
+    )
 
 
 def _table(extra: dict[str, Stage], version: int) -> AliasTable:

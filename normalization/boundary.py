@@ -54,7 +54,9 @@ class Judgement:
     def spellings(self) -> Counter[tuple[str, str]]:
         """Count (raw, stage or "") of everything that is not canonical."""
         known = (
-            (result.raw, result.stage.value) for i in self.normalized if isinstance(result := self.results[i], Known)
+            (result.raw, result.stage.value)
+            for i in self.normalized
+            if isinstance(result := self.results[i], Known)
         )
         unknown = ((str(self.results[i].raw), "") for i in self.unknown)
         return Counter([*known, *unknown])
@@ -144,14 +146,18 @@ class Boundary:
 
     def headers(self) -> dict[str, str]:
         """Return the response headers: only text that the server made, ASCII."""
-        headers = {"Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)}
+        headers = {
+            "Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)
+        }
         if self.mode is not Mode.OFF and (self.tally.normalized or self.tally.unknown):
             headers |= deprecation_headers(self.rollout)
         if self.rehearsal:
             headers["Preference-Applied"] = REHEARSAL
         return headers
 
-    def respond(self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    def respond(
+        self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Return the endpoint's answer with the boundary's headers, and `warnings` where there are any."""
         if self.warnings:
             body = {**body, "warnings": [*body.get("warnings", ()), *self.warnings]}
@@ -173,11 +179,15 @@ class Boundary:
                 policy_version=self.policy_version,
                 normalized=self.tally.normalized,
                 unknown=self.tally.unknown,
-                spellings=[observations.printable(raw) for (raw, _), _count in spellings.most_common(5)],
+                spellings=[
+                    observations.printable(raw) for (raw, _), _count in spellings.most_common(5)
+                ],
                 sampling_rate=rate,
             )
 
-    def _warn_unknown(self, judgement: Judgement, pointer: Callable[[int], str], where: str) -> None:
+    def _warn_unknown(
+        self, judgement: Judgement, pointer: Callable[[int], str], where: str
+    ) -> None:
         for i in judgement.unknown[:LISTED_WARNINGS]:
             self.warnings.append(_unknown_item(judgement.results[i], pointer(i), where))
         if (more := len(judgement.unknown) - LISTED_WARNINGS) > 0:
@@ -185,7 +195,9 @@ class Boundary:
 
 
 def _unknown_item(result: Known | Unknown, pointer: str, where: str) -> Item:
-    suggestions = [stage.value for stage in result.suggestions] if isinstance(result, Unknown) else []
+    suggestions = (
+        [stage.value for stage in result.suggestions] if isinstance(result, Unknown) else []
+    )
     item: Item = {"pointer": pointer, "code": "unknown_stage", "received": _received(result.raw)}
     if where != "body":
         item["in"] = where

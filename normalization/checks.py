@@ -21,7 +21,11 @@ def check_default_mode(**_: Any) -> list[checks.CheckMessage]:
     given = settings.STAGE_VALIDATION_MODE
     if given not in set(Mode):
         hint = f"Set STAGE_VALIDATION_MODE to one of {', '.join(Mode)}."
-        return [checks.Error(f"STAGE_VALIDATION_MODE is {given!r}, which is no mode.", hint, id=DEFAULT_UNKNOWN)]
+        return [
+            checks.Error(
+                f"STAGE_VALIDATION_MODE is {given!r}, which is no mode.", hint, id=DEFAULT_UNKNOWN
+            )
+        ]
     if given == Mode.ENFORCE:
         hint = "Use warn, and let manage.py stage_mode set enforce record the decision."
         text = "STAGE_VALIDATION_MODE is enforce: with every store down, requests would be refused by a default."
@@ -35,7 +39,9 @@ def check_ttl(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            "STAGE_MODE_TTL_SECONDS is outside 0.1 to 60.", "Leave it at 5 unless measured.", id=TTL_OUT_OF_RANGE
+            "STAGE_MODE_TTL_SECONDS is outside 0.1 to 60.",
+            "Leave it at 5 unless measured.",
+            id=TTL_OUT_OF_RANGE,
         )
     ]
 
@@ -56,7 +62,13 @@ def check_redis(**_: Any) -> list[checks.CheckMessage]:
         link.ask("read", lambda client: client.ping(), insist=True)
     except RedisUnavailable as error:
         hint = "See that REDIS_URL is right and that Redis runs; until then the database carries the mode."
-        return [checks.Warning(f"The Redis of REDIS_URL does not answer ({error.reason}).", hint, id=REDIS_UNREACHABLE)]
+        return [
+            checks.Warning(
+                f"The Redis of REDIS_URL does not answer ({error.reason}).",
+                hint,
+                id=REDIS_UNREACHABLE,
+            )
+        ]
     return []
 
 

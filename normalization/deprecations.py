@@ -27,7 +27,9 @@ class Tally:
 
 def validation_header(mode: Mode, policy_version: int, tally: Tally) -> str:
     """Return `Stage-Validation`, an RFC 9651 Item: the mode applied, the rollout's version, what was not canonical."""
-    return f"{mode}; policy={policy_version}; normalized={tally.normalized}; unknown={tally.unknown}"
+    return (
+        f"{mode}; policy={policy_version}; normalized={tally.normalized}; unknown={tally.unknown}"
+    )
 
 
 def deprecation_headers(rollout: Rollout) -> dict[str, str]:

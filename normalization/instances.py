@@ -74,7 +74,10 @@ def announce(version: int, mode: str, age: float) -> None:
     mine = json.dumps([socket.gethostname(), os.getpid(), version, mode, round(age, 3)])
     _leave_at_exit()
     try:
-        link.ask("report", lambda client: client.eval(ANNOUNCE, 2, REPORTS, EXPIRY, _name(), mine, _kept_ms()))
+        link.ask(
+            "report",
+            lambda client: client.eval(ANNOUNCE, 2, REPORTS, EXPIRY, _name(), mine, _kept_ms()),
+        )
     except RedisUnavailable:
         return
 
@@ -114,16 +117,28 @@ def convergence(version: int, age: float) -> Convergence:
     except RedisUnavailable as error:
         over = age > conf.ttl_seconds()
         when = "has passed" if over else "has not passed yet"
-        return Convergence(over, f"{error}; the TTL of {conf.ttl_seconds():g} s {when} since version {version}")
+        return Convergence(
+            over, f"{error}; the TTL of {conf.ttl_seconds():g} s {when} since version {version}"
+        )
     behind = tuple(each for each in instances if each.version < version)
     if behind:
-        return Convergence(False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind)
-    if not instances:  # whoever serves reports once a TTL, also to a Redis that has just forgotten everything
-        return Convergence(age > conf.ttl_seconds(), "no process reports that it serves requests", instances)
-    return Convergence(True, f"all of {_count(instances)} run version {version} or newer", instances)
+        return Convergence(
+            False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind
+        )
+    if (
+        not instances
+    ):  # whoever serves reports once a TTL, also to a Redis that has just forgotten everything
+        return Convergence(
+            age > conf.ttl_seconds(), "no process reports that it serves requests", instances
+        )
+    return Convergence(
+        True, f"all of {_count(instances)} run version {version} or newer", instances
+    )
 
 
-def wait_until_converged(version: int, seconds: float, pause: float = 0.02) -> tuple[Convergence, float]:
+def wait_until_converged(
+    version: int, seconds: float, pause: float = 0.02
+) -> tuple[Convergence, float]:
     """Look again and again until every live process serves `version`, or for `seconds`.
 
     Returns the last look and the seconds that passed.
@@ -144,7 +159,9 @@ def _instance(text: bytes | None, milliseconds_left: int) -> Instance | None:
     try:
         host, pid, version, mode, age = json.loads(text or b"")
         silent = (_kept_ms() - milliseconds_left) / 1000
-        return Instance(str(host), int(pid), int(version), str(mode), round(float(age) + max(0.0, silent), 3))
+        return Instance(
+            str(host), int(pid), int(version), str(mode), round(float(age) + max(0.0, silent), 3)
+        )
     except (ValueError, TypeError):
         return None  # not written by announce()
 

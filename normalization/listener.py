@@ -45,7 +45,9 @@ class Watched(Protocol):
 class Listener:
     """Keeps the snapshots of the stores given to `watch` fresh in this process."""
 
-    def __init__(self, redis: RedisLink = link, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, redis: RedisLink = link, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._redis, self._clock = redis, clock
         self._watched: dict[str, Watched] = {}
         self._after: list[Callable[[], None]] = []
@@ -74,7 +76,9 @@ class Listener:
         # Two callers at once may both get here: the thread that finds itself replaced ends at once.
         self._wake, self._line = threading.Event(), None
         self._due = self._may_connect = 0.0
-        thread = threading.Thread(target=self._run, args=[self._wake], name="stage-listener", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=[self._wake], name="stage-listener", daemon=True
+        )
         self._thread = thread
         try:
             thread.start()
@@ -94,7 +98,9 @@ class Listener:
         while self._thread is threading.current_thread():
             try:
                 self._turn(wake)
-            except Exception as error:  # whatever Redis sent: the snapshots must go on being renewed
+            except (
+                Exception
+            ) as error:  # whatever Redis sent: the snapshots must go on being renewed
                 log.warning("stage_listener_failed", error=type(error).__name__)
                 self._hang_up()
                 wake.wait(FIRST_PAUSE)
@@ -106,7 +112,13 @@ class Listener:
         if self._line is None and self._redis.open and self._clock() >= self._may_connect:
             self._connect()
         if self._line is None:
-            wake.wait(max(0.01, min(self._due, max(self._may_connect, self._clock() + FIRST_PAUSE)) - self._clock()))
+            wake.wait(
+                max(
+                    0.01,
+                    min(self._due, max(self._may_connect, self._clock() + FIRST_PAUSE))
+                    - self._clock(),
+                )
+            )
             return
         # In short waits, so that `stop` need not reach into another thread's connection.
         kinds = self._line.events(min(1.0, max(0.0, self._due - self._clock())))
@@ -140,7 +152,9 @@ class Listener:
             elif version == known.version:
                 self._tell()  # this process made the change itself
             elif self._due - self._clock() < conf.ttl_seconds() * RENEWED_AFTER - 1.0:
-                self._due = self._clock()  # older than what we know: the database decides, at most once a second
+                self._due = (
+                    self._clock()
+                )  # older than what we know: the database decides, at most once a second
         if news:
             self._renew(news, compare=False)
 

@@ -17,7 +17,21 @@ from normalization.rollout import Mode
 VALIDATOR_BUCKETS: Final = (
     0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25,
 )  # fmt: skip
-STORE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+STORE_BUCKETS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+    5.0,
+)
 
 REQUESTS: Final = Counter(
     "stage_validation_requests_total",
@@ -25,24 +39,38 @@ REQUESTS: Final = Counter(
     ["endpoint", "mode", "outcome"],
 )
 VALIDATOR_SECONDS: Final = Histogram(
-    "stage_validation_seconds", "Time the validator alone took for one request.", buckets=VALIDATOR_BUCKETS
+    "stage_validation_seconds",
+    "Time the validator alone took for one request.",
+    buckets=VALIDATOR_BUCKETS,
 )
 MODE_INFO: Final = Gauge(
-    "stage_mode_info", "1 for the mode in force, 0 for the others.", ["mode"], multiprocess_mode="mostrecent"
+    "stage_mode_info",
+    "1 for the mode in force, 0 for the others.",
+    ["mode"],
+    multiprocess_mode="mostrecent",
 )
-MODE_VERSION: Final = Gauge("stage_mode_version", "Version of the rollout in force.", multiprocess_mode="livemin")
+MODE_VERSION: Final = Gauge(
+    "stage_mode_version", "Version of the rollout in force.", multiprocess_mode="livemin"
+)
 MODE_AGE: Final = Gauge(
     "stage_mode_age_seconds",
     "Age of the rollout that the worker last used, the oldest of all.",
     multiprocess_mode="livemax",
 )
 MODE_STORE_SECONDS: Final = Histogram(
-    "stage_mode_store_seconds", "Time to read the rollout from a store.", ["store"], buckets=STORE_BUCKETS
+    "stage_mode_store_seconds",
+    "Time to read the rollout from a store.",
+    ["store"],
+    buckets=STORE_BUCKETS,
 )
 MODE_STORE_ERRORS: Final = Counter(
-    "stage_mode_store_errors_total", "Failed reads or writes of a rollout store.", ["store", "reason"]
+    "stage_mode_store_errors_total",
+    "Failed reads or writes of a rollout store.",
+    ["store", "reason"],
 )
-MODE_CHANGES: Final = Counter("stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"])
+MODE_CHANGES: Final = Counter(
+    "stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"]
+)
 
 
 def show_mode(mode: Mode, version: int, age: float) -> None:

@@ -72,7 +72,9 @@ class StageAlias(models.Model):
     """A spelling that the operator decided means exactly one stage. Rows are retired, never edited or deleted."""
 
     spelling = models.CharField(max_length=100)
-    key = models.CharField(max_length=200, editable=False, help_text="The folded spelling that is looked up.")
+    key = models.CharField(
+        max_length=200, editable=False, help_text="The folded spelling that is looked up."
+    )
     stage = models.CharField(max_length=20, choices=STAGE_CHOICES)
     decided_by = models.CharField(max_length=150)
     reason = models.CharField(max_length=500)
@@ -110,7 +112,8 @@ class OutcomeTally(models.Model):
         verbose_name_plural = "outcome tallies"
         constraints = [
             models.UniqueConstraint(
-                fields=["minute", "endpoint", "client", "mode", "outcome"], name="stage_outcome_tally_once"
+                fields=["minute", "endpoint", "client", "mode", "outcome"],
+                name="stage_outcome_tally_once",
             )
         ]
 
@@ -137,7 +140,8 @@ class ObservedSpelling(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["day", "spelling", "stage", "endpoint", "client"], name="stage_observed_spelling_once"
+                fields=["day", "spelling", "stage", "endpoint", "client"],
+                name="stage_observed_spelling_once",
             )
         ]
         indexes = [models.Index(fields=["client", "last_seen"], name="stage_observed_client")]

@@ -79,7 +79,9 @@ def printable(raw: str) -> str:
     return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in raw[:100])
 
 
-def record(endpoint: str, client: str, mode: str, outcome: str, spellings: Mapping[tuple[str, str], int]) -> None:
+def record(
+    endpoint: str, client: str, mode: str, outcome: str, spellings: Mapping[tuple[str, str], int]
+) -> None:
     """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not canonical."""
     minute = timezone.now().replace(second=0, microsecond=0)
     with _lock:
@@ -93,7 +95,11 @@ def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, s
     now = timezone.now()
     with _lock:
         for (raw, stage), count in spellings.items():
-            _add(_buffer, (now.date(), printable(raw), stage, endpoint, client[:100]), _Seen(count, now, now))
+            _add(
+                _buffer,
+                (now.date(), printable(raw), stage, endpoint, client[:100]),
+                _Seen(count, now, now),
+            )
 
 
 def flush_if_due() -> None:
@@ -149,9 +155,13 @@ def _write(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _See
     with transaction.atomic(), connection.cursor() as cursor:
         # One writer at a time: the limit a day holds exactly, and upserts of the same rows cannot deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FLUSH_LOCK])
-        cursor.executemany(UPSERT_TALLY, [(*key, requests) for key, requests in sorted(tallies.items())])
+        cursor.executemany(
+            UPSERT_TALLY, [(*key, requests) for key, requests in sorted(tallies.items())]
+        )
         rows = sorted(_bounded(spellings).items())
-        cursor.executemany(UPSERT_SPELLING, [(*key, seen.count, seen.first, seen.last) for key, seen in rows])
+        cursor.executemany(
+            UPSERT_SPELLING, [(*key, seen.count, seen.first, seen.last) for key, seen in rows]
+        )
 
 
 def _bounded(spellings: Mapping[SpellingKey, _Seen]) -> dict[SpellingKey, _Seen]:

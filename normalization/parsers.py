@@ -23,7 +23,10 @@ class StrictJSONParser(JSONParser):
     """
 
     def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the parsed body."""
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -37,9 +40,13 @@ def loads(body: bytes) -> Any:
     """Parse JSON with the rules of `StrictJSONParser`; raise a 400 `Problem` that says what is wrong and where."""
     try:
         text = body.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite
+        )
     except UnicodeDecodeError as error:
-        raise _malformed(f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
+        raise _malformed(
+            f"The body is not UTF-8: byte {error.start} cannot be decoded."
+        ) from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise _malformed(f"The body is not JSON at {place}: {error.msg}.") from error
@@ -57,7 +64,11 @@ class _Refused(ValueError):
 
 
 def _reason(error: ValueError) -> str:
-    return str(error) if isinstance(error, _Refused) else "The body holds an integer too long to read."
+    return (
+        str(error)
+        if isinstance(error, _Refused)
+        else "The body holds an integer too long to read."
+    )
 
 
 def _malformed(detail: str) -> Problem:

@@ -40,19 +40,34 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
         "Invalid request",
         "The request does not have the documented shape. Each entry of errors names one place and what is wrong there.",
     ),
-    "malformed-body": ("Malformed request body", "The body is not the JSON that the endpoint reads. Nothing was done."),
-    "body-too-large": ("Request body too large", "The body exceeds the size that the endpoint reads."),
+    "malformed-body": (
+        "Malformed request body",
+        "The body is not the JSON that the endpoint reads. Nothing was done.",
+    ),
+    "body-too-large": (
+        "Request body too large",
+        "The body exceeds the size that the endpoint reads.",
+    ),
     "not-authenticated": (
         "Authentication required",
         "Send a valid key as Authorization: Api-Key <key>. The operator makes keys with manage.py create_api_key.",
     ),
     "forbidden": ("Not allowed", "The key is valid but may not do this."),
     "not-found": ("Not found", "There is no such resource, or the key may not see it."),
-    "method-not-allowed": ("Method not allowed", "The Allow header lists the methods of this resource."),
+    "method-not-allowed": (
+        "Method not allowed",
+        "The Allow header lists the methods of this resource.",
+    ),
     "not-acceptable": ("Not acceptable", "The endpoint answers application/json."),
     "unsupported-media-type": ("Unsupported media type", "Send Content-Type: application/json."),
-    "too-many-requests": ("Too many requests", "The key's rate is used up. Retry-After says when to come back."),
-    "conflict": ("Conflict", "The request conflicts with the current state, for example one still in progress."),
+    "too-many-requests": (
+        "Too many requests",
+        "The key's rate is used up. Retry-After says when to come back.",
+    ),
+    "conflict": (
+        "Conflict",
+        "The request conflicts with the current state, for example one still in progress.",
+    ),
     "idempotency-mismatch": (
         "Idempotency key used for another request",
         "The Idempotency-Key was used with a different body. Use a new key for a new request.",
@@ -61,8 +76,14 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
         "Nothing to simulate",
         "No known stage is left: give a stage_distribution with at least one of valid_stages.",
     ),
-    "unavailable": ("Service unavailable", "A store that the request needs does not answer. Retry later."),
-    "internal": ("Internal error", "The fault is ours. The instance identifies the request in our logs."),
+    "unavailable": (
+        "Service unavailable",
+        "A store that the request needs does not answer. Retry later.",
+    ),
+    "internal": (
+        "Internal error",
+        "The fault is ours. The instance identifies the request in our logs.",
+    ),
 }
 
 _BY_STATUS: Final = {
@@ -121,7 +142,9 @@ class UnknownStage(Problem):
 def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
     """Return the 400 for a request whose shape is wrong at the places that `errors` name."""
     places = "one place" if len(errors) == 1 else f"{len(errors)} places"
-    return Problem("invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors)
+    return Problem(
+        "invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors
+    )
 
 
 def too_large() -> Problem:
@@ -161,19 +184,28 @@ def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> R
     set_rollback()
     headers = dict(problem.headers)
     request = context.get("request")
-    if request is not None:  # whatever the view renders otherwise (a page, YAML), a problem is JSON
-        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if (
+        request is not None
+    ):  # whatever the view renders otherwise (a page, YAML), a problem is JSON
+        request.accepted_renderer, request.accepted_media_type = (
+            JSONRenderer(),
+            JSONRenderer.media_type,
+        )
     boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)
     if boundary is not None:
         headers |= boundary.headers()
-    return Response(problem.document(), status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
+    return Response(
+        problem.document(), status=problem.status_code, headers=headers, content_type=CONTENT_TYPE
+    )
 
 
 def _as_problem(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, Http404):
-        return Problem("not-found", status=404, detail="There is no such resource, or the key may not see it.")
+        return Problem(
+            "not-found", status=404, detail="There is no such resource, or the key may not see it."
+        )
     if isinstance(error, RequestDataTooBig):
         return too_large()
     if isinstance(error, StoreUnavailable):
@@ -187,7 +219,9 @@ def _as_problem(error: Exception) -> Problem | None:
         return Problem("forbidden", status=403, detail="The key may not do this.")
     if isinstance(error, exceptions.APIException):
         slug = _BY_STATUS.get(error.status_code, "invalid-request")
-        return Problem(slug, status=error.status_code, detail=_sentence(error), headers=_headers(error))
+        return Problem(
+            slug, status=error.status_code, detail=_sentence(error), headers=_headers(error)
+        )
     return None
 
 
@@ -203,7 +237,9 @@ def _sentence(error: exceptions.APIException) -> str:
     if isinstance(error, exceptions.MethodNotAllowed):
         return "This resource does not have that method."
     if isinstance(error, exceptions.NotAcceptable):
-        return "The Accept header allows nothing that is served here: send Accept: application/json."
+        return (
+            "The Accept header allows nothing that is served here: send Accept: application/json."
+        )
     return str(error.detail) if isinstance(error.detail, str) else "The request is not valid."
 
 
@@ -224,7 +260,9 @@ def _instance() -> str:
         return uuid.uuid4().urn
 
 
-def safe_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def safe_only(
+    view: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
     """Have a plain view answer GET and HEAD alone, and everything else with the 405 problem."""
 
     @csrf_exempt  # nothing is changed here, and 405 says more than a missing token
@@ -233,12 +271,19 @@ def safe_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequ
         if request.method in ("GET", "HEAD"):
             return view(request)
         detail = "This resource does not have that method."
-        return _plain("method-not-allowed", status.HTTP_405_METHOD_NOT_ALLOWED, detail, {"Allow": "GET, HEAD"})
+        return _plain(
+            "method-not-allowed",
+            status.HTTP_405_METHOD_NOT_ALLOWED,
+            detail,
+            {"Allow": "GET, HEAD"},
+        )
 
     return answer
 
 
-def _plain(slug: str, status_code: int, detail: str, headers: Mapping[str, str] | None = None) -> JsonResponse:
+def _plain(
+    slug: str, status_code: int, detail: str, headers: Mapping[str, str] | None = None
+) -> JsonResponse:
     body = document(slug, status_code, detail)
     return JsonResponse(body, status=status_code, content_type=CONTENT_TYPE, headers=headers)
 
@@ -246,7 +291,11 @@ def _plain(slug: str, status_code: int, detail: str, headers: Mapping[str, str] 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler400."""
     host = "This service does not answer to the name in the Host header."
-    detail = host if isinstance(exception, DisallowedHost) else "The request was refused as malformed or suspicious."
+    detail = (
+        host
+        if isinstance(exception, DisallowedHost)
+        else "The request was refused as malformed or suspicious."
+    )
     return _plain("invalid-request", status.HTTP_400_BAD_REQUEST, detail)
 
 
@@ -268,4 +317,8 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 def server_error(request: HttpRequest) -> JsonResponse:
     """Django's handler500."""
-    return _plain("internal", HTTPStatus.INTERNAL_SERVER_ERROR, "The fault is ours; it was logged under this instance.")
+    return _plain(
+        "internal",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The fault is ours; it was logged under this instance.",
+    )

@@ -11,7 +11,9 @@ def stage_mode() -> None:
     snapshot = rollout_store.current()
     if snapshot.source == "no-store":
         mode = snapshot.rollout.mode
-        raise health.NotReady(f"neither Redis nor the database ever answered: the default holds, which is {mode}.")
+        raise health.NotReady(
+            f"neither Redis nor the database ever answered: the default holds, which is {mode}."
+        )
 
 
 def register() -> None:

@@ -67,10 +67,14 @@ class RedisLink:
         redis = client()  # loads modules at its first use; that is not Redis's time
         started = time.perf_counter()
         try:
-            answer = self._bounded.run(lambda: self._unless_closed(redis, work, insist), conf.redis_seconds())
+            answer = self._bounded.run(
+                lambda: self._unless_closed(redis, work, insist), conf.redis_seconds()
+            )
         except RedisUnavailable:
             raise
-        except Exception as error:  # a server that answers garbage can set off nearly any exception in the client
+        except (
+            Exception
+        ) as error:  # a server that answers garbage can set off nearly any exception in the client
             raise self._failed(what, error) from error
         finally:
             metrics.MODE_STORE_SECONDS.labels(store="redis").observe(time.perf_counter() - started)
@@ -124,13 +128,19 @@ def drop_connections() -> None:
 
 
 def _is_answer(error: Exception) -> bool:
-    return isinstance(error, ResponseError) and not isinstance(error, BusyLoadingError | NoScriptError)
+    return isinstance(error, ResponseError) and not isinstance(
+        error, BusyLoadingError | NoScriptError
+    )
 
 
 def tell_if_not_configured() -> None:
     """Log, once in a process that serves requests, that the database alone carries the mode."""
     # The lock is never given back: whoever gets it tells, also where two threads load for the first time at once.
-    if settings.SERVES_REQUESTS and not conf.redis_configured() and _untold.acquire(blocking=False):
+    if (
+        settings.SERVES_REQUESTS
+        and not conf.redis_configured()
+        and _untold.acquire(blocking=False)
+    ):
         reads = f"the database, every {settings.STAGE_MODE_TTL_SECONDS:g} s"
         log.info("stage_redis_not_configured", reads=reads, pid=os.getpid())
 

@@ -42,15 +42,27 @@ class Transition:
 
 
 TRANSITIONS: Final[Mapping[tuple[Mode, Mode], Transition]] = {
-    (Mode.OFF, Mode.OFF): Transition(True, "the share, pilots or dates may be prepared before clients see anything"),
-    (Mode.OFF, Mode.WARN): Transition(True, "clients learn of deprecated spellings; nothing is refused"),
-    (Mode.OFF, Mode.ENFORCE): Transition(False, "clients must have been warned first: set warn, watch, then enforce"),
+    (Mode.OFF, Mode.OFF): Transition(
+        True, "the share, pilots or dates may be prepared before clients see anything"
+    ),
+    (Mode.OFF, Mode.WARN): Transition(
+        True, "clients learn of deprecated spellings; nothing is refused"
+    ),
+    (Mode.OFF, Mode.ENFORCE): Transition(
+        False, "clients must have been warned first: set warn, watch, then enforce"
+    ),
     (Mode.WARN, Mode.OFF): Transition(True, "less is always possible"),
-    (Mode.WARN, Mode.WARN): Transition(True, "the share, pilots or dates may change while warning"),
-    (Mode.WARN, Mode.ENFORCE): Transition(True, "the step that refuses requests; the gates guard it"),
+    (Mode.WARN, Mode.WARN): Transition(
+        True, "the share, pilots or dates may change while warning"
+    ),
+    (Mode.WARN, Mode.ENFORCE): Transition(
+        True, "the step that refuses requests; the gates guard it"
+    ),
     (Mode.ENFORCE, Mode.OFF): Transition(True, "less is always possible"),
     (Mode.ENFORCE, Mode.WARN): Transition(True, "the way back, also taken by the alert webhook"),
-    (Mode.ENFORCE, Mode.ENFORCE): Transition(True, "the share, pilots, holdouts or overrides change"),
+    (Mode.ENFORCE, Mode.ENFORCE): Transition(
+        True, "the share, pilots, holdouts or overrides change"
+    ),
 }
 
 
@@ -84,10 +96,16 @@ class Rollout:
     enforce_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.enforce_percent <= 100 or self.enforce_percent != round(self.enforce_percent, 2):
-            raise RolloutInvalid("enforce_percent must be between 0 and 100 with at most two decimals.")
+        if not 0 <= self.enforce_percent <= 100 or self.enforce_percent != round(
+            self.enforce_percent, 2
+        ):
+            raise RolloutInvalid(
+                "enforce_percent must be between 0 and 100 with at most two decimals."
+            )
         if both := sorted(self.pilots & self.holdouts):
-            raise RolloutInvalid(f"{', '.join(both)}: a client cannot be pilot and holdout at once.")
+            raise RolloutInvalid(
+                f"{', '.join(both)}: a client cannot be pilot and holdout at once."
+            )
         if self.enforce_at is not None and self.enforce_at.tzinfo is None:
             raise RolloutInvalid("enforce_at must carry a time zone.")
 
@@ -127,7 +145,9 @@ class Rollout:
     def from_wire(cls, wire: object) -> Rollout:
         """Read the JSON form strictly; raise `RolloutInvalid` for anything else."""
         if not isinstance(wire, Mapping) or set(wire) != {f.name for f in fields(cls)}:
-            raise RolloutInvalid("A rollout is an object with exactly the members that to_wire() writes.")
+            raise RolloutInvalid(
+                "A rollout is an object with exactly the members that to_wire() writes."
+            )
         try:
             return cls(
                 mode=Mode(wire["mode"]),
@@ -135,7 +155,9 @@ class Rollout:
                 pilots=_names(wire["pilots"]),
                 holdouts=_names(wire["holdouts"]),
                 overrides={str(name): Mode(mode) for name, mode in wire["overrides"].items()},
-                enforce_at=datetime.fromisoformat(wire["enforce_at"]) if wire["enforce_at"] is not None else None,
+                enforce_at=datetime.fromisoformat(wire["enforce_at"])
+                if wire["enforce_at"] is not None
+                else None,
             )
         except RolloutInvalid:
             raise

@@ -46,7 +46,9 @@ class Spread(StrEnum):
     """How far a change got. It is recorded in any case."""
 
     SPREAD = "spread to every instance"
-    NOT_YET = "recorded, not yet spread: Redis does not take it; each instance finds it within the TTL"
+    NOT_YET = (
+        "recorded, not yet spread: Redis does not take it; each instance finds it within the TTL"
+    )
     BY_DATABASE = "recorded; without Redis each instance reads it within the TTL"
     AT_COMMIT = "recorded and spread when the transaction around it commits"
     UNCHANGED = "nothing changed"
@@ -104,7 +106,9 @@ def change(
     does not take it changes only the result's `spread`.
     """
     if not reason.strip():
-        raise ChangeRefused("A change of the rollout needs a reason: it is what the next person will read.")
+        raise ChangeRefused(
+            "A change of the rollout needs a reason: it is what the next person will read."
+        )
     with transaction.atomic():
         _lock_changes()
         before = newest()
@@ -155,18 +159,28 @@ def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str
     verdicts = examine(before, new)
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
     if held and not override_reason:
-        lines = [f"{each.gate}: {each.sentence}" + (f" → {each.mend}" if each.mend else "") for each in held]
+        lines = [
+            f"{each.gate}: {each.sentence}" + (f" → {each.mend}" if each.mend else "")
+            for each in held
+        ]
         raise GateRefused("\n".join(["More enforcement is refused:", *lines]))
     overridden = {"override_reason": override_reason} if held else {}
     return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
 
 
 def _record(
-    before: Snapshot, new: Rollout, actor: str, source: str, reason: str, evidence: Mapping[str, Any]
+    before: Snapshot,
+    new: Rollout,
+    actor: str,
+    source: str,
+    reason: str,
+    evidence: Mapping[str, Any],
 ) -> ChangeResult:
     transition = TRANSITIONS[before.rollout.mode, new.mode]
     if not transition.allowed:
-        raise ChangeRefused(f"{before.rollout.mode} → {new.mode} is not possible: {transition.reason}.")
+        raise ChangeRefused(
+            f"{before.rollout.mode} → {new.mode} is not possible: {transition.reason}."
+        )
     if new == before.rollout:
         return ChangeResult(before.version, new, before.rollout, changed=False)
     wire = new.to_wire()

@@ -10,7 +10,9 @@ from collections.abc import Callable
 class Sampler:
     """Keeps every event while a minute had at most `all_below`, then one in `then_one_in`."""
 
-    def __init__(self, all_below: int, then_one_in: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, all_below: int, then_one_in: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._all_below, self._one_in, self._clock = all_below, then_one_in, clock
         self._lock = threading.Lock()
         self._minute, self._seen = -1, 0

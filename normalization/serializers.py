@@ -24,7 +24,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         """Return the validated members; raise `ValidationError` for every fault at once."""
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
         errors: dict[str, Any] = {
-            str(name): serializers.ErrorDetail("This field is not known.", "unknown_field") for name in unknown
+            str(name): serializers.ErrorDetail("This field is not known.", "unknown_field")
+            for name in unknown
         }
         try:
             value = super().to_internal_value(data)
@@ -57,7 +58,10 @@ class RawStageField(StrictCharField):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", MAX_RAW_STAGE)
         kwargs.setdefault("allow_blank", True)
-        kwargs.setdefault("help_text", "An investment stage; canonical values are " + ", ".join(VALID_STAGES) + ".")
+        kwargs.setdefault(
+            "help_text",
+            "An investment stage; canonical values are " + ", ".join(VALID_STAGES) + ".",
+        )
         super().__init__(**kwargs)
 
 
@@ -115,7 +119,11 @@ def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Ite
             yield from problem_items(nested, f"{pointer}/{i}", where=where)
     else:
         for detail in errors if isinstance(errors, list) else [errors]:
-            item: Item = {"pointer": pointer, "code": getattr(detail, "code", "invalid"), "detail": str(detail)}
+            item: Item = {
+                "pointer": pointer,
+                "code": getattr(detail, "code", "invalid"),
+                "detail": str(detail),
+            }
             yield item if where == "body" else {**item, "in": where}
 
 
@@ -131,11 +139,17 @@ def escape_pointer(token: str) -> str:
 class ItemSerializer(serializers.Serializer[Any]):
     """One issue of a request: the place, what is wrong, and for stages what came and what it may have meant."""
 
-    pointer = serializers.CharField(help_text="JSON pointer (RFC 6901) to the place.", allow_blank=True)
+    pointer = serializers.CharField(
+        help_text="JSON pointer (RFC 6901) to the place.", allow_blank=True
+    )
     code = serializers.CharField()
     detail = serializers.CharField(required=False)
-    received = serializers.CharField(required=False, allow_blank=True, help_text="At most 100 characters of the text.")
-    suggestions = serializers.ListField(child=serializers.ChoiceField(VALID_STAGES), required=False)
+    received = serializers.CharField(
+        required=False, allow_blank=True, help_text="At most 100 characters of the text."
+    )
+    suggestions = serializers.ListField(
+        child=serializers.ChoiceField(VALID_STAGES), required=False
+    )
     count = serializers.IntegerField(required=False)
 
 
@@ -172,7 +186,10 @@ _DESCRIPTIONS: Final = {
 }
 
 STAGE_HEADERS: Final = (
-    ("Stage-Validation", "Mode applied, version of the rollout, stages normalized and unknown (RFC 9651 Item)."),
+    (
+        "Stage-Validation",
+        "Mode applied, version of the rollout, stages normalized and unknown (RFC 9651 Item).",
+    ),
     ("Deprecation", "Since when the spelling is deprecated (RFC 9745 Date)."),
     ("Sunset", "Announced date of enforcement (RFC 8594)."),
     ("Link", "Where deprecated spellings are listed."),
@@ -206,6 +223,8 @@ def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
 def problem_responses(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """Document problem bodies for those statuses, and for those that every operation can answer."""
     return {
-        (status, CONTENT_TYPE): OpenApiResponse(ProblemSerializer, description=_DESCRIPTIONS[status])
+        (status, CONTENT_TYPE): OpenApiResponse(
+            ProblemSerializer, description=_DESCRIPTIONS[status]
+        )
         for status in sorted({*statuses, 406, 503})
     }

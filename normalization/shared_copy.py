@@ -83,7 +83,9 @@ def unseal(kind: str, text: str) -> Copy:
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     # Compared as bytes: a signature with other than ASCII characters is a wrong one, not an error.
     given = signature.encode("utf-8", "replace") if isinstance(signature, str) else b""
-    if not any(hmac.compare_digest(given, _signature(kind, document, key).encode()) for key in keys):
+    if not any(
+        hmac.compare_digest(given, _signature(kind, document, key).encode()) for key in keys
+    ):
         raise CopyInvalid("not signed by this deployment")
     version = document.pop("version")
     return Copy(version, document, text)
@@ -104,7 +106,14 @@ class SharedCopy:
         """Return what is there now; raise `RedisUnavailable`."""
         return self._judge(self._redis.ask("read", self._get))
 
-    def put(self, version: int, body: Mapping[str, Any], *, overrule: str | None = None, insist: bool = False) -> bool:
+    def put(
+        self,
+        version: int,
+        body: Mapping[str, Any],
+        *,
+        overrule: str | None = None,
+        insist: bool = False,
+    ) -> bool:
         """Write unless a copy of this or a newer version is there, and announce it; raise `RedisUnavailable`.
 
         Returns whether it was written. A text that is no valid copy never stands in the way, and neither does
@@ -144,7 +153,9 @@ class SharedCopy:
             MOST_BYTES,
         ]
         held = self._redis.ask(
-            "write", lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments), insist=insist
+            "write",
+            lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments),
+            insist=insist,
         )
         return _text(held)
 

@@ -105,7 +105,9 @@ class ProcessSnapshot(Generic[T]):
                 self._held = _Held(value, self._clock() + self._ttl())
                 return value
             # What arrived during the load may be newer than what was loaded. Serve it, and look again at once.
-            if self._held is None or self._held.value is (held.value if held is not None else None):
+            if self._held is None or self._held.value is (
+                held.value if held is not None else None
+            ):
                 self._held = _Held(value, float("-inf"))
             self._expire()
             return self._held.value

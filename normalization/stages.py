@@ -154,7 +154,10 @@ class AliasTable:
         for spelling, stage in extra.items():
             key = fold(spelling)
             if not key or len(spelling) > LONGEST:
-                raise AliasConflict(spelling, "it is empty" if not key else f"it is longer than {LONGEST} characters")
+                raise AliasConflict(
+                    spelling,
+                    "it is empty" if not key else f"it is longer than {LONGEST} characters",
+                )
             if key in self._keys or keys.get(key, stage) is not stage:
                 raise AliasConflict(spelling, f"{key!r} already means {keys[key]}")
             keys[key] = stage
@@ -180,7 +183,9 @@ class AliasTable:
         # is full the unknown go, and the known only if they alone fill half of it. Threads may do the same work twice,
         # no more: each step is one operation on a dict (copy() too), and an answer never changes.
         if len(self._seen) >= len(_COMMON) + MEMO_SIZE:
-            known = {text: one for text, one in self._seen.copy().items() if isinstance(one, Known)}
+            known = {
+                text: one for text, one in self._seen.copy().items() if isinstance(one, Known)
+            }
             self._seen = {**(known if len(known) < len(_COMMON) + MEMO_SIZE // 2 else _COMMON)}
         self._seen[raw] = answer
 
@@ -190,8 +195,13 @@ class AliasTable:
         return usual.stage if usual else self._keys.get(fold(raw))
 
 
-_COMMON = {raw: Known(raw, Stage(stage), raw == stage) for raw, stage in vocabulary.common_spellings().items()}
-BUILTIN = AliasTable({key: Stage(stage) for key, stage in vocabulary.folded_spellings().items()}, version=0)
+_COMMON = {
+    raw: Known(raw, Stage(stage), raw == stage)
+    for raw, stage in vocabulary.common_spellings().items()
+}
+BUILTIN = AliasTable(
+    {key: Stage(stage) for key, stage in vocabulary.folded_spellings().items()}, version=0
+)
 
 
 def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:

@@ -30,10 +30,16 @@ LONGEST = 40
 TWO_EDITS_FROM = 12
 """From this length on a spelling may have two mistakes."""
 
-_SPELLINGS: dict[str, tuple[str, ...]] = {key: (stage,) for key, stage in vocabulary.folded_spellings().items()}
+_SPELLINGS: dict[str, tuple[str, ...]] = {
+    key: (stage,) for key, stage in vocabulary.folded_spellings().items()
+}
 _SPELLINGS["seriesc"] = vocabulary.PROBABLE["seriesc"]
 _BY_LENGTH = {
-    length: tuple(key for key in _SPELLINGS if abs(len(key) - length) <= (2 if length >= TWO_EDITS_FROM else 1))
+    length: tuple(
+        key
+        for key in _SPELLINGS
+        if abs(len(key) - length) <= (2 if length >= TWO_EDITS_FROM else 1)
+    )
     for length in range(LONGEST + 1)
 }
 """Length of a text → the spellings that may be near enough."""
@@ -48,7 +54,9 @@ _LOOK_ALIKES = str.maketrans(
     "abbcdeiiopsrtnuabeioptunnnugoabcdeginoprstu",
 )
 _CUT_OFF = ".."
-_WRITTEN_OUT = re.compile(r"\\+[nrt]|[.:\s]+")  # a literal backslash-n of an export; `Series.A`, `Series: A`
+_WRITTEN_OUT = re.compile(
+    r"\\+[nrt]|[.:\s]+"
+)  # a literal backslash-n of an export; `Series.A`, `Series: A`
 _EDGES = re.compile(r"""\A[ "'(\[*#=\u2022\u00b7-]+|[ "')\],;*#=?\ufffd\u2022\u00b7-]+\Z""")
 _ALONE = re.compile(r"([a-z])\+?")
 _ATTACHED = re.compile(r"series?([a-rt-z]{1,2})\+?")  # `seriesd`, `seried`, `seriesab`
@@ -72,7 +80,9 @@ def _plain(key: str) -> str:
     text = key
     if not key.isascii():
         decomposed = unicodedata.normalize("NFKD", key).casefold()
-        text = "".join(char for char in decomposed if unicodedata.category(char) not in ("Mn", "Cf"))
+        text = "".join(
+            char for char in decomposed if unicodedata.category(char) not in ("Mn", "Cf")
+        )
         text = text.translate(_LOOK_ALIKES)
     if _CUT_OFF in text:
         return ""
@@ -85,15 +95,23 @@ def _nearest(text: str) -> tuple[str, ...]:
     if len(text) < 3:
         return ()
     limit = 2 if len(text) >= TWO_EDITS_FROM else 1
-    near = process.extract(text, _BY_LENGTH.get(len(text), ()), scorer=OSA.distance, score_cutoff=limit, limit=None)
+    near = process.extract(
+        text, _BY_LENGTH.get(len(text), ()), scorer=OSA.distance, score_cutoff=limit, limit=None
+    )
     if not near:
         return ()
     _, least, _ = near[0]
     nearest = [key for key, distance, _ in near if distance == least]
     answers = [_SPELLINGS[key] for key in nearest]
-    if len({answer[0] for answer in answers}) > 1 or not all(_is_misspelling(text, key, least) for key in nearest):
+    if len({answer[0] for answer in answers}) > 1 or not all(
+        _is_misspelling(text, key, least) for key in nearest
+    ):
         return ()
-    if any(_another_letter_is_as_near(text, *series, least) for series in set(map(_series, nearest)) if series[0]):
+    if any(
+        _another_letter_is_as_near(text, *series, least)
+        for series in set(map(_series, nearest))
+        if series[0]
+    ):
         return ()
     return min(answers, key=len)
 
@@ -124,7 +142,9 @@ def _another_letter_is_as_near(text: str, letter: str, rest: str, distance: int)
     # Only a letter of the text can explain it any better than no letter at all, here `?`.
     rivals = {*text, "?", letter * 2} - {letter, " ", "+"}
     spellings = [f"series{glue}{rival}{rest}" for rival in rivals for glue in (" ", "")]
-    return bool(process.extract(text, spellings, scorer=OSA.distance, score_cutoff=distance, limit=1))
+    return bool(
+        process.extract(text, spellings, scorer=OSA.distance, score_cutoff=distance, limit=1)
+    )
 
 
 def _in_different_words(text: str, key: str) -> bool:

@@ -73,11 +73,16 @@ class VersionedStore(Generic[T]):
     """The value of one kind in this process. Tests give it a clock and a copy of its own to play several processes."""
 
     def __init__(
-        self, kind: Kind[T], copy: SharedCopy | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        kind: Kind[T],
+        copy: SharedCopy | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind, self._clock = kind, clock
         self._copy = copy or SharedCopy(kind.name)
-        self._snapshot: ProcessSnapshot[Versioned[T]] = ProcessSnapshot(self._load, conf.ttl_seconds, clock)
+        self._snapshot: ProcessSnapshot[Versioned[T]] = ProcessSnapshot(
+            self._load, conf.ttl_seconds, clock
+        )
         self._compared_at = float("-inf")
         self._database = Bounded(f"stage-{kind.name}-database")
         # The hot path, without a frame of its own.
@@ -86,7 +91,9 @@ class VersionedStore(Generic[T]):
     def newest(self) -> Versioned[T]:
         """Read the database now; raise `django.db.Error`."""
         value, version = self.kind.read()
-        return self.kind.holder(value, version, "database" if version else "default", self._clock())
+        return self.kind.holder(
+            value, version, "database" if version else "default", self._clock()
+        )
 
     def known(self) -> Versioned[T] | None:
         """Return what the process holds, however old, without any I/O."""
@@ -97,7 +104,9 @@ class VersionedStore(Generic[T]):
 
         `compare`: ask the database too, within a limited time. False if another thread was loading all the while.
         """
-        return self._snapshot.renew(lambda previous: self._load(previous, compare=compare, aside=True), wait)
+        return self._snapshot.renew(
+            lambda previous: self._load(previous, compare=compare, aside=True), wait
+        )
 
     def recorded(self, value: T, version: int) -> bool:
         """Spread what was just committed; return False if Redis did not take it, and the next refresh will do it."""
@@ -120,11 +129,19 @@ class VersionedStore(Generic[T]):
         self._compared_at = float("-inf")
         self._snapshot.forget()
 
-    def _load(self, previous: Versioned[T] | None, *, compare: bool = False, aside: bool = False) -> Versioned[T]:
+    def _load(
+        self, previous: Versioned[T] | None, *, compare: bool = False, aside: bool = False
+    ) -> Versioned[T]:
         tell_if_not_configured()
         found = self._read_copy()
-        copied = self._copied(found.copy, previous) if found is not None and found.copy is not None else None
-        followed = copied is not None and previous is not None and copied.version >= previous.version
+        copied = (
+            self._copied(found.copy, previous)
+            if found is not None and found.copy is not None
+            else None
+        )
+        followed = (
+            copied is not None and previous is not None and copied.version >= previous.version
+        )
         if copied is not None and followed and not compare and not self._comparison_due():
             return self._serve(copied)
         try:
@@ -139,14 +156,25 @@ class VersionedStore(Generic[T]):
         return self._clock() - self._compared_at > COMPARE_SECONDS - conf.ttl_seconds()
 
     def _with_database(
-        self, truth: Versioned[T], found: Found | None, copied: Versioned[T] | None, previous: Versioned[T] | None
+        self,
+        truth: Versioned[T],
+        found: Found | None,
+        copied: Versioned[T] | None,
+        previous: Versioned[T] | None,
     ) -> Versioned[T]:
-        known = max((each for each in (copied, previous) if each is not None), key=_version, default=truth)
+        known = max(
+            (each for each in (copied, previous) if each is not None), key=_version, default=truth
+        )
         if connection.in_atomic_block:
             # What an open transaction sees may be its own and never be committed, or be older than it knows.
             return truth if truth.version >= known.version else known
         if truth.version < known.version:
-            log.warning("stage_database_went_back", kind=self.kind.name, version=truth.version, known=known.version)
+            log.warning(
+                "stage_database_went_back",
+                kind=self.kind.name,
+                version=truth.version,
+                known=known.version,
+            )
         if found is not None:
             self._heal(truth, found, copied)
         return truth
@@ -164,14 +192,24 @@ class VersionedStore(Generic[T]):
 
     def _heal(self, right: Versioned[T], found: Found, copied: Versioned[T] | None) -> None:
         wire = self.kind.to_wire(right.value)
-        if copied is not None and copied.version == right.version and found.copy and found.copy.body == wire:
+        if (
+            copied is not None
+            and copied.version == right.version
+            and found.copy
+            and found.copy.body == wire
+        ):
             return
         try:
             written = self._copy.put(right.version, wire, overrule=found.text)
         except RedisUnavailable:
             return
         if written:
-            log.info("stage_copy_healed", kind=self.kind.name, version=right.version, had=copied and copied.version)
+            log.info(
+                "stage_copy_healed",
+                kind=self.kind.name,
+                version=right.version,
+                had=copied and copied.version,
+            )
 
     def _read_copy(self) -> Found | None:
         try:
@@ -196,9 +234,15 @@ class VersionedStore(Generic[T]):
     def _read_database(self, aside: bool) -> Versioned[T]:
         started = time.perf_counter()
         try:
-            return self._database.run(self._newest_and_close, DATABASE_SECONDS) if aside else self.newest()
+            return (
+                self._database.run(self._newest_and_close, DATABASE_SECONDS)
+                if aside
+                else self.newest()
+            )
         finally:
-            metrics.MODE_STORE_SECONDS.labels(store="database").observe(time.perf_counter() - started)
+            metrics.MODE_STORE_SECONDS.labels(store="database").observe(
+                time.perf_counter() - started
+            )
 
     def _newest_and_close(self) -> Versioned[T]:
         try:

@@ -78,7 +78,11 @@ class DeprecationsView(APIView):
         client = getattr(request.auth, "name", None)
         body = deprecations.listing(rollout_store.current().rollout, aliases.current(), client)
         etag = _etag(body)
-        headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+        headers = {
+            "ETag": etag,
+            "Cache-Control": "private, no-cache",
+            "Vary": "Accept, Authorization",
+        }
         if _matches(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(body, headers=headers, template_name="deprecations.html")

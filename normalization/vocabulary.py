@@ -75,7 +75,10 @@ def _endings() -> list[tuple[str, str]]:
     """What may follow a name, with the form of it that goes with a name in capitals."""
     endings = ["", "\n"]
     for suffix, outer in product(filter(None, SUFFIXES), " -_"):
-        endings += [f"{outer}{form.replace(' ', outer)}" for form in (suffix, suffix.title(), suffix.capitalize())]
+        endings += [
+            f"{outer}{form.replace(' ', outer)}"
+            for form in (suffix, suffix.title(), suffix.capitalize())
+        ]
     return [(ending, ending.upper()) for ending in endings]
 
 

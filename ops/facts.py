@@ -59,7 +59,9 @@ def backup_facts(*, read_files: bool = True) -> Iterator[BackupFact]:
     """Yield the backups, newest first, up to the first that is valid and whole, or may be (see `collect`)."""
     for backup, state, checks in history.with_validity():
         found = bytes_on_disk(backup, checks, read_files) if state.valid else None
-        yield BackupFact(backup.name, backup.snapshot_at, state.valid, state.reason, state.mend, found)
+        yield BackupFact(
+            backup.name, backup.snapshot_at, state.valid, state.reason, state.mend, found
+        )
         if found in (Bytes.SAME, Bytes.TOUCHED):
             return
 
@@ -69,7 +71,11 @@ def bytes_on_disk(backup: Backup, checks: list[BackupCheck], read: bool) -> Byte
 
     An untouched file is known by its stamp. One that was touched, moved or rewritten is read again, whole, if `read`.
     """
-    stamps = {check.stamp for check in checks if check.verdict == Verdict.PASSED and check.sha256 == backup.sha256}
+    stamps = {
+        check.stamp
+        for check in checks
+        if check.verdict == Verdict.PASSED and check.sha256 == backup.sha256
+    }
     try:
         with archive.opened(backup.path) as descriptor:
             if archive.stamp(descriptor) in stamps:
@@ -85,12 +91,18 @@ def bytes_on_disk(backup: Backup, checks: list[BackupCheck], read: bool) -> Byte
 
 def _requests(now: datetime) -> tuple[int, int]:
     tallies = OutcomeTally.objects.filter(minute__gt=now - UNKNOWN_WINDOW)
-    found = tallies.aggregate(all=Sum("requests"), unknown=Sum("requests", filter=Q(outcome__in=UNKNOWN_OUTCOMES)))
+    found = tallies.aggregate(
+        all=Sum("requests"), unknown=Sum("requests", filter=Q(outcome__in=UNKNOWN_OUTCOMES))
+    )
     return found["all"] or 0, found["unknown"] or 0
 
 
 def _last_automatic_downgrade_at() -> datetime | None:
-    change = RolloutChange.objects.filter(source=AUTOMATIC, previous_mode=Mode.ENFORCE.value).order_by("-id").first()
+    change = (
+        RolloutChange.objects.filter(source=AUTOMATIC, previous_mode=Mode.ENFORCE.value)
+        .order_by("-id")
+        .first()
+    )
     return change.created_at if change else None
 
 
@@ -102,6 +114,8 @@ def _instances() -> tuple[InstanceFact, ...] | None:
     if not conf.redis_configured():
         return None
     try:
-        return tuple(InstanceFact(f"{one.host}/{one.pid}", one.version, one.age) for one in instances.live())
+        return tuple(
+            InstanceFact(f"{one.host}/{one.pid}", one.version, one.age) for one in instances.live()
+        )
     except RedisUnavailable:
         return None

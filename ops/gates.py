@@ -16,8 +16,12 @@ BACKUP_MAX_AGE: Final = timedelta(seconds=3600)
 UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
 MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
-UNCLEAN_COUNTED_TO: Final = 10_000  # in each column; more are not counted, because the answer is the same
-HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)  # the watchdog repeats every 5 minutes; one lost delivery is no alarm
+UNCLEAN_COUNTED_TO: Final = (
+    10_000  # in each column; more are not counted, because the answer is the same
+)
+HEARTBEAT_MAX_AGE: Final = timedelta(
+    minutes=15
+)  # the watchdog repeats every 5 minutes; one lost delivery is no alarm
 COOLDOWN: Final = timedelta(minutes=30)
 
 
@@ -41,8 +45,16 @@ class Verdict:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form that is kept with a change."""
-        evidence = {name: str(value) if isinstance(value, datetime) else value for name, value in self.evidence.items()}
-        return {"gate": self.gate, "outcome": self.outcome.value, "sentence": self.sentence, "evidence": evidence}
+        evidence = {
+            name: str(value) if isinstance(value, datetime) else value
+            for name, value in self.evidence.items()
+        }
+        return {
+            "gate": self.gate,
+            "outcome": self.outcome.value,
+            "sentence": self.sentence,
+            "evidence": evidence,
+        }
 
 
 class Bytes(StrEnum):
@@ -106,29 +118,53 @@ def backup_valid(facts: Facts) -> Verdict:
     if not facts.backups:
         return Verdict(gate, Outcome.FAIL, "No backup was ever made.", mend=cycle)
     valid = [each for each in facts.backups if each.valid]
-    best = next((each for each in valid if each.bytes in (Bytes.SAME, Bytes.TOUCHED)), (valid or facts.backups)[0])
+    best = next(
+        (each for each in valid if each.bytes in (Bytes.SAME, Bytes.TOUCHED)),
+        (valid or facts.backups)[0],
+    )
     age = (facts.now - best.snapshot_at).total_seconds()
-    evidence = {"backup": best.name, "snapshot_at": best.snapshot_at, "age_seconds": round(age, 1), "bytes": best.bytes}
+    evidence = {
+        "backup": best.name,
+        "snapshot_at": best.snapshot_at,
+        "age_seconds": round(age, 1),
+        "bytes": best.bytes,
+    }
     if not best.valid:
         return Verdict(gate, Outcome.FAIL, f"{best.reason}.", evidence, best.mend or cycle)
     if best.bytes is Bytes.ELSEWHERE:
-        sentence = f"{best.name} lies on another host: this process cannot see whether it is still whole."
+        sentence = (
+            f"{best.name} lies on another host: this process cannot see whether it is still whole."
+        )
         return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, "run the command on the host that keeps the backups"
+            gate,
+            Outcome.INCONCLUSIVE,
+            sentence,
+            evidence,
+            "run the command on the host that keeps the backups",
         )
     if best.bytes in (Bytes.CHANGED, Bytes.MISSING):
-        what = "is no longer on disk" if best.bytes is Bytes.MISSING else "was changed on disk since its checks"
+        what = (
+            "is no longer on disk"
+            if best.bytes is Bytes.MISSING
+            else "was changed on disk since its checks"
+        )
         return Verdict(gate, Outcome.FAIL, f"{best.name} {what}.", evidence, cycle)
     if age < 0:
-        sentence = f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
+        sentence = (
+            f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
+        )
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
     if age >= BACKUP_MAX_AGE.total_seconds():
         sentence = f"The newest valid backup is {int(age)} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
         return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
     if best.bytes is Bytes.TOUCHED:
         sentence = f"{best.name} was touched on disk since its checks: it counts if its bytes are still the same."
-        return Verdict(gate, Outcome.INCONCLUSIVE, sentence, evidence, f"manage.py verify_backup {best.name}")
-    return Verdict(gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence)
+        return Verdict(
+            gate, Outcome.INCONCLUSIVE, sentence, evidence, f"manage.py verify_backup {best.name}"
+        )
+    return Verdict(
+        gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence
+    )
 
 
 def stored_stages_clean(facts: Facts) -> Verdict:
@@ -136,7 +172,9 @@ def stored_stages_clean(facts: Facts) -> Verdict:
     gate, evidence = "stored_stages_clean", {"unclean_rows": facts.unclean_rows}
     if facts.unclean_rows is None:
         sentence = "How many stored stages are not canonical is not known."
-        return Verdict(gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify")
+        return Verdict(
+            gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify"
+        )
     if facts.unclean_rows:
         least = "At least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
         sentence = f"{least}{facts.unclean_rows:,} stored stages are not canonical."
@@ -154,11 +192,19 @@ def unknown_rate(facts: Facts) -> Verdict:
     }
     if facts.requests < LEAST_REQUESTS:
         sentence = f"Only {facts.requests:,} requests gave stages within 24 hours; a rate needs {LEAST_REQUESTS:,}."
-        return Verdict(gate, Outcome.INCONCLUSIVE, sentence, evidence, "wait for traffic in mode warn")
+        return Verdict(
+            gate, Outcome.INCONCLUSIVE, sentence, evidence, "wait for traffic in mode warn"
+        )
     share = f"{facts.unknown:,} of {facts.requests:,} requests ({100 * facts.unknown / facts.requests:.2f} %)"
     # Whole numbers: exactly 0.5 % must not depend on rounding.
     if 1000 * facts.unknown >= MOST_UNKNOWN_PER_MILLE * facts.requests:
-        return Verdict(gate, Outcome.FAIL, f"{share} named an unknown stage; the limit is below 0.5 %.", evidence, mend)
+        return Verdict(
+            gate,
+            Outcome.FAIL,
+            f"{share} named an unknown stage; the limit is below 0.5 %.",
+            evidence,
+            mend,
+        )
     return Verdict(gate, Outcome.PASS, f"{share} named an unknown stage.", evidence)
 
 
@@ -167,12 +213,16 @@ def alert_path_alive(facts: Facts) -> Verdict:
     gate, last = "alert_path_alive", facts.last_heartbeat_at
     mend = "see that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
-        sentence = "No heartbeat ever came through the alert path: the automatic way back is not proven."
+        sentence = (
+            "No heartbeat ever came through the alert path: the automatic way back is not proven."
+        )
         return Verdict(gate, Outcome.INCONCLUSIVE, sentence, {"last_heartbeat_at": None}, mend)
     age = (facts.now - last).total_seconds()
     evidence = {"last_heartbeat_at": last, "age_seconds": round(age, 1)}
     if age > HEARTBEAT_MAX_AGE.total_seconds():
-        sentence = f"The last heartbeat of the alert path is {age / 60:.0f} min old, the limit is 15 min."
+        sentence = (
+            f"The last heartbeat of the alert path is {age / 60:.0f} min old, the limit is 15 min."
+        )
         return Verdict(gate, Outcome.FAIL, sentence, evidence, mend)
     return Verdict(gate, Outcome.PASS, f"The alert path proved itself {age:.0f} s ago.", evidence)
 
@@ -181,38 +231,57 @@ def instances_converged(facts: Facts) -> Verdict:
     """Every serving process works with the version that is to be changed."""
     gate, ttl = "instances_converged", f"{facts.ttl_seconds:g} s"
     if not facts.shared_store:
-        sentence = f"Without Redis every instance reads the database's version within {ttl} (the TTL)."
+        sentence = (
+            f"Without Redis every instance reads the database's version within {ttl} (the TTL)."
+        )
         return Verdict(gate, Outcome.PASS, sentence, {"by": "ttl", "version": facts.version})
     if not facts.instances:
         sentence = "No instance has reported which version it serves."
         return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, {"version": facts.version}, "see that the service and Redis run"
+            gate,
+            Outcome.INCONCLUSIVE,
+            sentence,
+            {"version": facts.version},
+            "see that the service and Redis run",
         )
     behind = sorted(
-        each.name for each in facts.instances if each.version != facts.version or each.age > facts.ttl_seconds
+        each.name
+        for each in facts.instances
+        if each.version != facts.version or each.age > facts.ttl_seconds
     )
     evidence = {"version": facts.version, "instances": len(facts.instances), "behind": behind}
     if behind:
         share = f"{len(behind)} of {len(facts.instances)}"
         sentence = f"{share} instances do not serve version {facts.version}: {', '.join(behind)}."
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances")
-    return Verdict(gate, Outcome.PASS, f"All {len(facts.instances)} instances serve version {facts.version}.", evidence)
+        return Verdict(
+            gate, Outcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances"
+        )
+    return Verdict(
+        gate,
+        Outcome.PASS,
+        f"All {len(facts.instances)} instances serve version {facts.version}.",
+        evidence,
+    )
 
 
 def cooldown(facts: Facts) -> Verdict:
     """The last automatic way back is half an hour ago."""
     gate, last = "cooldown", facts.last_automatic_downgrade_at
     if last is None:
-        return Verdict(gate, Outcome.PASS, "Enforcement was never taken back automatically.", {"last": None})
+        return Verdict(
+            gate, Outcome.PASS, "Enforcement was never taken back automatically.", {"last": None}
+        )
     age = (facts.now - last).total_seconds()
     evidence = {"last": last, "age_seconds": round(age, 1)}
     if age < COOLDOWN.total_seconds():
         left = COOLDOWN.total_seconds() - age
-        sentence = (
-            f"Enforcement was taken back automatically {age / 60:.0f} min ago; the cause needs 30 min to be found."
+        sentence = f"Enforcement was taken back automatically {age / 60:.0f} min ago; the cause needs 30 min to be found."
+        return Verdict(
+            gate, Outcome.FAIL, sentence, evidence, f"find the cause; wait {left / 60:.0f} min"
         )
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, f"find the cause; wait {left / 60:.0f} min")
-    return Verdict(gate, Outcome.PASS, f"The last automatic way back was {age / 3600:.1f} h ago.", evidence)
+    return Verdict(
+        gate, Outcome.PASS, f"The last automatic way back was {age / 3600:.1f} h ago.", evidence
+    )
 
 
 GATES: Final[tuple[Gate, ...]] = (

@@ -11,7 +11,9 @@ class Heartbeat(models.Model):
     """One accepted delivery of the always-firing alert: proof that the way back was open at that moment."""
 
     received_at = models.DateTimeField(auto_now_add=True, db_index=True)
-    fingerprint = models.CharField(max_length=64, help_text="Of the alert, as Alertmanager names it.")
+    fingerprint = models.CharField(
+        max_length=64, help_text="Of the alert, as Alertmanager names it."
+    )
 
     class Meta:
         ordering = ("-received_at",)

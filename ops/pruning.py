@@ -82,7 +82,9 @@ def _tables() -> Iterator[_Kept]:
         name, _, moment = place.rpartition(".")
         model = apps.get_model(name)
         fields = model._meta
-        yield _Kept(fields.db_table, str(fields.pk.column), str(fields.get_field(moment).column), days)
+        yield _Kept(
+            fields.db_table, str(fields.pk.column), str(fields.get_field(moment).column), days
+        )
 
 
 def _prune(kept: _Kept, dry_run: bool, progress: Progress) -> Pruned:

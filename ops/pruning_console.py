@@ -18,8 +18,15 @@ from ops.pruning import Progress, Pruned
 def bar(*, quiet: bool) -> Iterator[Progress]:
     """Yield a progress callback that draws on standard error, if that is a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Display(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as display:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Display(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as display:
         tasks: dict[str, Any] = {}
 
         def progress(table: str, old: int, deleted: int) -> None:
@@ -52,7 +59,9 @@ def drawn(done: list[Pruned]) -> Table:
         table.add_column(heading, justify="left" if heading == "table" else "right")
     for each in done:
         until = f"{each.until:%F %R} UTC" if each.until else ""
-        table.add_row(each.table, str(each.days or "for ever"), until, f"{each.old:,}", f"{each.deleted:,}")
+        table.add_row(
+            each.table, str(each.days or "for ever"), until, f"{each.old:,}", f"{each.deleted:,}"
+        )
     return table
 
 

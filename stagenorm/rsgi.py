@@ -27,7 +27,9 @@ from stagenorm.wsgi import application as wsgi_application
 BODY_SECONDS: Final = 10.0
 # Above what any endpoint reads, so that each answers a longer body in its own way; the rest is never read.
 BODY_BYTES: Final = 3 * 1024 * 1024
-UNREADABLE: Final = "\xbf"  # "¿": Latin-1 as PEP 3333 has it, and no value that any header's grammar knows
+UNREADABLE: Final = (
+    "\xbf"  # "¿": Latin-1 as PEP 3333 has it, and no value that any header's grammar knows
+)
 
 Headers = list[tuple[str, str]]
 
@@ -134,7 +136,9 @@ _NAMES: Final = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENG
 
 async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
     """Read the body, or its first BODY_BYTES; raise `Unreadable` where it stays away or ends early."""
-    announced = int(headers.get("content-length", "0"))  # the server has refused what is not a number
+    announced = int(
+        headers.get("content-length", "0")
+    )  # the server has refused what is not a number
     if not announced and "transfer-encoding" not in headers:
         return b""
     body = bytearray()
@@ -145,9 +149,13 @@ async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
                 if len(body) > BODY_BYTES:
                     return bytes(body)
     except TimeoutError:
-        raise Unreadable(408, "Request timeout", f"The body did not come within {BODY_SECONDS:.0f} s.") from None
+        raise Unreadable(
+            408, "Request timeout", f"The body did not come within {BODY_SECONDS:.0f} s."
+        ) from None
     if len(body) < announced:
-        raise Unreadable(400, "Malformed request body", "The body ended before its Content-Length.")
+        raise Unreadable(
+            400, "Malformed request body", "The body ended before its Content-Length."
+        )
     return bytes(body)
 
 
@@ -155,7 +163,9 @@ def _serve(environ: dict[str, Any], exchange: Exchange) -> None:
     started: list[Any] = []
     body: list[bytes] = []
 
-    def start_response(status: str, headers: Headers, exc_info: Any = None, /) -> Callable[[bytes], object]:
+    def start_response(
+        status: str, headers: Headers, exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
         started[:] = [int(status.partition(" ")[0]), headers]
         return body.append  # PEP 3333's write(), which Django does not use
 
@@ -170,7 +180,12 @@ def _serve(environ: dict[str, Any], exchange: Exchange) -> None:
 
 
 def _refuse(exchange: Exchange, fault: Unreadable) -> None:
-    document = {"type": "about:blank", "title": fault.title, "status": fault.status, "detail": fault.detail}
+    document = {
+        "type": "about:blank",
+        "title": fault.title,
+        "status": fault.status,
+        "detail": fault.detail,
+    }
     headers = [("content-type", "application/problem+json"), ("connection", "close")]
     with contextlib.suppress(RuntimeError):
         exchange.response_bytes(fault.status, headers, json.dumps(document).encode())

@@ -23,7 +23,9 @@ from stagenorm.postgres_host import PostgresError
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 WORKERS = 2
-THREADS = min(4, 2 * (os.cpu_count() or 1) + 1)  # a worker; below DATABASE_POOL_SIZE, so none waits for a connection
+THREADS = min(
+    4, 2 * (os.cpu_count() or 1) + 1
+)  # a worker; below DATABASE_POOL_SIZE, so none waits for a connection
 READY_SECONDS = 60
 END_SECONDS = 15
 STEPS = (
@@ -65,9 +67,25 @@ def _prepare() -> None:
 
 
 def _serve(port: int) -> None:
-    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--host", HOST, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface",
+        "rsgi",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     command += ["--workers", str(WORKERS), "--respawn-failed-workers"]
-    command += ["--workers-kill-timeout", "10", "--log-level", "warning", "stagenorm.rsgi:application"]
+    command += [
+        "--workers-kill-timeout",
+        "10",
+        "--log-level",
+        "warning",
+        "stagenorm.rsgi:application",
+    ]
     os.environ.setdefault("STAGENORM_THREADS", str(THREADS))
     # A session of its own: Ctrl-C reaches this process alone, which then asks granian to end in order.
     server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
@@ -87,7 +105,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise Refused(f"The server ended with status {server.returncode}; the reason is above.")
+            raise Refused(
+                f"The server ended with status {server.returncode}; the reason is above."
+            )
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/healthz", timeout=5):  # noqa: S310
             return
         time.sleep(0.1)

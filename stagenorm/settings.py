@@ -18,7 +18,9 @@ read = env.Reader()
 # -- Mode and secrets -------------------------------------------------------------------------------
 
 DEVELOPMENT = read.flag(
-    "DJANGO_DEBUG", False, "Development: embedded database, made-up secrets, plain http. Never on a live platform."
+    "DJANGO_DEBUG",
+    False,
+    "Development: embedded database, made-up secrets, plain http. Never on a live platform.",
 )
 PRODUCTION = not DEVELOPMENT
 SERVES_REQUESTS = (
@@ -33,12 +35,19 @@ SERVES_REQUESTS = (
 # Served under WSGI, development answers what production would: problem documents, not Django's debug pages.
 DEBUG = DEVELOPMENT and not SERVES_REQUESTS
 DATA_DIR = read.path(
-    "STAGENORM_DATA_DIR", BASE_DIR / ".data", ".data", "Holds the embedded database and the development secrets."
+    "STAGENORM_DATA_DIR",
+    BASE_DIR / ".data",
+    ".data",
+    "Holds the embedded database and the development secrets.",
 )
 _made = env.development_file(DATA_DIR) if DEVELOPMENT else {}
 
 SECRET_KEY = read.secret(
-    "DJANGO_SECRET_KEY", "Signs sessions and page cursors.", PRODUCTION, _made.get("DJANGO_SECRET_KEY"), at_least=50
+    "DJANGO_SECRET_KEY",
+    "Signs sessions and page cursors.",
+    PRODUCTION,
+    _made.get("DJANGO_SECRET_KEY"),
+    at_least=50,
 )
 ALERTMANAGER_WEBHOOK_SECRETS = read.secrets(
     "ALERTMANAGER_WEBHOOK_SECRETS",
@@ -57,12 +66,21 @@ ALLOWED_HOSTS = read.words(
     "with debug 127.0.0.1,localhost",
 )
 CSRF_TRUSTED_ORIGINS = read.words(
-    "DJANGO_CSRF_TRUSTED_ORIGINS", [], "Origins (https://…) from which the admin's forms are accepted behind a proxy."
+    "DJANGO_CSRF_TRUSTED_ORIGINS",
+    [],
+    "Origins (https://…) from which the admin's forms are accepted behind a proxy.",
 )
 HTTPS_ONLY = read.flag(
-    "DJANGO_HTTPS_ONLY", PRODUCTION, "Redirect to https, secure cookies, HSTS for a year.", "1; with debug 0"
+    "DJANGO_HTTPS_ONLY",
+    PRODUCTION,
+    "Redirect to https, secure cookies, HSTS for a year.",
+    "1; with debug 0",
 )
-if read.flag("DJANGO_BEHIND_PROXY", False, "Believe X-Forwarded-Proto: only behind a proxy that sets it itself."):
+if read.flag(
+    "DJANGO_BEHIND_PROXY",
+    False,
+    "Believe X-Forwarded-Proto: only behind a proxy that sets it itself.",
+):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # -- Applications -----------------------------------------------------------------------------------
@@ -140,13 +158,22 @@ AUTH_PASSWORD_VALIDATORS = [
 # -- Database ---------------------------------------------------------------------------------------
 
 WEB_THREADS = read.whole(
-    "STAGENORM_THREADS", 4, "Requests that one web process works on at once; below DATABASE_POOL_SIZE.", 1
+    "STAGENORM_THREADS",
+    4,
+    "Requests that one web process works on at once; below DATABASE_POOL_SIZE.",
+    1,
 )
 _pool_size = read.whole(
-    "DATABASE_POOL_SIZE", 8, "Most database connections of one web process; its threads share them.", 1
+    "DATABASE_POOL_SIZE",
+    8,
+    "Most database connections of one web process; its threads share them.",
+    1,
 )
 _statement_ms = read.whole(
-    "DATABASE_STATEMENT_TIMEOUT_MS", 15_000, "Longest statement of a web request, in milliseconds.", 1
+    "DATABASE_STATEMENT_TIMEOUT_MS",
+    15_000,
+    "Longest statement of a web request, in milliseconds.",
+    1,
 )
 _database = read.database("DATABASE_URL", "The PostgreSQL database.", PRODUCTION)
 if _database is None:
@@ -164,14 +191,23 @@ if SERVES_REQUESTS:
     # was.
     # Where the database is away each request tries anew (reconnect_timeout 0: no growing pauses between tries), and it
     # gives up after two seconds: the pool is larger than the threads, so nobody ever waits for another's connection.
-    _options["pool"] = {"min_size": 0, "max_size": _pool_size, "timeout": 2.0, "reconnect_timeout": 0.0}
+    _options["pool"] = {
+        "min_size": 0,
+        "max_size": _pool_size,
+        "timeout": 2.0,
+        "reconnect_timeout": 0.0,
+    }
 
 DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
 
 # -- Redis and caches -------------------------------------------------------------------------------
 
-STAGE_REDIS_TIMEOUT_MS = read.whole("STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1)
-CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+STAGE_REDIS_TIMEOUT_MS = read.whole(
+    "STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1
+)
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
 _rollout = read.redis(
     "REDIS_URL",
     STAGE_REDIS_TIMEOUT_MS / 1000,
@@ -190,10 +226,14 @@ STAGE_VALIDATION_MODE = read.choice(
     "The mode while neither Redis nor the database nor a last-known mode says one.",
 )
 STAGE_MODE_TTL_SECONDS = read.seconds(
-    "STAGE_MODE_TTL_SECONDS", 5.0, "Age up to which a process uses the mode it knows without looking again."
+    "STAGE_MODE_TTL_SECONDS",
+    5.0,
+    "Age up to which a process uses the mode it knows without looking again.",
 )
 STAGE_DEPRECATED_SINCE = read.day(
-    "STAGE_DEPRECATED_SINCE", date(2026, 1, 1), "Since when spellings other than the six stages are deprecated."
+    "STAGE_DEPRECATED_SINCE",
+    date(2026, 1, 1),
+    "Since when spellings other than the six stages are deprecated.",
 )
 STAGE_ENDPOINTS = {
     "monte-carlo-simulate": "POST /api/monte-carlo/simulate",
@@ -201,7 +241,9 @@ STAGE_ENDPOINTS = {
     "fund-companies": "GET /api/funds/{fund_id}/companies",
 }
 SIMULATE_THROTTLE = read.rate(
-    "SIMULATE_THROTTLE", "60/minute", "Simulations that one client may ask for; empty for no limit."
+    "SIMULATE_THROTTLE",
+    "60/minute",
+    "Simulations that one client may ask for; empty for no limit.",
 )
 
 # What `manage.py prune_stored` takes away: app.Model.moment → days that a row stays, 0 for ever. Whatever is not named
@@ -217,7 +259,9 @@ KEPT_DAYS = {
         "SPELLINGS_KEPT_DAYS", 365, "Days that it leaves spellings that clients sent; 0 for ever."
     ),
     "ops.Heartbeat.received_at": read.whole(
-        "HEARTBEATS_KEPT_DAYS", 30, "Days that it leaves signs of life of the alert path; 0 for ever."
+        "HEARTBEATS_KEPT_DAYS",
+        30,
+        "Days that it leaves signs of life of the alert path; 0 for ever.",
     ),
 }
 
@@ -226,10 +270,16 @@ KEPT_DAYS = {
 # Asked inside the transaction of a change towards more enforcement; empty: nobody is asked.
 STAGE_GATEKEEPER = (
     "ops.gatekeeper.examine"
-    if read.flag("STAGE_GATES", True, "Ask the gates before more is enforced; 0 only where nothing can be lost.")
+    if read.flag(
+        "STAGE_GATES",
+        True,
+        "Ask the gates before more is enforced; 0 only where nothing can be lost.",
+    )
     else ""
 )
-BACKUP_DIR = read.path("BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written.")
+BACKUP_DIR = read.path(
+    "BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written."
+)
 BACKUP_DATABASE_URL = read.url(
     "BACKUP_DATABASE_URL",
     ("postgresql", "postgres"),
@@ -285,7 +335,10 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF, NONCE],  # the nonce is sent only where a template used it
-        "img-src": [SELF, "data:"],  # the API documentation's arrows are data: images in its style sheet
+        "img-src": [
+            SELF,
+            "data:",
+        ],  # the API documentation's arrows are data: images in its style sheet
         "font-src": [SELF],
         "connect-src": [SELF],
         "form-action": [SELF],
@@ -313,7 +366,10 @@ X_FRAME_OPTIONS = "DENY"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = read.path(
-    "DJANGO_STATIC_ROOT", BASE_DIR / ".static", ".static", "Where `collectstatic` puts the admin's files."
+    "DJANGO_STATIC_ROOT",
+    BASE_DIR / ".static",
+    ".static",
+    "Where `collectstatic` puts the admin's files.",
 )
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -322,7 +378,12 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 
 LOGGING = logging.configuration(
-    read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"), "Least severe record that is logged."),
+    read.choice(
+        "LOG_LEVEL",
+        "INFO",
+        ("DEBUG", "INFO", "WARNING", "ERROR"),
+        "Least severe record that is logged.",
+    ),
     readable=DEVELOPMENT and os.isatty(2),
 )
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: at INFO there is one line a request, its end

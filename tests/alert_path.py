@@ -26,14 +26,20 @@ class AlertPath:
         self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-alerts-"))
         self.ports = observe.Ports(service.port, free_port(), free_port(), free_port())
         self.token = observe.write_configuration(self.directory, self.ports).read_text()
-        self.environment = {name: value for name, value in service.environment.items() if name != METRICS}
+        self.environment = {
+            name: value for name, value in service.environment.items() if name != METRICS
+        }
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Start all three and wait until each is ready."""
-        for name, command in observe.commands(observe.find_programs(), self.directory, self.ports).items():
+        for name, command in observe.commands(
+            observe.find_programs(), self.directory, self.ports
+        ).items():
             with (self.directory / f"{name}.log").open("ab") as log:
-                self.running[name] = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+                self.running[name] = subprocess.Popen(
+                    command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                )
             address = observe.addresses(self.ports)[name]
             wait_until(lambda name=name, address=address: self._ready(name, address), name)  # type: ignore[misc]
 
@@ -45,7 +51,9 @@ class AlertPath:
             for process in self.running.values():
                 process.wait(60)
         finally:
-            for process in self.running.values():  # one that does not end must not outlive the test
+            for (
+                process
+            ) in self.running.values():  # one that does not end must not outlive the test
                 process.kill()
                 process.wait()
             shutil.rmtree(self.directory)
@@ -68,7 +76,9 @@ class AlertPath:
     def deliver(self, body: bytes, path: str = "/") -> int:
         """Give the relay a delivery, as Alertmanager does; the status."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports.relay}{path}", body, headers)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports.relay}{path}", body, headers
+        )
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return int(answer.status)
@@ -77,11 +87,16 @@ class AlertPath:
 
     def relayed(self, outcome: str) -> float:
         """How many deliveries had this outcome at the relay."""
-        return figure(f"http://127.0.0.1:{self.ports.relay}", f'stage_relay_requests_total{{outcome="{outcome}"}}')
+        return figure(
+            f"http://127.0.0.1:{self.ports.relay}",
+            f'stage_relay_requests_total{{outcome="{outcome}"}}',
+        )
 
     def _ready(self, name: str, address: str) -> bool:
         if self.running[name].poll() is not None:
-            raise RuntimeError(f"{name} ended:\n{(self.directory / f'{name}.log').read_text()[-4000:]}")
+            raise RuntimeError(
+                f"{name} ended:\n{(self.directory / f'{name}.log').read_text()[-4000:]}"
+            )
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return True
@@ -96,7 +111,10 @@ def figure(base: str, series: str) -> float:
     """The value of one series in `base`/metrics, 0 where it is not there."""
     with urllib.request.urlopen(f"{base}/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
-    return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == series), 0.0)
+    return next(
+        (float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == series),
+        0.0,
+    )
 
 
 @dataclass
@@ -147,7 +165,9 @@ class Traffic:
         connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=20)
         try:
             headers = {"Authorization": f"Api-Key {self.key}", "Connection": "close"}
-            connection.request("GET", f"/api/funds/{self.fund}/companies?stage={stage}&limit=1", headers=headers)
+            connection.request(
+                "GET", f"/api/funds/{self.fund}/companies?stage={stage}&limit=1", headers=headers
+            )
             answer = connection.getresponse()
             answer.read()
         finally:

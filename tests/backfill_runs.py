@@ -101,7 +101,10 @@ def stored() -> dict[int, str]:
 def normalized(stages: dict[int, str]) -> dict[int, str]:
     """What a run has to make of `stages`: the oracle."""
     meanings = {key: normalize(raw) for key, raw in stages.items()}
-    return {key: each.stage.value if isinstance(each, Known) else stages[key] for key, each in meanings.items()}
+    return {
+        key: each.stage.value if isinstance(each, Known) else stages[key]
+        for key, each in meanings.items()
+    }
 
 
 def changed_by(before: dict[int, str], after: dict[int, str]) -> set[int]:
@@ -140,7 +143,9 @@ def work(run: BackfillRun, tell: Any = None, options: Options | None = None) -> 
     interrupts = Interrupts()
     try:
         lease = control.claim(run.pk, "tests", options)
-        return carry_out(lease, actor="tests", tell=Heard() if tell is None else tell, interrupts=interrupts)
+        return carry_out(
+            lease, actor="tests", tell=Heard() if tell is None else tell, interrupts=interrupts
+        )
     finally:
         interrupts.close()
 
@@ -167,7 +172,12 @@ class Command:
     """`manage.py normalize_stages` as a process of its own on the test's database."""
 
     def __init__(self, *arguments: str, directory: Path, url: str = "") -> None:
-        environment = {**os.environ, "DATABASE_URL": url or address(), "PYTHONUNBUFFERED": "1", "LOG_LEVEL": "WARNING"}
+        environment = {
+            **os.environ,
+            "DATABASE_URL": url or address(),
+            "PYTHONUNBUFFERED": "1",
+            "LOG_LEVEL": "WARNING",
+        }
         # Of the test session's own: manage.py would take the database of `make run` for it.
         self.output, self.errors = directory / "stdout", directory / "stderr"
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
@@ -191,7 +201,11 @@ class Command:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has printed with --json."""
-        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.output.read_text().splitlines()
+            if line.startswith("{")
+        ]
 
     def said(self) -> str:
         """Everything it has printed."""

@@ -50,7 +50,9 @@ def execute(statement: str, parameters: list[Any] | None = None) -> list[tuple[A
 
 def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
     """Store a fund with so many companies, every column filled; `noise` bytes a row do not compress."""
-    fund = execute("INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id")
+    fund = execute(
+        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
+    )
     execute(
         "INSERT INTO portfolio_companies "
         "(fund_id, name, stage, status, sector, invested_usd, invested_at, created_at, updated_at) "
@@ -67,7 +69,10 @@ def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
 def valid_backup(directory: Path) -> Backup:
     """Make a backup that passed both checks."""
     backup = create(Wish(directory))
-    assert [(check.verdict, check.reason)[0] for check in (verify(backup), restore(backup))] == ["passed", "passed"]
+    assert [(check.verdict, check.reason)[0] for check in (verify(backup), restore(backup))] == [
+        "passed",
+        "passed",
+    ]
     return backup
 
 

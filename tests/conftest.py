@@ -26,14 +26,25 @@ from tests.logs import Logged
 from tests.servers import PostgresServer, RedisServer, Service
 
 # Debian calls alertmanager prometheus-alertmanager.
-E2E_PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager|alertmanager", "chromium", "chromedriver")
+E2E_PROGRAMS = (
+    "prometheus",
+    "promtool",
+    "prometheus-alertmanager|alertmanager",
+    "chromium",
+    "chromedriver",
+)
 OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one session
 
 
 def _begin_session() -> None:
     """Start the session's database and write the settings' environment; undone when this process ends."""
     directory = Path(tempfile.mkdtemp(prefix="stagenorm-tests-"))
-    for name in ("REDIS_URL", "DJANGO_BEHIND_PROXY", "PROMETHEUS_MULTIPROC_DIR", "STAGE_VALIDATION_MODE"):
+    for name in (
+        "REDIS_URL",
+        "DJANGO_BEHIND_PROXY",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "STAGE_VALIDATION_MODE",
+    ):
         os.environ.pop(name, None)
     os.environ |= {
         OWNER: str(os.getpid()),
@@ -54,7 +65,9 @@ def _begin_session() -> None:
         return
     server = PostgresServer()
     atexit.register(server.remove)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside is tidied like Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ended from outside is tidied like Ctrl-C
     server.start()
     os.environ["DATABASE_URL"] = server.url()
 
@@ -66,10 +79,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # At import, and the settings read at once: pytest-django sets Django up in pytest_configure only if they have been.
 if OWNER not in os.environ:
     _begin_session()
-_static = Path(os.environ["STAGENORM_DATA_DIR"], "static-" + os.environ.get("PYTEST_XDIST_WORKER", "main"))
+_static = Path(
+    os.environ["STAGENORM_DATA_DIR"], "static-" + os.environ.get("PYTEST_XDIST_WORKER", "main")
+)
 _static.mkdir(exist_ok=True)
 os.environ["DJANGO_STATIC_ROOT"] = str(_static)
-settings.STATIC_ROOT = _static  # a worker's settings were read before, from the environment of the session's owner
+settings.STATIC_ROOT = (
+    _static  # a worker's settings were read before, from the environment of the session's owner
+)
 
 
 # No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The
@@ -132,7 +149,9 @@ def set_mode(db: None) -> Callable[..., int]:
 def logged() -> Iterator[Logged]:
     """Collects the log beside standard error, whose place depends on how pytest captures."""
     root, collected = logging.getLogger(), Logged()
-    collected.handler.setFormatter(next(h.formatter for h in root.handlers if h.name == "standard_error"))
+    collected.handler.setFormatter(
+        next(h.formatter for h in root.handlers if h.name == "standard_error")
+    )
     root.addHandler(collected.handler)
     yield collected
     root.removeHandler(collected.handler)

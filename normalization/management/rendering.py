@@ -28,7 +28,9 @@ def rollout_lines(snapshot: Snapshot, change: Any) -> Table:
     for name, value in _lists(rollout):
         table.add_row(name, plain(value))
     if change is not None:
-        table.add_row("since", f"{change.created_at:%F %T} UTC, by {plain(change.actor)} ({change.source})")
+        table.add_row(
+            "since", f"{change.created_at:%F %T} UTC, by {plain(change.actor)} ({change.source})"
+        )
         table.add_row("reason", plain(change.reason))
     return table
 
@@ -37,10 +39,19 @@ def instance_table(instances: Iterable[Instance], version: int) -> Table:
     """Return one row for each process that reported; those behind `version` are marked."""
     table = Table(title="Instances", title_justify="left")
     for heading in ("host", "pid", "version", "mode", "age"):
-        table.add_column(heading, justify="right" if heading in ("pid", "version", "age") else "left")
+        table.add_column(
+            heading, justify="right" if heading in ("pid", "version", "age") else "left"
+        )
     for one in instances:
         style = "yellow" if one.version < version else None
-        table.add_row(plain(one.host), str(one.pid), str(one.version), one.mode, f"{one.age:.1f} s", style=style)
+        table.add_row(
+            plain(one.host),
+            str(one.pid),
+            str(one.version),
+            one.mode,
+            f"{one.age:.1f} s",
+            style=style,
+        )
     return table
 
 
@@ -53,7 +64,9 @@ def show(stream: object, *parts: RenderableType) -> None:
     """Print to a command's output; plain text unless that is a terminal."""
     width = None if _is_terminal(stream) else 120
     # People typed what is shown: brackets are brackets, and no markup.
-    console = Console(file=cast(IO[str], stream), highlight=False, markup=False, emoji=False, width=width)
+    console = Console(
+        file=cast(IO[str], stream), highlight=False, markup=False, emoji=False, width=width
+    )
     for part in parts:
         console.print(part)
 
@@ -68,7 +81,10 @@ def _lists(rollout: Rollout) -> Iterable[tuple[str, str]]:
     if rollout.holdouts:
         yield "holdouts", ", ".join(sorted(rollout.holdouts))
     if rollout.overrides:
-        yield "overrides", ", ".join(f"{name} → {mode}" for name, mode in sorted(rollout.overrides.items()))
+        yield (
+            "overrides",
+            ", ".join(f"{name} → {mode}" for name, mode in sorted(rollout.overrides.items())),
+        )
     if rollout.enforce_at:
         yield "enforce date announced", _moment(rollout.enforce_at)
 

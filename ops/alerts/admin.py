@@ -55,7 +55,9 @@ class AlertLedger(OperatorLedger):
         """When."""
         return cell("moment", at=row.received_at)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The list, and above it whether the alert path is alive."""
         context = {**_alert_path(), "counted_to": COUNTED_TO, **(extra_context or {})}
         return super().changelist_view(request, context)

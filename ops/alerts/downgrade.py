@@ -96,7 +96,9 @@ def _beat(alerts: Sequence[Alert]) -> Done:
 
 
 def _record(endpoint: str, alerts: Sequence[Alert], done: Done) -> None:
-    acting = next((alert for alert in alerts if alert.asks_to_downgrade or alert.is_watchdog), None)
+    acting = next(
+        (alert for alert in alerts if alert.asks_to_downgrade or alert.is_watchdog), None
+    )
     shown = acting or next(iter(alerts), None)
     WebhookDelivery.objects.create(
         endpoint=endpoint,

@@ -27,7 +27,9 @@ class Outcome(StrEnum):
 
 
 REQUESTS: Final = Counter(
-    "stage_webhook_requests_total", "Requests to the webhook and the heartbeat, by outcome.", ["outcome"]
+    "stage_webhook_requests_total",
+    "Requests to the webhook and the heartbeat, by outcome.",
+    ["outcome"],
 )
 
 

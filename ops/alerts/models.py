@@ -16,7 +16,9 @@ class UsedSignature(models.Model):
     Rows are needed for as long as a signature would be accepted (ten minutes at most) and swept after a day.
     """
 
-    digest = models.CharField(max_length=64, primary_key=True, help_text="SHA-256 of the signature.")
+    digest = models.CharField(
+        max_length=64, primary_key=True, help_text="SHA-256 of the signature."
+    )
     used_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     def __str__(self) -> str:
@@ -31,11 +33,19 @@ class WebhookDelivery(models.Model):
 
     received_at = models.DateTimeField(auto_now_add=True, db_index=True)
     endpoint = models.CharField(max_length=20)
-    outcome = models.CharField(max_length=12, choices=[(each.value, each.value) for each in Outcome])
+    outcome = models.CharField(
+        max_length=12, choices=[(each.value, each.value) for each in Outcome]
+    )
     alert_names = models.JSONField(default=list)
-    fingerprint = models.CharField(max_length=64, blank=True, help_text="Of the alert that acted, else of the first.")
-    actor = models.CharField(max_length=150, blank=True, help_text="As the rollout's history names it.")
-    version = models.BigIntegerField(null=True, help_text="Version of the rollout in force afterwards.")
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text="Of the alert that acted, else of the first."
+    )
+    actor = models.CharField(
+        max_length=150, blank=True, help_text="As the rollout's history names it."
+    )
+    version = models.BigIntegerField(
+        null=True, help_text="Version of the rollout in force afterwards."
+    )
     detail = models.CharField(max_length=200, blank=True)
 
     class Meta:

@@ -33,7 +33,11 @@ class Alert:
     @property
     def asks_to_downgrade(self) -> bool:
         """Whether this is the firing alert that may take enforcement back."""
-        return self.firing and self.name == DOWNGRADE_ALERT and self.action in (None, DOWNGRADE_ACTION)
+        return (
+            self.firing
+            and self.name == DOWNGRADE_ALERT
+            and self.action in (None, DOWNGRADE_ACTION)
+        )
 
     @property
     def is_watchdog(self) -> bool:
@@ -67,7 +71,9 @@ def _faults(alert: Any, place: str) -> list[Item]:
     if alert.get("status") not in STATES:
         faults.append(_wrong(f"{place}/status", '"firing" or "resolved"'))
     labels = alert.get("labels")
-    if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
+    if not isinstance(labels, Mapping) or not all(
+        isinstance(value, str) for value in labels.values()
+    ):
         faults.append(_wrong(f"{place}/labels", "object of strings"))
     if not isinstance(alert.get("fingerprint", ""), str):
         faults.append(_wrong(f"{place}/fingerprint", "string"))

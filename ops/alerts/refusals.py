@@ -27,7 +27,13 @@ def note(endpoint: str, outcome: Outcome, detail: str) -> None:
     """Count a refused request; log and keep it while there are few. `detail` is the server's own text. Never raises."""
     metrics.count(outcome)
     if rate := _logged.rate():
-        log.warning("stage_webhook_refused", endpoint=endpoint, outcome=outcome, why=detail, sampling_rate=rate)
+        log.warning(
+            "stage_webhook_refused",
+            endpoint=endpoint,
+            outcome=outcome,
+            why=detail,
+            sampling_rate=rate,
+        )
     if outcome is Outcome.STORE_DOWN or not _kept.rate():
         return
     try:

@@ -21,7 +21,14 @@ from typing import Any, Final
 from urllib.parse import SplitResult
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 
@@ -51,13 +58,20 @@ class Figures:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "stage_relay_requests_total", "Requests from Alertmanager, by outcome.", ["outcome"], registry=self.registry
+            "stage_relay_requests_total",
+            "Requests from Alertmanager, by outcome.",
+            ["outcome"],
+            registry=self.registry,
         )
         self.upstream = Histogram(
-            "stage_relay_upstream_seconds", "Time that the service took to answer.", registry=self.registry
+            "stage_relay_upstream_seconds",
+            "Time that the service took to answer.",
+            registry=self.registry,
         )
         self.delivered = Gauge(
-            "stage_relay_last_delivered_timestamp_seconds", "When the service last took one.", registry=self.registry
+            "stage_relay_last_delivered_timestamp_seconds",
+            "When the service last took one.",
+            registry=self.registry,
         )
 
 
@@ -69,7 +83,9 @@ class Relay:
     token_file: Path
     secret: str = field(repr=False)
     figures: Figures = field(default_factory=Figures)
-    _forwarders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(FORWARDERS), repr=False)
+    _forwarders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(FORWARDERS), repr=False
+    )
 
     async def __rsgi__(self, scope: Any, exchange: Any) -> None:
         """Answer one request."""
@@ -90,11 +106,19 @@ class Relay:
 
     def _about(self, path: str) -> tuple[int, list[tuple[str, str]], bytes]:
         if path == "/metrics":
-            return 200, [("content-type", CONTENT_TYPE_LATEST)], generate_latest(self.figures.registry)
+            return (
+                200,
+                [("content-type", CONTENT_TYPE_LATEST)],
+                generate_latest(self.figures.registry),
+            )
         try:
             read_token(self.token_file)
         except (OSError, ValueError) as fault:
-            return 503, JSON, json.dumps({"status": "unavailable", "token_file": str(fault)}).encode()
+            return (
+                503,
+                JSON,
+                json.dumps({"status": "unavailable", "token_file": str(fault)}).encode(),
+            )
         return 200, JSON, b'{"status": "ok"}'
 
     async def _relay(self, scope: Any, exchange: Any) -> None:
@@ -110,7 +134,9 @@ class Relay:
             self._forwarders, self._forward, target, body, content_type
         )
         try:
-            await asyncio.wait_for(sending, 2 * UPSTREAM_SECONDS)  # of which half may go by waiting for a forwarder
+            await asyncio.wait_for(
+                sending, 2 * UPSTREAM_SECONDS
+            )  # of which half may go by waiting for a forwarder
         except TimeoutError:
             raise Refused(502, "upstream_slow") from None
 
@@ -125,10 +151,17 @@ class Relay:
 
     def _forward(self, target: SplitResult, body: bytes, content_type: str) -> None:
         timestamp = str(int(time.time()))
-        signed = {TIMESTAMP_HEADER: timestamp, SIGNATURE_HEADER: sign(self.secret, timestamp, body)}
+        signed = {
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: sign(self.secret, timestamp, body),
+        }
         with self.figures.upstream.time():
-            status = _post(target, body, {"Content-Type": content_type, "Connection": "close", **signed})
-        if not 200 <= status < 300:  # redirects are not followed: they would carry the delivery elsewhere
+            status = _post(
+                target, body, {"Content-Type": content_type, "Connection": "close", **signed}
+            )
+        if (
+            not 200 <= status < 300
+        ):  # redirects are not followed: they would carry the delivery elsewhere
             log.warning("stage_relay_upstream_refused", status=status)
             raise Refused(502, f"upstream_{status // 100}xx")
         self.figures.delivered.set_to_current_time()

@@ -40,7 +40,9 @@ def serve(host: str, port: int, build: Callable[[], Any]) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=5,
         backpressure=CONNECTIONS,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=HEADER_BYTES),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=HEADER_BYTES
+        ),
         websockets=False,
         log_level=LogLevels.warning,
     ).serve(target_loader=lambda *_: _in_worker(build))

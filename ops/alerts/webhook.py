@@ -65,10 +65,17 @@ def _answer(request: HttpRequest, endpoint: str, deed: Deed) -> JsonResponse:
 
 def _act(request: HttpRequest, deed: Deed) -> deeds.Done:
     body = _raw_body(request)
-    timestamp, signature = request.headers.get(TIMESTAMP_HEADER), request.headers.get(SIGNATURE_HEADER)
-    verdict = verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time())
+    timestamp, signature = (
+        request.headers.get(TIMESTAMP_HEADER),
+        request.headers.get(SIGNATURE_HEADER),
+    )
+    verdict = verify(
+        settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()
+    )
     if isinstance(verdict, Forged):
-        problem = Problem("not-authenticated", status=401, detail="The request carries no valid signature.")
+        problem = Problem(
+            "not-authenticated", status=401, detail="The request carries no valid signature."
+        )
         raise _Refused(Outcome.FORGED, problem, verdict.reason)
     try:
         alerts = payload.read(body)
@@ -78,7 +85,9 @@ def _act(request: HttpRequest, deed: Deed) -> deeds.Done:
         return deed(alerts, verdict.digest)
     except StoreError as error:
         detail = "The database does not answer; nothing was done. Send it again."
-        problem = Problem("unavailable", status=503, detail=detail, headers={"Retry-After": RETRY_SECONDS})
+        problem = Problem(
+            "unavailable", status=503, detail=detail, headers={"Retry-After": RETRY_SECONDS}
+        )
         raise _Refused(Outcome.STORE_DOWN, problem, type(error).__name__) from error
 
 
@@ -90,10 +99,15 @@ def _raw_body(request: HttpRequest) -> bytes:
         raise _Refused(Outcome.WRONG_METHOD, problem)
     if request.content_type != "application/json" or request.headers.get("Content-Encoding"):
         detail = "Send the body as Content-Type: application/json, not compressed."
-        raise _Refused(Outcome.WRONG_TYPE, Problem("unsupported-media-type", status=415, detail=detail))
+        raise _Refused(
+            Outcome.WRONG_TYPE, Problem("unsupported-media-type", status=415, detail=detail)
+        )
     length = request.headers.get("Content-Length", "")
     if "Transfer-Encoding" in request.headers or not _LENGTH.fullmatch(length):
-        raise _Refused(Outcome.NO_LENGTH, Problem("invalid-request", status=411, detail="Send a Content-Length."))
+        raise _Refused(
+            Outcome.NO_LENGTH,
+            Problem("invalid-request", status=411, detail="Send a Content-Length."),
+        )
     if int(length) > MAX_BODY_BYTES:
         detail = f"The body exceeds {MAX_BODY_BYTES // 1024} KiB."
         raise _Refused(Outcome.TOO_LARGE, Problem("body-too-large", status=413, detail=detail))
@@ -112,7 +126,9 @@ def _read(request: HttpRequest, length: int) -> bytes:
 
 
 def _problem(problem: Problem) -> JsonResponse:
-    response = JsonResponse(problem.document(), status=problem.status_code, content_type=CONTENT_TYPE)
+    response = JsonResponse(
+        problem.document(), status=problem.status_code, content_type=CONTENT_TYPE
+    )
     for name, value in problem.headers.items():
         response[name] = value
     return response

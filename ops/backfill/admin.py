@@ -42,15 +42,24 @@ class BackfillRunAdmin(OperatorLedger):
         """Fetch the checkpoints along: each line adds them up. The plan may be large and stays in the database."""
         return BackfillRun.objects.defer("plan", "unknown").prefetch_related("checkpoints")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The list; it refreshes itself while a run is at work."""
         left = control.unfinished()
-        context = {"unfinished": left, "refresh": bool(left and left.state in (State.RUNNING, State.PAUSED))}
+        context = {
+            "unfinished": left,
+            "refresh": bool(left and left.state in (State.RUNNING, State.PAUSED)),
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """The columns; the buttons only for whoever may press them."""
-        return [name for name in self.list_display if name != "steer" or self.has_steer_permission(request)]
+        return [
+            name
+            for name in self.list_display
+            if name != "steer" or self.has_steer_permission(request)
+        ]
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         """Who may change runs may steer them; nobody edits them."""
@@ -64,7 +73,11 @@ class BackfillRunAdmin(OperatorLedger):
     @admin.display(description="state")
     def state_now(self, run: BackfillRun) -> str:
         """The state, and what the run waits for."""
-        return cell("state", badge=state_badge(run.state, held=_standing(run).held), note=_standing(run).waiting_for)
+        return cell(
+            "state",
+            badge=state_badge(run.state, held=_standing(run).held),
+            note=_standing(run).waiting_for,
+        )
 
     @admin.display(description="looked at")
     def progress(self, run: BackfillRun) -> str:
@@ -74,7 +87,11 @@ class BackfillRunAdmin(OperatorLedger):
     @admin.display(description="written")
     def written(self, run: BackfillRun) -> str:
         """Rows written so far."""
-        return cell("number", number=_standing(run).changed, word="given back" if run.kind == Kind.UNDO else "written")
+        return cell(
+            "number",
+            number=_standing(run).changed,
+            word="given back" if run.kind == Kind.UNDO else "written",
+        )
 
     @admin.display(description="unknown")
     def left_unknown(self, run: BackfillRun) -> str:
@@ -84,7 +101,9 @@ class BackfillRunAdmin(OperatorLedger):
     @admin.display(description="by")
     def begun(self, run: BackfillRun) -> str:
         """Who began it, and when."""
-        return cell("by", actor=run.actor, at=run.started_at or run.created_at, finished_at=run.finished_at)
+        return cell(
+            "by", actor=run.actor, at=run.started_at or run.created_at, finished_at=run.finished_at
+        )
 
     @admin.display(description="actions")
     def steer(self, run: BackfillRun) -> str:
@@ -95,11 +114,20 @@ class BackfillRunAdmin(OperatorLedger):
 
     def get_urls(self) -> list[URLPattern]:
         """The list, the pages, and one address for each wish."""
-        steer = self.admin_site.admin_view(require_http_methods(["GET", "HEAD", "POST"])(self.steer_view))
-        return [path("<int:run_id>/steer/<slug:name>/", steer, name="ops_backfillrun_steer"), *super().get_urls()]
+        steer = self.admin_site.admin_view(
+            require_http_methods(["GET", "HEAD", "POST"])(self.steer_view)
+        )
+        return [
+            path("<int:run_id>/steer/<slug:name>/", steer, name="ops_backfillrun_steer"),
+            *super().get_urls(),
+        ]
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Everything about one run. It is read only: what changes runs has addresses of its own."""
         run = self._found(request, object_id)
@@ -146,7 +174,9 @@ class BackfillRunAdmin(OperatorLedger):
         }
         return self._page(request, "admin/ops/backfillrun/confirm.html", context)
 
-    def _steered(self, request: HttpRequest, run: BackfillRun, wish: steering.Wish) -> HttpResponseRedirect:
+    def _steered(
+        self, request: HttpRequest, run: BackfillRun, wish: steering.Wish
+    ) -> HttpResponseRedirect:
         try:
             run = wish.carry_out(run.pk, request.user.get_username())
         except (control.RunRefused, TransitionRefused, OperationalError) as error:
@@ -185,11 +215,19 @@ def _offered(standing: Standing) -> list[steering.Wish]:
 
 def _pace(standing: Standing) -> dict[str, Any]:
     left = standing.seconds_left
-    return {"share": standing.share, "rate": standing.rate, "left": None if left is None else spoken(left)}
+    return {
+        "share": standing.share,
+        "rate": standing.rate,
+        "left": None if left is None else spoken(left),
+    }
 
 
 def _moment(entry: dict[str, Any]) -> dict[str, Any]:
-    return {**entry, "at": datetime.fromisoformat(entry["at"]), "badge": state_badge(entry["state"])}
+    return {
+        **entry,
+        "at": datetime.fromisoformat(entry["at"]),
+        "badge": state_badge(entry["state"]),
+    }
 
 
 def _left_alone(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -78,7 +78,9 @@ def take_up(options: Options | None, *, actor: str, tell: Tell, interrupts: Inte
     return _carried_out(control.claim(left.pk, actor, options), actor, tell, interrupts)
 
 
-def undo(run_id: int, options: Options, *, actor: str, tell: Tell, interrupts: Interrupts) -> Answer:
+def undo(
+    run_id: int, options: Options, *, actor: str, tell: Tell, interrupts: Interrupts
+) -> Answer:
     """Give back what `run_id` wrote. No gate: the way back is always open."""
     run = control.begin_undo(run_id, options, actor)
     return _carried_out(control.claim(run.pk, actor), actor, tell, interrupts)
@@ -89,15 +91,20 @@ def verified(only: Iterable[str]) -> Answer:
     found = verify.verify(only)
     unclean = [each for each in found if not verify.clean(each)]
     text = "; ".join(
-        f"{each.column}: {each.to_change:,} rows in other spellings, {each.unknown_rows:,} unknown" for each in unclean
+        f"{each.column}: {each.to_change:,} rows in other spellings, {each.unknown_rows:,} unknown"
+        for each in unclean
     )
     data = {"clean": not unclean, "columns": [each.to_json() for each in found]}
-    return Answer(text or "Every stored stage is canonical.", data, FAILED if unclean else DONE, tuple(found))
+    return Answer(
+        text or "Every stored stage is canonical.", data, FAILED if unclean else DONE, tuple(found)
+    )
 
 
 def steered(wish: str, run_id: int, actor: str) -> Answer:
     """`pause`, `resume` or `cancel` a run."""
-    run = {"pause": control.pause, "resume": control.resume, "cancel": control.cancel}[wish](run_id, actor)
+    run = {"pause": control.pause, "resume": control.resume, "cancel": control.cancel}[wish](
+        run_id, actor
+    )
     return Answer(f"Run {run.pk} is {run.state}.", {"run": run.pk, "state": run.state})
 
 
@@ -116,7 +123,9 @@ def held_to_stages(only: Iterable[str]) -> Answer:
     except (IntegrityError, OperationalError) as error:
         raise constraint.NotClean(f"The constraint was not added: {error}") from error
     names = ", ".join(str(each.column) for each in found)
-    return Answer(f"Only canonical stages can be stored now in {names}.", {"constrained": names.split(", ")})
+    return Answer(
+        f"Only canonical stages can be stored now in {names}.", {"constrained": names.split(", ")}
+    )
 
 
 def set_free(only: Iterable[str]) -> Answer:
@@ -177,9 +186,17 @@ def _undo_text(run: BackfillRun, data: dict[str, Any]) -> str:
         for each in data["columns"]
         for reason, found in each["left_alone"].items()
     ]
-    texts = columns.unknown_to(columns.named, [(each["table"], each["column"]) for each in data["columns"]])
-    left += [f"{name} holds no stages in this release, its text was given back and no stage changed" for name in texts]
-    return "; ".join([f"Run {run.undoes_id} is undone: {data['changed']:,} rows given back", *left]) + "."
+    texts = columns.unknown_to(
+        columns.named, [(each["table"], each["column"]) for each in data["columns"]]
+    )
+    left += [
+        f"{name} holds no stages in this release, its text was given back and no stage changed"
+        for name in texts
+    ]
+    return (
+        "; ".join([f"Run {run.undoes_id} is undone: {data['changed']:,} rows given back", *left])
+        + "."
+    )
 
 
 def _duration(made: Plan) -> str:

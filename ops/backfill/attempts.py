@@ -37,7 +37,9 @@ def lost(error: Error) -> bool:
     """Whether the connection is gone."""
     state = sqlstate(error)
     return (
-        state in LOST or state.startswith("08") or (not state and isinstance(error, OperationalError | InterfaceError))
+        state in LOST
+        or state.startswith("08")
+        or (not state and isinstance(error, OperationalError | InterfaceError))
     )
 
 
@@ -77,9 +79,13 @@ def persist(
                 connection.close()
             if reason is None or attempt == ATTEMPTS or (away and not may_reconnect):
                 if away:
-                    raise ConnectionLost(f"The database does not answer: {first_line(error)}") from error
+                    raise ConnectionLost(
+                        f"The database does not answer: {first_line(error)}"
+                    ) from error
                 raise
-            before_retry(error, reason, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)))
+            before_retry(
+                error, reason, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
+            )
     raise AssertionError("unreachable")
 
 

@@ -73,7 +73,9 @@ def apply_batch(
         cursor.execute(column.sql(statements.PAGE_END), page)
         end, scanned = cursor.fetchone()
         if not scanned:
-            return Outcome(number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True)
+            return Outcome(
+                number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True
+            )
         page |= {"end": end, **_log_columns(lease, column, number)}
         changed, skipped = _write_page(cursor, column, page, mapping, waits)
         contended = _contended(cursor)
@@ -82,7 +84,17 @@ def apply_batch(
         if fenced:
             _advance_run(cursor, lease, number, size, seconds)
     finished = scanned < size or end == at.until
-    return Outcome(number, at.cursor, end, scanned, changed, skipped, contended, finished, perf_counter() - start)
+    return Outcome(
+        number,
+        at.cursor,
+        end,
+        scanned,
+        changed,
+        skipped,
+        contended,
+        finished,
+        perf_counter() - start,
+    )
 
 
 def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> Outcome:
@@ -96,7 +108,9 @@ def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> Out
         number = lease.fence() + 1
         at = _position(lease, column)
         if at.undo_batch is None:
-            return Outcome(number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True)
+            return Outcome(
+                number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True
+            )
         page = {"after": at.cursor, "size": size, "undoes": undoes, "undo_batch": at.undo_batch}
         page |= _log_columns(lease, column, number)
         cursor.execute(statements.UNDO_END, page)
@@ -109,10 +123,19 @@ def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> Out
             at, end = replace(at, undo_batch=_batch_before(cursor, page, at.undo_batch)), _LEAST
         contended = _contended(cursor)
         seconds = perf_counter() - start
-        _advance(cursor, replace(at, left_alone=left_alone), cursor_at=end, scanned=scanned, changed=changed, skipped=0)
+        _advance(
+            cursor,
+            replace(at, left_alone=left_alone),
+            cursor_at=end,
+            scanned=scanned,
+            changed=changed,
+            skipped=0,
+        )
         _advance_run(cursor, lease, number, size, seconds)
     finished = at.undo_batch is None
-    return Outcome(number, at.cursor, end, scanned, changed, 0, contended, finished, perf_counter() - start)
+    return Outcome(
+        number, at.cursor, end, scanned, changed, 0, contended, finished, perf_counter() - start
+    )
 
 
 # Below every key, and still a bigint: -(2**63) would be read as a numeric, which no index on the key serves.
@@ -122,17 +145,26 @@ _LEAST = -(2**63) + 1
 def _set_limits(cursor: CursorWrapper, lease: Lease, lock_timeout: str) -> None:
     # A holder that stops in the middle gives its rows back before its lease can be taken over.
     idle = f"{max(1000, int(lease.seconds * 1000))}ms"
-    cursor.execute(statements.LIMITS, {"lock": lock_timeout, "statement": STATEMENT_TIMEOUT, "idle": idle})
+    cursor.execute(
+        statements.LIMITS, {"lock": lock_timeout, "statement": STATEMENT_TIMEOUT, "idle": idle}
+    )
 
 
 def _position(lease: Lease, column: StageColumn) -> Position:
-    found = BackfillCheckpoint.objects.get(run_id=lease.run_id, table_name=column.table, column_name=column.column)
+    found = BackfillCheckpoint.objects.get(
+        run_id=lease.run_id, table_name=column.table, column_name=column.column
+    )
     cursor = _LEAST if found.cursor is None else found.cursor
     return Position(found.pk, cursor, found.until, found.undo_batch, found.left_alone)
 
 
 def _log_columns(lease: Lease, column: StageColumn, number: int) -> dict[str, Any]:
-    return {"run": lease.run_id, "batch": number, "table_name": column.table, "column_name": column.column}
+    return {
+        "run": lease.run_id,
+        "batch": number,
+        "table_name": column.table,
+        "column_name": column.column,
+    }
 
 
 def _write_page(
@@ -142,7 +174,9 @@ def _write_page(
     statement = column.sql(statements.APPLY_PAGE, skip_locked="" if waits else "SKIP LOCKED")
     seen, written = _write(cursor, statement, page, mapping)
     met = sum(rows for raw, rows in seen.items() if raw in mapping)
-    if learned := mapping.learn(raw for raw in seen if raw not in mapping and raw not in CANONICAL):
+    if learned := mapping.learn(
+        raw for raw in seen if raw not in mapping and raw not in CANONICAL
+    ):
         met += sum(rows for raw, rows in seen.items() if raw in learned)
         written += _write(cursor, statement, page, learned)[1]
     return written, met - written
@@ -157,14 +191,19 @@ def _write(
     return {raw: int(rows) for _, raw, rows in seen}, int(written)
 
 
-def _undone(rows: list[tuple[str, int, list[int] | None]], before: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def _undone(
+    rows: list[tuple[str, int, list[int] | None]], before: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
     changed, left_alone = 0, dict(before)
     for reason, count, ids in rows:
         if reason == "written":
             changed = int(count)
         else:
             known = left_alone.get(reason, {"rows": 0, "ids": []})
-            left_alone[reason] = {"rows": known["rows"] + int(count), "ids": (known["ids"] + (ids or []))[:20]}
+            left_alone[reason] = {
+                "rows": known["rows"] + int(count),
+                "ids": (known["ids"] + (ids or []))[:20],
+            }
     return changed, left_alone
 
 
@@ -181,7 +220,15 @@ def _contended(cursor: CursorWrapper) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def _advance(cursor: CursorWrapper, at: Position, *, cursor_at: int, scanned: int, changed: int, skipped: int) -> None:
+def _advance(
+    cursor: CursorWrapper,
+    at: Position,
+    *,
+    cursor_at: int,
+    scanned: int,
+    changed: int,
+    skipped: int,
+) -> None:
     cursor.execute(
         statements.ADVANCE_CHECKPOINT,
         {
@@ -196,5 +243,10 @@ def _advance(cursor: CursorWrapper, at: Position, *, cursor_at: int, scanned: in
     )
 
 
-def _advance_run(cursor: CursorWrapper, lease: Lease, number: int, size: int, seconds: float) -> None:
-    cursor.execute(statements.ADVANCE_RUN, {"run": lease.run_id, "batch": number, "size": size, "seconds": seconds})
+def _advance_run(
+    cursor: CursorWrapper, lease: Lease, number: int, size: int, seconds: float
+) -> None:
+    cursor.execute(
+        statements.ADVANCE_RUN,
+        {"run": lease.run_id, "batch": number, "size": size, "seconds": seconds},
+    )

@@ -61,7 +61,9 @@ def _rows() -> CounterMetricFamily:
 
 
 def _state() -> GaugeMetricFamily:
-    return GaugeMetricFamily("stage_backfill_run_state", "1 for the state of the newest run.", labels=["state"])
+    return GaugeMetricFamily(
+        "stage_backfill_run_state", "1 for the state of the newest run.", labels=["state"]
+    )
 
 
 def _heartbeat() -> GaugeMetricFamily:

@@ -61,13 +61,19 @@ def written_column(table: str, column: str) -> StageColumn:
 
     A release may turn a column of stages into one of plain text. What an earlier run wrote there can be given back.
     """
-    found = _columns(lambda at, field: (at, field.column) == (table, column) and isinstance(field, models.CharField))
+    found = _columns(
+        lambda at, field: (
+            (at, field.column) == (table, column) and isinstance(field, models.CharField)
+        )
+    )
     if not found:
         raise NoSuchTable(f"{table}.{column} is no text of any model.")
     return found[0]
 
 
-def unknown_to(look_up: Callable[[str, str], StageColumn], places: Iterable[tuple[str, str]]) -> list[str]:
+def unknown_to(
+    look_up: Callable[[str, str], StageColumn], places: Iterable[tuple[str, str]]
+) -> list[str]:
     """Those of the (table, column) for which `look_up` (`named`, `written_column`) has no column."""
     unknown = []
     for table, column in places:
@@ -103,5 +109,7 @@ def _key(model: type[models.Model]) -> str:
     while isinstance(key, models.OneToOneField):  # a child table's key is its parent's
         key = key.target_field
     if not isinstance(key, models.IntegerField):
-        raise KeyNotWhole(f"{model._meta.label} has stages, but its primary key is no whole number: walk it by hand.")
+        raise KeyNotWhole(
+            f"{model._meta.label} has stages, but its primary key is no whole number: walk it by hand."
+        )
     return str(model._meta.pk.column)

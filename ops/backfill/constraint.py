@@ -70,4 +70,8 @@ def _execute(column: StageColumn, template: str) -> None:
     stages = ", ".join(sql.quote(stage) for stage in CANONICAL)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-        cursor.execute(column.sql(template, constraint=quote(name(column.table, column.column)), stages=stages))
+        cursor.execute(
+            column.sql(
+                template, constraint=quote(name(column.table, column.column)), stages=stages
+            )
+        )

@@ -49,7 +49,9 @@ def begin(plan: Plan, columns: Iterable[StageColumn], options: Options, actor: s
     with only_one():
         run.save()
         for column in columns:
-            BackfillCheckpoint.objects.create(run=run, table_name=column.table, column_name=column.column)
+            BackfillCheckpoint.objects.create(
+                run=run, table_name=column.table, column_name=column.column
+            )
     ledger.announce(run, "stage_backfill_planned")
     return run
 
@@ -63,7 +65,9 @@ def begin_undo(run_id: int, options: Options, actor: str) -> BackfillRun:
     with only_one():
         run = ledger.locked(run_id)
         refuse_unless_undoable(run)
-        undo = _planned(options, actor, kind=Kind.UNDO, undoes=run, alias_version=run.alias_version)
+        undo = _planned(
+            options, actor, kind=Kind.UNDO, undoes=run, alias_version=run.alias_version
+        )
         undo.save()
         for done in run.checkpoints.filter(changed__gt=0):
             _begin_undo_of(done, undo)
@@ -82,7 +86,9 @@ def claim(run_id: int, actor: str, options: Options | None = None) -> Lease:
         if run.state != State.RUNNING:
             ledger.move(run, State.RUNNING, actor, "taken up")
         else:
-            ledger.note(run, State.RUNNING, actor, f"taken over from {run.lease_holder}, who is gone")
+            ledger.note(
+                run, State.RUNNING, actor, f"taken over from {run.lease_holder}, who is gone"
+            )
         if options:
             run.batch_size, run.options = options.batch_size, options.to_json()
         run.lease_token = uuid.uuid4()
@@ -91,7 +97,9 @@ def claim(run_id: int, actor: str, options: Options | None = None) -> Lease:
         run.started_at = run.started_at or timezone.now()
         run.error = ""
         run.save()
-        lease = Lease(run.pk, run.lease_token, run.options.get("lease_seconds", leases.LEASE_SECONDS))
+        lease = Lease(
+            run.pk, run.lease_token, run.options.get("lease_seconds", leases.LEASE_SECONDS)
+        )
         lease.renew()
     ledger.announce(run, "stage_backfill_taken_up")
     return lease
@@ -100,7 +108,9 @@ def claim(run_id: int, actor: str, options: Options | None = None) -> Lease:
 def reconnected(lease: Lease) -> None:
     """Tell the database which connection serves the holder now. Raises LeaseLost."""
     lease.renew()
-    BackfillRun.objects.filter(pk=lease.run_id, lease_token=lease.token).update(lease_backend=leases.backend())
+    BackfillRun.objects.filter(pk=lease.run_id, lease_token=lease.token).update(
+        lease_backend=leases.backend()
+    )
 
 
 def pause(run_id: int, actor: str, reason: str = "paused by an operator") -> BackfillRun:
@@ -157,7 +167,9 @@ def complete(lease: Lease, actor: str, unknown: list[dict[str, Any]]) -> None:
 
 def release(lease: Lease) -> None:
     """Give back the lease of a run that an operator ended."""
-    BackfillRun.objects.filter(pk=lease.run_id, lease_token=lease.token).update(lease_token=None, waiting_for="")
+    BackfillRun.objects.filter(pk=lease.run_id, lease_token=lease.token).update(
+        lease_token=None, waiting_for=""
+    )
 
 
 def _steer(run_id: int, target: State, actor: str, reason: str) -> BackfillRun:
@@ -169,7 +181,9 @@ def _steer(run_id: int, target: State, actor: str, reason: str) -> BackfillRun:
     return run
 
 
-def _end(lease: Lease, target: State, actor: str, reason: str, note: Callable[[BackfillRun], None]) -> None:
+def _end(
+    lease: Lease, target: State, actor: str, reason: str, note: Callable[[BackfillRun], None]
+) -> None:
     with transaction.atomic():
         lease.fence()
         run = ledger.locked(lease.run_id)
@@ -198,5 +212,9 @@ def _begin_undo_of(done: BackfillCheckpoint, undo: BackfillRun) -> None:
         run_id=done.run_id, table_name=done.table_name, column_name=done.column_name
     ).aggregate(last=Max("batch"))["last"]
     BackfillCheckpoint.objects.create(
-        run=undo, table_name=done.table_name, column_name=done.column_name, undo_batch=last, total=done.changed
+        run=undo,
+        table_name=done.table_name,
+        column_name=done.column_name,
+        undo_batch=last,
+        total=done.changed,
     )

@@ -100,9 +100,14 @@ def pairs(run: BackfillRun) -> Cut:
     with connection.cursor() as cursor:
         cursor.execute(WRITTEN, {"run": run.pk, "shown": PAIRS_SHOWN})
         rows = cursor.fetchall()
-    found = [Pair(raw, stage, int(written), planned.pop((raw, stage), None)) for raw, stage, written, _ in rows]
+    found = [
+        Pair(raw, stage, int(written), planned.pop((raw, stage), None))
+        for raw, stage, written, _ in rows
+    ]
     distinct = rows[0][3] if rows else 0
-    if distinct <= len(found):  # else those that are planned only may have been written further down
+    if distinct <= len(
+        found
+    ):  # else those that are planned only may have been written further down
         found += [Pair(raw, stage, 0, total) for (raw, stage), total in planned.items()]
         distinct = len(found)
     return Cut(found[:PAIRS_SHOWN], distinct - len(found[:PAIRS_SHOWN]))
@@ -123,7 +128,9 @@ def unknown(run: BackfillRun) -> Cut:
             f"{value['table']}.{value['column']}",
             value["rows"],
             list(value["suggestions"]),
-            meaning.stage.value if isinstance(meaning := normalize(value["raw"], table), Known) else "",
+            meaning.stage.value
+            if isinstance(meaning := normalize(value["raw"], table), Known)
+            else "",
         )
         for value in islice(values, UNKNOWN_SHOWN)
     ]

@@ -13,4 +13,6 @@ def ask() -> None:
     verdict = gatekeeper.backup_verdict()
     if verdict.outcome is not Outcome.PASS:
         mend = f" Mend it: {verdict.mend}" if verdict.mend else ""
-        raise GateClosed(f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{mend}")
+        raise GateClosed(
+            f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{mend}"
+        )

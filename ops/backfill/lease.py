@@ -58,7 +58,9 @@ class Lease:
         `using`: a connection outside the transaction that this process has open.
         """
         with (using or connection).cursor() as cursor:
-            cursor.execute(statements.RENEW, {**self._parameters(), "waiting_for": waiting_for[:300]})
+            cursor.execute(
+                statements.RENEW, {**self._parameters(), "waiting_for": waiting_for[:300]}
+            )
             row = cursor.fetchone()
         if row is None:
             raise self._lost()
@@ -76,7 +78,9 @@ class Lease:
         if run and not run.lease_token and run.state == State.CANCELLED:
             return LeaseLost(f"Run {self.run_id} was cancelled while this process was away.")
         holder = run.lease_holder if run else "nobody"
-        return LeaseLost(f"Run {self.run_id} was taken over by {holder}: this process has written nothing since.")
+        return LeaseLost(
+            f"Run {self.run_id} was taken over by {holder}: this process has written nothing since."
+        )
 
 
 def lives(run: BackfillRun) -> bool:

@@ -41,16 +41,30 @@ def move(run: BackfillRun, target: State, actor: str, reason: str) -> None:
 
 def note(run: BackfillRun, state: State, actor: str, reason: str) -> None:
     """Add to the run's history, which is still to be saved."""
-    entry = {"at": timezone.now().isoformat(), "state": state.value, "actor": actor, "reason": reason}
+    entry = {
+        "at": timezone.now().isoformat(),
+        "state": state.value,
+        "actor": actor,
+        "reason": reason,
+    }
     run.history = [*run.history, entry]
 
 
 def announce(run: BackfillRun, event: str) -> None:
     """Log `event`, once the change is committed."""
-    log.info(event, run=run.pk, kind=run.kind, state=run.state, actor=(run.history or [{}])[-1].get("actor"))
+    log.info(
+        event,
+        run=run.pk,
+        kind=run.kind,
+        state=run.state,
+        actor=(run.history or [{}])[-1].get("actor"),
+    )
 
 
 def written(run: BackfillRun) -> list[tuple[str, str, int]]:
     """(before, after, rows) of everything that the run wrote, the most frequent first."""
     pairs = NormalizationLog.objects.filter(run=run).order_by().values_list("before", "after")
-    return [(before, after, rows) for before, after, rows in pairs.annotate(sum=Sum("rows")).order_by("-sum", "before")]
+    return [
+        (before, after, rows)
+        for before, after, rows in pairs.annotate(sum=Sum("rows")).order_by("-sum", "before")
+    ]

@@ -24,7 +24,9 @@ class RunFilter(ChoiceFilter):
 
     title, parameter_name = "run", "run_id"
 
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
         """The last runs."""
         runs = BackfillRun.objects.values_list("pk", "kind", "state")[:RUNS_OFFERED]
         return [(str(pk), f"{pk} ({kind}, {state})") for pk, kind, state in runs]
@@ -41,7 +43,9 @@ class TableFilter(ChoiceFilter):
 
     title, parameter_name = "table", "table_name"
 
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
         """The tables."""
         return [(name, name) for name in sorted({column.table for column in columns.find()})]
 
@@ -62,12 +66,20 @@ class NormalizationLogAdmin(OperatorLedger):
         """Leave the ids in the database until one row is opened."""
         return NormalizationLog.objects.defer("ids")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The list, and how far it is counted."""
-        return super().changelist_view(request, {"counted_to": COUNTED_TO, **(extra_context or {})})
+        return super().changelist_view(
+            request, {"counted_to": COUNTED_TO, **(extra_context or {})}
+        )
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """One entry with its first ids."""
         if request.method == "POST" or not self.has_view_permission(request):

@@ -32,24 +32,36 @@ class BackfillRun(models.Model):
     """
 
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.APPLY)
-    state = models.CharField(max_length=10, choices=[(state.value, state.value) for state in State])
+    state = models.CharField(
+        max_length=10, choices=[(state.value, state.value) for state in State]
+    )
     strategy = models.CharField(max_length=15, choices=Strategy, default=Strategy.BATCHED)
-    undoes = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="undo_runs")
+    undoes = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="undo_runs"
+    )
     actor = models.CharField(max_length=150)
-    alias_version = models.PositiveIntegerField(help_text="Version of the alias snapshot that decided.")
+    alias_version = models.PositiveIntegerField(
+        help_text="Version of the alias snapshot that decided."
+    )
     plan_hash = models.CharField(max_length=64, blank=True)
     plan = models.JSONField(default=dict)
     options = models.JSONField(default=dict)
     unknown = models.JSONField(default=list)
-    batch = models.PositiveIntegerField(default=0, help_text="Number of the last batch that was committed.")
+    batch = models.PositiveIntegerField(
+        default=0, help_text="Number of the last batch that was committed."
+    )
     batch_size = models.PositiveIntegerField()
-    working_seconds = models.FloatField(default=0.0, help_text="Time spent in batches, without waits.")
+    working_seconds = models.FloatField(
+        default=0.0, help_text="Time spent in batches, without waits."
+    )
     waiting_for = models.CharField(max_length=300, blank=True, help_text="Why it waits right now.")
     error = models.TextField(blank=True)
     history = models.JSONField(default=list)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_holder = models.CharField(max_length=300, blank=True)
-    lease_backend = models.PositiveIntegerField(null=True, blank=True, help_text="Server process of the holder.")
+    lease_backend = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Server process of the holder."
+    )
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
@@ -60,10 +72,13 @@ class BackfillRun(models.Model):
         ordering: ClassVar[list[str]] = ["-id"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
-                Value(True), condition=Q(state__in=[state.value for state in UNFINISHED]), name="stage_one_active_run"
+                Value(True),
+                condition=Q(state__in=[state.value for state in UNFINISHED]),
+                name="stage_one_active_run",
             ),
             models.CheckConstraint(
-                condition=Q(kind=Kind.APPLY, undoes__isnull=True) | Q(kind=Kind.UNDO, undoes__isnull=False),
+                condition=Q(kind=Kind.APPLY, undoes__isnull=True)
+                | Q(kind=Kind.UNDO, undoes__isnull=False),
                 name="stage_run_undo_names_run",
             ),
         ]
@@ -79,7 +94,9 @@ class BackfillCheckpoint(models.Model):
     batch to the first: `undo_batch` is the one it is in, `cursor` the last id given back there.
     """
 
-    run = models.ForeignKey(BackfillRun, models.PROTECT, related_name="checkpoints", db_index=False)
+    run = models.ForeignKey(
+        BackfillRun, models.PROTECT, related_name="checkpoints", db_index=False
+    )
     table_name = models.CharField(max_length=63)
     column_name = models.CharField(max_length=63)
     cursor = models.BigIntegerField(null=True, blank=True)
@@ -92,9 +109,13 @@ class BackfillCheckpoint(models.Model):
     skipped = models.PositiveBigIntegerField(
         default=0, help_text="Rows that others held locked; a later pass has them."
     )
-    unknown = models.PositiveBigIntegerField(default=0, help_text="Rows with a value that no alias covers.")
+    unknown = models.PositiveBigIntegerField(
+        default=0, help_text="Rows with a value that no alias covers."
+    )
     left_alone = models.JSONField(default=dict, help_text="Rows that an undo left, by reason.")
-    total = models.PositiveBigIntegerField(default=0, help_text="Rows to look at, as counted when the pass began.")
+    total = models.PositiveBigIntegerField(
+        default=0, help_text="Rows to look at, as counted when the pass began."
+    )
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -102,7 +123,8 @@ class BackfillCheckpoint(models.Model):
         ordering: ClassVar[list[str]] = ["run_id", "id"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
-                fields=["run", "table_name", "column_name"], name="stage_checkpoint_once_per_column"
+                fields=["run", "table_name", "column_name"],
+                name="stage_checkpoint_once_per_column",
             )
         ]
 
@@ -126,7 +148,9 @@ class NormalizationLog(models.Model):
     class Meta:
         db_table = "stage_normalization_log"
         ordering: ClassVar[list[str]] = ["run_id", "batch", "id"]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["run", "batch"], name="stage_log_run_batch")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["run", "batch"], name="stage_log_run_batch")
+        ]
 
     def __str__(self) -> str:
         return f"run {self.run_id}, batch {self.batch}: {self.before!r} → {self.after!r}, {self.rows} rows"

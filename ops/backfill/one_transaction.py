@@ -31,7 +31,9 @@ class OneTransaction:
         try:
             with transaction.atomic():
                 self.open = True
-                self.batch = BackfillRun.objects.values_list("batch", flat=True).get(pk=self.lease.run_id)
+                self.batch = BackfillRun.objects.values_list("batch", flat=True).get(
+                    pk=self.lease.run_id
+                )
                 started = monotonic()
                 yield
                 self.lease.fence()
@@ -45,5 +47,7 @@ class OneTransaction:
     def moved(self, batch: int) -> None:
         """A batch is done: show a sign of life. Raises Steered or LeaseLost."""
         self.batch = batch
-        if (state := self.lease.renew(f"batch {batch} of one transaction", using=self._outside)) is not State.RUNNING:
+        if (
+            state := self.lease.renew(f"batch {batch} of one transaction", using=self._outside)
+        ) is not State.RUNNING:
             raise Steered(state)

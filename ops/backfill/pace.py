@@ -37,4 +37,8 @@ class Pace:
 
     def rest(self, seconds: float) -> float:
         """Seconds to wait after a batch that took `seconds`."""
-        return seconds * self.backoff_share if self.backoff_share is not None else self.backoff_ms / 1000
+        return (
+            seconds * self.backoff_share
+            if self.backoff_share is not None
+            else self.backoff_ms / 1000
+        )

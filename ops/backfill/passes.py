@@ -28,7 +28,9 @@ WAITING_PASSES = 3
 """From this pass on, rows that clients hold are waited for."""
 
 
-def normalize_column(session: Session, column: StageColumn, aliases: AliasTable) -> list[dict[str, Any]]:
+def normalize_column(
+    session: Session, column: StageColumn, aliases: AliasTable
+) -> list[dict[str, Any]]:
     """Every pass that the column needs, from the checkpoint on; returns its unknown values. Raises as `walk` does."""
     mapping, begun = Mapping(aliases), 0
     while True:
@@ -38,9 +40,12 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
         else:
             planned = session.persist(partial(_survey, column, aliases))
             if not planned.to_change:
-                session.persist(partial(_update, session, column, finished=True, unknown=planned.unknown_rows))
+                session.persist(
+                    partial(_update, session, column, finished=True, unknown=planned.unknown_rows)
+                )
                 return [
-                    {"table": column.table, "column": column.column} | each for each in unknown_json(planned.unknown)
+                    {"table": column.table, "column": column.column} | each
+                    for each in unknown_json(planned.unknown)
                 ]
             if begun == MOST_PASSES:
                 raise BatchFailed(
@@ -50,7 +55,11 @@ def normalize_column(session: Session, column: StageColumn, aliases: AliasTable)
             mapping, begun = Mapping(aliases, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
             _tell_pass(session, column, at, to_change=planned.to_change)
-        walk(session, column, partial(_apply, session, column, mapping, waits=at.passes >= WAITING_PASSES))
+        walk(
+            session,
+            column,
+            partial(_apply, session, column, mapping, waits=at.passes >= WAITING_PASSES),
+        )
         session.persist(partial(_update, session, column, until=None))
 
 
@@ -71,7 +80,9 @@ def _begin_pass(session: Session, column: StageColumn, planned: ColumnPlan) -> B
         session.fence()
         at = session.checkpoint(column).get()
         after = (planned.first or 0) - 1
-        cursor.execute(column.sql(statements.ROWS_OF_PASS), {"after": after, "until": planned.last})
+        cursor.execute(
+            column.sql(statements.ROWS_OF_PASS), {"after": after, "until": planned.last}
+        )
         at.cursor, at.until, at.passes = after, planned.last, at.passes + 1
         at.total = at.scanned + cursor.fetchone()[0]
         at.unknown = planned.unknown_rows
@@ -89,7 +100,9 @@ def _apply(session: Session, column: StageColumn, mapping: Mapping, *, waits: bo
     all_in_one, size = session.transaction, session.pace.size
     if all_in_one is None:
         return apply_batch(session.lease, column, mapping, size, waits=waits)
-    done = apply_batch(session.lease, column, mapping, size, waits=True, fenced=False, number=all_in_one.batch)
+    done = apply_batch(
+        session.lease, column, mapping, size, waits=True, fenced=False, number=all_in_one.batch
+    )
     all_in_one.moved(done.number)
     return done
 

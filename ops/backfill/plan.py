@@ -72,7 +72,9 @@ class ColumnPlan:
             "unknown_values": self.unknown_values,
             "seconds": self.seconds,
             "canonical": self.canonical,
-            "pairs": [{"raw": each.raw, "stage": _stage(each), "rows": each.rows} for each in self.pairs],
+            "pairs": [
+                {"raw": each.raw, "stage": _stage(each), "rows": each.rows} for each in self.pairs
+            ],
             "unknown": unknown_json(self.unknown),
         }
 
@@ -101,13 +103,17 @@ class Plan:
         }
 
 
-def make_plan(columns: Iterable[StageColumn], table: AliasTable | None = None, sample: bool = True) -> Plan:
+def make_plan(
+    columns: Iterable[StageColumn], table: AliasTable | None = None, sample: bool = True
+) -> Plan:
     """Look at every value of `columns`, as `table` (default: the aliases in the database now) reads them."""
     table = table or fresh_aliases()
     digest = hashlib.sha256()
     planned = [_plan_column(column, table, digest) for column in columns]
     for each in planned if sample else []:
-        each.seconds = estimate.seconds(each.column, each.mapping(), each.to_change, each.rows, each.survey_seconds)
+        each.seconds = estimate.seconds(
+            each.column, each.mapping(), each.to_change, each.rows, each.survey_seconds
+        )
     return Plan(planned, table.version, digest.hexdigest()[:HASH_LENGTH])
 
 
@@ -132,7 +138,9 @@ def unknown_json(unknown: Iterable[Spelled]) -> list[dict[str, Any]]:
         {
             "raw": each.raw,
             "rows": each.rows,
-            "suggestions": list(each.meaning.suggestions) if isinstance(each.meaning, Unknown) else [],
+            "suggestions": list(each.meaning.suggestions)
+            if isinstance(each.meaning, Unknown)
+            else [],
         }
         for each in unknown
     ]

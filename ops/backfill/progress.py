@@ -72,7 +72,9 @@ def _bar(output: TextIO) -> Progress:
         TextColumn("{task.fields[rate]},"),
         TimeRemainingColumn(),
         TextColumn("left"),
-        TextColumn("{task.fields[note]}", style="yellow", markup=False),  # the database's own words
+        TextColumn(
+            "{task.fields[note]}", style="yellow", markup=False
+        ),  # the database's own words
         console=Console(file=output),
         speed_estimate_period=30,
     )
@@ -86,12 +88,19 @@ class _Bar:
     def __call__(self, event: str, /, **fields: Any) -> None:
         name = str(fields.get("table", ""))
         if event == "pass":
-            self._task(name, total=fields["total"], completed=fields["scanned"], rows=f"{fields['total']:,}")
+            self._task(
+                name,
+                total=fields["total"],
+                completed=fields["scanned"],
+                rows=f"{fields['total']:,}",
+            )
         elif event == "batch":
             task = self._task(name)
             rate = fields["scanned"] / max(fields["seconds"], 1e-6)
             note = "smaller batches: clients wait for rows" if fields["contended"] else ""
-            self.progress.update(task, advance=fields["scanned"], rate=f"{rate:,.0f} rows/s", note=note)
+            self.progress.update(
+                task, advance=fields["scanned"], rate=f"{rate:,.0f} rows/s", note=note
+            )
         elif event in ("waiting", "retry"):
             for task in list(self.tasks.values())[-1:]:
                 self.progress.update(task, note=f"waiting: {fields['reason']}")
@@ -116,6 +125,10 @@ class _Lines:
         self.scanned += fields.get("scanned", 0) if event == "batch" else 0
         if event in ("waiting", "retry") or monotonic() - self.last > LINE_EVERY_SECONDS:
             self.last = monotonic()
-            text = f"{event}: {fields['reason']}" if "reason" in fields else f"{self.scanned:,} of {self.total:,} rows"
+            text = (
+                f"{event}: {fields['reason']}"
+                if "reason" in fields
+                else f"{self.scanned:,} of {self.total:,} rows"
+            )
             self.output.write(f"{fields.get('table', '')} {text}\n".lstrip())
             self.output.flush()

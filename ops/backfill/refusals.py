@@ -24,7 +24,9 @@ def only_one() -> Iterator[None]:
         if "stage_one_active_run" not in str(error):
             raise
         other = unfinished()
-        raise RunRefused(_held(other) if other else "Another run ended just now: try again.") from error
+        raise RunRefused(
+            _held(other) if other else "Another run ended just now: try again."
+        ) from error
 
 
 def refuse_if_held(run: BackfillRun) -> None:
@@ -52,13 +54,19 @@ def refuse_unless_undoable(run: BackfillRun) -> None:
     except TransitionRefused as error:
         raise RunRefused(f"Run {run.pk} cannot be undone. {error}") from error
     later = BackfillRun.objects.filter(pk__gt=run.pk, kind=Kind.APPLY).exclude(state=State.UNDONE)
-    for other in later.annotate(wrote=Sum("checkpoints__changed")).filter(wrote__gt=0).order_by("-pk")[:1]:
+    for other in (
+        later.annotate(wrote=Sum("checkpoints__changed")).filter(wrote__gt=0).order_by("-pk")[:1]
+    ):
         raise RunRefused(f"Run {other.pk} wrote after run {run.pk}: undo run {other.pk} first.")
     wrote = _places(run.checkpoints.filter(changed__gt=0))
     if gone := unknown_to(written_column, wrote):
-        raise RunRefused(f"Run {run.pk} wrote {', '.join(gone)}, which this release does not have: restore a backup.")
+        raise RunRefused(
+            f"Run {run.pk} wrote {', '.join(gone)}, which this release does not have: restore a backup."
+        )
     if names := constrained(wrote):
-        raise RunRefused(f"{', '.join(names)} may hold canonical stages only: run --drop-constraint first.")
+        raise RunRefused(
+            f"{', '.join(names)} may hold canonical stages only: run --drop-constraint first."
+        )
 
 
 def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:
@@ -66,7 +74,11 @@ def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:
 
 
 def _held(run: BackfillRun) -> str:
-    who = f"held by {run.lease_holder}" if run.lease_token and leases.lives(run) else "held by nobody now"
+    who = (
+        f"held by {run.lease_holder}"
+        if run.lease_token and leases.lives(run)
+        else "held by nobody now"
+    )
     return (
         f"Run {run.pk} ({run.kind}, {run.state}) is not over, {who}. "
         f"Take it up with --resume, or end it with --cancel {run.pk}, or begin anew with --restart."

@@ -38,7 +38,9 @@ def carry_out(lease: Lease, *, actor: str, tell: Tell, interrupts: Interrupts) -
     except ConnectionLost as error:
         # Nothing can be recorded. The lease ends with the connection, so that the run can be taken up at once.
         run = BackfillRun(pk=lease.run_id, state=State.RUNNING)
-        return Finish(run, f"{error} Everything up to the last batch stands; go on with --apply --resume.")
+        return Finish(
+            run, f"{error} Everything up to the last batch stands; go on with --apply --resume."
+        )
     return Finish(BackfillRun.objects.get(pk=lease.run_id), trouble)
 
 
@@ -84,7 +86,10 @@ class _Runner:
 
     def _columns(self) -> list[StageColumn]:
         look_up = columns.written_column if self.run.kind == Kind.UNDO else columns.named
-        return [look_up(each.table_name, each.column_name) for each in self.run.checkpoints.order_by("id")]
+        return [
+            look_up(each.table_name, each.column_name)
+            for each in self.run.checkpoints.order_by("id")
+        ]
 
     def _column(self, column: StageColumn) -> list[dict[str, Any]]:
         """Returns the unknown values that stay."""

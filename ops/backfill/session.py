@@ -36,10 +36,15 @@ class Session:
         self.tell: Tell = partial(tell, run=lease.run_id)
         options = self.run.options
         self.pace = Pace(
-            self.run.batch_size, options["backoff_ms"], options["backoff_share"], options["max_batch_size"]
+            self.run.batch_size,
+            options["backoff_ms"],
+            options["backoff_share"],
+            options["max_batch_size"],
         )
         self.throttle = Throttle(options["max_lag_seconds"])
-        self.transaction = OneTransaction(lease) if self.run.strategy == Strategy.TRANSACTIONAL else None
+        self.transaction = (
+            OneTransaction(lease) if self.run.strategy == Strategy.TRANSACTIONAL else None
+        )
 
     def persist(self, take: Callable[[], T]) -> T:
         """`take()`, and again after errors that pass; see `attempts`. Raises Stopped when asked to end meanwhile."""
@@ -58,7 +63,9 @@ class Session:
 
     def checkpoint(self, column: StageColumn) -> QuerySet[BackfillCheckpoint]:
         """The run's one checkpoint of `column`."""
-        return BackfillCheckpoint.objects.filter(run=self.run, table_name=column.table, column_name=column.column)
+        return BackfillCheckpoint.objects.filter(
+            run=self.run, table_name=column.table, column_name=column.column
+        )
 
     def rest(self, seconds: float) -> None:
         """Wait between two batches, but not inside one transaction, which holds rows. Raises Stopped."""

@@ -66,14 +66,25 @@ class Standing:
             done = sum(share.done for share in shares)
             return Share(done, done)
         total = sum(share.total for share in shares)
-        return Share(sum(share.done for share in shares), total, any(share.about and share.total for share in shares))
+        return Share(
+            sum(share.done for share in shares),
+            total,
+            any(share.about and share.total for share in shares),
+        )
 
     @cached_property
     def unknown(self) -> int:
         """Rows with unknown values: as counted in the columns that were begun, as planned in the others."""
         begun = [each for each in self.checkpoints if each.passes or each.finished]
-        planned = self._planned if len(begun) < len(self.checkpoints) and self.run.kind == Kind.APPLY else {}
-        return sum(each.unknown if each in begun else planned.get(_name(each), _NONE)[1] for each in self.checkpoints)
+        planned = (
+            self._planned
+            if len(begun) < len(self.checkpoints) and self.run.kind == Kind.APPLY
+            else {}
+        )
+        return sum(
+            each.unknown if each in begun else planned.get(_name(each), _NONE)[1]
+            for each in self.checkpoints
+        )
 
     @cached_property
     def rate(self) -> float | None:
@@ -98,7 +109,10 @@ class Standing:
         """(rows to look at, unknown rows) by column, as the plan has them."""
         found = self.run.plan.get("columns", [])
         return {
-            (each["table"], each["column"]): (each["rows"] if each["to_change"] else 0, each["unknown_rows"])
+            (each["table"], each["column"]): (
+                each["rows"] if each["to_change"] else 0,
+                each["unknown_rows"],
+            )
             for each in found
         }
 
@@ -120,4 +134,8 @@ def _name(at: BackfillCheckpoint) -> tuple[str, str]:
 def _running_seconds(history: list[dict[str, Any]], until: datetime) -> float:
     moments = [(datetime.fromisoformat(each["at"]), each["state"]) for each in history]
     spans = pairwise([*moments, (until, "")])
-    return sum(max((end - at).total_seconds(), 0.0) for (at, state), (end, _) in spans if state == State.RUNNING)
+    return sum(
+        max((end - at).total_seconds(), 0.0)
+        for (at, state), (end, _) in spans
+        if state == State.RUNNING
+    )

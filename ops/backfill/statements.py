@@ -165,15 +165,17 @@ SELECT convalidated FROM pg_constraint
 WHERE conrelid = %(table_name)s::regclass AND contype = 'c' AND conname = %(constraint)s
 """
 
-ADD_CONSTRAINT = "ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({column} IN ({stages})) NOT VALID"
+ADD_CONSTRAINT = (
+    "ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({column} IN ({stages})) NOT VALID"
+)
 VALIDATE_CONSTRAINT = "ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"
 DROP_CONSTRAINT = "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}"
 
 # The sample has the table's own indexes and no neighbours: what it costs to rewrite a row, without touching one.
-SAMPLE_TABLE = "CREATE TEMPORARY TABLE stage_sample (LIKE {table} INCLUDING INDEXES) ON COMMIT DROP"
-SAMPLE_ROWS = (
-    'INSERT INTO stage_sample SELECT * FROM {table} WHERE {column} COLLATE "C" = ANY (%(raws)s) LIMIT %(size)s'
+SAMPLE_TABLE = (
+    "CREATE TEMPORARY TABLE stage_sample (LIKE {table} INCLUDING INDEXES) ON COMMIT DROP"
 )
+SAMPLE_ROWS = 'INSERT INTO stage_sample SELECT * FROM {table} WHERE {column} COLLATE "C" = ANY (%(raws)s) LIMIT %(size)s'
 SAMPLE_UPDATE = """
 UPDATE stage_sample AS t SET {column} = spelling.stage
 FROM unnest(%(raws)s::text[], %(stages)s::text[]) AS spelling (raw, stage) WHERE t.{column} COLLATE "C" = spelling.raw

@@ -54,13 +54,18 @@ def refuse_unless_possible(source: State, target: State) -> None:
     if target in TRANSITIONS[source]:
         return
     ways = ", ".join(TRANSITIONS[source]) or "nothing else: it is final"
-    raise TransitionRefused(f"A run that is {source} cannot become {target}; it can become {ways}.")
+    raise TransitionRefused(
+        f"A run that is {source} cannot become {target}; it can become {ways}."
+    )
 
 
 def diagram() -> str:
     """The transitions as a Mermaid state diagram."""
     edges = [f"    [*] --> {State.PLANNED}"]
     for source, targets in TRANSITIONS.items():
-        edges += [f"    {source} --> {target}: {reason.replace(';', ',')}" for target, reason in targets.items()]
+        edges += [
+            f"    {source} --> {target}: {reason.replace(';', ',')}"
+            for target, reason in targets.items()
+        ]
         edges += [] if targets else [f"    {source} --> [*]"]
     return "\n".join(["stateDiagram-v2", *edges])

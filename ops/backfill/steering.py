@@ -82,14 +82,24 @@ _HELD: Final = {
     State.RUNNING: NextStep("A process is at work. Pause and cancel come between two batches."),
     State.PAUSED: NextStep("Its process waits and goes on by itself when the run is resumed."),
 }
-_LEFT: Final = NextStep("Decide the unknown values below as aliases or leave them, then look at the new plan:", PLAN)
-_CLEAN: Final = NextStep("Nothing unknown was left. To look again:", "manage.py normalize_stages --verify")
+_LEFT: Final = NextStep(
+    "Decide the unknown values below as aliases or leave them, then look at the new plan:", PLAN
+)
+_CLEAN: Final = NextStep(
+    "Nothing unknown was left. To look again:", "manage.py normalize_stages --verify"
+)
 _ALONE: Final = {
     State.PLANNED: NextStep("No process has taken it up yet. To carry it out:", TAKE_UP),
-    State.RUNNING: NextStep("Its process is gone. What it wrote stands; to go on from the checkpoint:", TAKE_UP),
+    State.RUNNING: NextStep(
+        "Its process is gone. What it wrote stands; to go on from the checkpoint:", TAKE_UP
+    ),
     State.PAUSED: NextStep("It waits without a process. To go on from the checkpoint:", TAKE_UP),
     State.FAILED: NextStep("Mend the cause, then go on from the checkpoint:", TAKE_UP),
-    State.COMPLETED: NextStep("Every row was given back that could be. A new run begins with its plan:", PLAN),
-    State.CANCELLED: NextStep("It is over; what it wrote stays. A new run begins with its plan:", PLAN),
+    State.COMPLETED: NextStep(
+        "Every row was given back that could be. A new run begins with its plan:", PLAN
+    ),
+    State.CANCELLED: NextStep(
+        "It is over; what it wrote stays. A new run begins with its plan:", PLAN
+    ),
     State.UNDONE: NextStep("What it wrote was given back. A new run begins with its plan:", PLAN),
 }

@@ -47,7 +47,10 @@ class Mapping:
     """
 
     def __init__(
-        self, aliases: AliasTable, pairs: Iterable[tuple[str, str]] = (), limit: int | None = MAPPING_SIZE
+        self,
+        aliases: AliasTable,
+        pairs: Iterable[tuple[str, str]] = (),
+        limit: int | None = MAPPING_SIZE,
     ) -> None:
         self.aliases = aliases
         self._limit = limit
@@ -67,7 +70,9 @@ class Mapping:
     def learn(self, raws: Iterable[str | None]) -> "Mapping":
         """Add those of `raws` that are other spellings of a stage; returns them alone, all of them."""
         meanings = [normalize(raw, self.aliases) for raw in raws]
-        learned = [(known.raw, known.stage.value) for known in meanings if isinstance(known, Known)]
+        learned = [
+            (known.raw, known.stage.value) for known in meanings if isinstance(known, Known)
+        ]
         self._add(learned)
         return Mapping(self.aliases, learned, limit=None)
 

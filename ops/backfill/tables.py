@@ -26,7 +26,9 @@ def _table(found: ColumnPlan) -> Table:
         table.add_row(_visible(spelled.raw), f"{stage}", f"{spelled.rows:,}")
     for spelled in found.unknown[:SHOWN]:
         hints = spelled.meaning.suggestions if isinstance(spelled.meaning, Unknown) else ()
-        table.add_row(_visible(spelled.raw), f"stays, unknown{_perhaps(hints)}", f"{spelled.rows:,}")
+        table.add_row(
+            _visible(spelled.raw), f"stays, unknown{_perhaps(hints)}", f"{spelled.rows:,}"
+        )
     if more := max(0, len(found.pairs) - SHOWN) + max(0, found.unknown_values - SHOWN):
         table.add_row("…", f"and {more:,} values more (--json lists them)", "")
     return table

@@ -32,11 +32,20 @@ class Throttle:
         with connection.cursor() as cursor:
             cursor.execute(statements.REPLICA_LAG, {"seconds": self.max_lag_seconds})
             row = cursor.fetchone()
-        return row and f"replica {row[0] or '?'} is {row[1]:.1f} s behind (limit {self.max_lag_seconds:g} s)"
+        return (
+            row
+            and f"replica {row[0] or '?'} is {row[1]:.1f} s behind (limit {self.max_lag_seconds:g} s)"
+        )
 
     def _lock_wait(self, column: StageColumn) -> str | None:
         with connection.cursor() as cursor:
-            parameters: dict[str, Any] = {"table_name": regclass(column.table), "seconds": LONG_LOCK_SECONDS}
+            parameters: dict[str, Any] = {
+                "table_name": regclass(column.table),
+                "seconds": LONG_LOCK_SECONDS,
+            }
             cursor.execute(statements.LONG_LOCK_WAIT, parameters)
             row = cursor.fetchone()
-        return row and f"server process {row[0]} has waited {row[1]:.1f} s for {row[2]} on {column.table}"
+        return (
+            row
+            and f"server process {row[0]} has waited {row[1]:.1f} s for {row[2]} on {column.table}"
+        )

@@ -31,7 +31,10 @@ def unclean_rows() -> dict[str, dict[str, int]]:
     for column in columns.find():
         if not constraint.holds(column):
             with connection.cursor() as cursor:
-                cursor.execute(column.sql(statements.UNCLEAN), {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT})
+                cursor.execute(
+                    column.sql(statements.UNCLEAN),
+                    {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT},
+                )
                 for raw, rows in cursor:
                     values = found.setdefault(column.table, {})
                     values[raw] = values.get(raw, 0) + rows

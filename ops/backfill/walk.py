@@ -28,7 +28,9 @@ def walk(session: Session, column: StageColumn, take: Callable[[], Outcome]) -> 
         except Error as error:
             if _narrows(session, error):
                 continue
-            raise BatchFailed(f"{_where(session, column)}: {attempts.first_line(error)}.") from error
+            raise BatchFailed(
+                f"{_where(session, column)}: {attempts.first_line(error)}."
+            ) from error
         _note(session, column, done)
         finished = done.finished
         if not finished:

@@ -16,7 +16,17 @@ from ops.backups.outcomes import Check, Verdict
 from ops.backups.source import own_identity
 from ops.facts import database_now
 from ops.gates import BACKUP_MAX_AGE
-from ops.ledgers import BAD, GOOD, WARN, Badge, ChoiceFilter, OperatorLedger, cell, spoken, verdict_badge
+from ops.ledgers import (
+    BAD,
+    GOOD,
+    WARN,
+    Badge,
+    ChoiceFilter,
+    OperatorLedger,
+    cell,
+    spoken,
+    verdict_badge,
+)
 
 NEVER = Badge("never", *WARN)
 MAX_AGE_SECONDS = BACKUP_MAX_AGE.total_seconds()
@@ -27,7 +37,9 @@ class KeptFilter(admin.SimpleListFilter):
 
     title, parameter_name = "kept", "kept"
 
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
         """Besides the default, which is what is there."""
         return [("pruned", "Taken away"), ("all", "All")]
 
@@ -38,7 +50,11 @@ class KeptFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The chosen ones."""
-        return queryset if self.value() == "all" else queryset.filter(pruned_at__isnull=self.value() != "pruned")
+        return (
+            queryset
+            if self.value() == "all"
+            else queryset.filter(pruned_at__isnull=self.value() != "pruned")
+        )
 
 
 @admin.register(Backup)
@@ -56,10 +72,16 @@ class BackupAdmin(OperatorLedger):
         """Fetch the checks along: each line is judged by them. What is compared in a drill stays in the database."""
         return Backup.objects.defer("facts").prefetch_related("checks")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The list, and above it what the gate wants to know."""
         answer = super().changelist_view(request, extra_context)
-        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+        if (
+            isinstance(answer, TemplateResponse)
+            and answer.context_data
+            and "cl" in answer.context_data
+        ):
             lines = answer.context_data["cl"].result_list
             own, now = own_identity(), database_now()
             for backup in lines:
@@ -100,13 +122,19 @@ class BackupAdmin(OperatorLedger):
         return cell("place", backup=backup)
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """One backup with its checks, oldest first."""
         if request.method == "POST" or not self.has_view_permission(request):
             raise PermissionDenied
         found = (
-            Backup.objects.prefetch_related("checks").filter(pk=object_id).first() if object_id.isdecimal() else None
+            Backup.objects.prefetch_related("checks").filter(pk=object_id).first()
+            if object_id.isdecimal()
+            else None
         )
         if found is None:
             raise Http404(f"There is no backup {object_id}.")
@@ -124,7 +152,10 @@ class BackupAdmin(OperatorLedger):
             "age": spoken(judged.age_seconds),
             "restore_time": None if seconds is None else spoken(seconds),
             "took": spoken(found.seconds),
-            "checks": [(check, verdict_badge(check.verdict), spoken(check.seconds)) for check in judged.checks],
+            "checks": [
+                (check, verdict_badge(check.verdict), spoken(check.seconds))
+                for check in judged.checks
+            ],
             "tables": sorted(found.facts.get("tables", {}).items()),
         }
         return TemplateResponse(request, "admin/ops/backup/backup.html", context)
@@ -151,7 +182,9 @@ def _verdict(judged: JudgedBackup, kind: Check) -> str:
 def _summary(lines: list[JudgedBackup]) -> dict[str, Any]:
     """The newest backup that counts, what the gate would say, and the measured restore time (RTO)."""
     newest = next((line for line in lines if line.state[0].tone == "good"), None)
-    seconds = next((line.restore_seconds for line in lines if line.restore_seconds is not None), None)
+    seconds = next(
+        (line.restore_seconds for line in lines if line.restore_seconds is not None), None
+    )
     fresh = newest is not None and _fresh(newest)
     return {
         "newest": newest,

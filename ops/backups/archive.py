@@ -18,7 +18,9 @@ CHUNK: Final = 1 << 20  # two of them in memory; larger ones take longer to get 
 MAGIC: Final = b"PGDMP"
 LARGEST_SIDECAR: Final = 64 << 20
 
-Progress = Callable[[str, int, int | None], None]  # what is under way, bytes done, bytes in all if known
+Progress = Callable[
+    [str, int, int | None], None
+]  # what is under way, bytes done, bytes in all if known
 
 
 def silent(what: str, done: int, total: int | None) -> None:
@@ -111,7 +113,9 @@ def publish(draft: Path, target: Path) -> None:
 def write_durably(target: Path, content: bytes) -> None:
     """Write a small file (0600) under a draft name, sync it and publish it."""
     draft = target.with_name(f"{target.name}.part")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -25,7 +25,9 @@ class TimeLimit(Exception):
 class Child:
     """A started program. `stdout` is its output, if asked for; `complaint()` the end of what it said."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], secret: str, deadline: float) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], errors: IO[bytes], secret: str, deadline: float
+    ) -> None:
         self.process, self.deadline = process, deadline
         self._errors, self._secret = errors, secret
 

@@ -32,7 +32,9 @@ class Tools:
         """One sentence about known holes of this version; empty when there are none."""
         major, minor = self.version
         closed = HOLES_CLOSED_SINCE.get(major)
-        if (closed is None and major > max(HOLES_CLOSED_SINCE)) or (closed is not None and minor >= closed):
+        if (closed is None and major > max(HOLES_CLOSED_SINCE)) or (
+            closed is not None and minor >= closed
+        ):
             return ""
         advice = f"{major}.{closed} closes them" if closed else "use a supported major version"
         return f"pg_restore {major}.{minor} has known holes ({HOLES}): {advice}."
@@ -60,13 +62,19 @@ def _program(name: str) -> Path:
     chosen = settings.PG_BIN_DIR
     found = shutil.which(name, path=str(chosen) if chosen != Path() else None)
     if not found:
-        raise BackupRefused(f"{name} was not found: install the PostgreSQL client, or set PG_BIN_DIR to its directory.")
+        raise BackupRefused(
+            f"{name} was not found: install the PostgreSQL client, or set PG_BIN_DIR to its directory."
+        )
     return Path(found)
 
 
 def _version(program: Path) -> tuple[int, int]:
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 (the configured program)
+    answer = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=30
+    )  # noqa: S603 (the configured program)
     found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout.partition(")")[2])
     if not found:
-        raise BackupRefused(f"{program} --version does not tell its version: set PG_BIN_DIR to PostgreSQL's programs.")
+        raise BackupRefused(
+            f"{program} --version does not tell its version: set PG_BIN_DIR to PostgreSQL's programs."
+        )
     return int(found[1]), int(found[2] or 0)

@@ -33,7 +33,11 @@ class BackupCollector(Collector):
         """Read both from the database; nothing when it does not answer, so that a scrape never fails for it."""
         try:
             newest = history.newest_valid()
-            rows = BackupCheck.objects.order_by().values("kind", "verdict").annotate(number=Count("id"))
+            rows = (
+                BackupCheck.objects.order_by()
+                .values("kind", "verdict")
+                .annotate(number=Count("id"))
+            )
             counts = {(row["kind"], row["verdict"]): row["number"] for row in rows}
         except StoreError as error:
             log.warning("stage_backup_metrics_not_read", error=type(error).__name__)
@@ -41,7 +45,9 @@ class BackupCollector(Collector):
         last_valid, checks = _last_valid(), _checks()
         last_valid.add_metric([], newest.snapshot_at.timestamp() if newest else 0)
         for check, verdict in product(Check, Verdict):
-            checks.add_metric([check.value, verdict.value], counts.get((check.value, verdict.value), 0))
+            checks.add_metric(
+                [check.value, verdict.value], counts.get((check.value, verdict.value), 0)
+            )
         yield from (last_valid, checks)
 
 

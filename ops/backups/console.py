@@ -24,7 +24,12 @@ def bar(*, quiet: bool) -> Iterator[archive.Progress]:
     if quiet or not console.is_terminal:
         yield archive.silent
         return
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as display:
         tasks = {}
 
@@ -39,13 +44,20 @@ def bar(*, quiet: bool) -> Iterator[archive.Progress]:
 def backup_json(backup: Backup) -> dict[str, Any]:
     """Return a new backup for `--json`."""
     names = ("name", "directory", "size", "sha256", "seconds")
-    return {**{name: getattr(backup, name) for name in names}, "snapshot_at": backup.snapshot_at.isoformat()}
+    return {
+        **{name: getattr(backup, name) for name in names},
+        "snapshot_at": backup.snapshot_at.isoformat(),
+    }
 
 
 def check_json(check: BackupCheck) -> dict[str, Any]:
     """Return a check for `--json`."""
     names = ("verdict", "reason", "sha256", "size", "seconds")
-    return {"name": check.backup.name, "check": check.kind, **{name: getattr(check, name) for name in names}}
+    return {
+        "name": check.backup.name,
+        "check": check.kind,
+        **{name: getattr(check, name) for name in names},
+    }
 
 
 def pruned_json(pruned: Pruned) -> dict[str, Any]:
@@ -78,24 +90,42 @@ def checked(check: BackupCheck) -> str:
 def pruned(done: Pruned) -> str:
     """Say what was taken away."""
     if done.assured is None:
-        return f"Took nothing away: none of {len(done.kept)} backups counts, so each may be needed."
+        return (
+            f"Took nothing away: none of {len(done.kept)} backups counts, so each may be needed."
+        )
     return f"Took away {len(done.taken)} backups, kept {len(done.kept)}; {done.assured} was read again and is whole."
 
 
 def cycle(done: Cycle) -> str:
     """Say what one round did, a line for each step."""
     lines = [created(done.backup), *(checked(check) for check in done.checks)]
-    return "\n".join([*lines, *([pruned(done.pruned)] if done.pruned else []), f"All in all {done.seconds:.1f} s."])
+    return "\n".join(
+        [
+            *lines,
+            *([pruned(done.pruned)] if done.pruned else []),
+            f"All in all {done.seconds:.1f} s.",
+        ]
+    )
 
 
 def status_table(status: Status) -> Table:
     """Return the table of `backup_status`."""
     table = Table(title="Backups", title_justify="left")
     for heading in ("backup", "age", "bytes", "verify", "restore", "restored in", "counts"):
-        table.add_column(heading, justify="right" if heading in ("age", "bytes", "restored in") else "left")
+        table.add_column(
+            heading, justify="right" if heading in ("age", "bytes", "restored in") else "left"
+        )
     for line in status.lines:
         seconds = "" if line.restore_seconds is None else f"{line.restore_seconds:.1f} s"
         age = f"{line.age_seconds / 60:.0f} min"
         counts = "yes" if line.validity.valid else "no"
-        table.add_row(line.backup.name, age, f"{line.backup.size:,}", line.verify, line.restore, seconds, counts)
+        table.add_row(
+            line.backup.name,
+            age,
+            f"{line.backup.size:,}",
+            line.verify,
+            line.restore,
+            seconds,
+            counts,
+        )
     return table

@@ -25,7 +25,15 @@ from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.records import actor, first_line, present, record_backup
 from ops.backups.sidecar import Sidecar
 from ops.backups.snapshot_facts import Facts
-from ops.backups.source import Identity, Link, Source, one, require_dumping_role, require_same_database, source
+from ops.backups.source import (
+    Identity,
+    Link,
+    Source,
+    one,
+    require_dumping_role,
+    require_same_database,
+    source,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +75,9 @@ def create(wish: Wish | None = None, progress: Progress = silent) -> Backup:
                 _require_room(wish.directory, holder)
                 record = _dump(wish, database, snapshot, identity, tools, progress)
     except psycopg.Error as error:
-        raise BackupFailed(f"The database did not let the backup end: {first_line(error)}") from error
+        raise BackupFailed(
+            f"The database did not let the backup end: {first_line(error)}"
+        ) from error
     return record_backup(wish.directory, record)
 
 
@@ -77,7 +87,9 @@ def alone(holder: Link) -> Iterator[None]:
     if not one(holder.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]))[0]:
         other = holder.execute(OTHER_CREATOR, [LOCK]).fetchone()
         who = f" by database session {other[0]}" if other else ""
-        raise BackupRefused(f"Backups of this database are being made or pruned already{who}: wait for it to end.")
+        raise BackupRefused(
+            f"Backups of this database are being made or pruned already{who}: wait for it to end."
+        )
     try:
         yield
     finally:
@@ -89,7 +101,9 @@ def _prepare(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BackupRefused(f"The directory {directory} cannot be made ({error.strerror}): set BACKUP_DIR.") from error
+        raise BackupRefused(
+            f"The directory {directory} cannot be made ({error.strerror}): set BACKUP_DIR."
+        ) from error
 
 
 def _require_room(directory: Path, holder: Link) -> None:
@@ -97,7 +111,10 @@ def _require_room(directory: Path, holder: Link) -> None:
     if last is not None:
         needed, why = int(last.size * 1.25), "the last backup and a quarter"
     else:
-        needed, why = one(holder.execute("SELECT pg_database_size(current_database())"))[0], "the database's size"
+        needed, why = (
+            one(holder.execute("SELECT pg_database_size(current_database())"))[0],
+            "the database's size",
+        )
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise BackupRefused(
@@ -107,7 +124,12 @@ def _require_room(directory: Path, holder: Link) -> None:
 
 
 def _dump(
-    wish: Wish, database: Source, snapshot: Link, identity: Identity, tools: Tools, progress: Progress
+    wish: Wish,
+    database: Source,
+    snapshot: Link,
+    identity: Identity,
+    tools: Tools,
+    progress: Progress,
 ) -> Sidecar:
     snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     snapshot.read_only = True
@@ -116,7 +138,9 @@ def _dump(
     target = wish.directory / _name(identity, snapshot_at)
     with dumping.draft(target.with_name(f"{target.name}.part")) as output:
         with Counting(snapshot) as counting:
-            dumped = dumping.dump(tools, database, exported, output, counting.check, progress, wish.time_limit)
+            dumped = dumping.dump(
+                tools, database, exported, output, counting.check, progress, wish.time_limit
+            )
             progress("counting", dumped.size, dumped.size)
             facts = counting.result()
         record = _record(target.name, dumped, snapshot_at, identity, tools, snapshot, wish, facts)
@@ -161,5 +185,7 @@ def _record(
 
 
 def _name(identity: Identity, snapshot_at: datetime) -> str:
-    database = "".join(each if each.isalnum() or each in "-_" else "_" for each in identity.database)
+    database = "".join(
+        each if each.isalnum() or each in "-_" else "_" for each in identity.database
+    )
     return f"{database}-{snapshot_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.dump"

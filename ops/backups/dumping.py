@@ -41,9 +41,13 @@ class Dumped:
 def draft(path: Path) -> Iterator[int]:
     """Yield a new file (0600); remove it unless it got another name. Its lock tells a sweep that the writer lives."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
-        raise BackupFailed(f"{path.parent} cannot be written ({error.strerror}): set BACKUP_DIR.") from error
+        raise BackupFailed(
+            f"{path.parent} cannot be written ({error.strerror}): set BACKUP_DIR."
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
@@ -71,17 +75,29 @@ def dump(
 
     `check` is asked again and again and raises to break off.
     """
-    options = ["--format=custom", "--compress=1", "--no-password", "--lock-wait-timeout=30s", f"--snapshot={exported}"]
+    options = [
+        "--format=custom",
+        "--compress=1",
+        "--no-password",
+        "--lock-wait-timeout=30s",
+        f"--snapshot={exported}",
+    ]
     command = [str(tools.pg_dump), *options, f"--dbname={database.argument()}"]
     environment, started = database.environment(), time.perf_counter()
     with child.running(
-        command, environment=environment, time_limit=limit, secret=database.password, stdout=subprocess.PIPE
+        command,
+        environment=environment,
+        time_limit=limit,
+        secret=database.password,
+        stdout=subprocess.PIPE,
     ) as dumper:
         try:
             size, sha256 = _stream(dumper, output, check, progress)
             status = dumper.wait()
         except child.TimeLimit as error:
-            raise BackupFailed(f"pg_dump was stopped after {limit:g} s; nothing was published.") from error
+            raise BackupFailed(
+                f"pg_dump was stopped after {limit:g} s; nothing was published."
+            ) from error
         if status != 0:
             check()  # a snapshot that broke is the cause, pg_dump's complaint its effect
             complaint = dumper.complaint()
@@ -92,7 +108,9 @@ def dump(
     return Dumped(size, sha256, time.perf_counter() - started)
 
 
-def _stream(dumper: child.Child, output: int, check: Callable[[], None], progress: Progress) -> tuple[int, str]:
+def _stream(
+    dumper: child.Child, output: int, check: Callable[[], None], progress: Progress
+) -> tuple[int, str]:
     assert dumper.process.stdout  # noqa: S101 (a pipe was asked for)
     pipe, digest, size = dumper.process.stdout.fileno(), hashlib.sha256(), 0
     with contextlib.suppress(OSError):
@@ -146,7 +164,9 @@ class Counting:
     def check(self) -> None:
         """Raise `BackupFailed` if the counting has failed by now."""
         if self._error is not None:
-            raise BackupFailed(f"The snapshot could not be counted: {first_line(self._error)}") from self._error
+            raise BackupFailed(
+                f"The snapshot could not be counted: {first_line(self._error)}"
+            ) from self._error
 
     def result(self) -> Facts:
         """Wait for the facts; raise `BackupFailed` if they could not be counted."""

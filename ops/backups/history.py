@@ -48,5 +48,9 @@ def _first_valid(backups: QuerySet[Backup]) -> Backup | None:
 
 def restore_seconds(checks: list[BackupCheck]) -> float | None:
     """Return how long the last passed restore took: the time to count on when it has to be done in earnest."""
-    passed = [check.seconds for check in checks if check.kind == Check.RESTORE and check.verdict == "passed"]
+    passed = [
+        check.seconds
+        for check in checks
+        if check.kind == Check.RESTORE and check.verdict == "passed"
+    ]
     return passed[-1] if passed else None

@@ -60,7 +60,9 @@ class JudgedBackup:
         found = validity(self.backup.name, self.backup.sha256, self.checks)
         if not found.valid:
             failed = any(check.verdict == Verdict.FAILED for check in self.checks)
-            return (Badge("does not count", *BAD) if failed else Badge("not checked yet", *WARN)), found
+            return (
+                Badge("does not count", *BAD) if failed else Badge("not checked yet", *WARN)
+            ), found
         return self._on_disk(found)
 
     def _on_disk(self, found: Validity) -> tuple[Badge, Validity]:
@@ -75,10 +77,14 @@ class JudgedBackup:
             if self.backup.host != socket.gethostname():
                 return _ELSEWHERE, Validity(True, f"Its file is on {self.backup.host}.", mend)
             return Badge("file missing", *BAD), Validity(
-                False, f"{self.backup.name} is no longer in {self.backup.directory}.", "manage.py backup_cycle"
+                False,
+                f"{self.backup.name} is no longer in {self.backup.directory}.",
+                "manage.py backup_cycle",
             )
         except OSError as fault:
-            return Badge("file unreadable", *BAD), Validity(False, f"It cannot be opened: {fault.strerror}.", mend)
+            return Badge("file unreadable", *BAD), Validity(
+                False, f"It cannot be opened: {fault.strerror}.", mend
+            )
         touched = "The file was touched or changed since its last check. The gate reads it again; so does this:"
         return _TOUCHED, Validity(False, touched, mend)
 

@@ -17,10 +17,15 @@ NAME: Final = "ledger.jsonl"
 
 def append(directory: Path, event: str, **members: Any) -> None:
     """Add one line. A directory that cannot be written is logged, never raised: the table has the row already."""
-    line = json.dumps({"at": timezone.now().isoformat(), "event": event, **members}, default=str) + "\n"
+    line = (
+        json.dumps({"at": timezone.now().isoformat(), "event": event, **members}, default=str)
+        + "\n"
+    )
     try:
         descriptor = os.open(
-            directory / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            directory / NAME,
+            os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
         )
         try:
             os.write(descriptor, line.encode())  # one write: lines of several processes do not mix

@@ -23,7 +23,9 @@ class Backup(models.Model):
     name = models.CharField(max_length=100, unique=True)
     directory = models.CharField(max_length=1000)
     host = models.CharField(max_length=255)
-    system_identifier = models.CharField(max_length=20, help_text="Of the cluster, as pg_control_system() gives it.")
+    system_identifier = models.CharField(
+        max_length=20, help_text="Of the cluster, as pg_control_system() gives it."
+    )
     database = models.CharField(max_length=63)
     database_oid = models.BigIntegerField()
     snapshot_at = models.DateTimeField()
@@ -54,10 +56,14 @@ class BackupCheck(models.Model):
     kind = models.CharField(max_length=10, choices=CHECK_CHOICES)
     verdict = models.CharField(max_length=10, choices=VERDICT_CHOICES)
     reason = models.TextField()
-    sha256 = models.CharField(max_length=64, blank=True, help_text="Of the bytes that were checked.")
+    sha256 = models.CharField(
+        max_length=64, blank=True, help_text="Of the bytes that were checked."
+    )
     size = models.BigIntegerField(null=True)
     stamp = models.CharField(
-        max_length=120, blank=True, help_text="Device, inode, size, times of the file that was read."
+        max_length=120,
+        blank=True,
+        help_text="Device, inode, size, times of the file that was read.",
     )
     seconds = models.FloatField()
     checked_by = models.CharField(max_length=150)

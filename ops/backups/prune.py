@@ -40,7 +40,9 @@ def prune(keep: int, keep_days: int, progress: Progress = silent) -> Pruned:
         _finish_earlier()
         assured = _assured(progress)
         backups = list(present())
-        kept = _kept(backups, keep, keep_days) | ({assured.pk} if assured else {each.pk for each in backups})
+        kept = _kept(backups, keep, keep_days) | (
+            {assured.pk} if assured else {each.pk for each in backups}
+        )
         taken = [each for each in backups if each.pk not in kept]
         for backup in taken:
             record_pruned(backup)

@@ -57,9 +57,19 @@ def record_backup(directory: Path, record: Sidecar) -> Backup:
         created_by=record.created_by,
     )
     ledger.append(
-        directory, "backup", name=record.name, sha256=record.sha256, size=record.size, snapshot_at=record.snapshot_at
+        directory,
+        "backup",
+        name=record.name,
+        sha256=record.sha256,
+        size=record.size,
+        snapshot_at=record.snapshot_at,
     )
-    log.info("stage_backup_created", name=record.name, size=record.size, seconds=round(record.seconds, 3))
+    log.info(
+        "stage_backup_created",
+        name=record.name,
+        size=record.size,
+        seconds=round(record.seconds, 3),
+    )
     return backup
 
 
@@ -91,7 +101,13 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
         seconds=row.seconds,
     )
     say = log.info if verdict is Verdict.PASSED else log.error
-    say("stage_backup_checked", name=backup.name, check=str(check), verdict=str(verdict), reason=reason)
+    say(
+        "stage_backup_checked",
+        name=backup.name,
+        check=str(check),
+        verdict=str(verdict),
+        reason=reason,
+    )
     return row
 
 
@@ -130,7 +146,9 @@ def find(name: str | None) -> Backup:
     try:
         return record_backup(dump.parent, sidecar.read(dump))
     except (Bad, OSError) as fault:
-        raise BackupRefused(f"No backup is known by the name {Path(name).name}: {fault}") from fault
+        raise BackupRefused(
+            f"No backup is known by the name {Path(name).name}: {fault}"
+        ) from fault
 
 
 def present(own: Identity | None = None) -> QuerySet[Backup]:

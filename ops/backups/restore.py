@@ -37,7 +37,9 @@ OPTIONS: Final = (
 FASTER: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB"
 
 
-def restore(backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress: Progress = silent) -> BackupCheck:
+def restore(
+    backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress: Progress = silent
+) -> BackupCheck:
     """Carry out the drill and record its verdict. Its duration is the time to count on in earnest."""
 
     def examine(findings: Findings) -> None:
@@ -46,12 +48,16 @@ def restore(backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress:
             _drill(database, genuine.descriptor, genuine.record, time_limit, progress)
         tables = genuine.record.facts["tables"]
         rows = sum(table["rows"] for table in tables.values())
-        findings.summary = f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
+        findings.summary = (
+            f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
+        )
 
     return judge(backup, Check.RESTORE, examine)
 
 
-def _drill(database: Source, dump: int, record: Sidecar, time_limit: float, progress: Progress) -> None:
+def _drill(
+    database: Source, dump: int, record: Sidecar, time_limit: float, progress: Progress
+) -> None:
     with database.connect() as link:
         require_restoring_role(link)
         tools = client_tools.find(link.info.server_version)
@@ -63,11 +69,15 @@ def _drill(database: Source, dump: int, record: Sidecar, time_limit: float, prog
                 progress("comparing", 0, None)
                 found = collect(copy)
     if wrong := differences(record.facts, found):
-        more = f" and {len(wrong) - SHOWN_DIFFERENCES} more" if len(wrong) > SHOWN_DIFFERENCES else ""
+        more = (
+            f" and {len(wrong) - SHOWN_DIFFERENCES} more" if len(wrong) > SHOWN_DIFFERENCES else ""
+        )
         raise Bad(f"the restored copy differs: {'; '.join(wrong[:SHOWN_DIFFERENCES])}{more}")
 
 
-def _pg_restore(command: list[str], database: Source, dump: int, time_limit: float, progress: Progress) -> None:
+def _pg_restore(
+    command: list[str], database: Source, dump: int, time_limit: float, progress: Progress
+) -> None:
     os.lseek(dump, 0, os.SEEK_SET)
     size = os.fstat(dump).st_size
 
@@ -76,12 +86,18 @@ def _pg_restore(command: list[str], database: Source, dump: int, time_limit: flo
         progress("restoring", os.lseek(dump, 0, os.SEEK_CUR), size)
 
     with child.running(
-        command, environment=database.environment(FASTER), time_limit=time_limit, secret=database.password, stdin=dump
+        command,
+        environment=database.environment(FASTER),
+        time_limit=time_limit,
+        secret=database.password,
+        stdin=dump,
     ) as restorer:
         try:
             status = restorer.wait(tick)
         except child.TimeLimit as error:
-            raise NoVerdict(f"pg_restore was stopped after {time_limit:g} s (--time-limit)") from error
+            raise NoVerdict(
+                f"pg_restore was stopped after {time_limit:g} s (--time-limit)"
+            ) from error
         complaint = restorer.complaint()
         if status < 0:
             raise NoVerdict(f"pg_restore was killed by signal {-status}")

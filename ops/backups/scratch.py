@@ -46,7 +46,9 @@ def scratch_database(link: Link) -> Iterator[str]:
     """
     _refuse_reserved_names()
     name = f"{_prefix(link)}{secrets.token_hex(6)}"
-    link.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)])  # before the database can be seen
+    link.execute(
+        "SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)]
+    )  # before the database can be seen
     try:
         _create(link, name)
         yield name
@@ -63,7 +65,9 @@ def sweep(link: Link) -> list[str]:
     for (name,) in link.execute(LEFT, [prefix]).fetchall():
         if (
             name in _configured()
-            or not one(link.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)]))[0]
+            or not one(
+                link.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)])
+            )[0]
         ):
             continue
         try:
@@ -82,13 +86,17 @@ def drop(link: Link, name: str) -> None:
 
 def _create(link: Link, name: str) -> None:
     encoding, collate, ctype, provider, locale, icu_locale = one(link.execute(LOCALE))
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-        sql.Identifier(name), sql.Literal(encoding), sql.Literal(collate), sql.Literal(ctype)
-    )
+    statement = sql.SQL(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
+    ).format(sql.Identifier(name), sql.Literal(encoding), sql.Literal(collate), sql.Literal(ctype))
     if provider == "i":
-        statement += sql.SQL(" LOCALE_PROVIDER icu ICU_LOCALE {}").format(sql.Literal(locale or icu_locale))
+        statement += sql.SQL(" LOCALE_PROVIDER icu ICU_LOCALE {}").format(
+            sql.Literal(locale or icu_locale)
+        )
     elif provider == "b":
-        statement += sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(locale))
+        statement += sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(
+            sql.Literal(locale)
+        )
     else:
         statement += sql.SQL(" LOCALE_PROVIDER libc")
     link.execute(statement)
@@ -97,7 +105,9 @@ def _create(link: Link, name: str) -> None:
 
 
 def _prefix(link: Link) -> str:
-    oid = one(link.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()"))[0]
+    oid = one(
+        link.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
+    )[0]
     return f"{PREFIX}{oid}_"
 
 

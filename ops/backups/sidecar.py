@@ -65,7 +65,10 @@ def read(dump: Path) -> Sidecar:
     members = _members(record_file(dump))
     signature = members.pop("hmac", "")
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    if not any(hmac.compare_digest(str(signature).encode(), _signature(members, str(key)).encode()) for key in keys):
+    if not any(
+        hmac.compare_digest(str(signature).encode(), _signature(members, str(key)).encode())
+        for key in keys
+    ):
         raise Bad(
             f"the signature of {record_file(dump).name} does not fit: dump or record were replaced, or "
             "DJANGO_SECRET_KEY was changed since"
@@ -92,7 +95,13 @@ def _parsed(members: dict[str, Any], name: str) -> Sidecar:
     given = {key: value for key, value in members.items() if key != "format"}
     try:
         identity = Identity(**given.pop("identity"))
-        return Sidecar(**{**given, "identity": identity, "snapshot_at": datetime.fromisoformat(given["snapshot_at"])})
+        return Sidecar(
+            **{
+                **given,
+                "identity": identity,
+                "snapshot_at": datetime.fromisoformat(given["snapshot_at"]),
+            }
+        )
     except (TypeError, ValueError, KeyError) as error:
         raise Bad(f"{name} is malformed: {error}") from error
 

@@ -88,7 +88,10 @@ def collect(link: Link, *, hold: bool = False) -> Facts:
     schema = schema_facts(link)
     return Facts(
         tables={_shown(table): _table_facts(link, table) for table in tables},
-        stages={f"{_shown(table)}.{column}": _stages(link, table, column) for table, column in stage_columns(tables)},
+        stages={
+            f"{_shown(table)}.{column}": _stages(link, table, column)
+            for table, column in stage_columns(tables)
+        },
         schema=schema,
         schema_digest=hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest(),
         large_objects=one(link.execute(LARGE_OBJECTS))[0],
@@ -114,7 +117,9 @@ def _table_facts(link: Link, table: tuple[str, str]) -> TableFacts:
 
 def _stages(link: Link, table: tuple[str, str], column: str) -> dict[str, int]:
     query = sql.SQL(STAGES).format(
-        table=sql.Identifier(*table), column=sql.Identifier(column), limit=sql.Literal(MOST_SPELLINGS)
+        table=sql.Identifier(*table),
+        column=sql.Identifier(column),
+        limit=sql.Literal(MOST_SPELLINGS),
     )
     return dict(link.execute(query).fetchall())
 

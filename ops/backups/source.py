@@ -61,7 +61,9 @@ class Source:
 
     def connect(self, database: str | None = None, *, autocommit: bool = True) -> Link:
         """Open a connection without time limits; raises `psycopg.OperationalError`."""
-        secret = make_conninfo(self.argument(database), **({"password": self.password} if self.password else {}))
+        secret = make_conninfo(
+            self.argument(database), **({"password": self.password} if self.password else {})
+        )
         link = psycopg.connect(secret, autocommit=True)
         for statement in UNLIMITED:
             link.execute(statement.encode())
@@ -76,7 +78,11 @@ class Source:
 
     def environment(self, options: str = "") -> dict[str, str]:
         """Return the whole environment of a client program: what it needs, and none of this process's secrets."""
-        kept = {name: value for name, value in os.environ.items() if name.startswith("PG") or name in _PASSED_ON}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("PG") or name in _PASSED_ON
+        }
         given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": options}
         return {**kept, **given, **({"PGPASSWORD": self.password} if self.password else {})}
 
@@ -87,19 +93,33 @@ _PASSED_ON: Final = {"PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "KRB5CCNAME"}
 def source() -> Source:
     """Return how to reach the database: `BACKUP_DATABASE_URL`, or else the connection of the application."""
     if settings.BACKUP_DATABASE_URL:
-        found = {name: str(value) for name, value in conninfo_to_dict(settings.BACKUP_DATABASE_URL).items()}
+        found = {
+            name: str(value)
+            for name, value in conninfo_to_dict(settings.BACKUP_DATABASE_URL).items()
+        }
     else:
         found = _of_django(connection.settings_dict)
     password = found.pop("password", "")
-    return Source({**found, "application_name": "stagenorm backup", "connect_timeout": "10"}, password)
+    return Source(
+        {**found, "application_name": "stagenorm backup", "connect_timeout": "10"}, password
+    )
 
 
 def _of_django(configured: dict[str, Any]) -> dict[str, str]:
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    named = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    named = {
+        "dbname": "NAME",
+        "user": "USER",
+        "password": "PASSWORD",
+        "host": "HOST",
+        "port": "PORT",
+    }
     options = {name: str(value) for name, value in configured["OPTIONS"].items() if name in known}
     options.pop("options", None)  # time limits of web requests
-    return {**options, **{name: str(configured[key]) for name, key in named.items() if configured[key]}}
+    return {
+        **options,
+        **{name: str(configured[key]) for name, key in named.items() if configured[key]},
+    }
 
 
 def identity(link: Link) -> Identity:
@@ -131,14 +151,18 @@ def require_dumping_role(link: Link) -> None:
             "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL."
         )
     if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
-        raise BackupRefused(f"The role {role} may not read {unreadable[0]}: GRANT pg_read_all_data TO {role};")
+        raise BackupRefused(
+            f"The role {role} may not read {unreadable[0]}: GRANT pg_read_all_data TO {role};"
+        )
 
 
 def require_restoring_role(link: Link) -> None:
     """Raise `BackupRefused` unless the role can make the scratch database of a drill."""
     role, superuser, creates = one(link.execute(ROLE))
     if not (creates or superuser):
-        raise BackupRefused(f"The role {role} may not create the scratch database: ALTER ROLE {role} CREATEDB;")
+        raise BackupRefused(
+            f"The role {role} may not create the scratch database: ALTER ROLE {role} CREATEDB;"
+        )
 
 
 def require_same_database(link: Link) -> Identity:

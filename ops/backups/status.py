@@ -59,7 +59,9 @@ class Status:
     @property
     def restore_seconds(self) -> float | None:
         """The measured restore time to count on (RTO): of the newest backup that has one."""
-        return next((line.restore_seconds for line in self.lines if line.restore_seconds is not None), None)
+        return next(
+            (line.restore_seconds for line in self.lines if line.restore_seconds is not None), None
+        )
 
 
 def status() -> Status:

@@ -50,6 +50,8 @@ def validity(name: str, sha256: str, checks: Iterable[Judged]) -> Validity:
     if not missing:
         return Validity(True, f"{name} passed both checks")
     if failure is not None:
-        return Validity(False, f"{name} failed {failure.kind}: {failure.reason}", "manage.py backup_cycle")
+        return Validity(
+            False, f"{name} failed {failure.kind}: {failure.reason}", "manage.py backup_cycle"
+        )
     words = " and ".join(str(check) for check in missing)
     return Validity(False, f"{name} has not passed {words}", f"{COMMANDS[missing[0]]} {name}")

@@ -66,13 +66,17 @@ def authenticated(backup: Backup, findings: Findings, progress: Progress) -> Ite
 def _require_own(theirs: Identity) -> Identity:
     own = own_identity()
     if theirs != own:
-        raise Bad(f"it is a backup of another database ({theirs.database} of cluster {theirs.system_identifier})")
+        raise Bad(
+            f"it is a backup of another database ({theirs.database} of cluster {theirs.system_identifier})"
+        )
     return own
 
 
 def _require_bytes(descriptor: int, sha256: str, record: Sidecar, backup: Backup) -> None:
     if sha256 != record.sha256:
-        raise Bad("the bytes on disk are not the ones that were written: their SHA-256 differs from the signed record")
+        raise Bad(
+            "the bytes on disk are not the ones that were written: their SHA-256 differs from the signed record"
+        )
     if record.sha256 != backup.sha256:
         raise Bad("the dump and its record are not the ones that were made under this name")
     if os.pread(descriptor, len(archive.MAGIC), 0) != archive.MAGIC:

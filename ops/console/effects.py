@@ -19,9 +19,15 @@ class Effects:
     asks_gates: bool
 
 
-def effects(old: Rollout, new: Rollout, clients: Sequence[str], endpoints: Iterable[str]) -> Effects:
+def effects(
+    old: Rollout, new: Rollout, clients: Sequence[str], endpoints: Iterable[str]
+) -> Effects:
     """Compare two rollouts; `clients` are those that sent stages lately."""
-    return Effects(list(_differences(old, new)), list(_clients(old, new, clients, list(endpoints))), asks(old, new))
+    return Effects(
+        list(_differences(old, new)),
+        list(_clients(old, new, clients, list(endpoints))),
+        asks(old, new),
+    )
 
 
 def asks(old: Rollout, new: Rollout) -> bool:
@@ -34,7 +40,10 @@ def _differences(old: Rollout, new: Rollout) -> Iterator[str]:
         yield f"Mode {old.mode} → {new.mode}: {TRANSITIONS[old.mode, new.mode].reason}."
     if new.enforce_percent != old.enforce_percent:
         yield f"Share {old.enforce_percent.normalize():f} % → {new.enforce_percent.normalize():f} %{_at_rest(new)}."
-    for what, before, after in (("pilots", old.pilots, new.pilots), ("holdouts", old.holdouts, new.holdouts)):
+    for what, before, after in (
+        ("pilots", old.pilots, new.pilots),
+        ("holdouts", old.holdouts, new.holdouts),
+    ):
         if after - before:
             yield f"New {what}: {_names(after - before)}."
         if before - after:
@@ -44,14 +53,20 @@ def _differences(old: Rollout, new: Rollout) -> Iterator[str]:
         if cap_before is not cap_after:
             yield f"{name}: {cap_before or 'as the mode'} → {cap_after or 'as the mode'}."
     if new.enforce_at != old.enforce_at:
-        yield f"Announced: {new.enforce_at:%Y-%m-%d %H:%M} UTC." if new.enforce_at else "No date is announced any more."
+        yield (
+            f"Announced: {new.enforce_at:%Y-%m-%d %H:%M} UTC."
+            if new.enforce_at
+            else "No date is announced any more."
+        )
 
 
 def _at_rest(new: Rollout) -> str:
     return "" if new.mode is Mode.ENFORCE else ", which takes effect with enforce"
 
 
-def _clients(old: Rollout, new: Rollout, clients: Sequence[str], endpoints: list[str]) -> Iterator[str]:
+def _clients(
+    old: Rollout, new: Rollout, clients: Sequence[str], endpoints: list[str]
+) -> Iterator[str]:
     before = {client for client in clients if _enforced(old, client, endpoints)}
     after = {client for client in clients if _enforced(new, client, endpoints)}
     if not clients:

@@ -61,14 +61,20 @@ class Enforcement:
         }[self.standing]
 
     def _but(self) -> str:
-        return f", except at {', '.join(self.capped)}, which a cap holds back" if self.capped else ""
+        return (
+            f", except at {', '.join(self.capped)}, which a cap holds back" if self.capped else ""
+        )
 
 
 def of(rollout: Rollout, client: str, endpoints: Iterable[str]) -> Enforcement:
     """Say how `rollout` treats `client` at `endpoints`."""
     pilot, holdout = client in rollout.pilots, client in rollout.holdouts
     every = sorted(endpoints)
-    reached = rollout.mode is Mode.ENFORCE and not holdout and (pilot or enters_at(client) <= rollout.enforce_percent)
+    reached = (
+        rollout.mode is Mode.ENFORCE
+        and not holdout
+        and (pilot or enters_at(client) <= rollout.enforce_percent)
+    )
     enforced = tuple(name for name in every if rollout.mode_for(name, client) is Mode.ENFORCE)
     return Enforcement(
         standing=_standing(pilot, holdout, reached, bool(enforced)),
@@ -98,7 +104,9 @@ def consequence(counts: Counts) -> str:
     """Say what enforcement makes of requests like these."""
     if not counts.requests:
         return "It sent no request, so nothing is known of what would be refused."
-    accepted = f" {counts.normalized:,} used deprecated spellings, which stay accepted." * bool(counts.normalized)
+    accepted = f" {counts.normalized:,} used deprecated spellings, which stay accepted." * bool(
+        counts.normalized
+    )
     if not counts.refusable:
         return f"None of its {counts.requests:,} requests would be refused.{accepted}"
     share = f"{counts.refusable:,} of its {counts.requests:,} requests ({counts.percent:.2f} %)"

@@ -22,7 +22,11 @@ class NamesField(forms.CharField):
     """Client names, one a line; cleaned to a frozenset."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}), **kwargs)
+        super().__init__(
+            required=False,
+            widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+            **kwargs,
+        )
 
     def prepare_value(self, value: Any) -> Any:
         """Show the names in order."""
@@ -36,7 +40,9 @@ class NamesField(forms.CharField):
 class BackToWarnForm(forms.Form):
     """The reason of the way back, written already so that one click is enough."""
 
-    reason = forms.CharField(max_length=500, initial="By hand: something is wrong with enforcement")
+    reason = forms.CharField(
+        max_length=500, initial="By hand: something is wrong with enforcement"
+    )
 
 
 class RolloutForm(forms.Form):
@@ -44,9 +50,15 @@ class RolloutForm(forms.Form):
 
     mode = forms.ChoiceField(choices=MODES, widget=forms.RadioSelect)
     enforce_percent = forms.DecimalField(
-        label="Share of clients enforced, %", min_value=0, max_value=100, decimal_places=2, max_digits=5
+        label="Share of clients enforced, %",
+        min_value=0,
+        max_value=100,
+        decimal_places=2,
+        max_digits=5,
     )
-    pilots = NamesField(label="Pilots", help_text="Clients enforced whatever the share, one a line.")
+    pilots = NamesField(
+        label="Pilots", help_text="Clients enforced whatever the share, one a line."
+    )
     holdouts = NamesField(label="Holdouts", help_text="Clients never enforced, one a line.")
     enforce_at = forms.DateTimeField(
         label="Announced enforce date (UTC)",
@@ -56,7 +68,9 @@ class RolloutForm(forms.Form):
         widget=forms.DateTimeInput(format="%Y-%m-%d %H:%M"),
     )
     reason = forms.CharField(
-        max_length=500, widget=forms.Textarea(attrs={"rows": 2}), help_text="What the next person will read."
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="What the next person will read.",
     )
     override_reason = forms.CharField(
         label="Why it goes on although a gate says no",
@@ -68,9 +82,13 @@ class RolloutForm(forms.Form):
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     gates_refused = False
 
-    def __init__(self, now: Rollout, version: int, data: Any = None, proposed: Rollout | None = None) -> None:
+    def __init__(
+        self, now: Rollout, version: int, data: Any = None, proposed: Rollout | None = None
+    ) -> None:
         super().__init__(data, initial=_initial(proposed or now, version), label_suffix="")
-        self.fields["mode"].widget.choices = [(mode.value, _explained(now.mode, mode)) for mode in Mode]
+        self.fields["mode"].widget.choices = [
+            (mode.value, _explained(now.mode, mode)) for mode in Mode
+        ]
         self._now, self.proposed = now, proposed
         for name in sorted(conf.stage_endpoints().keys() | now.overrides.keys()):
             cap = now.overrides.get(name)
@@ -85,7 +103,9 @@ class RolloutForm(forms.Form):
 
     def of_version(self, version: int, now: Rollout) -> RolloutForm:
         """Return the form with everything that was typed, as if its writer had looked at `version`."""
-        return RolloutForm(now, version, {**dict(self.data.items()), "expected_version": str(version)})
+        return RolloutForm(
+            now, version, {**dict(self.data.items()), "expected_version": str(version)}
+        )
 
     def endpoint_fields(self) -> list[forms.BoundField]:
         """Return the fields of the endpoints' caps."""

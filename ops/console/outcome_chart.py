@@ -15,7 +15,12 @@ from normalization.metrics import OUTCOMES
 
 WIDTH: Final = 720.0
 HEIGHT: Final = 260.0
-LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 22.0, 34.0  # room for the labels, also at the larger type of a small screen
+LEFT, RIGHT, TOP, BOTTOM = (
+    72.0,
+    24.0,
+    22.0,
+    34.0,
+)  # room for the labels, also at the larger type of a small screen
 PLOT_WIDTH: Final = WIDTH - LEFT - RIGHT
 PLOT_HEIGHT: Final = HEIGHT - TOP - BOTTOM
 BASE: Final = HEIGHT - BOTTOM
@@ -54,12 +59,21 @@ class Window:
 WINDOWS: Final[Mapping[str, Window]] = {
     window.name: window
     for window in (
-        Window("60m", "last 60 minutes", timedelta(minutes=1), 60, timedelta(minutes=10), "a minute"),
+        Window(
+            "60m", "last 60 minutes", timedelta(minutes=1), 60, timedelta(minutes=10), "a minute"
+        ),
         Window("24h", "last 24 hours", timedelta(hours=1), 24, timedelta(hours=4), "an hour"),
     )
 }
 WEEK: Final = Window(
-    "7d", "last 7 days", timedelta(hours=3), 56, timedelta(days=1), "three hours", told="%m-%d %H:%M", ticked="%m-%d"
+    "7d",
+    "last 7 days",
+    timedelta(hours=3),
+    56,
+    timedelta(days=1),
+    "three hours",
+    told="%m-%d %H:%M",
+    ticked="%m-%d",
 )
 
 
@@ -169,7 +183,10 @@ def draw(window: Window, now: datetime, counts: Counts, changes: Iterable[Change
         window=window,
         columns=tuple(columns),
         times=tuple(times),
-        heights=tuple(Tick(round(BASE - PLOT_HEIGHT * value / heights[-1], 2), f"{value:,}") for value in heights),
+        heights=tuple(
+            Tick(round(BASE - PLOT_HEIGHT * value / heights[-1], 2), f"{value:,}")
+            for value in heights
+        ),
         marks=tuple(_marks(window, starts[0], changes)),
         legend=tuple(_legend(rows)),
         room=round(room, 2),
@@ -198,7 +215,9 @@ def scale(most: int) -> list[int]:
     return list(range(0, step * max(ceil(most / step), 1) + 1, step))
 
 
-def _column(start: datetime, label: str, x: float, room: float, counts: tuple[int, ...], most: int) -> Column:
+def _column(
+    start: datetime, label: str, x: float, room: float, counts: tuple[int, ...], most: int
+) -> Column:
     segments, y = [], BASE
     for outcome, requests in zip(OUTCOMES, counts, strict=True):
         if requests:

@@ -43,4 +43,6 @@ def clients_of_the_last(period: timedelta, now: datetime) -> list[str]:
 
 def changes_of_mode(history: Iterable[RolloutChange]) -> list[Change]:
     """Return what the chart marks of the rollout's history."""
-    return [Change(each.created_at, str(each)) for each in history if each.mode != each.previous_mode]
+    return [
+        Change(each.created_at, str(each)) for each in history if each.mode != each.previous_mode
+    ]

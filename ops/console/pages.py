@@ -72,7 +72,9 @@ def back_to_warn(request: HttpRequest) -> HttpResponse:
 def _form(request: HttpRequest, snapshot: rollout_store.Snapshot) -> RolloutForm:
     if request.method == "POST":
         return RolloutForm(snapshot.rollout, snapshot.version, request.POST)
-    return RolloutForm(snapshot.rollout, snapshot.version, proposed=proposed(snapshot.rollout, request.GET))
+    return RolloutForm(
+        snapshot.rollout, snapshot.version, proposed=proposed(snapshot.rollout, request.GET)
+    )
 
 
 def _refuse_others(request: HttpRequest) -> None:
@@ -94,11 +96,15 @@ def _changed(request: HttpRequest, form: RolloutForm) -> HttpResponse:
 
 def _told(request: HttpRequest, result: rollout_store.ChangeResult) -> HttpResponse:
     level = messages.WARNING if result.spread is rollout_store.Spread.NOT_YET else messages.SUCCESS
-    messages.add_message(request, level, f"Version {result.version}, mode {result.rollout.mode}: {result.spread}.")
+    messages.add_message(
+        request, level, f"Version {result.version}, mode {result.rollout.mode}: {result.spread}."
+    )
     return redirect("ops-rollout")
 
 
-def _after_refusal(form: RolloutForm, error: rollout_store.ChangeRefused) -> tuple[rollout_store.Snapshot, RolloutForm]:
+def _after_refusal(
+    form: RolloutForm, error: rollout_store.ChangeRefused
+) -> tuple[rollout_store.Snapshot, RolloutForm]:
     # After a conflict the page shows the newer version, and the next click is a decision about that one.
     snapshot = rollout_store.newest()
     if isinstance(error, rollout_store.VersionConflict):
@@ -110,7 +116,10 @@ def _after_refusal(form: RolloutForm, error: rollout_store.ChangeRefused) -> tup
 
 
 def _page(
-    request: HttpRequest, snapshot: rollout_store.Snapshot, form: RolloutForm, back: BackToWarnForm | None = None
+    request: HttpRequest,
+    snapshot: rollout_store.Snapshot,
+    form: RolloutForm,
+    back: BackToWarnForm | None = None,
 ) -> HttpResponse:
     now = timezone.now()
     history = list(RolloutChange.objects.order_by("-id")[:HISTORY])
@@ -150,7 +159,9 @@ def _effects(now_in_force: Rollout, form: RolloutForm, now: datetime) -> Effects
     asked = form.asked()
     if asked is None:
         return None
-    clients = softly("clients", lambda: outcome_counts.clients_of_the_last(UNKNOWN_WINDOW, now)) or []
+    clients = (
+        softly("clients", lambda: outcome_counts.clients_of_the_last(UNKNOWN_WINDOW, now)) or []
+    )
     return effects(now_in_force, asked, clients, conf.stage_endpoints())
 
 

@@ -30,7 +30,9 @@ def softly(part: str, read: Callable[[], T], seconds: float = PAGE_SECONDS) -> T
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds * 1000:.0f}"])
+                cursor.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [f"{seconds * 1000:.0f}"]
+                )
             return read()
     except Exception:
         log.exception("stage_console_part_missing", part=part)
@@ -73,7 +75,11 @@ class Gates:
     @property
     def way_back(self) -> Verdict:
         """Whether the automatic way back is open: pass is open, fail closed, inconclusive not proven."""
-        return next(gate.verdict for gate in self.every if gate.verdict.gate == gates.alert_path_alive.__name__)
+        return next(
+            gate.verdict
+            for gate in self.every
+            if gate.verdict.gate == gates.alert_path_alive.__name__
+        )
 
 
 def ask_gates(version: int) -> Gates:

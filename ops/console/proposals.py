@@ -33,7 +33,11 @@ def proposed(now: Rollout, asked: Mapping[str, str]) -> Rollout | None:
 
 def links(now: Rollout, client: str) -> list[Link]:
     """Return the proposals that would change something for `client`."""
-    words = {"pilot": "Make it a pilot", "holdout": "Make it a holdout", "neither": _leave(now, client)}
+    words = {
+        "pilot": "Make it a pilot",
+        "holdout": "Make it a holdout",
+        "neither": _leave(now, client),
+    }
     return [
         Link(word, f"{reverse('ops-rollout')}?{urlencode({name: client})}#change")
         for name, word in words.items()

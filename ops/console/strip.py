@@ -50,9 +50,19 @@ def tiles(now: datetime) -> list[Tile]:
 def _mode(now: datetime) -> Tile:
     snapshot = rollout_store.newest()
     change = rollout_store.since(snapshot.version)
-    share = f"{snapshot.rollout.enforce_percent.normalize():f} %, " if snapshot.rollout.mode is Mode.ENFORCE else ""
+    share = (
+        f"{snapshot.rollout.enforce_percent.normalize():f} %, "
+        if snapshot.rollout.mode is Mode.ENFORCE
+        else ""
+    )
     since = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
-    return Tile("Mode", str(snapshot.rollout.mode), f"{share}{since}", f"mode-{snapshot.rollout.mode}", _rollout())
+    return Tile(
+        "Mode",
+        str(snapshot.rollout.mode),
+        f"{share}{since}",
+        f"mode-{snapshot.rollout.mode}",
+        _rollout(),
+    )
 
 
 def _gates(now: datetime) -> Tile:
@@ -68,7 +78,9 @@ def _clients(now: datetime) -> Tile:
     if not every:
         return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
     word = f"{refusable:,} of {every:,}"
-    detail = "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
+    detail = (
+        "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
+    )
     return Tile("Clients", word, detail, "unsure" if refusable else "good", _clients_page())
 
 
@@ -85,8 +97,12 @@ def _backup(now: datetime) -> Tile:
 def _backfill(now: datetime) -> Tile:
     run = BackfillRun.objects.order_by("-pk").only("state", "created_at", "kind").first()
     if run is None:
-        return Tile("Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs())
-    tone = {State.FAILED: "bad", State.PAUSED: "unsure", State.COMPLETED: "good"}.get(State(run.state), "plain")
+        return Tile(
+            "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
+        )
+    tone = {State.FAILED: "bad", State.PAUSED: "unsure", State.COMPLETED: "good"}.get(
+        State(run.state), "plain"
+    )
     detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
     return Tile("Backfill", run.state, detail, tone, _runs())
 
@@ -94,7 +110,9 @@ def _backfill(now: datetime) -> Tile:
 def _heartbeat(now: datetime) -> Tile:
     last = last_heartbeat_at()
     if last is None:
-        return Tile("Last heartbeat", "never", "the way back is not proven", "unsure", _heartbeats())
+        return Tile(
+            "Last heartbeat", "never", "the way back is not proven", "unsure", _heartbeats()
+        )
     is_open = now - last <= HEARTBEAT_MAX_AGE
     detail = "the way back is open" if is_open else "the way back is closed"
     word = f"{timesince(last, now, depth=1)} ago"

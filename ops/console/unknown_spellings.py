@@ -19,7 +19,9 @@ from ops.visible import Visible, visible
 DAYS: Final = 7
 LISTED: Final = 20
 NAMES_LISTED: Final = 3
-CUT_AT: Final = 100  # what is longer was cut when it was counted; so long a text is no spelling of a stage
+CUT_AT: Final = (
+    100  # what is longer was cut when it was counted; so long a text is no spelling of a stage
+)
 
 MOST_FREQUENT_UNKNOWN: Final = """
 SELECT spelling, sum(count)::bigint AS times, max(last_seen), array_agg(DISTINCT endpoint), array_agg(DISTINCT client)
@@ -58,7 +60,9 @@ def most_frequent(now: datetime) -> list[UnknownSpelling]:
         return [_spelling(*row) for row in cursor.fetchall()]
 
 
-def _spelling(raw: str, times: int, last: datetime, endpoints: list[str], clients: list[str]) -> UnknownSpelling:
+def _spelling(
+    raw: str, times: int, last: datetime, endpoints: list[str], clients: list[str]
+) -> UnknownSpelling:
     why_not, suggestions = judged(raw)
     return UnknownSpelling(
         raw=raw,

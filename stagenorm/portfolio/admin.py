@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     _TabularInline = admin.TabularInline[Any, Any]
     _ModelForm = forms.ModelForm[Any]
 else:  # only the stubs make the classes generic
-    _ModelAdmin, _TabularInline, _ModelForm = admin.ModelAdmin, admin.TabularInline, forms.ModelForm
+    _ModelAdmin, _TabularInline, _ModelForm = (
+        admin.ModelAdmin,
+        admin.TabularInline,
+        forms.ModelForm,
+    )
 
 # The library's own kind of key opens nothing here.
 admin.site.unregister(UnusedKey)
@@ -63,7 +67,9 @@ class CompanyForm(_ModelForm):
             return result.stage.value
         if rollout_store.current().rollout.mode is Mode.ENFORCE:
             meant = " or ".join(result.suggestions)
-            raise forms.ValidationError("This stage is not known." + (f" Did you mean {meant}?" if meant else ""))
+            raise forms.ValidationError(
+                "This stage is not known." + (f" Did you mean {meant}?" if meant else "")
+            )
         return raw
 
 
@@ -72,7 +78,16 @@ class PortfolioCompanyAdmin(_ModelAdmin):
     """Companies, by the hundred thousand."""
 
     form = CompanyForm
-    list_display = ("id", "name", "fund", "stage", "status", "sector", "invested_usd", "invested_at")
+    list_display = (
+        "id",
+        "name",
+        "fund",
+        "stage",
+        "status",
+        "sector",
+        "invested_usd",
+        "invested_at",
+    )
     list_display_links = ("id", "name")
     list_filter = ("status", "fund")
     list_select_related = ("fund",)

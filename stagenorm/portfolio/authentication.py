@@ -18,7 +18,9 @@ from rest_framework.request import Request
 from normalization.problems import Problem
 from stagenorm.portfolio.models import ApiKey, ApiKeyFund, Fund
 
-if TYPE_CHECKING:  # views imports the default authentication, this module, while it is being imported itself
+if (
+    TYPE_CHECKING
+):  # views imports the default authentication, this module, while it is being imported itself
     from rest_framework.views import APIView
 
 CHALLENGE: Final = 'Api-Key realm="stagenorm"'
@@ -111,7 +113,9 @@ class HasApiKey(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Return whether the caller has a key, and one that may use the method."""
-        return isinstance(request.auth, ApiKey) and (request.method in SAFE_METHODS or not request.auth.read_only)
+        return isinstance(request.auth, ApiKey) and (
+            request.method in SAFE_METHODS or not request.auth.read_only
+        )
 
 
 def fund_for(request: Request, fund_id: int) -> Fund:
@@ -120,7 +124,9 @@ def fund_for(request: Request, fund_id: int) -> Fund:
     if 0 < fund_id <= BIGINT_MAX:
         found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": _key_of(request).pk})
     if found is None:
-        raise Problem("not-found", status=404, detail="There is no such fund, or the key may not see it.")
+        raise Problem(
+            "not-found", status=404, detail="There is no such fund, or the key may not see it."
+        )
     return found
 
 
@@ -134,7 +140,9 @@ def _one(model: type[Row], sql: str, parameters: dict[str, Any]) -> Row | None:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         row = cursor.fetchone()
-        return row and model.from_db(connection.alias, [column.name for column in cursor.description], row)
+        return row and model.from_db(
+            connection.alias, [column.name for column in cursor.description], row
+        )
 
 
 def _key_of(request: Request) -> ApiKey:

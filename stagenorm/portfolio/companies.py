@@ -17,7 +17,12 @@ from normalization.serializers import ItemSerializer, problem_responses, stage_h
 from normalization.stages import AliasTable, Known, Unknown, fold, normalize_all
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
 from stagenorm.portfolio.companies_cursor import CursorInvalid, read_cursor, write_cursor
-from stagenorm.portfolio.companies_parameters import DOCUMENTED, Parameters, query_item, read_parameters
+from stagenorm.portfolio.companies_parameters import (
+    DOCUMENTED,
+    Parameters,
+    query_item,
+    read_parameters,
+)
 from stagenorm.portfolio.companies_query import Matching, Position, Row, Search, find_page
 from stagenorm.portfolio.models import PortfolioCompany
 
@@ -27,11 +32,15 @@ class CompanySerializer(serializers.Serializer[Any]):
 
     id = serializers.IntegerField()
     name = serializers.CharField()
-    stage = serializers.ChoiceField(VALID_STAGES, allow_null=True, help_text="The stage; null when it is unknown.")
+    stage = serializers.ChoiceField(
+        VALID_STAGES, allow_null=True, help_text="The stage; null when it is unknown."
+    )
     stage_raw = serializers.CharField(help_text="The stage as it is stored.")
     status = serializers.ChoiceField(PortfolioCompany.Status.values)
     sector = serializers.CharField()
-    invested_usd = serializers.DecimalField(16, 2, allow_null=True, help_text="A decimal string: exact to the cent.")
+    invested_usd = serializers.DecimalField(
+        16, 2, allow_null=True, help_text="A decimal string: exact to the cent."
+    )
     invested_at = serializers.DateField(allow_null=True)
     created_at = serializers.DateTimeField(help_text="UTC.")
     updated_at = serializers.DateTimeField(help_text="UTC.")
@@ -41,7 +50,9 @@ class CompaniesSerializer(serializers.Serializer[Any]):
     """A page of companies."""
 
     companies = CompanySerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text="`cursor` of the next page; null on the last one."
+    )
     warnings = ItemSerializer(many=True, required=False)
 
 
@@ -85,11 +96,15 @@ def matching_stage(wanted: Known | Unknown, aliases: AliasTable) -> Matching:
 
     def of_stage(stored: Collection[str]) -> frozenset[str]:
         results = normalize_all(list(stored), aliases)
-        same = (each.raw for each in results if isinstance(each, Known) and each.stage is wanted_stage)
+        same = (
+            each.raw for each in results if isinstance(each, Known) and each.stage is wanted_stage
+        )
         return frozenset([wanted_stage.value, *same])
 
     def of_text(stored: Collection[str]) -> frozenset[str]:
-        unknown = (each.raw for each in normalize_all(list(stored), aliases) if isinstance(each, Unknown))
+        unknown = (
+            each.raw for each in normalize_all(list(stored), aliases) if isinstance(each, Unknown)
+        )
         return frozenset([raw, *(str(each) for each in unknown if fold(str(each)) == key)])
 
     if isinstance(wanted, Known):

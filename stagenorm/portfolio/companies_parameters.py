@@ -69,13 +69,21 @@ def read_parameters(query: QueryDict, query_string: str) -> Parameters:
 
 def query_item(name: str, code: str, detail: str) -> Item:
     """Return the problem item for a query parameter."""
-    return {"pointer": "/" + escape_pointer(name[:SHOWN_NAME]), "in": "query", "code": code, "detail": detail}
+    return {
+        "pointer": "/" + escape_pointer(name[:SHOWN_NAME]),
+        "in": "query",
+        "code": code,
+        "detail": detail,
+    }
 
 
 def _read(name: str, values: list[str]) -> Any:
     reader = _READERS.get(name)
     if reader is None:
-        raise _Refused("unknown_parameter", "There is no such parameter; there are " + ", ".join(_READERS) + ".")
+        raise _Refused(
+            "unknown_parameter",
+            "There is no such parameter; there are " + ", ".join(_READERS) + ".",
+        )
     if len(values) != 1:
         raise _Refused("repeated_parameter", "Give the parameter once.")
     return reader(name, values[0])
@@ -129,8 +137,12 @@ DOCUMENTED: Final = [
         ),
     ),
     OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
-    OpenApiParameter("sector", {"type": "string", "maxLength": 100}, description="The sector, exactly."),
-    OpenApiParameter("q", {"type": "string", "maxLength": 200}, description="Text in the name, in either case."),
+    OpenApiParameter(
+        "sector", {"type": "string", "maxLength": 100}, description="The sector, exactly."
+    ),
+    OpenApiParameter(
+        "q", {"type": "string", "maxLength": 200}, description="Text in the name, in either case."
+    ),
     OpenApiParameter(
         "sort",
         OpenApiTypes.STR,
@@ -138,8 +150,12 @@ DOCUMENTED: Final = [
         default="id",
         description="Order; `-` for descending. Ties go by id. Companies without the date come last.",
     ),
-    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
     OpenApiParameter(
-        "cursor", _CURSOR_SCHEMA, description="`next_cursor` of the page before, with the same filters and sort."
+        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    ),
+    OpenApiParameter(
+        "cursor",
+        _CURSOR_SCHEMA,
+        description="`next_cursor` of the page before, with the same filters and sort.",
     ),
 ]

@@ -153,7 +153,9 @@ def find_page(search: Search, after: Position | None = None) -> tuple[list[Row],
     asked = search.matching(known)
     if known and SORTS[search.sort].indexed:
         rows = _fetch(*walk_statement(search, after, set(known) - asked))
-        if len(rows) > search.limit and {row[2] for row in rows} <= search.matching([row[2] for row in rows]):
+        if len(rows) > search.limit and {row[2] for row in rows} <= search.matching(
+            [row[2] for row in rows]
+        ):
             return _cut(search, rows)
     for _ in range(ATTEMPTS):
         rows = _fetch(*page_statement(search, after, asked))
@@ -171,11 +173,15 @@ def find_page(search: Search, after: Position | None = None) -> tuple[list[Row],
     )
 
 
-def walk_statement(search: Search, after: Position | None, others: Collection[str]) -> tuple[str, dict[str, Any]]:
+def walk_statement(
+    search: Search, after: Position | None, others: Collection[str]
+) -> tuple[str, dict[str, Any]]:
     """Return the SQL and parameters that read on through the fund, leaving out the spellings `others`."""
     parameters = _parameters(search, after) | {"others": sorted(others)}
     [conditions, *_], order = _ranges(SORTS[search.sort], after)
-    walked = RANGE.format(conditions=" AND ".join([ONE_FUND, *conditions]), order=order, most=WALKED)
+    walked = RANGE.format(
+        conditions=" AND ".join([ONE_FUND, *conditions]), order=order, most=WALKED
+    )
     filters = " AND ".join(_filters(parameters))
     return WALK.format(columns=COLUMNS, range=walked, conditions=filters, order=order), parameters
 
@@ -185,16 +191,23 @@ def page_statement(
 ) -> tuple[str, dict[str, Any]]:
     """Return the SQL and parameters of a page of companies stored with `spellings`, or with any."""
     sort = SORTS[search.sort]
-    parameters = _parameters(search, after) | {"spellings": None if spellings is None else sorted(spellings)}
+    parameters = _parameters(search, after) | {
+        "spellings": None if spellings is None else sorted(spellings)
+    }
     given = [ONE_FUND, *_filters(parameters)]
     each, order = _ranges(sort, after)
-    ranges = [RANGE.format(conditions=" AND ".join([*given, *own]), order=order, most="%(rows)s") for own in each]
+    ranges = [
+        RANGE.format(conditions=" AND ".join([*given, *own]), order=order, most="%(rows)s")
+        for own in each
+    ]
     way = " DESC" if sort.descending else ""
     by_value = "" if sort.column == "id" else f"page.{sort.column}{way} NULLS LAST, "
     template = PAGE if spellings is None else PAGE_WITH_SPELLINGS
     union = ranges[0] if len(ranges) == 1 else " UNION ALL ".join(f"({each})" for each in ranges)
     order = f"{by_value}page.id{way}"
-    return template.format(columns=COLUMNS, spellings=FUND_SPELLINGS, ranges=union, order=order), parameters
+    return template.format(
+        columns=COLUMNS, spellings=FUND_SPELLINGS, ranges=union, order=order
+    ), parameters
 
 
 def contains(text: str) -> str:
@@ -226,7 +239,9 @@ def _ranges(sort: Sort, after: Position | None) -> tuple[list[list[str]], str]:
     columns = ["fund_id", "id"] if sort.column == "id" else ["fund_id", sort.column, "id"]
     order = ", ".join(column + (" DESC" if sort.descending else "") for column in columns)
     beyond = "<" if sort.descending else ">"
-    place = ", ".join({"fund_id": "%(fund)s", "id": "%(id)s"}.get(column, "%(value)s") for column in columns)
+    place = ", ".join(
+        {"fund_id": "%(fund)s", "id": "%(id)s"}.get(column, "%(value)s") for column in columns
+    )
     further = [f"({', '.join(columns)}) {beyond} ({place})"] if after else []
     if not sort.nullable:
         return [further], order

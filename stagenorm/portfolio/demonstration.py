@@ -62,7 +62,18 @@ SECOND: Final = (
     "base bloom bridge cast craft field flow forge gate grid hollow hub lane leaf line link loop mark mesh mill mind "
     "path point port scale scope shift signal span spring stack stead stream vault view ware wave way well works yard"
 )
-THIRD: Final = ("AI", "Analytics", "Bio", "Energy", "Health", "Labs", "Logistics", "Pay", "Robotics", "Systems")
+THIRD: Final = (
+    "AI",
+    "Analytics",
+    "Bio",
+    "Energy",
+    "Health",
+    "Labs",
+    "Logistics",
+    "Pay",
+    "Robotics",
+    "Systems",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,12 @@ def load() -> Demonstration:
 
 def vocabulary() -> tuple[list[str], list[int]]:
     """Return real stage spellings and how often each is met (cells may hold line ends)."""
-    text = resources.files("stagenorm.portfolio").joinpath("demo/stage_vocabulary.csv").read_bytes().decode("utf-8")
+    text = (
+        resources.files("stagenorm.portfolio")
+        .joinpath("demo/stage_vocabulary.csv")
+        .read_bytes()
+        .decode("utf-8")
+    )
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     return [row["raw"] for row in rows], [int(row["count"]) for row in rows]
 
@@ -111,7 +127,9 @@ def _companies(fund: Fund, vintage: int, number: int) -> Iterator[PortfolioCompa
             status=chance.choices(PortfolioCompany.Status.values, (78, 12, 10))[0],
             sector=chance.choice(SECTORS),
             invested_usd=Decimal(chance.randrange(50, 8_000)) * 1_000 if invested else None,
-            invested_at=date(vintage, 1, 1) + timedelta(days=chance.randrange(4 * 365)) if invested else None,
+            invested_at=date(vintage, 1, 1) + timedelta(days=chance.randrange(4 * 365))
+            if invested
+            else None,
         )
 
 
@@ -153,7 +171,9 @@ def _read(place: Path) -> str:
 
 def _keep(place: Path, secret: str) -> None:
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix=place.name)  # 0600 from its first moment
+    descriptor, draft = tempfile.mkstemp(
+        dir=place.parent, prefix=place.name
+    )  # 0600 from its first moment
     with os.fdopen(descriptor, "w") as file:
         file.write(secret + "\n")
     os.replace(draft, place)

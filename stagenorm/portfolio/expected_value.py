@@ -28,7 +28,13 @@ from numpy.typing import NDArray
 
 from normalization.stages import Stage
 from stagenorm.portfolio.outcomes import rescaled
-from stagenorm.portfolio.return_profiles import BANDS, EXIT_SPREAD_YEARS, PROFILES, TAIL_INDEX, Band
+from stagenorm.portfolio.return_profiles import (
+    BANDS,
+    EXIT_SPREAD_YEARS,
+    PROFILES,
+    TAIL_INDEX,
+    Band,
+)
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _SPAN: Final = 2.0 * EXIT_SPREAD_YEARS
@@ -42,13 +48,17 @@ def expected_tvpi(stage_mix: Mapping[Stage, float], profile: str, horizon: float
     """
     chosen = PROFILES[profile]
     return sum(
-        weight * odds * _expected_value(band, band.exit_factor * chosen.base_exit_years[stage], horizon)
+        weight
+        * odds
+        * _expected_value(band, band.exit_factor * chosen.base_exit_years[stage], horizon)
         for stage, weight in rescaled(stage_mix).items()
         for band, odds in zip(BANDS, chosen.odds[stage], strict=True)
     )
 
 
-@lru_cache(maxsize=1024)  # 450 for two profiles and 15 horizons; computing 30 of them takes a tenth of a simulation
+@lru_cache(
+    maxsize=1024
+)  # 450 for two profiles and 15 horizons; computing 30 of them takes a tenth of a simulation
 def _expected_value(band: Band, exit_years: float, horizon: float) -> float:
     """E[V | s, b] for the expected exit time `exit_years`."""
     latest = exit_years + EXIT_SPREAD_YEARS

@@ -25,7 +25,14 @@ from stagenorm.portfolio.models import IdempotencyRecord
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 LIFETIME = timedelta(hours=24)
-KEPT_HEADERS = ("Location", "Deprecation", "Sunset", "Link", "Stage-Validation", "Preference-Applied")
+KEPT_HEADERS = (
+    "Location",
+    "Deprecation",
+    "Sunset",
+    "Link",
+    "Stage-Validation",
+    "Preference-Applied",
+)
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -42,7 +49,9 @@ def key_of(request: Request) -> str | None:
     key: str | None = request.headers.get(HEADER)
     if key is not None and not _PRINTABLE.fullmatch(key):
         detail = f"{HEADER} must be 1 to 255 printable ASCII characters."
-        raise invalid([{"pointer": f"/{HEADER}", "in": "header", "code": "invalid", "detail": detail}])
+        raise invalid(
+            [{"pointer": f"/{HEADER}", "in": "header", "code": "invalid", "detail": detail}]
+        )
     return key
 
 
@@ -77,7 +86,9 @@ def _lock(client: str, endpoint: str, key: str) -> None:
     # Two keys with the same 64 bits would only answer each other 409 while one is at work.
     name = hashlib.sha256(f"idempotency\0{client}\0{endpoint}\0{key}".encode()).digest()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(name[:8], "big", signed=True)])
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(name[:8], "big", signed=True)]
+        )
         (locked,) = cursor.fetchone()
     if not locked:
         raise Problem(
@@ -104,7 +115,9 @@ def _replay(record: IdempotencyRecord, digest: str) -> Response:
             detail=f"This {HEADER} came with another body first. Send that body again, or a new key.",
         )
     kept: Any = record.response
-    return Response(kept["body"], status=record.status, headers={**kept["headers"], REPLAYED: "true"})
+    return Response(
+        kept["body"], status=record.status, headers={**kept["headers"], REPLAYED: "true"}
+    )
 
 
 def _keep(response: Response, *, client: str, endpoint: str, key: str, body_sha256: str) -> None:

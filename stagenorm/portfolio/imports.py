@@ -87,7 +87,9 @@ class _Rows:
 
     def observed(self) -> Counter[tuple[str, str]]:
         """Count the unknown spellings of all lines, refused ones too, in the form of the observations."""
-        shown = Counter({(raw, ""): count for raw, count in self.spellings.most_common(SHOWN_SPELLINGS)})
+        shown = Counter(
+            {(raw, ""): count for raw, count in self.spellings.most_common(SHOWN_SPELLINGS)}
+        )
         shown[OTHER, ""] += self.spellings.total() - shown.total()
         return +shown
 
@@ -126,7 +128,9 @@ class _Rows:
 
 def _unknown(result: Unknown) -> str:
     meant = " or ".join(result.suggestions)
-    return f"The stage {printable(str(result.raw))!r} is not known." + (f" Did you mean {meant}?" if meant else "")
+    return f"The stage {printable(str(result.raw))!r} is not known." + (
+        f" Did you mean {meant}?" if meant else ""
+    )
 
 
 def _batches(companies: Iterable[PortfolioCompany]) -> Iterator[list[PortfolioCompany]]:

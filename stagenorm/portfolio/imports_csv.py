@@ -40,7 +40,9 @@ class CsvFormat:
         except LookupError:
             text = False
         if not text:
-            raise FileRefused(f"There is no text encoding {self.encoding!r}: try utf-8-sig, cp1252 or utf-16.")
+            raise FileRefused(
+                f"There is no text encoding {self.encoding!r}: try utf-8-sig, cp1252 or utf-16."
+            )
         if len(self.delimiter) != 1 or self.delimiter in '\r\n" \0':
             raise FileRefused("The delimiter is one character, such as , or ; (\\t for a tab).")
 
@@ -66,7 +68,9 @@ def read_records(path: Path, form: CsvFormat, progress: Callable[[int], None]) -
         raise FileRefused(f"Cannot read {path}: {error.strerror}.") from error
 
 
-def _records(text: io.TextIOWrapper, delimiter: str, progress: Callable[[], None]) -> Iterator[Record]:
+def _records(
+    text: io.TextIOWrapper, delimiter: str, progress: Callable[[], None]
+) -> Iterator[Record]:
     lines = _Lines(text)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     begin = 1
@@ -98,7 +102,9 @@ class _Lines:
         self._number += 1
         self.record += len(line)
         if "\0" in line:
-            raise FileRefused(f"Line {self._number}: the file holds a NUL character. Is its encoding another one?")
+            raise FileRefused(
+                f"Line {self._number}: the file holds a NUL character. Is its encoding another one?"
+            )
         if self.record > LONGEST_RECORD:
             raise FileRefused(
                 f"Line {self._number}: the record exceeds {LONGEST_RECORD} characters. Is a quote missing?"

@@ -40,8 +40,13 @@ class Columns:
     def company(self, record: Record) -> dict[str, Any]:
         """Return the company's fields, `stage` as it stands in the file; raise `LineRefused`."""
         if len(record.fields) != len(self.names):
-            raise LineRefused("", f"The line has {len(record.fields)} fields, the header {len(self.names)}.")
-        return {field: _READERS[field](self.names[place], record.fields[place]) for field, place in self.places.items()}
+            raise LineRefused(
+                "", f"The line has {len(record.fields)} fields, the header {len(self.names)}."
+            )
+        return {
+            field: _READERS[field](self.names[place], record.fields[place])
+            for field, place in self.places.items()
+        }
 
 
 def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
@@ -50,7 +55,9 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
     for pair in (pair for text in pairs for pair in _PAIRS.split(text)):
         field, found, column = (part.strip() for part in pair.partition("="))
         if not found or field not in FIELDS or not column:
-            raise FileRefused(f"--map {pair!r} is not field=Column, with a field of {', '.join(FIELDS)}.")
+            raise FileRefused(
+                f"--map {pair!r} is not field=Column, with a field of {', '.join(FIELDS)}."
+            )
         if field in mapping:
             raise FileRefused(f"--map names {field} twice.")
         mapping[field] = column
@@ -61,10 +68,18 @@ def find_columns(header: Record, mapping: Mapping[str, str]) -> Columns:
     """Find each field's column by its mapped name, else by its own; case does not matter. Raise `FileRefused`."""
     names = [name.strip() for name in header.fields]
     keys = [name.casefold() for name in names]
-    if twice := sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1}):
-        raise FileRefused(f"Line {header.line}: the header names {', '.join(map(repr, twice))} more than once.")
+    if twice := sorted(
+        {name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1}
+    ):
+        raise FileRefused(
+            f"Line {header.line}: the header names {', '.join(map(repr, twice))} more than once."
+        )
     wanted = {field: mapping.get(field, field) for field in FIELDS}
-    places = {field: keys.index(key) for field, name in wanted.items() if (key := name.casefold()) in keys}
+    places = {
+        field: keys.index(key)
+        for field, name in wanted.items()
+        if (key := name.casefold()) in keys
+    }
     missing = [wanted[field] for field in (*REQUIRED, *mapping) if field not in places]
     if missing:
         there = ", ".join(printable(name) for name in names)
@@ -88,7 +103,9 @@ def _stage(column: str, text: str) -> str:
 def _status(column: str, text: str) -> str:
     status = text.strip().lower() or PortfolioCompany.Status.ACTIVE.value
     if status not in PortfolioCompany.Status.values:
-        raise LineRefused(column, f"The status is one of {', '.join(PortfolioCompany.Status.values)}{_not(text)}")
+        raise LineRefused(
+            column, f"The status is one of {', '.join(PortfolioCompany.Status.values)}{_not(text)}"
+        )
     return status
 
 
@@ -100,7 +117,9 @@ def _invested_usd(column: str, text: str) -> Decimal | None:
     if not (amount := text.strip()):
         return None
     if not _USD.fullmatch(amount):
-        raise LineRefused(column, f"The amount is written 1250000.50: no sign, symbol or separator{_not(text)}")
+        raise LineRefused(
+            column, f"The amount is written 1250000.50: no sign, symbol or separator{_not(text)}"
+        )
     return Decimal(amount)
 
 

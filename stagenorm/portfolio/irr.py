@@ -42,7 +42,9 @@ def annual_irr(invested: float, flows: Floats, first_quarter: int = 1) -> Floats
         paying = np.flatnonzero(flows[:, batch].any(axis=0))
         whole = paying.size == batch.stop - start
         some = batch if whole else start + paying
-        rates[some] = np.expm1(-QUARTERS_PER_YEAR * _log_discount(flows[:, some], np.log(invested), first_quarter))
+        rates[some] = np.expm1(
+            -QUARTERS_PER_YEAR * _log_discount(flows[:, some], np.log(invested), first_quarter)
+        )
     return rates
 
 
@@ -52,7 +54,9 @@ def _log_discount(flows: Floats, log_invested: float, first: int) -> Floats:
     roots, going, settled = np.empty_like(y), np.arange(y.size), np.zeros(y.size, dtype=np.bool_)
     for _ in range(MAX_STEPS):
         value, slope = _value_and_slope(flows, log_invested, y, first)
-        below = value <= 0.0  # False for the nan or inf of an overflow, which is to the right of the root
+        below = (
+            value <= 0.0
+        )  # False for the nan or inf of an overflow, which is to the right of the root
         low, high = np.where(below, y, low), np.where(below, high, y)
         target = y - value / slope
         target = np.where((target >= low) & (target <= high), target, (low + high) / 2)
@@ -65,7 +69,9 @@ def _log_discount(flows: Floats, log_invested: float, first: int) -> Floats:
         if 2 * rest.size < y.size:
             going, flows, settled = going[rest], flows[:, rest], settled[rest]
             low, y, high = low[rest], y[rest], high[rest]
-    raise NoConvergence(f"{rest.size} internal rates of return did not settle in {MAX_STEPS} steps")
+    raise NoConvergence(
+        f"{rest.size} internal rates of return did not settle in {MAX_STEPS} steps"
+    )
 
 
 def _start(flows: Floats, log_invested: float, first: int) -> tuple[Floats, Floats, Floats]:
@@ -90,7 +96,9 @@ def _start(flows: Floats, log_invested: float, first: int) -> tuple[Floats, Floa
     return low, np.clip(y, low, high), high
 
 
-def _value_and_slope(flows: Floats, log_invested: float, y: Floats, first: int) -> tuple[Floats, Floats]:
+def _value_and_slope(
+    flows: Floats, log_invested: float, y: Floats, first: int
+) -> tuple[Floats, Floats]:
     """g and its derivative at y, by Horner's rule from the last quarter down."""
     x = np.exp(y)
     total = flows[-1].copy()

@@ -42,7 +42,11 @@ def create_key(
 
 def _limit(key: ApiKey, funds: set[int]) -> None:
     # Locked, so that no fund goes between the look and the limit.
-    found = set(Fund.objects.select_for_update(no_key=True).filter(pk__in=funds).values_list("pk", flat=True))
+    found = set(
+        Fund.objects.select_for_update(no_key=True)
+        .filter(pk__in=funds)
+        .values_list("pk", flat=True)
+    )
     if missing := sorted(funds - found):
         raise KeyRefused("There is no fund " + ", ".join(map(str, missing)) + ".")
     ApiKeyFund.objects.bulk_create(ApiKeyFund(api_key=key, fund_id=fund) for fund in sorted(funds))

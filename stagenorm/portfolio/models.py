@@ -71,10 +71,12 @@ class PortfolioCompany(models.Model):
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(
-                condition=Q(status__in=["active", "exited", "written_off"]), name="companies_status_known"
+                condition=Q(status__in=["active", "exited", "written_off"]),
+                name="companies_status_known",
             ),
             models.CheckConstraint(
-                condition=Q(invested_usd__isnull=True) | Q(invested_usd__gte=0), name="companies_invested_not_negative"
+                condition=Q(invested_usd__isnull=True) | Q(invested_usd__gte=0),
+                name="companies_invested_not_negative",
             ),
         ]
 
@@ -101,13 +103,17 @@ class PortfolioStrategy(models.Model):
     target_irr = models.FloatField(null=True, blank=True)
     target_multiple = models.FloatField(null=True, blank=True)
     tags = models.JSONField(default=list, blank=True)
-    client = models.CharField(max_length=CLIENT_NAME_MAX, editable=False, help_text="Name of the key that made it.")
+    client = models.CharField(
+        max_length=CLIENT_NAME_MAX, editable=False, help_text="Name of the key that made it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name_plural = "portfolio strategies"
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["fund", "id"], name="strategies_fund_id")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["fund", "id"], name="strategies_fund_id")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -121,7 +127,9 @@ class StrategyStageAllocation(models.Model):
     strategy may come to mean one stage, and there is no constraint against it.
     """
 
-    strategy = models.ForeignKey(PortfolioStrategy, models.CASCADE, related_name="stage_allocations", db_index=False)
+    strategy = models.ForeignKey(
+        PortfolioStrategy, models.CASCADE, related_name="stage_allocations", db_index=False
+    )
     spelling = models.CharField(max_length=255)
     stage = StageField()
     weight = models.FloatField()
@@ -130,7 +138,9 @@ class StrategyStageAllocation(models.Model):
     class Meta:
         ordering: ClassVar[list[str]] = ["strategy_id", "position"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["strategy", "position"], name="allocations_one_per_position")
+            models.UniqueConstraint(
+                fields=["strategy", "position"], name="allocations_one_per_position"
+            )
         ]
 
     def __str__(self) -> str:
@@ -164,7 +174,9 @@ class ApiKey(AbstractAPIKey):
     """A client's key. Several keys may carry one name (rotation); without funds it may see all of them."""
 
     funds = models.ManyToManyField(Fund, through="ApiKeyFund", related_name="api_keys", blank=True)
-    read_only = models.BooleanField(default=False, help_text="May read, may not create, simulate, change or delete.")
+    read_only = models.BooleanField(
+        default=False, help_text="May read, may not create, simulate, change or delete."
+    )
     operator = models.BooleanField(
         default=False, help_text="May see the rollout at /_ops/, and outside production change it."
     )
@@ -213,7 +225,9 @@ class IdempotencyRecord(models.Model):
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["client", "endpoint", "key"], name="idempotency_once_per_key")
+            models.UniqueConstraint(
+                fields=["client", "endpoint", "key"], name="idempotency_once_per_key"
+            )
         ]
 
     def __str__(self) -> str:

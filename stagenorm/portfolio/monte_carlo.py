@@ -56,8 +56,14 @@ class SimulationParameters:
     def __post_init__(self) -> None:
         if not 1 <= self.runs <= MAX_RUNS:
             raise ValueError(f"runs must be 1 to {MAX_RUNS}")
-        if self.horizon_years * QUARTERS_PER_YEAR < EARLIEST_EXIT_QUARTER or self.portfolio_size < 1 or self.seed < 0:
-            raise ValueError("horizon_years and portfolio_size must be at least 1, seed at least 0")
+        if (
+            self.horizon_years * QUARTERS_PER_YEAR < EARLIEST_EXIT_QUARTER
+            or self.portfolio_size < 1
+            or self.seed < 0
+        ):
+            raise ValueError(
+                "horizon_years and portfolio_size must be at least 1, seed at least 0"
+            )
         if self.profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(PROFILES)}")
         rescaled(self.stage_mix)
@@ -92,7 +98,9 @@ def simulate(parameters: SimulationParameters) -> SimulationResult:
     """
     size, at_once = parameters.portfolio_size, runs_per_block(parameters.portfolio_size)
     horizon = parameters.horizon_years * QUARTERS_PER_YEAR
-    room, flows = _allocate((ROWS_OF_ROOM, at_once * size), (_ledger_rows(horizon), parameters.runs))
+    room, flows = _allocate(
+        (ROWS_OF_ROOM, at_once * size), (_ledger_rows(horizon), parameters.runs)
+    )
     block = CompanyBlock(OutcomeTable(parameters.stage_mix, PROFILES[parameters.profile]), room)
     ledger = _Ledger(flows, size, horizon)
     for number, first in enumerate(range(0, parameters.runs, at_once)):

@@ -58,17 +58,29 @@ class OutcomeTable:
     def __init__(self, stage_mix: Mapping[Stage, float], profile: ReturnProfile) -> None:
         mix = rescaled(stage_mix)
         self.odds: Floats = np.array(
-            [[mix.get(stage, 0.0) * profile.odds[stage][index] for stage in STAGES] for index in range(len(BANDS))]
+            [
+                [mix.get(stage, 0.0) * profile.odds[stage][index] for stage in STAGES]
+                for index in range(len(BANDS))
+            ]
         )
         cumulated = np.cumsum(self.odds)
-        self.upper: Floats = cumulated / cumulated[-1]  # 1.0 exactly from the last possible cell on
+        self.upper: Floats = (
+            cumulated / cumulated[-1]
+        )  # 1.0 exactly from the last possible cell on
         self.guide: Indices = _guide(self.upper)
         self.low: Floats = np.repeat([band.low for band in BANDS], len(STAGES))
         self.width: Floats = np.repeat([band.high - band.low for band in BANDS], len(STAGES))
         # The probability that a Pareto variable from `low` on, not cut off, stays below `high`.
-        self.cut: Floats = np.repeat([1.0 - (band.low / band.high) ** TAIL_INDEX for band in BANDS], len(STAGES))
-        expected_exit = [[band.exit_factor * profile.base_exit_years[stage] for stage in STAGES] for band in BANDS]
-        self.soonest: Floats = (np.array(expected_exit).ravel() - EXIT_SPREAD_YEARS) * QUARTERS_PER_YEAR
+        self.cut: Floats = np.repeat(
+            [1.0 - (band.low / band.high) ** TAIL_INDEX for band in BANDS], len(STAGES)
+        )
+        expected_exit = [
+            [band.exit_factor * profile.base_exit_years[stage] for stage in STAGES]
+            for band in BANDS
+        ]
+        self.soonest: Floats = (
+            np.array(expected_exit).ravel() - EXIT_SPREAD_YEARS
+        ) * QUARTERS_PER_YEAR
 
 
 def _guide(upper: Floats) -> Indices:
@@ -78,7 +90,10 @@ def _guide(upper: Floats) -> Indices:
     exactly as right: numbers in undecided bins, under 1 %, are searched.
     """
     edges = np.arange(_GUIDE_BINS + 1) / _GUIDE_BINS
-    first, last = np.searchsorted(upper, edges[:-1], side="right"), np.searchsorted(upper, edges[1:], side="left")
+    first, last = (
+        np.searchsorted(upper, edges[:-1], side="right"),
+        np.searchsorted(upper, edges[1:], side="left"),
+    )
     return np.where(first == last, first, _UNDECIDED)
 
 
@@ -123,7 +138,9 @@ class CompanyBlock:
     def _find_cells(self, uniform: Floats) -> Indices:
         """Set the cells; return where the heavy-tailed ones are."""
         cell = self.cell
-        bins = np.multiply(uniform, _GUIDE_BINS, out=self.exit_quarter.view(np.intp), casting="unsafe")
+        bins = np.multiply(
+            uniform, _GUIDE_BINS, out=self.exit_quarter.view(np.intp), casting="unsafe"
+        )
         np.take(self._table.guide, bins, out=cell, mode="clip")
         special = np.flatnonzero(cell >= _FIRST_HEAVY_CELL)
         undecided = special[cell[special] == _UNDECIDED]

@@ -104,5 +104,7 @@ OPTIMISTIC_V1: Final = ReturnProfile(
     base_exit_years=BASE_EXIT_YEARS,
 )
 
-PROFILES: Final[Mapping[str, ReturnProfile]] = MappingProxyType({p.name: p for p in (MARKET_V1, OPTIMISTIC_V1)})
+PROFILES: Final[Mapping[str, ReturnProfile]] = MappingProxyType(
+    {p.name: p for p in (MARKET_V1, OPTIMISTIC_V1)}
+)
 DEFAULT_PROFILE: Final = MARKET_V1.name

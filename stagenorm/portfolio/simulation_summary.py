@@ -68,7 +68,9 @@ def parameters_hash(parameters: SimulationParameters) -> str:
         "profile": parameters.profile,
         "stage_mix": _mix(parameters),
     }
-    return hashlib.sha256(json.dumps(determining, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(determining, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _mix(parameters: SimulationParameters) -> dict[str, float]:
@@ -81,7 +83,10 @@ def _distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
     # One run has no spread to estimate an error from; null says so.
     error = _rounded(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else None
     quantiles = _quantiles(ordered, np.array(PERCENTILES) / 100)
-    named = {f"p{percent}": _rounded(value) for percent, value in zip(PERCENTILES, quantiles, strict=True)}
+    named = {
+        f"p{percent}": _rounded(value)
+        for percent, value in zip(PERCENTILES, quantiles, strict=True)
+    }
     return {"mean": _rounded(values.mean()), "std_error": error, **named}
 
 
@@ -91,7 +96,10 @@ def _quantiles(ordered: Floats, shares: Floats) -> Floats:
 
 
 def _probabilities(ordered: Floats) -> dict[str, float]:
-    below = {mark: int(np.searchsorted(ordered, mark, side="left")) / ordered.size for mark in TVPI_MARKS}
+    below = {
+        mark: int(np.searchsorted(ordered, mark, side="left")) / ordered.size
+        for mark in TVPI_MARKS
+    }
     reached = {f"tvpi_gte_{mark}": _rounded(1.0 - share) for mark, share in below.items()}
     return {"loss": _rounded(below[1]), **reached}
 
@@ -111,7 +119,9 @@ def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> lis
                 "companies": count,
                 "tvpi": _rounded(value / count) if count else None,
                 "dpi": _rounded(cash / count) if count else None,
-                "share_of_value": _rounded(value / result.value.sum()) if result.value.any() else None,
+                "share_of_value": _rounded(value / result.value.sum())
+                if result.value.any()
+                else None,
                 "outcomes": {
                     band.name: _rounded(number / count) if count else None
                     for band, number in zip(BANDS, companies, strict=True)

@@ -50,7 +50,9 @@ def stored_mix(boundary: Boundary, fund: Fund) -> StageMix:
     rows = list(active.values_list("stage").annotate(Count("pk")).order_by("stage"))
     counts: dict[Stage, float] = {}
     unknown = 0
-    for result, (_, count) in zip(normalize_all([raw for raw, _ in rows], boundary.aliases), rows, strict=True):
+    for result, (_, count) in zip(
+        normalize_all([raw for raw, _ in rows], boundary.aliases), rows, strict=True
+    ):
         if isinstance(result, Known):
             counts[result.stage] = counts.get(result.stage, 0) + count
         else:
@@ -66,12 +68,16 @@ def stored_mix(boundary: Boundary, fund: Fund) -> StageMix:
 
 def run(fund: Fund, parameters: SimulationParameters, mix: StageMix) -> dict[str, Any]:
     """Simulate, and return the answer without its id."""
-    asked = {name: getattr(parameters, name) for name in ("runs", "horizon_years", "portfolio_size")}
+    asked = {
+        name: getattr(parameters, name) for name in ("runs", "horizon_years", "portfolio_size")
+    }
     summary = summarize(simulate(parameters), parameters, unmodelled_weight=mix.unmodelled_weight)
     return {"parameters": {"fund_id": fund.pk, **asked}, **summary}
 
 
-def store(fund: Fund, client: str, parameters: SimulationParameters, answer: dict[str, Any]) -> Simulation:
+def store(
+    fund: Fund, client: str, parameters: SimulationParameters, answer: dict[str, Any]
+) -> Simulation:
     """Keep the answer, warnings and all, so that it can be asked for again."""
     return Simulation.objects.create(
         fund=fund,

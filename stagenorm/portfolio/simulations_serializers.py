@@ -30,10 +30,13 @@ class SimulationSerializer(StrictSerializer):
     runs = StrictIntegerField(min_value=100, max_value=50_000, default=10_000)
     horizon_years = StrictIntegerField(min_value=1, max_value=15, default=8)
     portfolio_size = StrictIntegerField(min_value=1, max_value=1_000, default=25)
-    seed = StrictIntegerField(min_value=0, max_value=MAX_SEED, required=False, help_text="Drawn when absent.")
+    seed = StrictIntegerField(
+        min_value=0, max_value=MAX_SEED, required=False, help_text="Drawn when absent."
+    )
     profile = StrictChoiceField(choices=list(PROFILES), default=DEFAULT_PROFILE)
     stage_distribution = StageDistributionField(
-        required=False, help_text="The weights sum to 1. Absent: the mix of the fund's own active companies."
+        required=False,
+        help_text="The weights sum to 1. Absent: the mix of the fund's own active companies.",
     )
 
 
@@ -105,18 +108,28 @@ class SimulationAnswerSerializer(serializers.Serializer[Any]):
     simulation_id = serializers.UUIDField()
     parameters = AskedSerializer()
     seed = serializers.IntegerField(max_value=MAX_SEED)
-    parameters_hash = serializers.CharField(help_text="SHA-256 of all that determines the numbers, engine included.")
+    parameters_hash = serializers.CharField(
+        help_text="SHA-256 of all that determines the numbers, engine included."
+    )
     profile = serializers.CharField()
     engine = serializers.CharField()
-    stage_mix = serializers.DictField(child=serializers.FloatField(), help_text="Stage → weight; sums to 1.")
+    stage_mix = serializers.DictField(
+        child=serializers.FloatField(), help_text="Stage → weight; sums to 1."
+    )
     tvpi = DistributionSerializer()
     dpi = DistributionSerializer()
     irr = DistributionSerializer()
     probabilities = ProbabilitiesSerializer()
-    value_at_risk = serializers.FloatField(help_text="Loss at the 5th percentile, as a share of the investment.")
+    value_at_risk = serializers.FloatField(
+        help_text="Loss at the 5th percentile, as a share of the investment."
+    )
     expected_shortfall = serializers.FloatField(help_text="Mean loss of the worst 5 %.")
     by_stage = StageResultSerializer(many=True)
     histogram = HistogramSerializer()
-    expected_tvpi_analytic = serializers.FloatField(help_text="The expectation that `tvpi.mean` estimates.")
-    unmodelled_weight = serializers.FloatField(help_text="Share of the weights that no known stage stands for.")
+    expected_tvpi_analytic = serializers.FloatField(
+        help_text="The expectation that `tvpi.mean` estimates."
+    )
+    unmodelled_weight = serializers.FloatField(
+        help_text="Share of the weights that no known stage stands for."
+    )
     warnings = WarningItemSerializer(many=True)

@@ -17,7 +17,11 @@ from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, 
 from stagenorm.portfolio.bodies import client_of, read_body
 from stagenorm.portfolio.models import Simulation
 from stagenorm.portfolio.monte_carlo import SimulationParameters
-from stagenorm.portfolio.simulations_serializers import MAX_SEED, SimulationAnswerSerializer, SimulationSerializer
+from stagenorm.portfolio.simulations_serializers import (
+    MAX_SEED,
+    SimulationAnswerSerializer,
+    SimulationSerializer,
+)
 from stagenorm.portfolio.throttling import SimulateThrottle
 
 ENDPOINT: Final = "monte-carlo-simulate"
@@ -41,14 +45,21 @@ class Simulate(APIView):
         tags=["monte-carlo"],
         parameters=[*stage_headers([200, 400]), header("Retry-After", "Seconds.", [429])],
         request=SimulationSerializer,
-        responses={200: SimulationAnswerSerializer, **problem_responses(400, 401, 403, 404, 413, 415, 429)},
+        responses={
+            200: SimulationAnswerSerializer,
+            **problem_responses(400, 401, 403, 404, 413, 415, 429),
+        },
     )
     def post(self, request: Request) -> Response:
         """Simulate, store, answer."""
         fund, members = read_body(request, SimulationSerializer(data=request.data))
         boundary = open_boundary(request, endpoint=ENDPOINT)
         given = members.get("stage_distribution")
-        mix = simulations.stored_mix(boundary, fund) if given is None else simulations.given_mix(boundary, given)
+        mix = (
+            simulations.stored_mix(boundary, fund)
+            if given is None
+            else simulations.given_mix(boundary, given)
+        )
         seed = members.get("seed")
         parameters = SimulationParameters(
             runs=members["runs"],
@@ -78,7 +89,9 @@ class SimulationDetail(APIView):
     )
     def get(self, request: Request, simulation_id: uuid.UUID) -> Response:
         """Answer the body that the POST had."""
-        simulation = Simulation.objects.filter(fund__in=visible_funds(request), pk=simulation_id).first()
+        simulation = Simulation.objects.filter(
+            fund__in=visible_funds(request), pk=simulation_id
+        ).first()
         if simulation is None:
             detail = "There is no such simulation, or the key may not see its fund."
             raise Problem("not-found", status=404, detail=detail)

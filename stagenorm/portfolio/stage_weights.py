@@ -30,7 +30,12 @@ Errors = dict[Any, Any]
 
 _STAGE = RawStageField()
 _WEIGHT = StrictFloatField(min_value=0, max_value=1 + TOLERATED)
-_WEIGHT_SCHEMA: Final = {"type": "number", "format": "double", "minimum": 0, "maximum": 1 + TOLERATED}
+_WEIGHT_SCHEMA: Final = {
+    "type": "number",
+    "format": "double",
+    "minimum": 0,
+    "maximum": 1 + TOLERATED,
+}
 
 
 def distance_from_one(items: Items) -> float:
@@ -81,7 +86,10 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "maxItems": MAX_DISTRIBUTION,
         "items": {
             "type": "object",
-            "properties": {"stage": {"type": "string", "maxLength": 255}, "weight": _WEIGHT_SCHEMA},
+            "properties": {
+                "stage": {"type": "string", "maxLength": 255},
+                "weight": _WEIGHT_SCHEMA,
+            },
             "required": ["stage", "weight"],
             "additionalProperties": False,
         },
@@ -111,8 +119,12 @@ class StageDistributionField(_WeightsField):
     def _read(self, item: Any, items: Items) -> Errors | list[serializers.ErrorDetail]:
         if not isinstance(item, dict):
             return self.error("not_an_object")
-        faults: Errors = {name: self.error("unknown_field") for name in item if name not in ("stage", "weight")}
-        faults |= {name: self.error("required") for name in ("stage", "weight") if name not in item}
+        faults: Errors = {
+            name: self.error("unknown_field") for name in item if name not in ("stage", "weight")
+        }
+        faults |= {
+            name: self.error("required") for name in ("stage", "weight") if name not in item
+        }
         stage = _valid(_STAGE, item["stage"], faults, "stage") if "stage" in item else None
         weight = _valid(_WEIGHT, item["weight"], faults, "weight") if "weight" in item else None
         if not faults:
@@ -121,7 +133,12 @@ class StageDistributionField(_WeightsField):
 
 
 @extend_schema_field(
-    {"type": "object", "minProperties": 1, "maxProperties": MAX_ALLOCATION, "additionalProperties": _WEIGHT_SCHEMA}
+    {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": MAX_ALLOCATION,
+        "additionalProperties": _WEIGHT_SCHEMA,
+    }
 )
 class StageAllocationField(_WeightsField):
     """An object of 1 to 1,000 stages with their weights ≥ 0 that sum to 1 (within 1e-4)."""
@@ -141,7 +158,9 @@ class StageAllocationField(_WeightsField):
         return self.checked(items, errors)
 
 
-def _valid(field: serializers.Field[Any, Any, Any, Any], value: Any, errors: Errors, name: str) -> Any:
+def _valid(
+    field: serializers.Field[Any, Any, Any, Any], value: Any, errors: Errors, name: str
+) -> Any:
     # Most values need no more than this: printable text has no NUL and no surrogate, and no comparison with NaN holds.
     kind = type(value)
     if field is _STAGE and kind is str and len(value) <= 255 and value.isprintable():
@@ -182,7 +201,13 @@ def judge_weights(
         place = {raw: pointer(i) for i, (raw, _) in enumerate(items)}
         for stage, raws in weights.merged:
             detail = f"{len(raws)} spellings of {stage} were added up."
-            boundary.warn("duplicate_stage", place[raws[1]], detail=detail, received=raws[1][:100], count=len(raws))
+            boundary.warn(
+                "duplicate_stage",
+                place[raws[1]],
+                detail=detail,
+                received=raws[1][:100],
+                count=len(raws),
+            )
     return results, weights
 
 

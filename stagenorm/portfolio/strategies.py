@@ -51,11 +51,15 @@ def allocations_of(results: Sequence[Known | Unknown], weights: Weights) -> list
             spelling = str(result.raw)
             first[f"unknown {spelling}"] = Allocation(spelling, None, unknown[result.raw])
         elif result.stage.value not in first:
-            first[result.stage.value] = Allocation(result.raw, result.stage, weights.by_stage[result.stage])
+            first[result.stage.value] = Allocation(
+                result.raw, result.stage, weights.by_stage[result.stage]
+            )
     return list(first.values())
 
 
-def create(fund: Fund, client: str, members: Mapping[str, Any], allocations: Iterable[Allocation]) -> PortfolioStrategy:
+def create(
+    fund: Fund, client: str, members: Mapping[str, Any], allocations: Iterable[Allocation]
+) -> PortfolioStrategy:
     """Store a new strategy of the fund with its allocations."""
     strategy = PortfolioStrategy(fund=fund, client=client)
     _assign(strategy, members)
@@ -65,7 +69,9 @@ def create(fund: Fund, client: str, members: Mapping[str, Any], allocations: Ite
 
 
 def change(
-    strategy: PortfolioStrategy, members: Mapping[str, Any], allocations: Iterable[Allocation] | None
+    strategy: PortfolioStrategy,
+    members: Mapping[str, Any],
+    allocations: Iterable[Allocation] | None,
 ) -> PortfolioStrategy:
     """Change the given members of a locked strategy; allocations, when given, replace the stored ones."""
     _assign(strategy, members)
@@ -89,7 +95,9 @@ def locked(strategies: QuerySet[PortfolioStrategy], strategy_id: int) -> Portfol
 
 def stored_texts_of(strategy: PortfolioStrategy) -> frozenset[str]:
     """What its client wrote for stages, and what the API showed for them: neither is new to the strategy."""
-    return frozenset(text for row in strategy.stage_allocations.values_list("spelling", "stage") for text in row)
+    return frozenset(
+        text for row in strategy.stage_allocations.values_list("spelling", "stage") for text in row
+    )
 
 
 def check_size_of(strategy: PortfolioStrategy) -> dict[str, float | None]:
@@ -116,7 +124,11 @@ def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
         "check_size": check_size_of(strategy),
         "stage_allocation": by_stage,
         "stages": [
-            {"spelling": row.spelling, "stage": row.stage if row.stage in _STAGES else None, "weight": row.weight}
+            {
+                "spelling": row.spelling,
+                "stage": row.stage if row.stage in _STAGES else None,
+                "weight": row.weight,
+            }
             for row in rows
         ],
         "created_at": _utc(strategy.created_at),

@@ -21,7 +21,9 @@ class StrategyQuerySerializer(StrictSerializer):
 
     fund_id = serializers.IntegerField(required=False, help_text="Only this fund's.")
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
-    cursor = serializers.CharField(required=False, max_length=500, help_text="`next_cursor` of the page before.")
+    cursor = serializers.CharField(
+        required=False, max_length=500, help_text="`next_cursor` of the page before."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ def read_query(given: QueryDict) -> Query:
     errors = [
         query_item(name, "repeated_parameter", "Give the parameter once.")
         if name in known
-        else query_item(name, "unknown_parameter", f"There is no such parameter; there are {', '.join(known)}.")
+        else query_item(
+            name, "unknown_parameter", f"There is no such parameter; there are {', '.join(known)}."
+        )
         for name, values in given.lists()
         if name not in known or len(values) != 1
     ]
@@ -49,14 +53,18 @@ def read_query(given: QueryDict) -> Query:
     return Query(members.get("fund_id"), members["limit"], members.get("cursor"))
 
 
-def find_page(strategies: QuerySet[PortfolioStrategy], query: Query) -> tuple[list[PortfolioStrategy], str | None]:
+def find_page(
+    strategies: QuerySet[PortfolioStrategy], query: Query
+) -> tuple[list[PortfolioStrategy], str | None]:
     """Return a page with its allocations, in three statements at most, and the cursor of the next one.
 
     A strategy made while somebody pages is newer than their cursor, so no page is shifted by it.
     """
     if query.cursor is not None:
         strategies = strategies.filter(pk__lt=_position(query, query.cursor))
-    found = list(strategies.order_by("-pk").prefetch_related("stage_allocations")[: query.limit + 1])
+    found = list(
+        strategies.order_by("-pk").prefetch_related("stage_allocations")[: query.limit + 1]
+    )
     page = found[: query.limit]
     return page, _signer(query).sign_object(page[-1].pk) if len(found) > query.limit else None
 
@@ -65,7 +73,9 @@ def _position(query: Query, cursor: str) -> int:
     try:
         position: int = _signer(query).unsign_object(cursor)
     except signing.BadSignature as error:
-        detail = "This is no cursor of this list. Use next_cursor unchanged, with the same fund_id."
+        detail = (
+            "This is no cursor of this list. Use next_cursor unchanged, with the same fund_id."
+        )
         raise invalid([query_item("cursor", "invalid_cursor", detail)]) from error
     return position
 

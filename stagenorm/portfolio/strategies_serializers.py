@@ -24,7 +24,11 @@ MAX_SECTORS: Final = 50
 MAX_CHECK: Final = 1_000_000_000_000
 PORTFOLIO_SIZES: Final = ("target_portfolio_size", "max_portfolio_size")
 # What a strategy's sizes are before the request has spoken.
-NEW_SIZES: Final[Mapping[str, Any]] = {"target_portfolio_size": 25, "max_portfolio_size": 30, "check_size": {}}
+NEW_SIZES: Final[Mapping[str, Any]] = {
+    "target_portfolio_size": 25,
+    "max_portfolio_size": 30,
+    "check_size": {},
+}
 
 
 class SectorAllocationField(serializers.DictField):
@@ -80,11 +84,15 @@ class StrategySerializer(StrictSerializer):
     max_portfolio_size = StrictIntegerField(min_value=1, max_value=1000, default=30)
     deployment_months = StrictIntegerField(min_value=1, max_value=240, default=36)
     check_size = CheckSizeSerializer(allow_null=True, default=None)
-    sector_allocation = SectorAllocationField(default=dict, help_text="Sector → share, 0 to 1; together at most 1.")
+    sector_allocation = SectorAllocationField(
+        default=dict, help_text="Sector → share, 0 to 1; together at most 1."
+    )
     stage_allocation = StageAllocationField(help_text="Stage → weight; the weights sum to 1.")
     reserve_ratio = StrictFloatField(min_value=0, max_value=1, default=0.5)
     risk_tolerance = StrictCharField(max_length=50, trim_whitespace=True, default="moderate")
-    target_irr = StrictFloatField(min_value=0, max_value=10, allow_null=True, default=None, help_text="0.25 is 25 %.")
+    target_irr = StrictFloatField(
+        min_value=0, max_value=10, allow_null=True, default=None, help_text="0.25 is 25 %."
+    )
     target_multiple = StrictFloatField(min_value=0, max_value=1000, allow_null=True, default=None)
     tags = serializers.ListField(
         child=StrictCharField(max_length=50, trim_whitespace=True), max_length=10, default=list
@@ -119,7 +127,8 @@ class StrategyAnswerSerializer(serializers.Serializer[Any]):
     check_size = CheckSizeSerializer()
     sector_allocation = serializers.DictField(child=serializers.FloatField())
     stage_allocation = serializers.DictField(
-        child=serializers.FloatField(), help_text="Canonical stage, or the spelling where it is unknown → weight."
+        child=serializers.FloatField(),
+        help_text="Canonical stage, or the spelling where it is unknown → weight.",
     )
     stages = StageRowSerializer(many=True)
     reserve_ratio = serializers.FloatField()
@@ -136,10 +145,14 @@ class StrategyPageSerializer(serializers.Serializer[Any]):
     """One page of strategies, newest first."""
 
     strategies = StrategyAnswerSerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True, help_text="`cursor` of the next page; null on the last one.")
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text="`cursor` of the next page; null on the last one."
+    )
 
 
-def parse_strategy(serializer: StrategySerializer, stored: Mapping[str, Any] = NEW_SIZES) -> dict[str, Any]:
+def parse_strategy(
+    serializer: StrategySerializer, stored: Mapping[str, Any] = NEW_SIZES
+) -> dict[str, Any]:
     """The validated members; raises one problem for every fault of the body.
 
     The order of sizes is checked on what the strategy would become: `stored` (the three members of NEW_SIZES)
@@ -166,9 +179,13 @@ def _order_faults(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[It
     ]
 
 
-def _misordered(at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]) -> list[Item]:
+def _misordered(
+    at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[Item]:
     merged = {name: given.get(name, stored.get(name)) for name in names}
-    numbers = [(n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+    numbers = [
+        (n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    ]
     return [
         {
             "pointer": f"{at}/{low if low in given else high}",

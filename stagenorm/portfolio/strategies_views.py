@@ -14,7 +14,12 @@ from normalization.boundary import Boundary, open_boundary
 from normalization.problems import Problem
 from normalization.serializers import header, problem_responses, stage_headers
 from stagenorm.portfolio import idempotency, strategies
-from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for, visible_funds
+from stagenorm.portfolio.authentication import (
+    ApiKeyAuthentication,
+    HasApiKey,
+    fund_for,
+    visible_funds,
+)
 from stagenorm.portfolio.bodies import client_of, fund_of_body
 from stagenorm.portfolio.models import Fund, PortfolioStrategy
 from stagenorm.portfolio.stage_weights import Items, judge_weights, member_pointer
@@ -54,7 +59,9 @@ class Strategies(APIView):
         else:
             found = _visible(request)
         page, next_cursor = find_page(found, query)
-        return Response({"strategies": [representation(each) for each in page], "next_cursor": next_cursor})
+        return Response(
+            {"strategies": [representation(each) for each in page], "next_cursor": next_cursor}
+        )
 
     @extend_schema(
         operation_id="create_strategy",
@@ -77,7 +84,10 @@ class Strategies(APIView):
             header("Retry-After", "Seconds.", [409]),
         ],
         request=StrategySerializer,
-        responses={201: StrategyAnswerSerializer, **problem_responses(400, 401, 403, 404, 409, 413, 415, 422)},
+        responses={
+            201: StrategyAnswerSerializer,
+            **problem_responses(400, 401, 403, 404, 409, 413, 415, 422),
+        },
     )
     def post(self, request: Request) -> Response:
         """Store a strategy, once per `Idempotency-Key`."""
@@ -85,7 +95,9 @@ class Strategies(APIView):
         members = parse_strategy(StrategySerializer(data=request.data))
         boundary = open_boundary(request, endpoint=ENDPOINT)
         into = fund or fund_for(request, members["fund_id"])
-        return idempotency.once(request, ENDPOINT, lambda: _create(request, into, members, boundary))
+        return idempotency.once(
+            request, ENDPOINT, lambda: _create(request, into, members, boundary)
+        )
 
 
 class StrategyDetail(APIView):
@@ -115,7 +127,10 @@ class StrategyDetail(APIView):
         tags=["strategies"],
         parameters=stage_headers([200, 400]),
         request=StrategyPatchSerializer,
-        responses={200: StrategyAnswerSerializer, **problem_responses(400, 401, 403, 404, 413, 415)},
+        responses={
+            200: StrategyAnswerSerializer,
+            **problem_responses(400, 401, 403, 404, 413, 415),
+        },
     )
     def patch(self, request: Request, strategy_id: int) -> Response:
         """Change the given members; the strategy is locked from the first look to the commit."""
@@ -162,8 +177,12 @@ def _create(request: Request, fund: Fund, members: dict[str, Any], boundary: Bou
     return boundary.respond(representation(strategy), status=201, headers={"Location": location})
 
 
-def _judge(boundary: Boundary, items: Items, legacy: frozenset[str] = frozenset()) -> list[Allocation]:
-    results, weights = judge_weights(boundary, items, at=_AT, pointer=member_pointer(_AT, items), legacy=legacy)
+def _judge(
+    boundary: Boundary, items: Items, legacy: frozenset[str] = frozenset()
+) -> list[Allocation]:
+    results, weights = judge_weights(
+        boundary, items, at=_AT, pointer=member_pointer(_AT, items), legacy=legacy
+    )
     return allocations_of(results, weights)
 
 
@@ -172,4 +191,8 @@ def _visible(request: Request) -> QuerySet[PortfolioStrategy]:
 
 
 def _missing() -> NoReturn:
-    raise Problem("not-found", status=404, detail="There is no such strategy, or the key may not see its fund.")
+    raise Problem(
+        "not-found",
+        status=404,
+        detail="There is no such strategy, or the key may not see its fund.",
+    )

@@ -41,13 +41,20 @@ def parse_rate(rate: str) -> tuple[int, int]:
     """
     number, _, period = rate.partition("/")
     if not (number.isascii() and number.isdigit() and int(number) > 0 and period in PERIODS):
-        raise ImproperlyConfigured(f"A throttle rate is N/second, N/minute, N/hour or N/day, not {rate!r}.")
+        raise ImproperlyConfigured(
+            f"A throttle rate is N/second, N/minute, N/hour or N/day, not {rate!r}."
+        )
     return int(number), PERIODS[period]
 
 
 def admit(scope: str, client: str, limit: int, period: int) -> int:
     """Count one request of `client`; 0 when it is admitted, else the whole seconds until one will be."""
-    params: dict[str, str | int] = {"scope": scope, "client": client, "limit": limit, "period": period}
+    params: dict[str, str | int] = {
+        "scope": scope,
+        "client": client,
+        "limit": limit,
+        "period": period,
+    }
     with connection.cursor() as cursor:
         cursor.execute(ADMIT_SQL, params)
         refused, oldest_age = cursor.fetchone()

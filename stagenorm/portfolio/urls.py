@@ -9,7 +9,11 @@ from stagenorm.portfolio.strategies_views import Strategies, StrategyDetail
 urlpatterns: list[URLPattern] = [
     path("api/funds/<int:fund_id>/companies", FundCompanies.as_view(), name="fund-companies"),
     path("api/monte-carlo/simulate", Simulate.as_view(), name="simulate"),
-    path("api/monte-carlo/simulations/<uuid:simulation_id>", SimulationDetail.as_view(), name="simulation"),
+    path(
+        "api/monte-carlo/simulations/<uuid:simulation_id>",
+        SimulationDetail.as_view(),
+        name="simulation",
+    ),
     path("api/portfolio/strategies", Strategies.as_view(), name="strategies"),
     path("api/portfolio/strategies/<int:strategy_id>", StrategyDetail.as_view(), name="strategy"),
 ]

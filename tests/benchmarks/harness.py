@@ -57,7 +57,9 @@ class Comparison:
 MEASURED: list[Ratio] = []
 
 
-def compare(subject: Work, baseline: Work, rounds: int = 41, before: Work = lambda: None) -> Comparison:
+def compare(
+    subject: Work, baseline: Work, rounds: int = 41, before: Work = lambda: None
+) -> Comparison:
     """Time both in turns. A call should last from 0.1 ms up, or the clock itself is measured: loop inside it.
 
     `before` is called ahead of every timed call, and is not timed itself.
@@ -85,7 +87,9 @@ def median_ns(subject: Work, rounds: int = 41, before: Work = lambda: None) -> f
 def hold(ratio: Ratio) -> None:
     """Remember the figure, then fail if its goal is missed."""
     MEASURED.append(ratio)
-    assert ratio.held, f"{ratio.name}: {ratio.measured:.3g} {ratio.unit}, goal {ratio.goal} {ratio.unit}"
+    assert ratio.held, (
+        f"{ratio.name}: {ratio.measured:.3g} {ratio.unit}, goal {ratio.goal} {ratio.unit}"
+    )
 
 
 def report() -> None:
@@ -96,13 +100,17 @@ def report() -> None:
     for heading in ("what", "measured", "goal", "held", "note"):
         table.add_column(heading, justify="right" if heading in ("measured", "goal") else "left")
     for one in MEASURED:
-        goal = "-" if one.goal is None else f"{'≥' if one.at_least else '≤'} {one.goal:g} {one.unit}"
+        goal = (
+            "-" if one.goal is None else f"{'≥' if one.at_least else '≤'} {one.goal:g} {one.unit}"
+        )
         held = "-" if one.goal is None else "yes" if one.held else "NO"
         table.add_row(one.name, f"{one.measured:.3g} {one.unit}", goal, held, one.note)
     Console(width=140).print(table)
     if path := os.environ.get("BENCH_JSON"):
         figures = [asdict(one) | {"held": one.held} for one in MEASURED]
-        Path(path).write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(path).write_text(
+            json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def _elapsed(work: Work, before: Work = lambda: None) -> int:

@@ -31,20 +31,26 @@ def p99(ascending: Sequence[float]) -> float:
     return ascending[int(len(ascending) * 0.99)]
 
 
-def send(service: Service, key: str, callers: Sequence[Caller], rate: float, seconds: float) -> Answers:
+def send(
+    service: Service, key: str, callers: Sequence[Caller], rate: float, seconds: float
+) -> Answers:
     """Send `rate` requests a second in all for `seconds`; each caller has a connection of its own."""
     begin = monotonic()
 
     def one(number: int) -> list[tuple[int, float]]:
         first = begin + number / rate  # evenly between the others
-        return _send(service.port, key, callers[number], first, len(callers) / rate, begin + seconds)
+        return _send(
+            service.port, key, callers[number], first, len(callers) / rate, begin + seconds
+        )
 
     with ThreadPoolExecutor(len(callers)) as pool:
         answers = [answer for each in pool.map(one, range(len(callers))) for answer in each]
     return Answers(sorted(took for _, took in answers), Counter(status for status, _ in answers))
 
 
-def _send(port: int, key: str, caller: Caller, due: float, every: float, end: float) -> list[tuple[int, float]]:
+def _send(
+    port: int, key: str, caller: Caller, due: float, every: float, end: float
+) -> list[tuple[int, float]]:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     answers, body, answered = [], b"", 0.0
     while due < end:

@@ -19,7 +19,16 @@ import pytest
 from normalization.stages import Known, normalize
 from ops.backfill.control import Options
 from ops.backfill.models import BackfillRun
-from tests.backfill_runs import MESSY, Command, Heard, begin, execute, store_many, valid_backup, work
+from tests.backfill_runs import (
+    MESSY,
+    Command,
+    Heard,
+    begin,
+    execute,
+    store_many,
+    valid_backup,
+    work,
+)
 from tests.benchmarks.harness import Ratio, hold
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(3600)]
@@ -71,10 +80,28 @@ def test_a_run_costs_little_more_than_the_bare_update() -> None:
         rounds.append((times[run], times[bare], idle))
     changed = ROWS * 0.6
     hold(
-        Ratio("backfill ÷ bare UPDATE", 1.5, median(a / b for a, b, _ in rounds), note=f"{ROWS:,} rows, 60 % to change")
+        Ratio(
+            "backfill ÷ bare UPDATE",
+            1.5,
+            median(a / b for a, b, _ in rounds),
+            note=f"{ROWS:,} rows, 60 % to change",
+        )
     )
-    hold(Ratio("backfill, idle second pass ÷ bare UPDATE", 0.25, median(idle / b for _, b, idle in rounds)))
-    hold(Ratio("backfill, changed rows a second", None, changed / median(a for a, _, _ in rounds), unit="rows/s"))
+    hold(
+        Ratio(
+            "backfill, idle second pass ÷ bare UPDATE",
+            0.25,
+            median(idle / b for _, b, idle in rounds),
+        )
+    )
+    hold(
+        Ratio(
+            "backfill, changed rows a second",
+            None,
+            changed / median(a for a, _, _ in rounds),
+            unit="rows/s",
+        )
+    )
     hold(Ratio("backfill, log for 1,000,000 changed rows", 8.0, size / changed, unit="MB"))
 
 
@@ -114,7 +141,9 @@ def test_the_estimate_of_the_plan_is_of_the_right_size() -> None:
     hold(Ratio("backfill, plan's estimate ÷ duration", None, estimated / seconds(run)))
 
 
-@pytest.mark.skipif(os.environ.get("BACKFILL_LARGE") != "1", reason="BACKFILL_LARGE=1 measures 10,000,000 rows")
+@pytest.mark.skipif(
+    os.environ.get("BACKFILL_LARGE") != "1", reason="BACKFILL_LARGE=1 measures 10,000,000 rows"
+)
 def test_the_rate_holds_at_ten_times_the_rows() -> None:
     rates = []
     for rows in (ROWS, 10 * ROWS):

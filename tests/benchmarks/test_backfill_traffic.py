@@ -28,7 +28,16 @@ from ops.backfill.models import BackfillRun
 from ops.backfill.verify import unclean_rows
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
-from tests.backfill_runs import COMPANIES, MESSY, Command, address, execute, store_many, valid_backup, wait_for
+from tests.backfill_runs import (
+    COMPANIES,
+    MESSY,
+    Command,
+    address,
+    execute,
+    store_many,
+    valid_backup,
+    wait_for,
+)
 from tests.benchmarks import open_loop
 from tests.benchmarks.harness import Ratio, hold
 from tests.benchmarks.open_loop import Answers, p99
@@ -38,7 +47,9 @@ from tests.servers import Service
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 
 FUNDS = 5
-ROWS = int(os.environ.get("BACKFILL_TRAFFIC_ROWS", "1200000"))  # so many that the run outlasts its turns
+ROWS = int(
+    os.environ.get("BACKFILL_TRAFFIC_ROWS", "1200000")
+)  # so many that the run outlasts its turns
 TURNS, SECONDS, WARM_SECONDS = 3, 8, 5
 READS, UPDATES = 40, 50  # a second
 
@@ -69,8 +80,14 @@ class Reader:
         if cursor and self.pages < 5:
             self.pages += 1
             return f"{self.list}&{urlencode({'cursor': cursor})}"
-        asked = {"stage": self.chance.choice(list(Stage)), "sort": self.chance.choice(["id", "-id", "name", "-name"])}
-        self.list, self.pages = f"/api/funds/{self.chance.choice(self.funds)}/companies?{urlencode(asked)}", 1
+        asked = {
+            "stage": self.chance.choice(list(Stage)),
+            "sort": self.chance.choice(["id", "-id", "name", "-name"]),
+        }
+        self.list, self.pages = (
+            f"/api/funds/{self.chance.choice(self.funds)}/companies?{urlencode(asked)}",
+            1,
+        )
         return self.list
 
 
@@ -104,7 +121,9 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.command = Command("--apply", directory=directory)
-        wait_for(lambda: BackfillRun.objects.filter(batch__gte=1).exists(), "the run's first batch")
+        wait_for(
+            lambda: BackfillRun.objects.filter(batch__gte=1).exists(), "the run's first batch"
+        )
 
     def row(self) -> BackfillRun:
         """The run as it is now."""
@@ -125,9 +144,13 @@ class Run:
         begun = self.row()
         met = clients.work(name)
         ended = self.row()
-        assert self.command.process.poll() is None, f"It was over too soon: set BACKFILL_TRAFFIC_ROWS={ROWS * 2}"
+        assert self.command.process.poll() is None, (
+            f"It was over too soon: set BACKFILL_TRAFFIC_ROWS={ROWS * 2}"
+        )
         assert (begun.state, ended.state) == ("running", "running")
-        assert ended.working_seconds - begun.working_seconds > 0.2 * SECONDS  # it did not just wait for others
+        assert (
+            ended.working_seconds - begun.working_seconds > 0.2 * SECONDS
+        )  # it did not just wait for others
         return met
 
     def finish(self) -> None:
@@ -136,14 +159,19 @@ class Run:
         assert set(unclean_rows()[COMPANIES]) == {"Series D"}
 
 
-def test_clients_of_the_api_hardly_notice_a_run(granian_server: Callable[..., Service], tmp_path: Path) -> None:
+def test_clients_of_the_api_hardly_notice_a_run(
+    granian_server: Callable[..., Service], tmp_path: Path
+) -> None:
     for _ in range(FUNDS):
         store_many(ROWS // FUNDS)
     execute("VACUUM ANALYZE portfolio_companies")
     valid_backup()
     funds = list(Fund.objects.values_list("pk", flat=True))
     clients = Clients(
-        granian_server(workers=2), create_key("reader")[1], [Reader(funds, seed) for seed in range(2)], tmp_path
+        granian_server(workers=2),
+        create_key("reader")[1],
+        [Reader(funds, seed) for seed in range(2)],
+        tmp_path,
     )
     clients.work("warm", WARM_SECONDS)
     quiet, busy = [clients.work("before")], []
@@ -156,11 +184,24 @@ def test_clients_of_the_api_hardly_notice_a_run(granian_server: Callable[..., Se
             run.resume()
     run.finish()
     quiet.append(clients.work("after"))
-    hold(in_turns("updates over SQL, p99 during a backfill", None, [met for _, met in quiet], [met for _, met in busy]))
-    hold(in_turns("API p99 during a backfill", 2.0, [met for met, _ in quiet], [met for met, _ in busy]))
+    hold(
+        in_turns(
+            "updates over SQL, p99 during a backfill",
+            None,
+            [met for _, met in quiet],
+            [met for _, met in busy],
+        )
+    )
+    hold(
+        in_turns(
+            "API p99 during a backfill", 2.0, [met for met, _ in quiet], [met for met, _ in busy]
+        )
+    )
 
 
-def in_turns(name: str, goal: float | None, quiet: Sequence[Timed], busy: Sequence[Timed]) -> Ratio:
+def in_turns(
+    name: str, goal: float | None, quiet: Sequence[Timed], busy: Sequence[Timed]
+) -> Ratio:
     """The median of p99 over the busy turns against that over the quiet ones around them."""
     calm, at_work = ([p99(met.milliseconds) for met in turns] for turns in (quiet, busy))
     order = [f"{ms:.1f}" for pair in zip(calm, at_work, strict=False) for ms in pair]

@@ -48,7 +48,11 @@ def in_turns(
         order = (subject, baseline) if number % 2 == 0 else (baseline, subject)
         seconds = {each: elapsed(each) for each in order}
         taken.append((seconds[subject], seconds[baseline]))
-    return median(a for a, _ in taken), median(b for _, b in taken), median(a / b for a, b in taken)
+    return (
+        median(a for a, _ in taken),
+        median(b for _, b in taken),
+        median(a / b for a, b in taken),
+    )
 
 
 def elapsed(work: Callable[[], object]) -> float:
@@ -62,7 +66,9 @@ def elapsed(work: Callable[[], object]) -> float:
 def bare_dump(target: Path) -> None:
     """pg_dump as a person would run it, to disk."""
     tools = client_tools.find(180000)
-    subprocess.run([tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], check=True)
+    subprocess.run(
+        [tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], check=True
+    )
     descriptor = os.open(target, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -74,7 +80,9 @@ def bare_restore(dump: Path) -> None:
     execute("CREATE DATABASE bare_restore TEMPLATE template0")
     try:
         into = source().argument("bare_restore")
-        subprocess.run([tools.pg_restore, "-e", "-1", "--no-owner", f"--dbname={into}", dump], check=True)
+        subprocess.run(
+            [tools.pg_restore, "-e", "-1", "--no-owner", f"--dbname={into}", dump], check=True
+        )
     finally:
         execute("DROP DATABASE bare_restore WITH (FORCE)")
 
@@ -89,7 +97,15 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
 
     whole = in_turns(digest, lambda: verify(backup), rounds=41)
     note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {backup.size / 1e6:.0f} MB"
-    hold(Ratio("verify_backup throughput / file_digest", goal=0.9, measured=whole[2], at_least=True, note=note))
+    hold(
+        Ratio(
+            "verify_backup throughput / file_digest",
+            goal=0.9,
+            measured=whole[2],
+            at_least=True,
+            note=note,
+        )
+    )
 
     created = in_turns(lambda: create(Wish(tmp_path)), lambda: bare_dump(tmp_path / "bare"))
     note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
@@ -104,7 +120,15 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
 
     done = cycle.run(Wish(tmp_path), keep=12, keep_days=7)
     assert done.passed
-    hold(Ratio("backup_cycle", goal=None, measured=done.seconds, unit="s", note=f"{COMPANIES:,} companies"))
+    hold(
+        Ratio(
+            "backup_cycle",
+            goal=None,
+            measured=done.seconds,
+            unit="s",
+            note=f"{COMPANIES:,} companies",
+        )
+    )
 
 
 @pytest.fixture
@@ -134,7 +158,11 @@ def test_hashing_is_as_fast_as_file_digest_and_its_memory_is_flat(
     speed = large_file.stat().st_size / both.baseline_ns
     hold(
         Ratio(
-            "hashing throughput / file_digest", goal=0.9, measured=both.ratio, at_least=True, note=f"{speed:.2f} GB/s"
+            "hashing throughput / file_digest",
+            goal=0.9,
+            measured=both.ratio,
+            at_least=True,
+            note=f"{speed:.2f} GB/s",
         )
     )
     tracemalloc.start()

@@ -29,8 +29,17 @@ LOOPS = 50
 
 def test_validator_of_5000_stages() -> None:
     spellings = list(itertools.islice(common_spellings(), 60))
-    raws = [spellings[i % len(spellings)] for i in range(4_900)] + [f"junk {i % 20}" for i in range(100)]
-    hold(Ratio("validator, 5,000 stages in one distribution", 1, median_ns(lambda: judge(raws, BUILTIN)) / 1e6, "ms"))
+    raws = [spellings[i % len(spellings)] for i in range(4_900)] + [
+        f"junk {i % 20}" for i in range(100)
+    ]
+    hold(
+        Ratio(
+            "validator, 5,000 stages in one distribution",
+            1,
+            median_ns(lambda: judge(raws, BUILTIN)) / 1e6,
+            "ms",
+        )
+    )
 
 
 def test_lookup_of_the_mode() -> None:
@@ -78,17 +87,25 @@ def ready(set_mode: Callable[..., int], settings: Any) -> dict[str, Callable[[],
     settings.SIMULATE_THROTTLE = ""
     fund = Fund.objects.create(name="Benchmark")
     PortfolioCompany.objects.bulk_create(
-        PortfolioCompany(fund=fund, name=f"Company {n}", stage=["Series A", "seed"][n % 2]) for n in range(500)
+        PortfolioCompany(fund=fund, name=f"Company {n}", stage=["Series A", "seed"][n % 2])
+        for n in range(500)
     )
     set_mode("warn")
     api = APIClient()
     api.credentials(HTTP_AUTHORIZATION=f"Api-Key {create_key('bench')[1]}")
-    body = {"fund_id": fund.pk, "seed": 1, "runs": 10_000, "stage_distribution": [{"stage": "SERIES_A", "weight": 1}]}
+    body = {
+        "fund_id": fund.pk,
+        "seed": 1,
+        "runs": 10_000,
+        "stage_distribution": [{"stage": "SERIES_A", "weight": 1}],
+    }
     strategy = {"fund_id": fund.pk, "name": "x", "stage_allocation": {"SERIES_A": 1}}
     return {
         "monte-carlo-simulate": lambda: api.post("/api/monte-carlo/simulate", body),
         "portfolio-strategies": lambda: api.post("/api/portfolio/strategies", strategy),
-        "fund-companies": lambda: api.get(f"/api/funds/{fund.pk}/companies", {"stage": "SERIES_A"}),
+        "fund-companies": lambda: api.get(
+            f"/api/funds/{fund.pk}/companies", {"stage": "SERIES_A"}
+        ),
     }
 
 

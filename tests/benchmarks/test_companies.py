@@ -54,7 +54,9 @@ class PlainCompanies(generics.ListAPIView[PortfolioCompany]):
 
     def get_queryset(self) -> Any:
         fund_for(self.request, self.kwargs["fund_id"])
-        return PortfolioCompany.objects.filter(fund_id=self.kwargs["fund_id"], stage__in=SEEDS).order_by("id")
+        return PortfolioCompany.objects.filter(
+            fund_id=self.kwargs["fund_id"], stage__in=SEEDS
+        ).order_by("id")
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -64,14 +66,19 @@ urlpatterns: list[URLPattern | URLResolver] = [
 
 
 @pytest.mark.django_db
-def test_a_page_of_a_stage_serves_three_times_the_requests_of_the_plain_view(settings: Any) -> None:
+def test_a_page_of_a_stage_serves_three_times_the_requests_of_the_plain_view(
+    settings: Any,
+) -> None:
     """Held for the views with authentication and rendering; reported for the whole stack, which both share."""
     settings.ROOT_URLCONF = __name__
     fund = fill(companies=100_000, funds=50)[7]
     client, requests = APIClient(), APIRequestFactory()
     key: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Api-Key {create_key('bench')[1]}"}
     client.credentials(**key)
-    ours, plain = f"/api/funds/{fund}/companies?stage=seed&limit=50", f"/plain/{fund}?limit=50&offset=400"
+    ours, plain = (
+        f"/api/funds/{fund}/companies?stage=seed&limit=50",
+        f"/plain/{fund}?limit=50&offset=400",
+    )
     for _ in range(8):  # to the middle of the list
         cursor = client.get(ours).json()["next_cursor"]
         ours = f"/api/funds/{fund}/companies?stage=seed&limit=50&cursor={cursor}"
@@ -97,7 +104,11 @@ def test_a_page_of_a_stage_serves_three_times_the_requests_of_the_plain_view(set
     views = compare(view(FundCompanies, ours), view(PlainCompanies, plain))
     stacks = compare(stack(ours), stack(plain))
     hold(figure("companies page, rate over that of the plain view", 3, views))
-    hold(figure("companies page, the same through every middleware and the test client", None, stacks))
+    hold(
+        figure(
+            "companies page, the same through every middleware and the test client", None, stacks
+        )
+    )
 
 
 def figure(name: str, goal: float | None, both: Comparison) -> Ratio:

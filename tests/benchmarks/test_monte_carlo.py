@@ -55,7 +55,11 @@ def test_an_answer_costs_at_most_three_times_the_drawing_of_its_random_numbers()
 
     both = compare(lambda: answer(10_000, 25), draw)
     figures = f"{both.subject_ns / 1e6:.1f} ms against {both.baseline_ns / 1e6:.1f} ms"
-    hold(Ratio("Monte Carlo 10,000 × 25, against drawing", goal=3, measured=both.ratio, note=figures))
+    hold(
+        Ratio(
+            "Monte Carlo 10,000 × 25, against drawing", goal=3, measured=both.ratio, note=figures
+        )
+    )
     both = compare(lambda: answer(10_000, 25), draw_bands_too)
     note = "the baseline finds stage and band by searchsorted"
     hold(Ratio("the same, bands drawn too", goal=None, measured=both.ratio, note=note))
@@ -72,4 +76,12 @@ def test_fifty_million_companies_take_at_most_4_s() -> None:
     # The fastest of three: over a second and more, a median would measure what else the machine is doing.
     measured = min(median_ns(lambda: answer(50_000, 1_000), rounds=1) for _ in range(3)) / 1e9
     note = "one thread, fastest of 3"
-    hold(Ratio("Monte Carlo 50,000 × 1,000, full answer", goal=4, measured=measured, unit="s", note=note))
+    hold(
+        Ratio(
+            "Monte Carlo 50,000 × 1,000, full answer",
+            goal=4,
+            measured=measured,
+            unit="s",
+            note=note,
+        )
+    )

@@ -78,7 +78,10 @@ def test_a_spelling_seen_before() -> None:
     both = compare(subject, bare)
     hold(
         Ratio(
-            "normalize, seen before / bare dict look-up", 5, both.ratio, note=f"{both.subject_ns / len(texts):.0f} ns"
+            "normalize, seen before / bare dict look-up",
+            5,
+            both.ratio,
+            note=f"{both.subject_ns / len(texts):.0f} ns",
         )
     )
 
@@ -96,10 +99,16 @@ def test_an_unusual_spelling_not_seen_before() -> None:
     ]
     both = unseen(odd, rounds=301)
     note = f"other capitals or padding; {both.subject_ns / len(odd):.0f} ns; once per spelling"
-    hold(Ratio("normalize, unusual and not seen before / NFKC + casefold", None, both.ratio, note=note))
+    hold(
+        Ratio(
+            "normalize, unusual and not seen before / NFKC + casefold", None, both.ratio, note=note
+        )
+    )
 
 
-@pytest.mark.parametrize(("name", "texts"), [("public unknown spellings", UNKNOWN), ("mistyped spellings", TYPOS)])
+@pytest.mark.parametrize(
+    ("name", "texts"), [("public unknown spellings", UNKNOWN), ("mistyped spellings", TYPOS)]
+)
 def test_an_unknown_spelling_with_its_suggestions(name: str, texts: list[str]) -> None:
     times = [microseconds_unseen(text) for text in texts]
     note = f"{len(texts)} spellings; slowest {max(times):.1f} us"
@@ -111,5 +120,10 @@ def test_five_thousand_stages_at_once() -> None:
     assert len(texts) == 5_000
     normalize_all(texts)
     hold(
-        Ratio("normalize_all, 5,000 stages seen before", 0.5, median_ns(lambda: normalize_all(texts)) / 1e6, unit="ms")
+        Ratio(
+            "normalize_all, 5,000 stages seen before",
+            0.5,
+            median_ns(lambda: normalize_all(texts)) / 1e6,
+            unit="ms",
+        )
     )

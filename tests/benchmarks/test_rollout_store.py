@@ -58,7 +58,10 @@ def test_throughput_under_a_black_hole_is_that_of_a_healthy_redis(
     toxic = Toxic(redis_server.url())
     try:
         service = granian_server(workers=2, threads=4, env={"REDIS_URL": toxic.url})
-        path, headers = f"/api/funds/{fund.pk}/companies?stage=seed", {"Authorization": f"Api-Key {key}"}
+        path, headers = (
+            f"/api/funds/{fund.pk}/companies?stage=seed",
+            {"Authorization": f"Api-Key {key}"},
+        )
         _requests_a_second(service.port, path, headers, 1.0)
         ratios = []
         # In turns, so that what else the machine does slows both alike.
@@ -70,7 +73,12 @@ def test_throughput_under_a_black_hole_is_that_of_a_healthy_redis(
             ratios.append(figures["black-hole"] / figures["healthy"])
         note = f"{figures['healthy']:.0f} requests/s healthy in the last round"
         share = Ratio(
-            "requests/s, Redis a black hole ÷ healthy", 95.0, 100 * median(ratios), "%", at_least=True, note=note
+            "requests/s, Redis a black hole ÷ healthy",
+            95.0,
+            100 * median(ratios),
+            "%",
+            at_least=True,
+            note=note,
         )
         hold(share)
     finally:

@@ -53,7 +53,9 @@ class Attempt:
 
 def separation(pair: Callable[[str], tuple[Attempt, Attempt]], kind: type) -> float:
     """How well the time tells the attempts of `pair(timestamp)` apart, over all rounds: 0 not at all, 1 perfectly."""
-    rounds = [round_of(pair(str(NOW - number)), kind, random.Random(number)) for number in range(ROUNDS)]
+    rounds = [
+        round_of(pair(str(NOW - number)), kind, random.Random(number)) for number in range(ROUNDS)
+    ]
     return abs(mean(rounds))
 
 
@@ -74,27 +76,55 @@ def wrong_at(position: int, timestamp: str) -> Attempt:
     return Attempt(SECRETS, timestamp, wrong)
 
 
-def both_secrets(timestamp: str, judge: Callable[..., Genuine | Forged] = verify) -> tuple[Attempt, Attempt]:
+def both_secrets(
+    timestamp: str, judge: Callable[..., Genuine | Forged] = verify
+) -> tuple[Attempt, Attempt]:
     """One delivery signed with the first secret, one with the second."""
-    one, other = (Attempt(SECRETS, timestamp, sign(secret, timestamp, BODY), judge) for secret in SECRETS)
+    one, other = (
+        Attempt(SECRETS, timestamp, sign(secret, timestamp, BODY), judge) for secret in SECRETS
+    )
     return one, other
 
 
-def leaky(secrets: list[str], timestamp: str, signature: str, body: bytes, now: float) -> Genuine | Forged:
+def leaky(
+    secrets: list[str], timestamp: str, signature: str, body: bytes, now: float
+) -> Genuine | Forged:
     """What must not be written: it stops at the first match and at the first wrong digit."""
     for secret in secrets:
-        if all(mine == theirs for mine, theirs in zip(sign(secret, timestamp, body), signature, strict=True)):
+        if all(
+            mine == theirs
+            for mine, theirs in zip(sign(secret, timestamp, body), signature, strict=True)
+        ):
             return Genuine(signature)
     return Forged("signature wrong")
 
 
 def test_a_leak_would_be_seen() -> None:
     found = separation(
-        lambda at: (replace(wrong_at(0, at), judge=leaky), replace(wrong_at(63, at), judge=leaky)), Forged
+        lambda at: (replace(wrong_at(0, at), judge=leaky), replace(wrong_at(63, at), judge=leaky)),
+        Forged,
     )
-    hold(Ratio("webhook: digits compared one by one", 0.5, found, "", at_least=True, note="0 to 1; must be seen"))
+    hold(
+        Ratio(
+            "webhook: digits compared one by one",
+            0.5,
+            found,
+            "",
+            at_least=True,
+            note="0 to 1; must be seen",
+        )
+    )
     found = separation(lambda at: both_secrets(at, leaky), Genuine)
-    hold(Ratio("webhook: no look at the second secret", 0.5, found, "", at_least=True, note="0 to 1; must be seen"))
+    hold(
+        Ratio(
+            "webhook: no look at the second secret",
+            0.5,
+            found,
+            "",
+            at_least=True,
+            note="0 to 1; must be seen",
+        )
+    )
 
 
 def test_the_time_tells_nothing_about_the_first_wrong_digit() -> None:
@@ -102,7 +132,9 @@ def test_the_time_tells_nothing_about_the_first_wrong_digit() -> None:
     noise = separation(lambda at: (wrong_at(32, at), wrong_at(33, at)), Forged)
     hold(Ratio("webhook: noise alone", None, noise, "", note="0 to 1"))
     found = separation(lambda at: (wrong_at(0, at), wrong_at(63, at)), Forged)
-    hold(Ratio("webhook: wrong at the first digit against the last", 0.05, found, "", note="0 to 1"))
+    hold(
+        Ratio("webhook: wrong at the first digit against the last", 0.05, found, "", note="0 to 1")
+    )
 
 
 def test_the_time_tells_nothing_about_which_secret_matched() -> None:
@@ -147,7 +179,15 @@ def test_a_flood_of_bad_deliveries_slows_nobody_and_the_genuine_one_comes_throug
     assert outcome == ["downgraded"]
     assert RolloutChange.objects.filter(source="alert").count() == 1
     rate = count / (FLOOD_SECONDS + 2)
-    hold(Ratio("webhook: bad deliveries a second in the flood", 0.95 * FLOOD_RATE, rate, "/s", at_least=True))
+    hold(
+        Ratio(
+            "webhook: bad deliveries a second in the flood",
+            0.95 * FLOOD_RATE,
+            rate,
+            "/s",
+            at_least=True,
+        )
+    )
     calm = sum(quiet) / 2
     note = f"{flooded:.1f} ms against {quiet[0]:.1f} ms before and {quiet[1]:.1f} ms after"
     hold(Ratio("API p99 during a flood of bad deliveries", 1.5, flooded / calm, note=note))

@@ -31,7 +31,10 @@ def use_redis(settings: Settings) -> Iterator[Callable[..., None]]:
         aliases.forget()
         for name, value in more.items():
             setattr(settings, name, value)
-        settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(url, settings.STAGE_REDIS_TIMEOUT_MS / 1000)}
+        settings.CACHES = {
+            **settings.CACHES,
+            "rollout": redis_url.cache(url, settings.STAGE_REDIS_TIMEOUT_MS / 1000),
+        }
 
     yield use
     rollout_store.forget()

@@ -48,12 +48,16 @@ class Observed(VersionedStore[Rollout]):
 class Process:
     """A process that serves the rollout. Without a listener its requests renew the snapshot themselves."""
 
-    def __init__(self, *, listens: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, listens: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.link = RedisLink(clock)
         self.listener = Listener(self.link, clock)
         kind: Kind[Rollout] = rollout_store.store.kind
         ensure = self.listener.ensure_running if listens else lambda: None
-        self.store = Observed(replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock)
+        self.store = Observed(
+            replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock
+        )
         self.refreshes = self.store.refreshes = []
         self.listener.watch(kind.name, self.store)
 
@@ -77,10 +81,14 @@ class Calls:
 
     def within(self, refresh: Refresh) -> int:
         """How many requests came and went while that refresh was under way."""
-        return sum(refresh.started < began and ended < refresh.ended for began, ended in self.spans)
+        return sum(
+            refresh.started < began and ended < refresh.ended for began, ended in self.spans
+        )
 
 
-def hammer(process: Process, enough: Callable[[], bool], threads: int = 8, pause: float = 0.0005) -> Calls:
+def hammer(
+    process: Process, enough: Callable[[], bool], threads: int = 8, pause: float = 0.0005
+) -> Calls:
     """Ask for the rollout from many threads until `enough` has been seen: how long that takes is the machine's affair.
 
     After a minute it is over in any case; what was to be seen is then asked once more by `assert`.
@@ -101,7 +109,9 @@ def hammer(process: Process, enough: Callable[[], bool], threads: int = 8, pause
             mine.errors.append(error)
 
     run_threads([ask] * threads)
-    assert enough() or any(calls.errors for calls in all_calls), "what was waited for did not come within a minute"
+    assert enough() or any(calls.errors for calls in all_calls), (
+        "what was waited for did not come within a minute"
+    )
     for calls in all_calls:
         assert calls.versions == sorted(calls.versions), "a process went back to an older version"
     return Calls(
@@ -120,7 +130,9 @@ def refreshed(process: Process, times: int) -> Callable[[], bool]:
 def nobody_refreshed_too_early(process: Process, ttl: float) -> bool:
     """Whether a TTL lay before each refresh by a request. Noise can only lengthen it."""
     return all(
-        later.started - earlier.ended >= ttl for earlier, later in pairwise(process.refreshes) if later.by_request
+        later.started - earlier.ended >= ttl
+        for earlier, later in pairwise(process.refreshes)
+        if later.by_request
     )
 
 

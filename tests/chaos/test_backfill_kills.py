@@ -89,10 +89,14 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
         if kills < KILLS:
             rows = again()
     assert in_the_middle > kills // 2
-    print(f"{kills} kills in {rounds} runs, {in_the_middle} of them after the process had written batches")
+    print(
+        f"{kills} kills in {rounds} runs, {in_the_middle} of them after the process had written batches"
+    )
 
 
-def test_one_transaction_that_is_killed_leaves_nothing_behind(rows: dict[int, str], tmp_path: Path) -> None:
+def test_one_transaction_that_is_killed_leaves_nothing_behind(
+    rows: dict[int, str], tmp_path: Path
+) -> None:
     small = ("--batch-size", "50", "--max-batch-size", "50")
     command = take_up(tmp_path, *small, "--strategy", "transactional")
     with transaction.atomic():
@@ -109,7 +113,9 @@ def test_one_transaction_that_is_killed_leaves_nothing_behind(rows: dict[int, st
 HELD_AMONG_ITS_BATCHES = """
 SELECT 1 FROM stage_migration_control WHERE state = 'running' AND waiting_for LIKE '%of one transaction' FOR UPDATE
 """
-HOLDERS_SESSION = "SELECT 1 FROM pg_stat_activity JOIN stage_migration_control ON pid = lease_backend"
+HOLDERS_SESSION = (
+    "SELECT 1 FROM pg_stat_activity JOIN stage_migration_control ON pid = lease_backend"
+)
 
 
 def nobody_holds_the_run() -> None:
@@ -135,7 +141,9 @@ def again() -> dict[int, str]:
 
 
 @pytest.mark.parametrize("moment", ["active", "idle in transaction"])
-def test_sessions_ended_in_and_between_statements(rows: dict[int, str], tmp_path: Path, moment: str) -> None:
+def test_sessions_ended_in_and_between_statements(
+    rows: dict[int, str], tmp_path: Path, moment: str
+) -> None:
     """`idle in transaction`: between the batch's statement and its commit."""
     chance = random.Random(8)
     ended = rounds = 0
@@ -188,7 +196,9 @@ WHERE a.state = 'idle' AND a.state_change < clock_timestamp() - interval '50 ms'
 """
 
 
-def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, str], tmp_path: Path) -> None:
+def test_a_process_that_slept_through_a_takeover_writes_nothing(
+    rows: dict[int, str], tmp_path: Path
+) -> None:
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "3600", "--backoff-ms", "1000")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
     put_to_sleep(asleep, in_a_batch=False)
@@ -202,7 +212,9 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(rows: dict[int, 
     taken_over(asleep, directory, rows)
 
 
-def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(rows: dict[int, str], tmp_path: Path) -> None:
+def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(
+    rows: dict[int, str], tmp_path: Path
+) -> None:
     """The server ends its session before the lease runs out: nobody waits longer than that for the rows it held."""
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "2")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
@@ -225,7 +237,9 @@ def taken_over(asleep: Command, directory: Path, before: dict[int, str]) -> None
     assert BackfillRun.objects.get().state == "completed"
 
 
-def test_a_server_stopped_at_once_loses_no_batch_and_repeats_none(postgres_server: Any, tmp_path: Path) -> None:
+def test_a_server_stopped_at_once_loses_no_batch_and_repeats_none(
+    postgres_server: Any, tmp_path: Path
+) -> None:
     """`immediate`: the server's processes die where they stand, and it recovers from its WAL."""
     from django.core.management import call_command
 
@@ -263,4 +277,6 @@ def _address_of(url: str) -> dict[str, Any]:
     from stagenorm.env import database_settings
 
     given = database_settings(url)
-    return {key: given[key] for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD") if key in given}
+    return {
+        key: given[key] for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD") if key in given
+    }

@@ -41,7 +41,16 @@ def replica(on_its_own_server: PostgresServer) -> Iterator[PostgresServer]:
     standby = PostgresServer()
     try:
         standby.server._prepare()
-        copy = ["pg_basebackup", "-d", on_its_own_server.url(), "-D", str(standby.server.cluster), "-R", "-c", "fast"]
+        copy = [
+            "pg_basebackup",
+            "-d",
+            on_its_own_server.url(),
+            "-D",
+            str(standby.server.cluster),
+            "-R",
+            "-c",
+            "fast",
+        ]
         assert standby.server._execute(copy).returncode == 0
         standby.start()
         yield standby
@@ -53,7 +62,9 @@ def test_a_run_waits_for_a_replica_that_lags(replica: PostgresServer) -> None:
     store(["Series A"] * 300)
 
     def lags() -> bool:
-        execute("INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now())")
+        execute(
+            "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now())"
+        )
         lag = execute("SELECT replay_lag > '0.5 s' FROM pg_stat_replication")
         return bool(lag and lag[0][0])
 

@@ -14,7 +14,15 @@ import pytest
 
 from ops.backfill import control
 from ops.backfill.models import NormalizationLog
-from tests.backfill_runs import Command, address, execute, normalized, store_many, stored, valid_backup
+from tests.backfill_runs import (
+    Command,
+    address,
+    execute,
+    normalized,
+    store_many,
+    stored,
+    valid_backup,
+)
 from tests.pgbench import Pgbench
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]

@@ -60,7 +60,9 @@ class Writers:
             while not self._end.is_set():
                 link.execute(WRITES[self.written % len(WRITES)].encode())
                 self.written += 1
-                self._end.wait(max(0.0, started + self.written / WRITES_A_SECOND - time.monotonic()))
+                self._end.wait(
+                    max(0.0, started + self.written / WRITES_A_SECOND - time.monotonic())
+                )
         self.seconds = time.monotonic() - started
 
 
@@ -74,7 +76,9 @@ WRITES = (
 )
 
 
-def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(tmp_path: Path) -> None:
+def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(
+    tmp_path: Path,
+) -> None:
     companies(500)
     verdicts, rates = [], []
     with Writers() as writers:
@@ -135,7 +139,9 @@ def full_at_the_sync(place: Path) -> Iterator[Path]:
 
 def can_mount() -> bool:
     """Whether this process may mount, loop devices included."""
-    return os.geteuid() == 0 and Path("/dev/loop0").exists() and shutil.which("mkfs.ext2") is not None
+    return (
+        os.geteuid() == 0 and Path("/dev/loop0").exists() and shutil.which("mkfs.ext2") is not None
+    )
 
 
 @pytest.mark.parametrize("disk", [full_during_the_dump, full_at_the_sync])
@@ -146,7 +152,9 @@ def test_a_full_disk_publishes_nothing_and_says_so_in_one_line(
     companies(30_000, noise=190)
     chosen = disk if can_mount() else limited
     with chosen(tmp_path / "disk") as place:
-        with pytest.raises(BackupFailed, match=r"could not be written to .*; nothing was published") as failure:
+        with pytest.raises(
+            BackupFailed, match=r"could not be written to .*; nothing was published"
+        ) as failure:
             create(Wish(place))
         assert [path.name for path in place.iterdir() if path.name != "lost+found"] == []
     print(failure.value)
@@ -154,13 +162,17 @@ def test_a_full_disk_publishes_nothing_and_says_so_in_one_line(
     assert Backup.objects.count() == 1
 
 
-def test_a_table_that_is_emptied_during_the_dump_is_counted_as_it_was_dumped(tmp_path: Path) -> None:
+def test_a_table_that_is_emptied_during_the_dump_is_counted_as_it_was_dumped(
+    tmp_path: Path,
+) -> None:
     companies(60_000, noise=160)
     emptied = threading.Event()
 
     def empty() -> None:
         with psycopg.connect(address(), autocommit=True) as link:
-            wait_until(lambda: link.execute(DUMPING).fetchone() is not None, "pg_dump to copy rows")
+            wait_until(
+                lambda: link.execute(DUMPING).fetchone() is not None, "pg_dump to copy rows"
+            )
             link.execute("TRUNCATE portfolio_companies")
             emptied.set()
 

@@ -104,7 +104,11 @@ def processes() -> Iterator[Callable[..., Process]]:
 @pytest.mark.parametrize("listens", [True, False], ids=["listener", "requests alone"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_request_fails_and_none_waits_longer_than_one_refresh_a_ttl(
-    fault: str, listens: bool, processes: Callable[..., Process], redis_server: RedisServer, toxic: Toxic
+    fault: str,
+    listens: bool,
+    processes: Callable[..., Process],
+    redis_server: RedisServer,
+    toxic: Toxic,
 ) -> None:
     version = rollout_store.change(Mode.WARN, **BY).version
     process = processes(listens=listens)
@@ -139,7 +143,10 @@ def test_a_change_during_a_fault_is_recorded_and_within_a_ttl_of_health_everywhe
         time.sleep(0.3)
         recover(redis_server, toxic)
         started = time.monotonic()
-        wait_until(lambda: all(other.current.version == result.version for other in others), "every process")
+        wait_until(
+            lambda: all(other.current.version == result.version for other in others),
+            "every process",
+        )
         arrived = time.monotonic() - started
         # And Redis holds it too: any process's refresh puts it right.
         wait_until(lambda: _held(redis_server) == result.version, "the copy in Redis")
@@ -158,7 +165,9 @@ def test_fifty_threads_try_a_black_hole_at_most_once_a_ttl(
     toxic.cut()
     tried_before = len(toxic.accepted)
     started = time.monotonic()
-    calls = hammer(process, lambda: len(toxic.accepted) >= tried_before + 3, threads=50, pause=0.005)
+    calls = hammer(
+        process, lambda: len(toxic.accepted) >= tried_before + 3, threads=50, pause=0.005
+    )
     attempts = len(toxic.accepted) - tried_before
     assert attempts <= (time.monotonic() - started) / TTL + 1
     assert nobody_refreshed_too_early(process, TTL)
@@ -178,7 +187,9 @@ def test_while_one_request_tries_a_black_hole_the_others_do_not_wait(
     assert max(calls.within(refresh) for refresh in process.refreshes[before:]) > 0
 
 
-def test_a_cold_start_waits_once_for_all_threads(processes: Callable[..., Process], toxic: Toxic) -> None:
+def test_a_cold_start_waits_once_for_all_threads(
+    processes: Callable[..., Process], toxic: Toxic
+) -> None:
     version = rollout_store.change(Mode.WARN, **BY).version
     toxic.set("black-hole")
 
@@ -228,7 +239,9 @@ def _damage(damage: str, server: RedisServer, yesterday: object) -> None:
     elif damage == "older by hand":
         client.set(KEY, '{"version": 1, "mode": "off"}')
     elif damage == "newer by hand":
-        client.set(KEY, text.replace('"version": ', '"version": 999').replace('"enforce"', '"off"'))
+        client.set(
+            KEY, text.replace('"version": ', '"version": 999').replace('"enforce"', '"off"')
+        )
     else:
         client.delete(KEY)
         client.lpush(KEY, "x")
@@ -244,7 +257,10 @@ def _damage(damage: str, server: RedisServer, yesterday: object) -> None:
     ids=range(13),
 )  # fmt: skip
 def test_text_that_is_no_copy_never_wins_and_never_stays(
-    text: str | bytes, processes: Callable[..., Process], redis_server: RedisServer, use_redis: Callable[..., None]
+    text: str | bytes,
+    processes: Callable[..., Process],
+    redis_server: RedisServer,
+    use_redis: Callable[..., None],
 ) -> None:
     use_redis(redis_server.url(), STAGE_REDIS_TIMEOUT_MS=PATIENT)
     version = rollout_store.change(Mode.WARN, **BY).version
@@ -264,14 +280,23 @@ def test_a_database_that_was_restored_has_the_last_word(
     running = [processes() for _ in range(2)]
     assert {process.current.version for process in running} == {lost}
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE normalization_rolloutchange DISABLE TRIGGER stage_rollout_append_only")
+        cursor.execute(
+            "ALTER TABLE normalization_rolloutchange DISABLE TRIGGER stage_rollout_append_only"
+        )
         cursor.execute("DELETE FROM normalization_rolloutchange WHERE id = %s", [lost])
-        cursor.execute("ALTER TABLE normalization_rolloutchange ENABLE TRIGGER stage_rollout_append_only")
-    wait_until(lambda: {process.current.version for process in running} == {kept}, "the restored version")
+        cursor.execute(
+            "ALTER TABLE normalization_rolloutchange ENABLE TRIGGER stage_rollout_append_only"
+        )
+    wait_until(
+        lambda: {process.current.version for process in running} == {kept}, "the restored version"
+    )
     wait_until(lambda: _held(redis_server) == kept, "the copy in Redis")
     again = rollout_store.change(Mode.OFF, **BY)
     assert again.spread is Spread.SPREAD
-    wait_until(lambda: {process.current.version for process in running} == {again.version}, "the next change")
+    wait_until(
+        lambda: {process.current.version for process in running} == {again.version},
+        "the next change",
+    )
 
 
 def test_a_cut_subscription_costs_only_the_ttl_and_comes_back(
@@ -286,7 +311,10 @@ def test_a_cut_subscription_costs_only_the_ttl_and_comes_back(
         direct(redis_server).client_kill_filter(_type="pubsub")
         version = rollout_store.change(next(modes), **BY).version
         started = time.monotonic()
-        wait_until(lambda: all(process.current.version == version for process in processes_), "every process")
+        wait_until(
+            lambda: all(process.current.version == version for process in processes_),
+            "every process",
+        )
         seconds = time.monotonic() - started
         wait_until(lambda: _subscribers(redis_server) >= 3, "the subscriptions to come back")
         return seconds
@@ -304,7 +332,9 @@ def test_a_change_is_heard_and_not_only_found_when_the_snapshot_expires(
     # The first may also be found by the look that follows a subscription; the second can only be heard of.
     for mode in (Mode.WARN, Mode.OFF):
         version = rollout_store.change(mode, **BY).version
-        wait_until(lambda: all(process.current.version == version for process in others), "every process")  # noqa: B023
+        wait_until(
+            lambda: all(process.current.version == version for process in others), "every process"
+        )  # noqa: B023
 
 
 def test_the_listener_survives_whatever_is_published(
@@ -330,7 +360,11 @@ def test_the_listener_survives_whatever_is_published(
 
 def _held(server: RedisServer) -> int | None:
     text = direct(server).get(KEY)
-    return unseal("mode", text.decode()).version if isinstance(text, bytes) and b"signature" in text else None
+    return (
+        unseal("mode", text.decode()).version
+        if isinstance(text, bytes) and b"signature" in text
+        else None
+    )
 
 
 def _subscribers(server: RedisServer) -> int:

@@ -23,9 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def service_on(postgres_server: PostgresServer, redis_server: RedisServer) -> Iterator[Callable[[], Service]]:
+def service_on(
+    postgres_server: PostgresServer, redis_server: RedisServer
+) -> Iterator[Callable[[], Service]]:
     """Services of one worker on servers that can be killed; the first call migrates."""
-    own = {"DATABASE_URL": postgres_server.url(), "REDIS_URL": redis_server.url(), "STAGE_VALIDATION_MODE": "off"}
+    own = {
+        "DATABASE_URL": postgres_server.url(),
+        "REDIS_URL": redis_server.url(),
+        "STAGE_VALIDATION_MODE": "off",
+    }
     started: list[Service] = []
 
     def start() -> Service:
@@ -80,8 +86,13 @@ def test_a_running_service_keeps_what_it_knew_and_a_fresh_one_says_that_the_defa
     assert metric(fresh, 'stage_mode_info{mode="off"}') == 1.0
 
     postgres_server.start()
-    wait_until(lambda: readyz(fresh)[0] == 200 and readyz(running)[0] == 200, "both to find the database again")
-    wait_until(lambda: metric(fresh, 'stage_mode_info{mode="warn"}') == 1.0, "the mode that was recorded")
+    wait_until(
+        lambda: readyz(fresh)[0] == 200 and readyz(running)[0] == 200,
+        "both to find the database again",
+    )
+    wait_until(
+        lambda: metric(fresh, 'stage_mode_info{mode="warn"}') == 1.0, "the mode that was recorded"
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -95,7 +106,9 @@ def test_a_process_that_starts_without_its_database_takes_the_copy_in_redis(
     def no_database() -> tuple[Rollout, int]:
         raise OperationalError("away")
 
-    store = VersionedStore(replace(rollout_store.store.kind, read=no_database, loaded=lambda _: None), copy)
+    store = VersionedStore(
+        replace(rollout_store.store.kind, read=no_database, loaded=lambda _: None), copy
+    )
     served = store.current()
     assert (served.value, served.version, served.source) == (Rollout(Mode.WARN), 7, "redis")
 
@@ -141,7 +154,11 @@ def test_an_older_copy_never_replaces_what_a_process_knows_even_without_a_databa
     from redis import Redis
 
     use_redis(redis_server.url())
-    answers: list[Any] = [(Rollout(Mode.ENFORCE), 9), OperationalError("away"), OperationalError("away")]
+    answers: list[Any] = [
+        (Rollout(Mode.ENFORCE), 9),
+        OperationalError("away"),
+        OperationalError("away"),
+    ]
 
     def read() -> tuple[Rollout, int]:
         answer = answers.pop(0)

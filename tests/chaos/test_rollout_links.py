@@ -68,7 +68,14 @@ class Sentinel:
         ask: Any = self.client.execute_command
         ask("SENTINEL REMOVE", SERVICE)
         ask("SENTINEL MONITOR", SERVICE, "127.0.0.1", replica.port, 1)
-        ask("SENTINEL SET", SERVICE, "auth-pass", replica.password, "down-after-milliseconds", LONG_MS)
+        ask(
+            "SENTINEL SET",
+            SERVICE,
+            "auth-pass",
+            replica.password,
+            "down-after-milliseconds",
+            LONG_MS,
+        )
 
     def end(self) -> None:
         """End it."""
@@ -99,16 +106,24 @@ def replica(redis_server: RedisServer) -> Iterator[RedisServer]:
 def sentinel(redis_server: RedisServer, replica: RedisServer) -> Iterator[Sentinel]:
     watcher = Sentinel(redis_server)
     try:
-        wait_until(lambda: watcher.master_port() == redis_server.port and watcher.replicas() == 1, "the Sentinel")
+        wait_until(
+            lambda: watcher.master_port() == redis_server.port and watcher.replicas() == 1,
+            "the Sentinel",
+        )
         with Redis.from_url(replica.url()) as client:
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up", "the replica")
+            wait_until(
+                lambda: client.info("replication")["master_link_status"] == "up", "the replica"
+            )
         yield watcher
     finally:
         watcher.end()
 
 
 def test_a_promoted_replica_carries_the_rollout_on(
-    sentinel: Sentinel, redis_server: RedisServer, replica: RedisServer, use_redis: Callable[..., None]
+    sentinel: Sentinel,
+    redis_server: RedisServer,
+    replica: RedisServer,
+    use_redis: Callable[..., None],
 ) -> None:
     url = f"redis+sentinel://:{redis_server.password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{SERVICE}/0"
     # Patient: a Redis that is well may take what a busy machine needs; one that is gone refuses at once.
@@ -189,7 +204,10 @@ def tls_port(redis_server: RedisServer, certificate: tuple[Path, Path]) -> Itera
 
 
 def test_the_rollout_goes_through_tls_when_the_certificate_is_trusted(
-    tls_port: int, certificate: tuple[Path, Path], redis_server: RedisServer, use_redis: Callable[..., None]
+    tls_port: int,
+    certificate: tuple[Path, Path],
+    redis_server: RedisServer,
+    use_redis: Callable[..., None],
 ) -> None:
     address = f"rediss://:{redis_server.password}@127.0.0.1:{tls_port}/0"
     use_redis(f"{address}?ssl_ca_certs={certificate[1]}", STAGE_REDIS_TIMEOUT_MS=30_000)

@@ -10,7 +10,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from normalization import rollout_store, versioned_store
@@ -104,8 +109,14 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             if damage == "flushed":
                 direct.flushall()
                 return
-            newer = {"version": self.committed() + 9, "signature": "", **Rollout(Mode.ENFORCE).to_wire()}
-            direct.set(KEY, {"empty": "", "no object": "[]", "newer by hand": json.dumps(newer)}[damage])
+            newer = {
+                "version": self.committed() + 9,
+                "signature": "",
+                **Rollout(Mode.ENFORCE).to_wire(),
+            }
+            direct.set(
+                KEY, {"empty": "", "no object": "[]", "newer by hand": json.dumps(newer)}[damage]
+            )
 
         @precondition(lambda self: not self.healthy)
         @rule()
@@ -147,7 +158,10 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
 
 
 def test_every_history_ends_well(
-    use_redis: Callable[..., None], redis_server: RedisServer, toxic: Toxic, monkeypatch: pytest.MonkeyPatch
+    use_redis: Callable[..., None],
+    redis_server: RedisServer,
+    toxic: Toxic,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # In these histories the database is always there, however slow the machine: the listener does not give it up.
     monkeypatch.setattr(versioned_store, "DATABASE_SECONDS", 60.0)

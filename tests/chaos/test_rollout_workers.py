@@ -64,7 +64,9 @@ class Client:
     def version(self) -> int:
         """The version that the worker at the other end applied."""
         headers = {"Authorization": f"Api-Key {self.key}"}
-        self.connection.request("GET", f"/api/funds/{self.fund}/companies?stage=seed", headers=headers)
+        self.connection.request(
+            "GET", f"/api/funds/{self.fund}/companies?stage=seed", headers=headers
+        )
         answer = self.connection.getresponse()
         body = answer.read()
         assert answer.status == 200, body
@@ -91,7 +93,9 @@ def shared(use_redis: Callable[..., None], redis_server: RedisServer) -> None:
     use_redis(redis_server.url())
 
 
-def one_connection_for_each_worker(connect: Callable[[], Client], service: Service) -> list[Client]:
+def one_connection_for_each_worker(
+    connect: Callable[[], Client], service: Service
+) -> list[Client]:
     """Open connections until each worker has one, kept open; then wait until each has reported itself."""
     assert service.process
     server = psutil.Process(service.process.pid)
@@ -106,7 +110,9 @@ def one_connection_for_each_worker(connect: Callable[[], Client], service: Servi
             client.connection.close()
         else:
             kept[worker] = client
-    wait_until(lambda: {each.pid for each in instances.report()} >= set(kept), "the workers' reports")
+    wait_until(
+        lambda: {each.pid for each in instances.report()} >= set(kept), "the workers' reports"
+    )
     return list(kept.values())
 
 
@@ -134,17 +140,23 @@ def seconds_until_all_serve(version: int, clients: list[Client]) -> float:
 
 def changed(number: int) -> int:
     """Change the mode; the version."""
-    return rollout_store.change(TURN[number % 2], actor="ann", source="tests", reason=f"change {number}").version
+    return rollout_store.change(
+        TURN[number % 2], actor="ann", source="tests", reason=f"change {number}"
+    ).version
 
 
 def test_a_change_reaches_every_worker_within_a_second(
-    granian_server: Callable[..., Service], redis_server: RedisServer, client_of: Callable[[int], Client]
+    granian_server: Callable[..., Service],
+    redis_server: RedisServer,
+    client_of: Callable[[int], Client],
 ) -> None:
     service = granian_server(workers=WORKERS, threads=2, env={"REDIS_URL": redis_server.url()})
     clients = one_connection_for_each_worker(lambda: client_of(service.port), service)
     times = [seconds_until_all_serve(changed(number), clients) for number in range(CHANGES)]
     p99 = quantiles(times, n=100, method="inclusive")[98]
-    print(f"\n{CHANGES} changes, {WORKERS} workers: p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s")
+    print(
+        f"\n{CHANGES} changes, {WORKERS} workers: p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s"
+    )
     # Without pub/sub most would wait for the TTL of 5 s. One that met a stalled machine does not move the median.
     assert (p99 if FULL else median(times)) < 1.0
     newest = rollout_store.newest().version
@@ -152,7 +164,9 @@ def test_a_change_reaches_every_worker_within_a_second(
 
 
 def test_without_pub_sub_a_change_reaches_every_worker_within_the_ttl(
-    granian_server: Callable[..., Service], redis_server: RedisServer, client_of: Callable[[int], Client]
+    granian_server: Callable[..., Service],
+    redis_server: RedisServer,
+    client_of: Callable[[int], Client],
 ) -> None:
     redis = Redis.from_url(redis_server.url())
     redis.acl_setuser("default", enabled=True, commands=["-subscribe", "-psubscribe"])
@@ -170,14 +184,19 @@ def test_without_pub_sub_a_change_reaches_every_worker_within_the_ttl(
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_every_kind_of_server_follows_changes_under_load_without_an_error(
-    name: str, redis_server: RedisServer, client_of: Callable[[int], Client], granian_server: Callable[..., Service]
+    name: str,
+    redis_server: RedisServer,
+    client_of: Callable[[int], Client],
+    granian_server: Callable[..., Service],
 ) -> None:
     with served(SERVERS[name], redis_server) as port:
         clients = [client_of(port) for _ in range(6)]
         with load(lambda: client_of(port), threads=4) as failures:
             times = [seconds_until_all_serve(changed(number), clients) for number in range(4)]
             newest = rollout_store.newest().version
-            wait_until(lambda: {each.version for each in instances.report()} == {newest}, "every instance")
+            wait_until(
+                lambda: {each.version for each in instances.report()} == {newest}, "every instance"
+            )
         assert failures == []
         assert min(times) < 5.5
 

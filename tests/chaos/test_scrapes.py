@@ -17,12 +17,16 @@ def scrape(service: Service) -> str:
 
 
 def test_a_scrape_waits_for_the_database_half_of_its_time_at_most() -> None:
-    jobs = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
     [timeout] = [job["scrape_timeout"] for job in jobs if job["job_name"] == "stagenorm"]
     assert float(timeout.removesuffix("s")) / 2 >= exporter.DATABASE_SECONDS
 
 
-def test_a_database_that_hangs_costs_a_scrape_nothing_of_what_was_counted(postgres_server: PostgresServer) -> None:
+def test_a_database_that_hangs_costs_a_scrape_nothing_of_what_was_counted(
+    postgres_server: PostgresServer,
+) -> None:
     service = Service(1, {"DATABASE_URL": postgres_server.url()}, 2)
     try:
         service.start()

@@ -51,8 +51,12 @@ def sign_in(browser: webdriver.Chrome, address: str) -> None:
 
 def until_shown(browser: webdriver.Chrome, selector: str, text: str) -> None:
     """Wait until the page, left to itself, shows it."""
-    script = "return document.querySelector(arguments[0])?.innerText.includes(arguments[1]) ?? false"
-    wait(browser).until(lambda page: page.execute_script(script, selector, text), f"{selector}: {text}")
+    script = (
+        "return document.querySelector(arguments[0])?.innerText.includes(arguments[1]) ?? false"
+    )
+    wait(browser).until(
+        lambda page: page.execute_script(script, selector, text), f"{selector}: {text}"
+    )
 
 
 def press(browser: webdriver.Chrome, wish: str) -> None:
@@ -75,7 +79,9 @@ def test_a_run_is_paused_resumed_and_cancelled_and_its_page_follows(
     until_shown(browser, "#live-state", "running")
     looked_at = browser.execute_script("return document.querySelector('progress').value")
     wait(browser).until(
-        lambda page: page.execute_script("return document.querySelector('progress').value") > looked_at,
+        lambda page: (
+            page.execute_script("return document.querySelector('progress').value") > looked_at
+        ),
         "the progress moves by itself",
     )
 
@@ -96,9 +102,13 @@ def test_a_run_is_paused_resumed_and_cancelled_and_its_page_follows(
     assert command.wait() == 1
     assert "was cancelled" in command.said()
     wait(browser).until(
-        lambda page: not page.find_elements(By.CSS_SELECTOR, "[data-refresh]"), "a page of a run that is over is still"
+        lambda page: not page.find_elements(By.CSS_SELECTOR, "[data-refresh]"),
+        "a page of a run that is over is still",
     )
-    actions = [form.get_attribute("action") for form in browser.find_elements(By.CSS_SELECTOR, ".steer form")]
+    actions = [
+        form.get_attribute("action")
+        for form in browser.find_elements(By.CSS_SELECTOR, ".steer form")
+    ]
     assert [str(action).rsplit("/", 2)[1] for action in actions] == ["undo"]
     assert complaints(browser) == []
 

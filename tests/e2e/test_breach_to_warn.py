@@ -67,7 +67,9 @@ def oldest_version(service: Service) -> int:
     return int(figure(service.address, "stage_mode_version"))
 
 
-@pytest.mark.parametrize(("share", "limit"), [(0.5, 15), (0.06, 30)], ids=["half rejected", "1.2 times the threshold"])
+@pytest.mark.parametrize(
+    ("share", "limit"), [(0.5, 15), (0.06, 30)], ids=["half rejected", "1.2 times the threshold"]
+)
 @pytest.mark.parametrize("run", range(RUNS))
 def test_a_breach_takes_enforcement_back_on_every_instance(
     service: Service, path: AlertPath, share: float, limit: float, run: int
@@ -87,7 +89,9 @@ def test_a_breach_takes_enforcement_back_on_every_instance(
         wait_until(lambda: oldest_version(service) >= version, "every worker to serve it")
         seen = time.monotonic()
         before = traffic.modes["warn"]
-        wait_until(lambda: traffic.modes["warn"] > before + 20 * WORKERS, "answers from every worker")
+        wait_until(
+            lambda: traffic.modes["warn"] > before + 20 * WORKERS, "answers from every worker"
+        )
     assert traffic.first_rejected
     elapsed = max(seen, traffic.last_enforced) - traffic.first_rejected
     print(f"\n{share:.0%} rejected: every instance in warn after {elapsed:.1f} s")
@@ -124,7 +128,9 @@ def test_after_the_way_back_nothing_that_arrives_changes_the_mode_until_a_person
 
 
 def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
-    granian_server: Callable[..., Service], redis_server: RedisServer, postgres_server: PostgresServer
+    granian_server: Callable[..., Service],
+    redis_server: RedisServer,
+    postgres_server: PostgresServer,
 ) -> None:
     own = {"DATABASE_URL": postgres_server.url(), "REDIS_URL": redis_server.url()}
     service = granian_server(workers=2, env=own)
@@ -150,25 +156,43 @@ def test_make_observe_starts_all_four_and_ends_them_together(
     transactional_db: None, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     port = free_port()
-    environment = {**os.environ, "DATABASE_URL": postgres_server.url(), "DJANGO_DEBUG": "1", "PORT": str(port)}
-    environment |= {"STAGENORM_DATA_DIR": str(tmp_path), "DJANGO_STATIC_ROOT": str(tmp_path / "static")}
+    environment = {
+        **os.environ,
+        "DATABASE_URL": postgres_server.url(),
+        "DJANGO_DEBUG": "1",
+        "PORT": str(port),
+    }
+    environment |= {
+        "STAGENORM_DATA_DIR": str(tmp_path),
+        "DJANGO_STATIC_ROOT": str(tmp_path / "static"),
+    }
     log = tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "stagenorm.observe"]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
     try:
-        wait_until(lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(), "the four", 300)
+        wait_until(
+            lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(),
+            "the four",
+            300,
+        )
         assert process.poll() is None, log.read_text()
         found = dict(re.findall(r"^(\w+) +(http://127.0.0.1:\d+)/", log.read_text(), re.MULTILINE))
         assert set(found) == {"service", "Prometheus", "Alertmanager", "relay"}
         assert found["service"] == f"http://127.0.0.1:{port}"
 
         def up() -> dict[str, str]:
-            with urllib.request.urlopen(f"{found['Prometheus']}/api/v1/query?query=up", timeout=20) as answer:
+            with urllib.request.urlopen(
+                f"{found['Prometheus']}/api/v1/query?query=up", timeout=20
+            ) as answer:
                 result = json.loads(answer.read())["data"]["result"]
             return {series["metric"]["job"]: series["value"][1] for series in result}
 
-        wait_until(lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped")
+        wait_until(
+            lambda: up() == {"stagenorm": "1", "stagenorm-relay": "1"}, "both to be scraped"
+        )
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 0, log.read_text()

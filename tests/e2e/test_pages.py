@@ -33,7 +33,12 @@ def browser() -> Iterator[webdriver.Chrome]:
     """A headless Chromium whose console can be read."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1000"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1280,1000",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
@@ -52,7 +57,9 @@ def service(granian_server: Callable[..., Service]) -> Service:
 
 def wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
     """Waits for a condition of the page; where the page changes in the middle of a look, it looks again."""
-    return WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException, JavascriptException])
+    return WebDriverWait(
+        browser, 60, ignored_exceptions=[StaleElementReferenceException, JavascriptException]
+    )
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
@@ -66,7 +73,11 @@ def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(
     browser: webdriver.Chrome, service: Service
 ) -> None:
     browser.get(f"{service.address}/api/docs")
-    paths = {"/api/monte-carlo/simulate", "/api/portfolio/strategies", "/api/funds/{fund_id}/companies"}
+    paths = {
+        "/api/monte-carlo/simulate",
+        "/api/portfolio/strategies",
+        "/api/funds/{fund_id}/companies",
+    }
 
     def shown(page: webdriver.Chrome) -> bool:
         found = page.find_elements(By.CSS_SELECTOR, ".opblock-summary-path")
@@ -76,7 +87,9 @@ def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(
     assert complaints(browser) == []
 
 
-def test_an_operator_signs_in_and_breaks_no_policy(browser: webdriver.Chrome, service: Service) -> None:
+def test_an_operator_signs_in_and_breaks_no_policy(
+    browser: webdriver.Chrome, service: Service
+) -> None:
     User.objects.create_superuser("operator", password="a-long-password")
     browser.get(f"{service.address}/admin/")
     browser.find_element(By.NAME, "username").send_keys("operator")
@@ -105,13 +118,23 @@ def much_to_see() -> None:
     for mode in (Mode.WARN, Mode.ENFORCE):
         rollout_store.change(mode, actor="ann", source="tests", reason="All were told " * 20)
     now = timezone.now()
-    for outcome, requests in (("canonical", 20_000), ("normalized", 300), ("unknown", 40), ("rejected", 1)):
+    for outcome, requests in (
+        ("canonical", 20_000),
+        ("normalized", 300),
+        ("unknown", 40),
+        ("rejected", 1),
+    ):
         OutcomeTally.objects.create(
             minute=now.replace(second=0, microsecond=0), endpoint="fund-companies", client="importer", mode="warn",
             outcome=outcome, requests=requests,
         )  # fmt: skip
     OutcomeTally.objects.create(
-        minute=now, endpoint="portfolio-strategies", client=LONG_NAMED, mode="warn", outcome="unknown", requests=6
+        minute=now,
+        endpoint="portfolio-strategies",
+        client=LONG_NAMED,
+        mode="warn",
+        outcome="unknown",
+        requests=6,
     )
     for raw in (HOSTILE, "x" * 100, "Seires A"):
         ObservedSpelling.objects.create(
@@ -133,16 +156,26 @@ def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
 
 
 def test_back_to_warn_is_one_click_that_asks_no_gate(
-    much_to_see: None, granian_server: Callable[..., Service], service: Service, operator: webdriver.Chrome
+    much_to_see: None,
+    granian_server: Callable[..., Service],
+    service: Service,
+    operator: webdriver.Chrome,
 ) -> None:
-    gated = granian_server(workers=1, env={"STAGE_GATES": "1"})  # sessions are in the database, so one login is enough
+    gated = granian_server(
+        workers=1, env={"STAGE_GATES": "1"}
+    )  # sessions are in the database, so one login is enough
     operator.get(f"{gated.address}/admin/ops/rollout/")
     assert "STAGE_GATES is 0" not in operator.find_element(By.ID, "gates").text
     assert operator.find_elements(By.CSS_SELECTOR, "#gates .gate-fail")  # and one would hold it
     operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
     wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
     row = RolloutChange.objects.latest("id")
-    assert (row.previous_mode, row.mode, row.actor, row.evidence) == ("enforce", "warn", "operator", {})
+    assert (row.previous_mode, row.mode, row.actor, row.evidence) == (
+        "enforce",
+        "warn",
+        "operator",
+        {},
+    )
     assert not operator.find_elements(By.CSS_SELECTOR, ".back")
     assert complaints(operator) == []
 
@@ -157,7 +190,9 @@ def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for address in PAGES:
             operator.get(f"{service.address}{address}")
-            assert operator.execute_script("return document.documentElement.scrollWidth") <= width, (address, width)
+            assert (
+                operator.execute_script("return document.documentElement.scrollWidth") <= width
+            ), (address, width)
             assert complaints(operator) == [], address
     bars = operator.find_elements(By.CSS_SELECTOR, ".chart .column .segment")
     drawn = [(bar.value_of_css_property("fill"), bar.size["height"]) for bar in bars]

@@ -43,7 +43,9 @@ STUBS = {
 class Machine:
     """A PATH with these programs; `run` is `.ci/run` there."""
 
-    def __init__(self, place: Path, programs: tuple[str, ...] = (), stubs: tuple[str, ...] = tuple(STUBS)) -> None:
+    def __init__(
+        self, place: Path, programs: tuple[str, ...] = (), stubs: tuple[str, ...] = tuple(STUBS)
+    ) -> None:
         self.bin, self.calls, self.state = place / "bin", place / "calls", place / "state"
         self.bin.mkdir()
         self.calls.touch()
@@ -59,7 +61,12 @@ class Machine:
         (self.bin / name).chmod(0o755)
 
     def run(self, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {"PATH": str(self.bin), "CALLS": str(self.calls), "STATE": str(self.state), "BRINGS": " ".join(PROGRAMS)}
+        own = {
+            "PATH": str(self.bin),
+            "CALLS": str(self.calls),
+            "STATE": str(self.state),
+            "BRINGS": " ".join(PROGRAMS),
+        }
         return subprocess.run(
             [self.bin / "bash", ROOT / ".ci" / "run"], env={**own, **variables}, input="y\n" * 9,
             capture_output=True, text=True, timeout=60,
@@ -78,12 +85,16 @@ def test_where_everything_is_installed_nothing_is_asked_of_apt(tmp_path: Path) -
 
 
 def test_alertmanager_may_have_the_name_that_its_makers_gave_it(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, ("prometheus", "promtool", "alertmanager", "chromium", "chromedriver"))
+    machine = Machine(
+        tmp_path, ("prometheus", "promtool", "alertmanager", "chromium", "chromedriver")
+    )
     assert machine.run().returncode == 0
     assert not machine.said("apt-get")
 
 
-def test_the_lists_are_renewed_before_the_packages_are_installed_and_nobody_is_asked(tmp_path: Path) -> None:
+def test_the_lists_are_renewed_before_the_packages_are_installed_and_nobody_is_asked(
+    tmp_path: Path,
+) -> None:
     machine = Machine(tmp_path)
     done = machine.run()
     assert (done.returncode, done.stderr) == (0, "")
@@ -122,7 +133,10 @@ def test_packages_that_cannot_be_installed_end_it_before_any_test(tmp_path: Path
     machine = Machine(tmp_path)
     done = machine.run(INSTALL_FAILS="99")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == ".ci/run: the packages could not be installed; apt-get says above why."
+    assert (
+        done.stderr.splitlines()[-1]
+        == ".ci/run: the packages could not be installed; apt-get says above why."
+    )
     assert not machine.said("make test")
 
 
@@ -134,10 +148,22 @@ def test_programs_that_no_package_brought_are_named(tmp_path: Path) -> None:
 
 
 NOT_ROOT = {
-    "no sudo": ({name for name in STUBS if name != "sudo"}, {}, "Neither root nor a sudo that asks nothing."),
-    "a sudo that asks": (set(STUBS), {"SUDO_SAYS": "1"}, "Neither root nor a sudo that asks nothing."),
+    "no sudo": (
+        {name for name in STUBS if name != "sudo"},
+        {},
+        "Neither root nor a sudo that asks nothing.",
+    ),
+    "a sudo that asks": (
+        set(STUBS),
+        {"SUDO_SAYS": "1"},
+        "Neither root nor a sudo that asks nothing.",
+    ),
     "no apt": ({name for name in STUBS if name != "apt-get"}, {}, "There is no apt-get here."),
-    "no apt, root": ({name for name in STUBS if name != "apt-get"}, {"UID_SAID": "0"}, "There is no apt-get here."),
+    "no apt, root": (
+        {name for name in STUBS if name != "apt-get"},
+        {"UID_SAID": "0"},
+        "There is no apt-get here.",
+    ),
 }
 
 

@@ -26,7 +26,9 @@ COMMANDS = [
 
 def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "manage.py", *command.split()]
-    return subprocess.run(line, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+    return subprocess.run(
+        line, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -39,7 +41,9 @@ def test_without_a_database_a_command_says_so_and_fails(command: str, tmp_path: 
     assert "never-shown" not in done.stdout + done.stderr
 
 
-def test_a_database_without_tables_leads_to_migrate(postgres_server: PostgresServer, tmp_path: Path) -> None:
+def test_a_database_without_tables_leads_to_migrate(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
     url = postgres_server.url()
     for command in ("stage_mode", "verify_backup", "rollout_status", "create_api_key x"):
         done = manage(command, DATABASE_URL=url, BACKUP_DIR=str(tmp_path))
@@ -61,12 +65,26 @@ def test_a_role_that_may_not_look_is_named_as_the_reason(postgres_server: Postgr
 @pytest.mark.django_db(transaction=True)
 def test_ctrl_c_is_an_exit_status_and_no_traceback() -> None:
     environment = {**os.environ, "DATABASE_URL": address(), "STAGE_MODE_TTL_SECONDS": "60"}
-    line = [sys.executable, "manage.py", "stage_mode", "set", "warn", "--reason", "x", "--wait", "120"]
+    line = [
+        sys.executable,
+        "manage.py",
+        "stage_mode",
+        "set",
+        "warn",
+        "--reason",
+        "x",
+        "--wait",
+        "120",
+    ]
     waiting = children.start(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     wait_until(RolloutChange.objects.exists, "the change, after which it waits")
     waiting.send_signal(signal.SIGINT)
     said = waiting.communicate(timeout=60)[1]
-    assert (waiting.returncode, said.splitlines()[-1], "Traceback" in said) == (130, "Interrupted.", False)
+    assert (waiting.returncode, said.splitlines()[-1], "Traceback" in said) == (
+        130,
+        "Interrupted.",
+        False,
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -76,14 +94,21 @@ def test_ctrl_c_in_an_import_says_that_nothing_was_imported(tmp_path: Path) -> N
     os.mkfifo(file)
     line = [sys.executable, "manage.py", "import_companies", str(file), "--fund", str(fund.pk)]
     reading = children.start(
-        line, cwd=ROOT, env={**os.environ, "DATABASE_URL": address()}, stderr=subprocess.PIPE, text=True
+        line,
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": address()},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with file.open("w") as content:  # waits for its reader
         content.write("name,stage\nA,seed\n")
         content.flush()
         reading.send_signal(signal.SIGINT)
         said = reading.communicate(timeout=60)[1]
-    assert (reading.returncode, said) == (130, "CommandError: Interrupted: nothing was imported.\n")
+    assert (reading.returncode, said) == (
+        130,
+        "CommandError: Interrupted: nothing was imported.\n",
+    )
     assert not fund.companies.exists()
 
 
@@ -95,12 +120,17 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
 
 @pytest.mark.parametrize(
     "server",
-    ["granian --interface rsgi --port {} stagenorm.rsgi:application", "gunicorn --bind 127.0.0.1:{} stagenorm.wsgi"],
+    [
+        "granian --interface rsgi --port {} stagenorm.rsgi:application",
+        "gunicorn --bind 127.0.0.1:{} stagenorm.wsgi",
+    ],
 )
 def test_a_server_without_its_settings_names_each_in_one_line(server: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(tmp_path)}
     line = [sys.executable, "-m", *server.format(free_port()).split()]
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stderr.count("DJANGO_SECRET_KEY is not set: ") == 1

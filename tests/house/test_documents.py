@@ -28,13 +28,21 @@ TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULT
 
 def tracked() -> Iterator[Path]:
     """Every file that git knows; in an export without git, every file outside hidden directories."""
-    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # a checkout of another account is still a checkout
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+    ]  # a checkout of another account is still a checkout
     if (ROOT / ".git").exists():
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
         names = [ROOT / name for name in listed.decode().split("\0") if name]
     else:
         names = [
-            place for place in ROOT.rglob("*") if not any(part[0] == "." for part in place.relative_to(ROOT).parts)
+            place
+            for place in ROOT.rglob("*")
+            if not any(part[0] == "." for part in place.relative_to(ROOT).parts)
         ]
     yield from filter(Path.is_file, names)
 
@@ -46,7 +54,9 @@ def test_every_make_target_that_a_document_names_exists(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_management_command_that_a_document_names_exists(document: str) -> None:
-    assert set(re.findall(r"manage\.py ([a-z_]+)", (ROOT / document).read_text())) <= set(get_commands())
+    assert set(re.findall(r"manage\.py ([a-z_]+)", (ROOT / document).read_text())) <= set(
+        get_commands()
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -60,15 +70,25 @@ def test_the_architecture_shows_the_layers_that_are_held() -> None:
     document = (ROOT / "docs" / "architecture.md").read_text()
     blocks = [block.splitlines()[1:] for block in document.split("```")[1::2]]
     shown = {tuple(words(line) for line in block) for block in blocks}
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    held = {contract["name"]: tuple(words(layer) for layer in contract.get("layers", ())) for contract in contracts}
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    held = {
+        contract["name"]: tuple(words(layer) for layer in contract.get("layers", ()))
+        for contract in contracts
+    }
     assert held["Every module of normalization has its place"] in shown
     assert held["The house: who may import whom"] in shown
 
 
 def words(layer: str) -> tuple[str, ...]:
     """The modules of a layer: what follows two spaces or more is a remark, and the package is named once."""
-    modules = re.split(" {2,}", layer.strip())[0].replace("stagenorm.", "").replace("(", "").replace(")", "")
+    modules = (
+        re.split(" {2,}", layer.strip())[0]
+        .replace("stagenorm.", "")
+        .replace("(", "")
+        .replace(")", "")
+    )
     return tuple(sorted(module.strip() for module in modules.split("|")))
 
 
@@ -76,14 +96,21 @@ def test_the_changelog_keeps_its_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings[0] == "[Unreleased]"
-    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
+    assert all(
+        re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:]
+    )
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= kinds
 
 
 def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
     # In pieces, so that this file does not name them either.
-    registry = ["pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "deb" + r"\.debian\.org"]
+    registry = [
+        "pypi" + r"\.org",
+        "pythonhosted" + r"\.org",
+        "registry" + r"\.npmjs",
+        "deb" + r"\.debian\.org",
+    ]
     machine = [r"(?<![\w.])/" + "work/", "/" + r"tmp/w/", "/" + r"root/\w", "/home/" + r"\w"]
     forbidden = re.compile("|".join(registry + machine))
     found = {}
@@ -100,7 +127,9 @@ def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
 @pytest.mark.django_db
 def test_the_fourth_endpoint_of_the_documentation_works_as_printed(set_mode: Any) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    code = re.search(r"<!-- fourth-endpoint -->\n```python\n(.*?)```\n<!-- end -->", text, re.DOTALL)
+    code = re.search(
+        r"<!-- fourth-endpoint -->\n```python\n(.*?)```\n<!-- end -->", text, re.DOTALL
+    )
     assert code
     names: dict[str, Any] = {
         "APIView": APIView,
@@ -114,7 +143,9 @@ def test_the_fourth_endpoint_of_the_documentation_works_as_printed(set_mode: Any
     assert sum("boundary" in line for line in code[1].splitlines()) == 3
 
     set_mode("warn")
-    request = APIRequestFactory().post("/rounds", {"stages": ["SERIES_A", "Seires A"]}, format="json")
+    request = APIRequestFactory().post(
+        "/rounds", {"stages": ["SERIES_A", "Seires A"]}, format="json"
+    )
     answer = view(request)
     assert answer.status_code == 200
     assert answer.data["stages"] == ["series-a", None]
@@ -122,7 +153,9 @@ def test_the_fourth_endpoint_of_the_documentation_works_as_printed(set_mode: Any
     assert "Deprecation" in answer
 
     set_mode("enforce")
-    request = APIRequestFactory().post("/rounds", {"stages": ["SERIES_A", "Seires A"]}, format="json")
+    request = APIRequestFactory().post(
+        "/rounds", {"stages": ["SERIES_A", "Seires A"]}, format="json"
+    )
     answer = view(request)
     assert answer.status_code == 400
     assert answer.data["errors"][0]["pointer"] == "/stages/1"

@@ -42,7 +42,9 @@ def user(directory: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     with contextlib.ExitStack() as started:
 
         def start() -> subprocess.Popen[str]:
-            process = subprocess.Popen([sys.executable, "-c", USER, str(directory)], cwd=ROOT, text=True, **pipes)  # type: ignore[call-overload]
+            process = subprocess.Popen(
+                [sys.executable, "-c", USER, str(directory)], cwd=ROOT, text=True, **pipes
+            )  # type: ignore[call-overload]
             started.enter_context(process)
             started.callback(process.kill)
             return process  # type: ignore[no-any-return]
@@ -71,7 +73,9 @@ def written(url: str) -> None:
         connection.execute("INSERT INTO kept VALUES (1)")
 
 
-def test_only_its_own_account_may_enter_the_data_and_the_socket(postgres_server: PostgresServer) -> None:
+def test_only_its_own_account_may_enter_the_data_and_the_socket(
+    postgres_server: PostgresServer,
+) -> None:
     server = postgres_server.server
     for place in (server.cluster, server.socket_directory):
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
@@ -154,7 +158,9 @@ def test_an_interrupted_first_start_begins_anew(directory: Path) -> None:
     server = Postgres(directory)
     server.start()
     server.kill()
-    (server.cluster / "PG_VERSION").unlink()  # the file that initdb writes first is missing: nothing here is whole
+    (
+        server.cluster / "PG_VERSION"
+    ).unlink()  # the file that initdb writes first is missing: nothing here is whole
     server.start()
     wait_until(server.running, "the server")
     with psycopg.connect(server.url()) as connection:

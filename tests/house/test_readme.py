@@ -29,7 +29,9 @@ def send(line: str, key: str, server: Service) -> requests.Response:
     body = next((value for option, value in options if option == "-d"), None)
     [address] = [word for word in words if word.startswith("http")]
     address = address.replace("http://127.0.0.1:8000", server.address)
-    return requests.request("POST" if body else "GET", address, headers=headers, data=body, timeout=60)
+    return requests.request(
+        "POST" if body else "GET", address, headers=headers, data=body, timeout=60
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -58,7 +60,10 @@ def test_the_curl_lines_do_in_each_mode_what_the_readme_says(
         assert warning["suggestions"] == ["series-a"]
     for answer in answers["enforce"]:
         problem = answer.json()
-        assert (problem["type"], problem["errors"][0]["received"]) == ("/problems/unknown-stage", "Seires A")
+        assert (problem["type"], problem["errors"][0]["received"]) == (
+            "/problems/unknown-stage",
+            "Seires A",
+        )
     strategy = answers["off"][0].json()
     assert [(row["spelling"], row["stage"]) for row in strategy["stages"]] == [
         ("Seed Funding Round", "seed"),
@@ -70,9 +75,14 @@ def test_the_curl_lines_do_in_each_mode_what_the_readme_says(
 
 def agree(server: Service, key: str, version: int) -> bool:
     """Whether every worker serves that version, and ten requests in a row are checked under it."""
-    address, headers = f"{server.address}/api/funds/1/companies", {"Authorization": f"Api-Key {key}"}
+    address, headers = (
+        f"{server.address}/api/funds/1/companies",
+        {"Authorization": f"Api-Key {key}"},
+    )
     answers = [requests.get(address, headers=headers, timeout=60) for _ in range(10)]
-    said = all(f"policy={version};" in answer.headers.get("Stage-Validation", "") for answer in answers)
+    said = all(
+        f"policy={version};" in answer.headers.get("Stage-Validation", "") for answer in answers
+    )
     return said and figure(server.address, "stage_mode_version") == version
 
 

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def get(address: str, **headers: str) -> tuple[int, Any, str]:
     """Status, headers and body of a GET."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=60
+        ) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()
@@ -32,7 +34,9 @@ def get(address: str, **headers: str) -> tuple[int, Any, str]:
 
 def records(service: Service) -> list[dict[str, Any]]:
     """The JSON lines of the service's log."""
-    return [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+    return [
+        json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -41,7 +45,9 @@ def test_metrics_add_up_over_all_worker_processes(granian_server: Callable[..., 
     for _ in range(40):  # a connection each, so that the kernel spreads them over both workers
         get(f"{service.address}/readyz")
     text = get(f"{service.address}/metrics")[2]
-    counted = [line for line in text.splitlines() if line.startswith("django_http_requests_total_by_view")]
+    counted = [
+        line for line in text.splitlines() if line.startswith("django_http_requests_total_by_view")
+    ]
     assert [float(line.split()[-1]) for line in counted if "readyz" in line] == [40.0]
 
 
@@ -51,7 +57,8 @@ def test_a_request_s_log_record_and_problem_share_an_id_that_the_client_did_not_
 ) -> None:
     service = granian_server(workers=1)
     status, headers, body = get(
-        f"{service.address}/nowhere", **{"X-Request-ID": "chosen", "Cookie": "sessionid=secret-cookie"}
+        f"{service.address}/nowhere",
+        **{"X-Request-ID": "chosen", "Cookie": "sessionid=secret-cookie"},
     )
     assert (status, headers["Content-Type"]) == (404, "application/problem+json")
     number = json.loads(body)["instance"].removeprefix("urn:uuid:")
@@ -61,15 +68,24 @@ def test_a_request_s_log_record_and_problem_share_an_id_that_the_client_did_not_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_log_names_the_client_and_never_its_key(granian_server: Callable[..., Service]) -> None:
+def test_the_log_names_the_client_and_never_its_key(
+    granian_server: Callable[..., Service],
+) -> None:
     from stagenorm.portfolio.keys import create_key
 
     _, key = create_key("fund-admin")
     service = granian_server(workers=1)
     assert (
-        get(f"{service.address}/api/deprecations", Authorization=f"Api-Key {key}", Accept="application/json")[0] == 200
+        get(
+            f"{service.address}/api/deprecations",
+            Authorization=f"Api-Key {key}",
+            Accept="application/json",
+        )[0]
+        == 200
     )
-    [record] = [record for record in records(service) if record.get("request") == "GET /api/deprecations"]
+    [record] = [
+        record for record in records(service) if record.get("request") == "GET /api/deprecations"
+    ]
     assert record["client"] == "fund-admin"
     assert key not in service.log.read_text()
     assert key.partition(".")[2] not in service.log.read_text()
@@ -84,16 +100,24 @@ def test_the_log_has_no_line_for_what_machines_ask_all_the_time_unless_it_fails(
     assert get(f"{service.address}/static/page.css")[0] == 200
     for path in ("/metrics", "/healthz", "/readyz", "/static/nowhere", "/nowhere"):
         get(service.address + path)
-    said = [record["request"] for record in records(service) if record["event"] == "request_finished"]
+    said = [
+        record["request"] for record in records(service) if record["event"] == "request_finished"
+    ]
     assert said == ["GET /static/nowhere", "GET /nowhere"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(granian_server: Callable[..., Service]) -> None:
+def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(
+    granian_server: Callable[..., Service],
+) -> None:
     from stagenorm.portfolio.keys import create_key
     from stagenorm.portfolio.models import Fund, PortfolioStrategy
 
-    body = {"fund_id": Fund.objects.create(name="F").pk, "name": "once", "stage_allocation": {"seed": 1}}
+    body = {
+        "fund_id": Fund.objects.create(name="F").pk,
+        "name": "once",
+        "stage_allocation": {"seed": 1},
+    }
     address = f"{granian_server(workers=1).address}/api/portfolio/strategies"
     authorization = f"Api-Key {create_key('fund-admin')[1]}"
     headers = {"Authorization": authorization, "Content-Type": "application/json"}
@@ -101,7 +125,11 @@ def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(granian_
     def status(name: str) -> int:
         return post(address, body, {**headers, name: "cl\xe9"})
 
-    assert (status("Idempotency-Key"), status("Authorization"), status("X-Else")) == (400, 401, 201)
+    assert (status("Idempotency-Key"), status("Authorization"), status("X-Else")) == (
+        400,
+        401,
+        201,
+    )
     assert PortfolioStrategy.objects.count() == 1
 
 
@@ -118,9 +146,19 @@ def post(address: str, body: dict[str, Any], headers: dict[str, str]) -> int:
 
 def test_values_with_a_secret_s_name_are_blanked() -> None:
     with bound_contextvars():
-        event = {"Authorization": "Api-Key x", "webhook_secret": "y", "password": "z", "client": "c"}
+        event = {
+            "Authorization": "Api-Key x",
+            "webhook_secret": "y",
+            "password": "z",
+            "client": "c",
+        }
         shown = redact(None, "info", event)
-    assert shown == {"Authorization": REDACTED, "webhook_secret": REDACTED, "password": REDACTED, "client": "c"}
+    assert shown == {
+        "Authorization": REDACTED,
+        "webhook_secret": REDACTED,
+        "password": REDACTED,
+        "client": "c",
+    }
 
 
 @pytest.mark.django_db(transaction=True)
@@ -129,24 +167,33 @@ def test_readyz_is_503_while_the_database_is_away_and_recovers_by_itself(
 ) -> None:
     service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
     service.manage("migrate", "--verbosity", "0")
-    wait_until(lambda: get(f"{service.address}/readyz")[0] == 200, "the service to have its tables")
+    wait_until(
+        lambda: get(f"{service.address}/readyz")[0] == 200, "the service to have its tables"
+    )
     postgres_server.kill()
     status, _, body = get(f"{service.address}/readyz")
     assert status == 503
     assert json.loads(body)["checks"]["database"] != "ok"
     assert get(f"{service.address}/healthz")[0] == 200
     postgres_server.start()
-    wait_until(lambda: get(f"{service.address}/readyz")[0] == 200, "the service to find its database again")
+    wait_until(
+        lambda: get(f"{service.address}/readyz")[0] == 200,
+        "the service to find its database again",
+    )
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_workers_of_a_killed_server_end_with_it(granian_server: Callable[..., Service]) -> None:
+def test_the_workers_of_a_killed_server_end_with_it(
+    granian_server: Callable[..., Service],
+) -> None:
     service = granian_server(workers=2)
     assert service.process
     workers = psutil.Process(service.process.pid).children(recursive=True)
     service.process.kill()
     service.process.wait()
-    wait_until(lambda: is_free("127.0.0.1", service.port), "the port to be free for the next server")
+    wait_until(
+        lambda: is_free("127.0.0.1", service.port), "the port to be free for the next server"
+    )
     wait_until(lambda: all(map(ended, workers)), "the workers to end")
 
 
@@ -154,11 +201,26 @@ def test_the_workers_of_a_killed_server_end_with_it(granian_server: Callable[...
 def test_gunicorn_serves_it_as_well(granian_server: Callable[..., Service]) -> None:
     environment = granian_server(workers=1).environment
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", "--bind", f"127.0.0.1:{port}"]
-    with subprocess.Popen([*command, "stagenorm.wsgi"], cwd=ROOT, env=environment, stderr=subprocess.PIPE) as server:
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--workers",
+        "2",
+        "--threads",
+        "4",
+        "--bind",
+        f"127.0.0.1:{port}",
+    ]
+    with subprocess.Popen(
+        [*command, "stagenorm.wsgi"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+    ) as server:
         try:
             wait_until(lambda: answers(port), "gunicorn")
-            wait_until(lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200, "gunicorn to have its database")
+            wait_until(
+                lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200,
+                "gunicorn to have its database",
+            )
             server.terminate()
             server.communicate(timeout=120)
         finally:

@@ -41,11 +41,16 @@ def test_every_variable_that_the_settings_read_is_declared_once() -> None:
 
 def test_deploy_checks_are_clean_with_production_settings(tmp_path: Path) -> None:
     done = manage("check", "--deploy", "--fail-level", "INFO", home=tmp_path, **PRODUCTION)
-    assert (done.returncode, done.stdout) == (0, "System check identified no issues (0 silenced).\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        0,
+        "System check identified no issues (0 silenced).\n",
+    ), done.stderr
 
 
 @pytest.mark.parametrize("name", PRODUCTION)
-def test_production_demands_each_variable_in_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+def test_production_demands_each_variable_in_one_line_that_names_it(
+    name: str, tmp_path: Path
+) -> None:
     given = {other: value for other, value in PRODUCTION.items() if other != name}
     done = manage("check", home=tmp_path, **given)
     assert done.returncode == 1
@@ -71,7 +76,10 @@ def test_production_without_any_variable_names_all_of_them(tmp_path: Path) -> No
         ("DJANGO_ALLOWED_HOSTS", "a,,b"),
         ("DJANGO_DEBUG", "maybe"),
         ("ALERTMANAGER_WEBHOOK_SECRETS", "very-secret"),
-        ("ALERTMANAGER_WEBHOOK_SECRETS", PRODUCTION["ALERTMANAGER_WEBHOOK_SECRETS"] + ",very-secret"),
+        (
+            "ALERTMANAGER_WEBHOOK_SECRETS",
+            PRODUCTION["ALERTMANAGER_WEBHOOK_SECRETS"] + ",very-secret",
+        ),
         ("ALERTMANAGER_WEBHOOK_SECRETS", "change-me-change-me-change-me-very-secret"),
         ("ALERTMANAGER_WEBHOOK_SECRETS", "your-webhook-very-secret-of-32-letters-or-more"),
         ("ALERTMANAGER_WEBHOOK_SECRETS", "0123" * 10),
@@ -107,8 +115,12 @@ def test_development_makes_its_secrets_once_and_keeps_them_private(tmp_path: Pat
     assert len(set(first.values())) == 3
 
 
-@pytest.mark.parametrize("said", [{"DATABASE_URL": "postgresql://host/stages"}, {"DJANGO_DEBUG": "0"}])
-def test_the_development_file_never_speaks_where_the_environment_does(said: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "said", [{"DATABASE_URL": "postgresql://host/stages"}, {"DJANGO_DEBUG": "0"}]
+)
+def test_the_development_file_never_speaks_where_the_environment_does(
+    said: dict[str, str], tmp_path: Path
+) -> None:
     env.development_file(tmp_path)
     environment = dict(said)
     env.adopt_development_file(tmp_path, environment)
@@ -118,7 +130,10 @@ def test_the_development_file_never_speaks_where_the_environment_does(said: dict
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("postgresql://u:p%40ss@h:5433/d", {"USER": "u", "PASSWORD": "p@ss", "HOST": "h", "PORT": "5433", "NAME": "d"}),
+        (
+            "postgresql://u:p%40ss@h:5433/d",
+            {"USER": "u", "PASSWORD": "p@ss", "HOST": "h", "PORT": "5433", "NAME": "d"},
+        ),
         (
             "postgres:///d?host=/run/pg&user=u",
             {"USER": "u", "PASSWORD": "", "HOST": "/run/pg", "PORT": "", "NAME": "d"},
@@ -131,4 +146,6 @@ def test_a_database_address_is_read_as_libpq_reads_it(url: str, expected: dict[s
 
 
 def test_tls_options_of_a_database_address_reach_the_driver() -> None:
-    assert env.database_settings("postgresql://h/d?sslmode=verify-full")["OPTIONS"] == {"sslmode": "verify-full"}
+    assert env.database_settings("postgresql://h/d?sslmode=verify-full")["OPTIONS"] == {
+        "sslmode": "verify-full"
+    }

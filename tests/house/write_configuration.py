@@ -10,6 +10,9 @@ PLACE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 if __name__ == "__main__":
     table = env.table(settings.read.variables)
     text = re.sub(
-        r"(<!-- table -->\n).*?(<!-- end -->)", lambda found: found[1] + table + found[2], PLACE.read_text(), flags=re.S
+        r"(<!-- table -->\n).*?(<!-- end -->)",
+        lambda found: found[1] + table + found[2],
+        PLACE.read_text(),
+        flags=re.S,
     )
     PLACE.write_text(text)

@@ -49,7 +49,9 @@ def test_every_change_gives_a_higher_version() -> None:
     assert normalize("angel", aliases.current()) == Known("angel", Stage.PRE_SEED, canonical=False)
 
 
-@pytest.mark.parametrize("spelling", ["seed", "SEED_ROUND", "Series A", " series-c+ ", "", "  ", "x" * 101])
+@pytest.mark.parametrize(
+    "spelling", ["seed", "SEED_ROUND", "Series A", " series-c+ ", "", "  ", "x" * 101]
+)
 def test_a_built_in_empty_or_over_long_spelling_is_refused(spelling: str) -> None:
     with pytest.raises(AliasRefused):
         add(spelling)
@@ -61,7 +63,9 @@ def test_a_second_alias_for_one_spelling_is_refused_also_by_the_database() -> No
     with pytest.raises(AliasRefused, match="retire it first"):
         add("ANGEL")
     with pytest.raises(IntegrityError):
-        StageAlias.objects.create(spelling="Angel", key="angel", stage="seed", decided_by="x", reason="x")
+        StageAlias.objects.create(
+            spelling="Angel", key="angel", stage="seed", decided_by="x", reason="x"
+        )
 
 
 def test_an_alias_without_a_reason_is_refused() -> None:
@@ -71,7 +75,9 @@ def test_an_alias_without_a_reason_is_refused() -> None:
 
 def test_a_row_that_a_later_release_made_built_in_is_ignored_and_the_others_hold() -> None:
     add("angel")
-    StageAlias.objects.create(spelling="Seed Round", key="seed round", stage="series-a", decided_by="x", reason="x")
+    StageAlias.objects.create(
+        spelling="Seed Round", key="seed round", stage="series-a", decided_by="x", reason="x"
+    )
     table = aliases.current()
     assert normalize("Seed Round", table) == Known("Seed Round", Stage.SEED, canonical=False)
     assert normalize("angel", table) == Known("angel", Stage.SEED, canonical=False)

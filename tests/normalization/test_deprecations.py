@@ -14,7 +14,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ADDRESS = "/api/deprecations"
 
 
-def test_every_spelling_listed_means_the_stage_beside_it_and_is_not_canonical(client: Client) -> None:
+def test_every_spelling_listed_means_the_stage_beside_it_and_is_not_canonical(
+    client: Client,
+) -> None:
     body = client.get(ADDRESS).json()
     assert len(body["deprecated"]) > 30
     for entry in body["deprecated"]:
@@ -25,7 +27,9 @@ def test_every_spelling_listed_means_the_stage_beside_it_and_is_not_canonical(cl
     assert body["valid_stages"] == [stage.value for stage in Stage]
 
 
-def test_the_rollout_and_the_endpoints_are_told(client: Client, set_mode: Callable[..., int]) -> None:
+def test_the_rollout_and_the_endpoints_are_told(
+    client: Client, set_mode: Callable[..., int]
+) -> None:
     set_mode("warn", enforce_at=datetime(2026, 12, 31, tzinfo=UTC))
     body = client.get(ADDRESS).json()
     assert (body["mode"], body["enforce_at"]) == ("warn", "2026-12-31T00:00:00+00:00")
@@ -46,7 +50,13 @@ def test_an_operator_alias_is_listed_since_its_decision(client: Client) -> None:
 def test_a_client_sees_its_own_use_and_nobody_elses(client: Client) -> None:
     from stagenorm.portfolio.keys import create_key
 
-    observations.record("fund-companies", "web", "warn", "unknown", {("Seires A", ""): 2, ("Seed Round", "seed"): 1})
+    observations.record(
+        "fund-companies",
+        "web",
+        "warn",
+        "unknown",
+        {("Seires A", ""): 2, ("Seed Round", "seed"): 1},
+    )
     observations.record("fund-companies", "batch", "warn", "unknown", {("Angel", ""): 1})
     observations.flush()
     _, key = create_key("web")
@@ -63,7 +73,9 @@ def test_a_wrong_key_is_refused_rather_than_ignored(client: Client) -> None:
     assert (answer.status_code, answer["Content-Type"]) == (401, "application/problem+json")
 
 
-def test_an_unchanged_list_is_304_until_it_changes(client: Client, set_mode: Callable[..., int]) -> None:
+def test_an_unchanged_list_is_304_until_it_changes(
+    client: Client, set_mode: Callable[..., int]
+) -> None:
     first = client.get(ADDRESS)
     again = client.get(ADDRESS, headers={"if-none-match": f'"other", {first["ETag"]}'})
     assert (again.status_code, again.content, again["ETag"]) == (304, b"", first["ETag"])
@@ -87,7 +99,9 @@ def test_a_browser_gets_a_page_without_inline_script_or_style(client: Client) ->
 def test_raw_text_of_a_client_is_escaped_on_the_page(client: Client) -> None:
     from stagenorm.portfolio.keys import create_key
 
-    observations.record("fund-companies", "web", "warn", "unknown", {("<script>alert(1)</script>", ""): 1})
+    observations.record(
+        "fund-companies", "web", "warn", "unknown", {("<script>alert(1)</script>", ""): 1}
+    )
     observations.flush()
     _, key = create_key("web")
     headers = {"accept": "text/html", "authorization": f"Api-Key {key}"}

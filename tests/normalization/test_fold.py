@@ -83,7 +83,9 @@ def test_what_stands_for_a_series_letter_is_that_letter_by_unicode() -> None:
 
 @pytest.mark.parametrize("kind", ["super", "sub"])
 def test_raised_letters_and_roman_numerals_stay_what_they_are(kind: str) -> None:
-    raised = [char for char in EVERYTHING if unicodedata.decomposition(char).startswith(f"<{kind}>")]
+    raised = [
+        char for char in EVERYTHING if unicodedata.decomposition(char).startswith(f"<{kind}>")
+    ]
     roman = [chr(code) for code in range(0x2160, 0x2180)]
     for char in raised + roman:
         for text in (f"series{char}", f"series {char}", f"{char}eed", f"s{char}ed", f"see{char}"):
@@ -131,10 +133,15 @@ def disguised(draw: st.DrawFn) -> tuple[str, Stage]:
     """A spelling of the table with the folding undone at random."""
     key, stage = draw(st.sampled_from(list(BUILTIN.spellings())))
     invisible = st.text(st.sampled_from(sorted(INVISIBLE)), max_size=1)
-    parting = st.text(st.sampled_from(" \t\n\u00a0\u3000-_\u2010\u2013\u2014\u2212\ufe63"), min_size=1, max_size=3)
+    parting = st.text(
+        st.sampled_from(" \t\n\u00a0\u3000-_\u2010\u2013\u2014\u2212\ufe63"),
+        min_size=1,
+        max_size=3,
+    )
     around = st.text(st.sampled_from(sorted(WHITE_SPACE | INVISIBLE)), max_size=3)
     text = "".join(
-        draw(parting) if char == " " else draw(st.sampled_from(forms_of(char))) + draw(invisible) for char in key
+        draw(parting) if char == " " else draw(st.sampled_from(forms_of(char))) + draw(invisible)
+        for char in key
     )
     return draw(around) + text + draw(around), stage
 
@@ -142,7 +149,12 @@ def disguised(draw: st.DrawFn) -> tuple[str, Stage]:
 def forms_of(char: str) -> list[str]:
     """A character's lower, upper, full-width and circled forms."""
     full = [chr(ord(form) + 0xFEE0) for form in (char, char.upper())]
-    return [char, char.upper(), *full, *([chr(ord("\u24d0") + ord(char) - ord("a"))] if char.isalpha() else [])]
+    return [
+        char,
+        char.upper(),
+        *full,
+        *([chr(ord("\u24d0") + ord(char) - ord("a"))] if char.isalpha() else []),
+    ]
 
 
 @given(disguised())

@@ -71,7 +71,13 @@ def counted(mode: str, outcome: str) -> float:
     ],
 )
 def test_mode_and_stage_decide_status_headers_warnings_and_count(
-    set_mode: SetMode, mode: str, stage: str, status: int, outcome: str, deprecated: bool, warned: bool
+    set_mode: SetMode,
+    mode: str,
+    stage: str,
+    status: int,
+    outcome: str,
+    deprecated: bool,
+    warned: bool,
 ) -> None:
     version = set_mode(mode) if mode != "off" else 0
     before = counted(mode, outcome)
@@ -81,7 +87,11 @@ def test_mode_and_stage_decide_status_headers_warnings_and_count(
     normalized, unknown = int(outcome == "normalized"), int(outcome in {"unknown", "rejected"})
     expected = f"{mode}; policy={version}; normalized={normalized}; unknown={unknown}"
     assert answer["Stage-Validation"] == expected
-    assert ("Deprecation" in answer, "Link" in answer, "Sunset" in answer) == (deprecated, deprecated, False)
+    assert ("Deprecation" in answer, "Link" in answer, "Sunset" in answer) == (
+        deprecated,
+        deprecated,
+        False,
+    )
     assert ("warnings" in answer.json()) == warned
     observations.flush()
     assert OutcomeTally.objects.get().outcome == outcome
@@ -101,12 +111,21 @@ def test_the_problem_of_an_unknown_stage_is_the_documented_one(set_mode: SetMode
         "detail": "1 of 1 stage is not known.",
         "mode": "enforce",
         "policy_version": version,
-        "errors": [{"pointer": "/stage", "code": "unknown_stage", "received": "Seires A", "suggestions": ["series-a"]}],
+        "errors": [
+            {
+                "pointer": "/stage",
+                "code": "unknown_stage",
+                "received": "Seires A",
+                "suggestions": ["series-a"],
+            }
+        ],
         "valid_stages": [stage.value for stage in Stage],
     }
 
 
-def test_headers_are_structured_fields_and_sunset_never_precedes_deprecation(set_mode: SetMode) -> None:
+def test_headers_are_structured_fields_and_sunset_never_precedes_deprecation(
+    set_mode: SetMode,
+) -> None:
     from datetime import UTC, datetime
 
     set_mode("warn", enforce_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -131,7 +150,9 @@ def test_headers_are_structured_fields_and_sunset_never_precedes_deprecation(set
         ("", 200),
     ],
 )
-def test_a_client_may_rehearse_enforcement_and_is_told_so(set_mode: SetMode, prefer: str, status: int) -> None:
+def test_a_client_may_rehearse_enforcement_and_is_told_so(
+    set_mode: SetMode, prefer: str, status: int
+) -> None:
     set_mode("warn")
     enforced, warned = counted("enforce", "rejected"), counted("warn", "rejected")
     answer = post("Seires A", prefer=prefer)
@@ -160,7 +181,9 @@ def test_no_client_text_reaches_a_header_and_the_headers_stay_small(stage: objec
     text = "".join(name + value for name, value in boundary.headers().items())
     assert text.isascii()
     assert len(text) < 1024
-    assert re.fullmatch(r"off; policy=0; normalized=[01]; unknown=[01]", boundary.headers()["Stage-Validation"])
+    assert re.fullmatch(
+        r"off; policy=0; normalized=[01]; unknown=[01]", boundary.headers()["Stage-Validation"]
+    )
 
 
 def test_ten_thousand_spellings_make_no_new_metric_series(set_mode: SetMode) -> None:
@@ -168,7 +191,10 @@ def test_ten_thousand_spellings_make_no_new_metric_series(set_mode: SetMode) -> 
 
     def series() -> set[tuple[tuple[str, str], ...]]:
         samples = [
-            s for family in REGISTRY.collect() if family.name == "stage_validation_requests" for s in family.samples
+            s
+            for family in REGISTRY.collect()
+            if family.name == "stage_validation_requests"
+            for s in family.samples
         ]
         return {tuple(sorted(s.labels.items())) for s in samples}
 

@@ -44,13 +44,22 @@ def test_a_spelling_that_cannot_be_an_alias_is_refused_at_its_field(
     assert StageAlias.objects.count() == 1
 
 
-def test_an_alias_is_retired_by_the_action_and_cannot_be_edited_or_deleted(operator: Client) -> None:
+def test_an_alias_is_retired_by_the_action_and_cannot_be_edited_or_deleted(
+    operator: Client,
+) -> None:
     alias = aliases.add("angel", Stage.SEED, decided_by="x", reason="x")
-    operator.post("/admin/normalization/stagealias/", {"action": "retire", "_selected_action": alias.pk})
+    operator.post(
+        "/admin/normalization/stagealias/", {"action": "retire", "_selected_action": alias.pk}
+    )
     alias.refresh_from_db()
     assert alias.retired_by == "operator"
     page = f"/admin/normalization/stagealias/{alias.pk}/"
-    assert operator.post(f"{page}change/", {"spelling": "b", "stage": "seed", "reason": "x"}).status_code == 403
+    assert (
+        operator.post(
+            f"{page}change/", {"spelling": "b", "stage": "seed", "reason": "x"}
+        ).status_code
+        == 403
+    )
     assert operator.post(f"{page}delete/", {"post": "yes"}).status_code == 403
 
 

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes as it does, but from noon: no day ends while a test counts what it keeps a day."""
-    noon, started = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0), timezone.now()
+    noon, started = (
+        timezone.now().replace(hour=12, minute=0, second=0, microsecond=0),
+        timezone.now(),
+    )
     now = timezone.now
     monkeypatch.setattr("django.utils.timezone.now", lambda: noon + (now() - started))
 

@@ -23,10 +23,16 @@ def test_every_problem_type_has_a_page(client: Client, slug: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "address", "status"),
-    [("get", "/nothing/here", 404), ("get", "/problems/none", 404), ("post", "/api/deprecations", 405)],
+    [
+        ("get", "/nothing/here", 404),
+        ("get", "/problems/none", 404),
+        ("post", "/api/deprecations", 405),
+    ],
 )
 @pytest.mark.django_db
-def test_errors_outside_the_endpoints_are_problems_too(client: Client, method: str, address: str, status: int) -> None:
+def test_errors_outside_the_endpoints_are_problems_too(
+    client: Client, method: str, address: str, status: int
+) -> None:
     answer = getattr(client, method)(address)
     assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
     assert answer.json()["status"] == status
@@ -101,7 +107,11 @@ def faults(body: object) -> set[tuple[str, str]]:
     try:
         parse(serializer)
     except Problem as problem:
-        return {(item["pointer"], item["code"]) for item in problem.errors if problem.status_code == 400}
+        return {
+            (item["pointer"], item["code"])
+            for item in problem.errors
+            if problem.status_code == 400
+        }
     return set()
 
 
@@ -113,7 +123,10 @@ GOOD = {"count": 1, "items": [{"name": "a", "weight": 1}]}
     [
         (GOOD, set()),
         ({}, {("/count", "required"), ("/items", "required")}),
-        ({**GOOD, "more": 1, "a/b~c": 2}, {("/more", "unknown_field"), ("/a~1b~0c", "unknown_field")}),
+        (
+            {**GOOD, "more": 1, "a/b~c": 2},
+            {("/more", "unknown_field"), ("/a~1b~0c", "unknown_field")},
+        ),
         ({**GOOD, "count": True}, {("/count", "invalid")}),
         ({**GOOD, "count": "1"}, {("/count", "invalid")}),
         ({**GOOD, "count": 1.0}, {("/count", "invalid")}),
@@ -123,7 +136,10 @@ GOOD = {"count": 1, "items": [{"name": "a", "weight": 1}]}
         ({**GOOD, "items": {}}, {("/items", "not_a_list")}),
         ({**GOOD, "items": [1]}, {("/items/0", "invalid")}),
         (
-            {"count": 0, "items": [{"name": "a", "weight": 1}, {"name": "long", "weight": -1, "x": 0}]},
+            {
+                "count": 0,
+                "items": [{"name": "a", "weight": 1}, {"name": "long", "weight": -1, "x": 0}],
+            },
             {
                 ("/count", "min_value"),
                 ("/items/1/name", "max_length"),
@@ -136,14 +152,22 @@ GOOD = {"count": 1, "items": [{"name": "a", "weight": 1}]}
             {**GOOD, "items": [{"name": 5, "weight": True}]},
             {("/items/0/name", "invalid"), ("/items/0/weight", "invalid")},
         ),
-        ({**GOOD, "items": [{"name": "\ud800", "weight": 1}]}, {("/items/0/name", "surrogate_characters_not_allowed")}),
-        ({**GOOD, "items": [{"name": "\x00", "weight": 1}]}, {("/items/0/name", "null_characters_not_allowed")}),
+        (
+            {**GOOD, "items": [{"name": "\ud800", "weight": 1}]},
+            {("/items/0/name", "surrogate_characters_not_allowed")},
+        ),
+        (
+            {**GOOD, "items": [{"name": "\x00", "weight": 1}]},
+            {("/items/0/name", "null_characters_not_allowed")},
+        ),
         ([], {("", "invalid")}),
         (None, {("", "null")}),
         ("x", {("", "invalid")}),
     ],
 )
-def test_all_faults_of_a_body_are_named_at_once_with_their_places(body: object, expected: set[tuple[str, str]]) -> None:
+def test_all_faults_of_a_body_are_named_at_once_with_their_places(
+    body: object, expected: set[tuple[str, str]]
+) -> None:
     assert faults(body) == expected
 
 

@@ -106,9 +106,15 @@ def test_the_wire_form_round_trips(rollout: Rollout) -> None:
 
 
 @given(rollouts, rollouts)
-def test_a_change_that_enforces_nothing_more_refuses_no_further_client(old: Rollout, new: Rollout) -> None:
+def test_a_change_that_enforces_nothing_more_refuses_no_further_client(
+    old: Rollout, new: Rollout
+) -> None:
     places = [(e, c) for e in ["x", "y", "z"] for c in ["a", "b", "c", "d", *CLIENTS[:30]]]
-    harder = [p for p in places if new.mode_for(*p) is Mode.ENFORCE and old.mode_for(*p) is not Mode.ENFORCE]
+    harder = [
+        p
+        for p in places
+        if new.mode_for(*p) is Mode.ENFORCE and old.mode_for(*p) is not Mode.ENFORCE
+    ]
     assert enforces_more(old, new) or not harder
 
 
@@ -146,8 +152,15 @@ def test_anything_but_a_rollout_is_refused_on_the_wire(wire: object) -> None:
 
 
 def test_equal_rollouts_have_equal_text() -> None:
-    one = Rollout(Mode.WARN, Decimal("50.00"), frozenset({"b", "a"}), enforce_at=datetime(2026, 12, 31, tzinfo=UTC))
-    assert json.dumps(one.to_wire()) == json.dumps(replace(one, enforce_percent=Decimal(50)).to_wire())
+    one = Rollout(
+        Mode.WARN,
+        Decimal("50.00"),
+        frozenset({"b", "a"}),
+        enforce_at=datetime(2026, 12, 31, tzinfo=UTC),
+    )
+    assert json.dumps(one.to_wire()) == json.dumps(
+        replace(one, enforce_percent=Decimal(50)).to_wire()
+    )
 
 
 def test_a_bucket_is_below_ten_thousand_for_any_name() -> None:

@@ -27,23 +27,36 @@ BY: By = {"actor": "ann", "source": "tests", "reason": "because"}
 @pytest.mark.django_db
 def test_without_any_change_the_default_holds_at_version_0() -> None:
     snapshot = rollout_store.current()
-    assert (snapshot.rollout, snapshot.version, snapshot.source) == (Rollout(Mode.OFF), 0, "default")
+    assert (snapshot.rollout, snapshot.version, snapshot.source) == (
+        Rollout(Mode.OFF),
+        0,
+        "default",
+    )
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_change_is_recorded_with_who_and_why_and_holds_at_once() -> None:
-    result = rollout_store.change(Mode.WARN, actor="ann", source="admin", reason="  start warning ")
+    result = rollout_store.change(
+        Mode.WARN, actor="ann", source="admin", reason="  start warning "
+    )
     row = RolloutChange.objects.get()
     assert (row.pk, row.mode, row.previous_mode) == (result.version, "warn", "off")
     assert (row.actor, row.source, row.reason) == ("ann", "admin", "start warning")
-    assert (rollout_store.current().rollout.mode, rollout_store.current().version) == (Mode.WARN, row.pk)
+    assert (rollout_store.current().rollout.mode, rollout_store.current().version) == (
+        Mode.WARN,
+        row.pk,
+    )
 
 
 @pytest.mark.django_db
 def test_a_change_of_mode_keeps_everything_else() -> None:
-    rollout_store.change(Rollout(Mode.WARN, pilots=frozenset("p"), overrides={"x": Mode.OFF}), **BY)
+    rollout_store.change(
+        Rollout(Mode.WARN, pilots=frozenset("p"), overrides={"x": Mode.OFF}), **BY
+    )
     result = rollout_store.change(Mode.ENFORCE, **BY)
-    assert result.rollout == Rollout(Mode.ENFORCE, pilots=frozenset("p"), overrides={"x": Mode.OFF})
+    assert result.rollout == Rollout(
+        Mode.ENFORCE, pilots=frozenset("p"), overrides={"x": Mode.OFF}
+    )
     assert RolloutChange.objects.order_by("-id")[0].rollout() == result.rollout
 
 
@@ -116,11 +129,18 @@ def test_a_change_in_a_transaction_that_fails_never_happened() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE normalization_rolloutchange SET mode = 'off'", "DELETE FROM normalization_rolloutchange"],
+    [
+        "UPDATE normalization_rolloutchange SET mode = 'off'",
+        "DELETE FROM normalization_rolloutchange",
+    ],
 )
 def test_history_cannot_be_changed_by_sql(statement: str) -> None:
     rollout_store.change(Mode.WARN, **BY)
-    with pytest.raises(StoreError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+    with (
+        pytest.raises(StoreError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
         cursor.execute(statement)
     assert RolloutChange.objects.get().mode == "warn"
 

@@ -89,7 +89,8 @@ def test_a_copy_is_plain_json_that_people_can_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"mode": "off"}, {"version": 18}, {"more": 1}, {"signature": None}, {"signature": "ä"}]
+    "change",
+    [{"mode": "off"}, {"version": 18}, {"more": 1}, {"signature": None}, {"signature": "ä"}],
 )
 def test_a_copy_that_was_edited_is_none(change: dict[str, Any]) -> None:
     document = json.loads(seal("mode", 17, WARN).text)
@@ -198,13 +199,19 @@ def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
 # -- The way to Redis -------------------------------------------------------------------------------
 
 
-def test_the_client_neither_retries_nor_asks_more_than_it_must(redis_server: RedisServer, settings: Settings) -> None:
+def test_the_client_neither_retries_nor_asks_more_than_it_must(
+    redis_server: RedisServer, settings: Settings
+) -> None:
     settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 0.1)}
     connection = client().connection_pool.get_connection()
     try:
         assert connection.retry.get_retries() == 0
         assert (connection.socket_timeout, connection._socket_connect_timeout) == (0.1, 0.1)
-        assert (connection.health_check_interval, connection.driver_info, connection.protocol) == (0, None, 2)
+        assert (connection.health_check_interval, connection.driver_info, connection.protocol) == (
+            0,
+            None,
+            2,
+        )
     finally:
         client().connection_pool.release(connection)
 
@@ -212,7 +219,10 @@ def test_the_client_neither_retries_nor_asks_more_than_it_must(redis_server: Red
 def test_after_a_failure_redis_is_left_alone_for_a_ttl_unless_somebody_insists(
     settings: Settings, patient: None
 ) -> None:
-    settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(f"redis://127.0.0.1:{free_port()}/0", PATIENCE)}
+    settings.CACHES = {
+        **settings.CACHES,
+        "rollout": redis_url.cache(f"redis://127.0.0.1:{free_port()}/0", PATIENCE),
+    }
     now, asked = [0.0], []
     way = RedisLink(lambda: now[0])
 
@@ -238,7 +248,9 @@ def test_work_that_hangs_is_abandoned_and_its_successors_do_not_wait() -> None:
         bounded.run(lambda: None, 120)
     assert time.monotonic() - started < 60
     go_on.set()
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "tests"], "the hanging work")
+    wait_until(
+        lambda: not [t for t in threading.enumerate() if t.name == "tests"], "the hanging work"
+    )
     assert bounded.run(lambda: 7, 1) == 7
 
 
@@ -286,7 +298,9 @@ def test_another_process_hears_of_an_alias_and_does_not_only_find_it_when_the_sn
 ) -> None:
     settings.STAGE_MODE_TTL_SECONDS = 600
     aliases.current()
-    wait_until(lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription")
+    wait_until(
+        lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription"
+    )
     # As another process would: row, copy and event, without this one's own invalidation.
     from normalization.models import StageAlias
 
@@ -294,7 +308,9 @@ def test_another_process_hears_of_an_alias_and_does_not_only_find_it_when_the_sn
     # The first may also be found by the look that follows the subscription; the second can only be heard of.
     for version, spelling in enumerate(("Angel", "Idea"), start=1):
         key = spelling.lower()
-        StageAlias.objects.create(spelling=spelling, key=key, stage="pre-seed", decided_by="ann", reason="x")
+        StageAlias.objects.create(
+            spelling=spelling, key=key, stage="pre-seed", decided_by="ann", reason="x"
+        )
         spread[spelling] = "pre-seed"
         SharedCopy("aliases", RedisLink()).put(version, {"aliases": spread})
         wait_until(lambda: isinstance(normalize(key, aliases.current()), Known), "the alias")  # noqa: B023
@@ -317,13 +333,17 @@ def test_a_process_reports_itself_and_convergence_is_seen(redis: Redis) -> None:
     wait_until(lambda: bool(instances.report()), "the report")
     [(_host, pid, seen, mode, age)] = instances.report()
     assert (pid, seen, mode) == (os.getpid(), version, "warn")
-    assert 0 <= age <= time.monotonic() - started + 0.1  # clocks of two processes, rounded to milliseconds
+    assert (
+        0 <= age <= time.monotonic() - started + 0.1
+    )  # clocks of two processes, rounded to milliseconds
     assert instances.converged(version)
     assert not instances.converged(version + 1)
     assert not instances.convergence(version + 1, 60).converged
 
 
-def test_a_report_expires_and_another_s_nonsense_is_no_instance(redis: Redis, settings: Settings) -> None:
+def test_a_report_expires_and_another_s_nonsense_is_no_instance(
+    redis: Redis, settings: Settings
+) -> None:
     instances.announce(3, "warn", 0.0)
     redis.hset(instances.REPORTS, "x", "nonsense")
     redis.zadd(instances.EXPIRY, {"x": 9e15})
@@ -343,7 +363,9 @@ def test_without_redis_convergence_is_a_matter_of_the_ttl() -> None:
 # -- Configuration ----------------------------------------------------------------------------------
 
 
-def test_a_redis_that_does_not_answer_is_a_warning_at_start(redis: Redis, redis_server: RedisServer) -> None:
+def test_a_redis_that_does_not_answer_is_a_warning_at_start(
+    redis: Redis, redis_server: RedisServer
+) -> None:
     assert "normalization.W002" not in [check.id for check in run_checks()]
     redis_server.kill()
     assert "normalization.W002" in [check.id for check in run_checks()]
@@ -369,7 +391,12 @@ def test_a_sentinel_address_names_the_sentinels_the_service_and_both_passwords()
     assert found["SENTINELS"] == [("one", 26379), ("two", 26380)]
     assert found["SENTINEL_KWARGS"]["password"] == "w"
     own = found["CONNECTION_POOL_KWARGS"]
-    assert (own["service_name"], own["db"], own["username"], own["password"]) == ("Main", 3, "ann", "p@ss")
+    assert (own["service_name"], own["db"], own["username"], own["password"]) == (
+        "Main",
+        3,
+        "ann",
+        "p@ss",
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def snapshot(source: Source, clock: Clock) -> ProcessSnapshot[int]:
     return ProcessSnapshot(source, lambda: 5.0, clock)
 
 
-def test_a_fresh_value_is_served_without_loading(snapshot: ProcessSnapshot[int], source: Source, clock: Clock) -> None:
+def test_a_fresh_value_is_served_without_loading(
+    snapshot: ProcessSnapshot[int], source: Source, clock: Clock
+) -> None:
     assert [snapshot.get(), snapshot.get()] == [1, 1]
     clock.now += 4.99
     assert snapshot.get() == 1
@@ -76,7 +78,9 @@ def test_while_one_thread_loads_the_others_get_the_old_value(
     assert source.loads == 2
 
 
-def test_the_first_callers_of_a_process_share_one_load(snapshot: ProcessSnapshot[int], source: Source) -> None:
+def test_the_first_callers_of_a_process_share_one_load(
+    snapshot: ProcessSnapshot[int], source: Source
+) -> None:
     source.gate = threading.Event()
     got: list[int] = []
     threads = [threading.Thread(target=lambda: got.append(snapshot.get())) for _ in range(20)]

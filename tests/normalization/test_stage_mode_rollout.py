@@ -36,17 +36,38 @@ def shared(redis_server: RedisServer, settings: Settings) -> Iterator[RedisServe
 
 
 def test_every_part_of_the_rollout_can_be_set_and_what_is_not_named_stays() -> None:
-    run(*SET, "warn", "--pilots", "a, b", "--holdouts", "z", "--percent", "12.5", "--enforce-at", "2026-12-31")
+    run(
+        *SET,
+        "warn",
+        "--pilots",
+        "a, b",
+        "--holdouts",
+        "z",
+        "--percent",
+        "12.5",
+        "--enforce-at",
+        "2026-12-31",
+    )
     run(*SET, "--endpoint-mode", "fund-companies=off", "--endpoint-mode", "rounds=warn")
     row = RolloutChange.objects.first()
     assert row
-    assert (row.mode, row.pilots, row.holdouts, str(row.enforce_percent)) == ("warn", ["a", "b"], ["z"], "12.50")
+    assert (row.mode, row.pilots, row.holdouts, str(row.enforce_percent)) == (
+        "warn",
+        ["a", "b"],
+        ["z"],
+        "12.50",
+    )
     assert row.overrides == {"fund-companies": "off", "rounds": "warn"}
     assert f"{row.enforce_at:%F %T%z}" == "2026-12-31 00:00:00+0000"
     run(*SET, "enforce", "--pilots", "", "--endpoint-mode", "rounds=none", "--enforce-at", "none")
     again = RolloutChange.objects.first()
     assert again
-    assert (again.mode, again.pilots, again.holdouts, again.enforce_at) == ("enforce", [], ["z"], None)
+    assert (again.mode, again.pilots, again.holdouts, again.enforce_at) == (
+        "enforce",
+        [],
+        ["z"],
+        None,
+    )
     assert again.overrides == {"fund-companies": "off"}
 
 
@@ -133,7 +154,11 @@ def test_status_shows_the_rollout_and_the_instances(shared: RedisServer) -> None
     ):
         assert shown in text
     body = json.loads(run("status", "--json"))
-    assert (body["version"], body["converged"], body["instances"][0]["version"]) == (version, True, version)
+    assert (body["version"], body["converged"], body["instances"][0]["version"]) == (
+        version,
+        True,
+        version,
+    )
     assert json.loads(run("--json", "status")).keys() == body.keys()
 
 
@@ -147,7 +172,9 @@ def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(
     shared: RedisServer, settings: Settings
 ) -> None:
     settings.STAGE_MODE_TTL_SECONDS = 600
-    assert rollout_store.current().rollout == Rollout(Mode.OFF)  # this process is an instance and listens
+    assert rollout_store.current().rollout == Rollout(
+        Mode.OFF
+    )  # this process is an instance and listens
     wait_until(lambda: bool(instances.report()), "its report")
     text = run(*SET, "warn", "--wait", "60")
     assert "spread to every instance" in text
@@ -159,7 +186,9 @@ def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(
 def test_set_wait_that_waits_in_vain_says_who_is_behind_and_fails(shared: RedisServer) -> None:
     run(*SET, "warn")
     instances.announce(0, "off", 0.1)
-    with pytest.raises(CommandError, match=r"is recorded, but after .* 1 of 1 .*:\d+ \(version 0\)"):
+    with pytest.raises(
+        CommandError, match=r"is recorded, but after .* 1 of 1 .*:\d+ \(version 0\)"
+    ):
         run(*SET, "off", "--wait", "0.2")
     assert rollout_store.newest().rollout.mode is Mode.OFF
 

@@ -46,7 +46,11 @@ def test_stages_are_ordered_from_pre_seed_to_series_c_plus() -> None:
     names = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
     assert [stage.value for stage in Stage] == names
     assert sorted(names, key=Stage) == names
-    assert sorted([Stage.SERIES_A, Stage.PRE_SEED, Stage.SEED]) == [Stage.PRE_SEED, Stage.SEED, Stage.SERIES_A]
+    assert sorted([Stage.SERIES_A, Stage.PRE_SEED, Stage.SEED]) == [
+        Stage.PRE_SEED,
+        Stage.SEED,
+        Stage.SERIES_A,
+    ]
     assert Stage.PRE_SEED < Stage.SEED <= Stage.SEED
     assert Stage.SERIES_C_PLUS > Stage.SERIES_C >= Stage.SERIES_C
     assert not Stage.SEED < Stage.PRE_SEED
@@ -68,7 +72,20 @@ def test_stages_are_texts_in_every_other_respect() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, 0, math.nan, True, b"seed", bytearray(b"seed"), ["seed"], {"seed": 1}, {"seed"}, ("seed",), object(), Stage],
+    [
+        None,
+        0,
+        math.nan,
+        True,
+        b"seed",
+        bytearray(b"seed"),
+        ["seed"],
+        {"seed": 1},
+        {"seed"},
+        ("seed",),
+        object(),
+        Stage,
+    ],
 )
 def test_what_is_no_text_is_unknown(value: object) -> None:
     found = normalize(value)
@@ -109,12 +126,16 @@ def test_an_over_long_text_is_unknown_without_being_read() -> None:
         assert found.suggestions == ()
 
 
-@pytest.mark.parametrize("raw", ["", " ", "\n", "\u200b", "-", "\ud800", "\udfff seed", "\x00" * 50, "\ufdfa" * 100])
+@pytest.mark.parametrize(
+    "raw", ["", " ", "\n", "\u200b", "-", "\ud800", "\udfff seed", "\x00" * 50, "\ufdfa" * 100]
+)
 def test_odd_texts_are_unknown(raw: str) -> None:
     assert normalize(raw) == Unknown(raw, ())
 
 
-@pytest.mark.parametrize(("raw", "canonical"), [("seed", True), ("Seed", False), ("series_a", False), ("seed ", False)])
+@pytest.mark.parametrize(
+    ("raw", "canonical"), [("seed", True), ("Seed", False), ("series_a", False), ("seed ", False)]
+)
 def test_only_the_name_to_the_letter_is_canonical(raw: str, canonical: bool) -> None:
     found = normalize(raw)
     assert isinstance(found, Known)
@@ -125,7 +146,10 @@ anything = st.one_of(
     st.text(st.characters()),
     st.text(st.sampled_from("seriabcpd +-_\u0430\u200b\ud800")),
     st.none() | st.booleans() | st.integers() | st.floats() | st.binary(),
-    st.recursive(st.none() | st.text(max_size=3), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+    st.recursive(
+        st.none() | st.text(max_size=3),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
 )
 
 
@@ -137,7 +161,9 @@ def test_any_value_has_an_answer_and_the_same_one_again(value: object) -> None:
     if isinstance(first, Known):
         again = normalize(first.stage)
         assert again == Known(first.stage.value, first.stage, canonical=True)
-        assert normalize(fold(first.raw)) == Known(fold(first.raw), first.stage, fold(first.raw) == first.stage)
+        assert normalize(fold(first.raw)) == Known(
+            fold(first.raw), first.stage, fold(first.raw) == first.stage
+        )
     else:
         assert len(first.suggestions) <= 2
         assert all(isinstance(stage, Stage) for stage in first.suggestions)
@@ -162,7 +188,9 @@ def test_results_cannot_be_changed() -> None:
 def test_extra_spellings_are_read_like_built_in_ones() -> None:
     table = BUILTIN.extended({"A\u8f6e": Stage.SERIES_A, "Early Stage VC": Stage.SEED}, version=7)
     assert table.version == 7
-    assert normalize("early_stage  vc\n", table) == Known("early_stage  vc\n", Stage.SEED, canonical=False)
+    assert normalize("early_stage  vc\n", table) == Known(
+        "early_stage  vc\n", Stage.SEED, canonical=False
+    )
     assert normalize("a\u8f6e", table) == Known("a\u8f6e", Stage.SERIES_A, canonical=False)
     assert normalize("Series B", table) == normalize("Series B")
     assert ("early stage vc", Stage.SEED) in table.spellings()
@@ -171,7 +199,9 @@ def test_extra_spellings_are_read_like_built_in_ones() -> None:
     assert isinstance(normalize("Early Stage VC"), Unknown)
 
 
-@pytest.mark.parametrize("raw", ["Series A", "SERIES-A", "seriesb", "pre_seed round", "", " \n", "x" * (LONGEST + 1)])
+@pytest.mark.parametrize(
+    "raw", ["Series A", "SERIES-A", "seriesb", "pre_seed round", "", " \n", "x" * (LONGEST + 1)]
+)
 def test_an_extra_spelling_may_not_redefine_a_built_in_one_or_be_unreachable(raw: str) -> None:
     with pytest.raises(AliasConflict) as conflict:
         BUILTIN.extended({raw: Stage.SERIES_A}, version=1)
@@ -186,7 +216,9 @@ def test_two_extra_spellings_of_one_key_must_agree() -> None:
 
 def test_an_alias_of_a_mangled_spelling_does_not_reach_the_sound_one() -> None:
     table = BUILTIN.extended({"series-c-": Stage.SERIES_C_PLUS}, version=1)
-    assert normalize("Series C -", table) == Known("Series C -", Stage.SERIES_C_PLUS, canonical=False)
+    assert normalize("Series C -", table) == Known(
+        "Series C -", Stage.SERIES_C_PLUS, canonical=False
+    )
     assert normalize("Series C", table) == Known("Series C", Stage.SERIES_C, canonical=False)
 
 
@@ -218,7 +250,9 @@ def test_threads_that_share_a_table_get_the_right_answers() -> None:
             key, stage = spellings[(number + offset) % len(spellings)]
             raw = f"{key}{' ' * (number % 60)}{chr(9) * (offset + number % 7)}"
             found = normalize(raw, table)
-            if found != (Known(raw, stage, raw == stage) if len(raw) <= LONGEST else Unknown(raw, ())):
+            if found != (
+                Known(raw, stage, raw == stage) if len(raw) <= LONGEST else Unknown(raw, ())
+            ):
                 wrong.append(raw)
             normalize(f"nonsense {number} {offset}", table)
 

@@ -29,7 +29,11 @@ def edits(text: str, keep: int | None = None) -> Iterator[str]:
     for place in range(len(text)):
         if place != keep:
             yield text[:place] + text[place + 1 :]
-            yield from (text[:place] + char + text[place + 1 :] for char in ascii_lowercase if char != text[place])
+            yield from (
+                text[:place] + char + text[place + 1 :]
+                for char in ascii_lowercase
+                if char != text[place]
+            )
         if place + 1 < len(text) and keep not in (place, place + 1):
             yield text[:place] + text[place + 1] + text[place] + text[place + 2 :]
 
@@ -129,7 +133,15 @@ def test_what_is_written_wrong_has_a_suggestion(raw: str, expected: list[str]) -
             "series a and b",
             "Pre-Seed - Seed",
         ],
-        *["seed a round", "Series A B", "Series C, D", "seed series a", "Series A\u2026", "Series++", "Series C++"],
+        *[
+            "seed a round",
+            "Series A B",
+            "Series C, D",
+            "seed series a",
+            "Series A\u2026",
+            "Series++",
+            "Series C++",
+        ],
         *[
             "need funding",
             "feed",
@@ -153,7 +165,15 @@ def test_what_is_written_wrong_has_a_suggestion(raw: str, expected: list[str]) -
             "\u30b7\u30fc\u30c9",
             "Early Stage VC (Series A)",
         ],
-        *["Stage", "Funding Round", "Series funding", "Late stage", "seed" * 10, "\u2167" * 40, "\ufdfa" * 10],
+        *[
+            "Stage",
+            "Funding Round",
+            "Series funding",
+            "Late stage",
+            "seed" * 10,
+            "\u2167" * 40,
+            "\ufdfa" * 10,
+        ],
     ],
 )
 def test_what_means_something_else_or_is_unclear_has_none(raw: str) -> None:
@@ -196,7 +216,9 @@ def test_every_public_spelling_with_a_suggestion_is_reviewed() -> None:
         *zip("\u216d\u1d43\u00aa\u00e9\u0131", "caaei", strict=True),
     ],
 )
-def test_a_look_alike_letter_is_answered_with_the_stage_it_looks_like(look_alike: str, letter: str) -> None:
+def test_a_look_alike_letter_is_answered_with_the_stage_it_looks_like(
+    look_alike: str, letter: str
+) -> None:
     cases = [stage for stage in Stage if letter in stage.value]
     assert cases
     for stage in cases:
@@ -224,7 +246,9 @@ def test_suggestions_for_every_single_typing_mistake() -> None:
 
 
 def test_a_mistyped_later_round_is_never_answered_with_a_series() -> None:
-    for letter, compact, suffix in product("defghijklmnopqrstuvwxyz", ("series ", "series"), SUFFIXES):
+    for letter, compact, suffix in product(
+        "defghijklmnopqrstuvwxyz", ("series ", "series"), SUFFIXES
+    ):
         for text in edits(f"{compact}{letter}{suffix}", keep=len(compact)):
             answer = suggestions.suggest(fold(text))
             assert not any(stage.startswith("series") for stage in answer), (text, answer)
@@ -254,7 +278,9 @@ def test_no_mistakes_beside_the_letter_lead_to_another_letter(
         else:
             tail = changed(tail, kind, place - len(head), char)
     answer = suggestions.suggest(fold(f"{head}{letter}{tail}"))
-    assert {stage.removeprefix("series-").rstrip("+") for stage in answer if stage.startswith("series")} <= {letter}
+    assert {
+        stage.removeprefix("series-").rstrip("+") for stage in answer if stage.startswith("series")
+    } <= {letter}
 
 
 def changed(text: str, kind: str, place: int, char: str) -> str:

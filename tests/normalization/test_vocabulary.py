@@ -18,7 +18,9 @@ with LABELLED.open(newline="", encoding="utf-8") as file:
     LABELS = [(row["raw"], row["expected"]) for row in csv.DictReader(file)]
 
 SPELLINGS = [spelling for spelling, _ in BUILTIN.spellings()]
-SERIES = [name for names in vocabulary.NAMES.values() for name in names if name.startswith("series")]
+SERIES = [
+    name for names in vocabulary.NAMES.values() for name in names if name.startswith("series")
+]
 NAMES = [names[0] for names in vocabulary.NAMES.values()]
 
 
@@ -35,7 +37,9 @@ def test_every_labelled_spelling_is_read_as_labelled(raw: str, expected: str) ->
 
 
 def test_the_mapped_spellings_are_the_reviewed_ones() -> None:
-    assert MAPPED.read_bytes().decode() == mapped_spellings(), "regenerate: see tests/data/write_mapped_spellings.py"
+    assert MAPPED.read_bytes().decode() == mapped_spellings(), (
+        "regenerate: see tests/data/write_mapped_spellings.py"
+    )
 
 
 def test_mapped_spellings_consist_of_one_stage_and_words_for_a_round() -> None:
@@ -49,7 +53,9 @@ def test_mapped_spellings_consist_of_one_stage_and_words_for_a_round() -> None:
     for row in rows:
         assert allowed.fullmatch(row["raw"].strip().lower()), row
         letter = row["stage"].removeprefix("series-") if "series" in row["stage"] else ""
-        assert re.sub(r"\W?(round|funding|financing|stage)", "", row["raw"].strip().lower()).endswith(letter), row
+        assert re.sub(
+            r"\W?(round|funding|financing|stage)", "", row["raw"].strip().lower()
+        ).endswith(letter), row
 
 
 def test_table_and_hints_are_written_in_folded_form() -> None:
@@ -75,17 +81,46 @@ def test_usual_ways_of_typing_add_nothing_to_the_folded_table() -> None:
 
 def test_no_pre_series_maps() -> None:
     befores = ("pre ", "pre-", "Pre-", "PRE_", "pre", "pré-", "Pre- ")
-    assert unknown([before + text for before in befores for text in SPELLINGS if text.startswith("series")]) == []
+    assert (
+        unknown(
+            [
+                before + text
+                for before in befores
+                for text in SPELLINGS
+                if text.startswith("series")
+            ]
+        )
+        == []
+    )
     assert unknown(["pre a", "pre-A", "Pre-B round", "pre series", "pre-pre-seed"]) == []
 
 
 def test_no_compound_maps() -> None:
-    between = ("/", " / ", ", ", " & ", " and ", " + ", "+", " - ", "-", " to ", "\n", " – ", ";", " or ", " ")
+    between = (
+        "/",
+        " / ",
+        ", ",
+        " & ",
+        " and ",
+        " + ",
+        "+",
+        " - ",
+        "-",
+        " to ",
+        "\n",
+        " – ",
+        ";",
+        " or ",
+        " ",
+    )
     pairs = [first + glue + other for first, other in permutations(NAMES, 2) for glue in between]
     # "pre seed" is also what stands before a seed, so `pre` alone is no stage to combine with.
     assert unknown(pairs) == []
     assert unknown([f"{name} {letter}" for name, letter in product(NAMES, "abcd")]) == []
-    assert unknown(["Seed A", "Series AB", "Series A/B", "Series A B", "Series A&B", "seed seed"]) == []
+    assert (
+        unknown(["Seed A", "Series AB", "Series A/B", "Series A B", "Series A&B", "seed seed"])
+        == []
+    )
 
 
 def test_no_sub_round_extension_or_remark_maps() -> None:
@@ -94,7 +129,21 @@ def test_no_sub_round_extension_or_remark_maps() -> None:
         " bridge", " prime", "'", "*", "?", "!", ".", " (first close)", " $5M", " or later", " plus", "++", " +", "%",
     )  # fmt: skip
     assert unknown([text + after for text in SPELLINGS for after in afters]) == []
-    befores = ("bridge ", "extended ", "late ", "early ", "post-", "mini-", "$5M ", "(", "2. ", "=", "~", "non-", "a ")
+    befores = (
+        "bridge ",
+        "extended ",
+        "late ",
+        "early ",
+        "post-",
+        "mini-",
+        "$5M ",
+        "(",
+        "2. ",
+        "=",
+        "~",
+        "non-",
+        "a ",
+    )
     assert unknown([before + text for text in SPELLINGS for before in befores]) == []
 
 
@@ -120,14 +169,27 @@ def test_no_later_round_maps() -> None:
     assert unknown([form.format(letter) for form, letter in product(forms, later)]) == []
     assert (
         unknown(
-            [form.format(letter) for form, letter in product(("{}", "{} round", "round_{}", "{}-series"), "abcABC")]
+            [
+                form.format(letter)
+                for form, letter in product(("{}", "{} round", "round_{}", "{}-series"), "abcABC")
+            ]
         )
         == []
     )
 
 
 @pytest.mark.parametrize(
-    "raw", ["seriesc", "SeriesC", "SERIESC", "seriesc round", "series-c-", "Series C-", "series c\u2212", "series-c_"]
+    "raw",
+    [
+        "seriesc",
+        "SeriesC",
+        "SERIESC",
+        "seriesc round",
+        "series-c-",
+        "Series C-",
+        "series c\u2212",
+        "series-c_",
+    ],
 )
 def test_what_may_be_a_mangled_series_c_plus_is_unknown(raw: str) -> None:
     assert isinstance(normalize(raw), Unknown)
@@ -164,7 +226,10 @@ def test_no_look_alike_maps() -> None:
 def test_no_letter_with_a_mark_on_it_maps() -> None:
     marks = "\u0300\u0301\u0323\u0327\u0335\u0338\u20dd\u20e3\u034f\ufe0f\u3099"
     texts = [
-        text[:place] + mark + text[place:] for text in NAMES for place in range(1, len(text) + 1) for mark in marks
+        text[:place] + mark + text[place:]
+        for text in NAMES
+        for place in range(1, len(text) + 1)
+        for mark in marks
     ]
     assert unknown(texts) == []
 

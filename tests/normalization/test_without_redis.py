@@ -24,12 +24,16 @@ DATABASE_READS = 'stage_mode_store_seconds_count{store="database"}'
 
 def get(address: str, **headers: str) -> str:
     """The body of a GET that is answered with 200."""
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, headers=headers), timeout=20
+    ) as answer:
         assert answer.status == 200
         return str(answer.read().decode())
 
 
-def test_each_worker_says_so_once_however_often_it_reads_the_database(granian_server: Callable[..., Service]) -> None:
+def test_each_worker_says_so_once_however_often_it_reads_the_database(
+    granian_server: Callable[..., Service],
+) -> None:
     key = create_key("reader")[1]
     service = granian_server(workers=2, env={"STAGE_MODE_TTL_SECONDS": "0.02"})
     assert service.process
@@ -38,9 +42,15 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(granian_se
     def ask_until_all_have_told(more: int) -> set[int]:
         """Ask until each worker has told, then until the database was read `more` times again; the workers."""
         workers = {each.pid for each in server.children()}
-        wait_until(lambda: database_reads(service, key) > 0 and workers <= set(told(service)), "every worker to tell")
+        wait_until(
+            lambda: database_reads(service, key) > 0 and workers <= set(told(service)),
+            "every worker to tell",
+        )
         since = database_reads(service, key)
-        wait_until(lambda: database_reads(service, key) >= since + more, "the database to be read again and again")
+        wait_until(
+            lambda: database_reads(service, key) >= since + more,
+            "the database to be read again and again",
+        )
         return workers
 
     first = ask_until_all_have_told(more=100)
@@ -48,7 +58,9 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(granian_se
     assert len(first) == 2
     killed = min(first)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: len({each.pid for each in server.children()} - {killed}) == 2, "another worker")
+    wait_until(
+        lambda: len({each.pid for each in server.children()} - {killed}) == 2, "another worker"
+    )
     second = ask_until_all_have_told(more=20)
     assert sorted(told(service)) == sorted(first | second)
 
@@ -56,7 +68,9 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(granian_se
 def test_a_command_does_not_say_so(granian_server: Callable[..., Service]) -> None:
     service = granian_server(workers=1)
     command = [sys.executable, "manage.py", "stage_mode", "show"]
-    done = subprocess.run(command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True
+    )
     assert (done.stdout != "", done.stderr) == (True, "")
 
 

@@ -14,7 +14,9 @@ PATH = "/_ops/stage-validation/auto-downgrade"
 HEARTBEAT = "/_ops/stage-validation/heartbeat"
 
 
-def alert(name: str = "StageRejectRateHigh", status: str = "firing", **labels: str) -> dict[str, Any]:
+def alert(
+    name: str = "StageRejectRateHigh", status: str = "firing", **labels: str
+) -> dict[str, Any]:
     """One alert of a delivery."""
     action = {"stagenorm_action": "auto_downgrade"} if name == "StageRejectRateHigh" else {}
     return {
@@ -47,7 +49,10 @@ def payload(*alerts: dict[str, Any], status: str = "firing") -> dict[str, Any]:
 def raw(content: object) -> bytes:
     """Compact JSON with a newline at its end and `<`, `>`, `&` escaped, as Go writes it."""
     text = json.dumps(content, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").encode() + b"\n"
+    return (
+        text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").encode()
+        + b"\n"
+    )
 
 
 def signed(body: bytes, at: str | None = None, secret: str | None = None) -> dict[str, str]:

@@ -25,7 +25,9 @@ def shown(client: Client, name: str, **given: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-@pytest.mark.parametrize(("name", "said"), [(DELIVERIES, "No delivery yet"), (HEARTBEATS, "No heartbeat yet")])
+@pytest.mark.parametrize(
+    ("name", "said"), [(DELIVERIES, "No delivery yet"), (HEARTBEATS, "No heartbeat yet")]
+)
 def test_an_empty_list_says_what_would_be_there(operator: Client, name: str, said: str) -> None:
     text = shown(operator, name)
     assert said in text
@@ -33,7 +35,9 @@ def test_an_empty_list_says_what_would_be_there(operator: Client, name: str, sai
 
 
 @pytest.mark.parametrize(("minutes", "said"), [(14, "✓ alive"), (16, "✕ silent")])
-def test_the_lists_say_whether_the_alert_path_is_alive(operator: Client, minutes: int, said: str) -> None:
+def test_the_lists_say_whether_the_alert_path_is_alive(
+    operator: Client, minutes: int, said: str
+) -> None:
     Heartbeat.objects.create(fingerprint="f")
     Heartbeat.objects.update(received_at=timezone.now() - timedelta(minutes=minutes))
     for name in (DELIVERIES, HEARTBEATS):
@@ -46,13 +50,18 @@ def test_the_lists_say_whether_the_alert_path_is_alive(operator: Client, minutes
 def test_every_outcome_has_its_word_and_its_filter(operator: Client, outcome: Outcome) -> None:
     WebhookDelivery.objects.create(endpoint="heartbeat", outcome=outcome)
     word = outcome.replace("_", " ")
-    assert re.search(rf"[✓✕!○] {word}\b", shown(operator, DELIVERIES, outcome__exact=outcome.value))
+    assert re.search(
+        rf"[✓✕!○] {word}\b", shown(operator, DELIVERIES, outcome__exact=outcome.value)
+    )
     assert "Nothing matches" in shown(operator, DELIVERIES, endpoint="auto-downgrade")
 
 
 def test_what_strangers_sent_is_shown_as_text(operator: Client) -> None:
     WebhookDelivery.objects.create(
-        endpoint="heartbeat", outcome="forged", alert_names=["<b>x</b>", "a\u202eb"], detail="<script>alert(1)</script>"
+        endpoint="heartbeat",
+        outcome="forged",
+        alert_names=["<b>x</b>", "a\u202eb"],
+        detail="<script>alert(1)</script>",
     )
     page = operator.get(reverse(DELIVERIES)).content.decode()
     assert "<b>x" not in page
@@ -66,12 +75,18 @@ def test_the_lists_ask_as_often_for_many_rows_as_for_few(operator: Client, name:
     asked = []
     for more in (1, 20):
         for number in range(more):
-            WebhookDelivery.objects.create(endpoint="heartbeat", outcome="alive", version=number, alert_names=["a"])
+            WebhookDelivery.objects.create(
+                endpoint="heartbeat", outcome="alive", version=number, alert_names=["a"]
+            )
             Heartbeat.objects.create(fingerprint="f")
         with CaptureQueriesContext(connection) as queries:
             assert operator.get(reverse(name)).status_code == 200
         asked.append(len(queries))
-        counts = [each["sql"] for each in queries if "COUNT(" in each["sql"] and 'FROM "ops_' in each["sql"]]
+        counts = [
+            each["sql"]
+            for each in queries
+            if "COUNT(" in each["sql"] and 'FROM "ops_' in each["sql"]
+        ]
         assert all("LIMIT 10000" in each for each in counts)
     assert asked[0] == asked[1]
 
@@ -81,6 +96,13 @@ def test_nobody_writes_them_by_hand(operator: Client) -> None:
     heartbeat = Heartbeat.objects.create(fingerprint="f")
     for model, key in (("webhookdelivery", delivery.pk), ("heartbeat", heartbeat.pk)):
         assert operator.get(reverse(f"admin:ops_{model}_change", args=[key])).status_code == 200
-        assert operator.post(reverse(f"admin:ops_{model}_change", args=[key]), {}).status_code == 403
-        assert operator.post(reverse(f"admin:ops_{model}_delete", args=[key]), {"post": "yes"}).status_code == 403
+        assert (
+            operator.post(reverse(f"admin:ops_{model}_change", args=[key]), {}).status_code == 403
+        )
+        assert (
+            operator.post(
+                reverse(f"admin:ops_{model}_delete", args=[key]), {"post": "yes"}
+            ).status_code
+            == 403
+        )
         assert operator.get(reverse(f"admin:ops_{model}_add")).status_code == 403

@@ -59,7 +59,14 @@ def test_the_plan_shows_what_becomes_of_each_value_and_changes_nothing() -> None
     before = execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id")
     status, text = run()
     assert status == 0
-    for shown in ("'Series A'", "series-a", "perhaps series-a", "[bold]", "2 rows to change", "2 rows with unknown"):
+    for shown in (
+        "'Series A'",
+        "series-a",
+        "perhaps series-a",
+        "[bold]",
+        "2 rows to change",
+        "2 rows with unknown",
+    ):
         assert shown in text
     assert execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id") == before
     assert not BackfillRun.objects.exists()
@@ -79,15 +86,28 @@ def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
     ("change", "holds"),
     [
         (lambda: store(["Series A"]), False),
-        (lambda: execute("UPDATE portfolio_companies SET stage = 'seed' WHERE stage = 'Series A'"), False),
+        (
+            lambda: execute(
+                "UPDATE portfolio_companies SET stage = 'seed' WHERE stage = 'Series A'"
+            ),
+            False,
+        ),
         (lambda: aliases.add("Round X", Stage.SEED, decided_by="a", reason="b"), False),
         (lambda: aliases.add("Round Y", Stage.SEED, decided_by="a", reason="b"), True),
         (lambda: store(["seed", "not a stage"]), True),
     ],
-    ids=["a row more", "a row less", "an alias for a stored value", "an alias that no row has", "rows it leaves alone"],
+    ids=[
+        "a row more",
+        "a row less",
+        "an alias for a stored value",
+        "an alias that no row has",
+        "rows it leaves alone",
+    ],
 )
 @pytest.mark.usefixtures("open_gate")
-def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(change: Any, holds: bool) -> None:
+def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(
+    change: Any, holds: bool
+) -> None:
     store(["Series A", "Round X"])
     hash = data()["hash"]
     change()
@@ -101,7 +121,11 @@ def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(cha
 
 def test_without_a_valid_backup_nothing_is_written_and_nothing_overrides_that() -> None:
     store(["Series A"])
-    for arguments in (["--apply"], ["--apply", "--restart"], ["--apply", "--strategy", "transactional"]):
+    for arguments in (
+        ["--apply"],
+        ["--apply", "--restart"],
+        ["--apply", "--strategy", "transactional"],
+    ):
         status, text = run(*arguments)
         assert (status, "backup_valid" in text) == (3, True)
     assert set(stored().values()) == {"Series A"}
@@ -114,7 +138,10 @@ def test_with_a_valid_backup_the_run_goes_through_and_says_so() -> None:
     before = stored()
     status, text = run("--apply")
     number = BackfillRun.objects.get().pk
-    assert (status, text) == (0, f"Run {number} is completed: {len(MESSY)} rows changed, {len(MESSY)} looked at.\n")
+    assert (status, text) == (
+        0,
+        f"Run {number} is completed: {len(MESSY)} rows changed, {len(MESSY)} looked at.\n",
+    )
     assert stored() == normalized(before)
     assert run("--verify")[0] == 0
 
@@ -131,7 +158,9 @@ def test_unknown_values_left_are_exit_status_4_and_fail_the_verification() -> No
 @pytest.mark.usefixtures("open_gate")
 def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
     store(MESSY * 30)
-    lines = [json.loads(line) for line in run("--apply", "--json", "--backoff-ms", "0")[1].splitlines()]
+    lines = [
+        json.loads(line) for line in run("--apply", "--json", "--backoff-ms", "0")[1].splitlines()
+    ]
     assert [each["event"] for each in lines] == ["pass", "batch", "finished"]
     assert lines[1]["changed"] == lines[2]["changed"] == len(MESSY) * 30
 
@@ -154,7 +183,9 @@ def test_what_does_not_go_together_is_exit_status_2(arguments: list[str], says: 
     assert (status, says in text) == (2, True)
 
 
-@pytest.mark.parametrize("arguments", [["--pause", "99"], ["--cancel", "99"], ["--resume", "99"], ["--undo", "99"]])
+@pytest.mark.parametrize(
+    "arguments", [["--pause", "99"], ["--cancel", "99"], ["--resume", "99"], ["--undo", "99"]]
+)
 def test_a_run_that_is_not_there_is_exit_status_1(arguments: list[str]) -> None:
     status, text = run(*arguments)
     assert (status, "There is no run 99" in text) == (1, True)
@@ -208,7 +239,9 @@ def test_a_constraint_keeps_a_clean_column_clean_until_it_is_dropped() -> None:
 def test_sigterm_finishes_the_batch_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     store_many(3000)
     before = stored()
-    command = Command("--apply", "--json", "--batch-size", "100", "--backoff-ms", "2000", directory=tmp_path)
+    command = Command(
+        "--apply", "--json", "--batch-size", "100", "--backoff-ms", "2000", directory=tmp_path
+    )
     wait_for(NormalizationLog.objects.exists, "the first batch")
     command.signal(signal.SIGTERM)
     assert command.wait() == 1

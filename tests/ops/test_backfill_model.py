@@ -28,7 +28,9 @@ from tests.backfill_runs import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-STAGES = st.sampled_from([*MESSY, *CANONICAL, *UNKNOWN, "SEED\tROUND", "Series\u2013B", "unheard of"])
+STAGES = st.sampled_from(
+    [*MESSY, *CANONICAL, *UNKNOWN, "SEED\tROUND", "Series\u2013B", "unheard of"]
+)
 ACTS = st.one_of(
     st.tuples(st.just("insert"), STAGES, st.integers(0, 10**6)),
     st.tuples(st.just("update"), STAGES, st.integers(0, 10**6)),
@@ -74,7 +76,9 @@ class Clients:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_no_update_is_lost_and_every_row_is_normalized(stages: list[str], acts: list[list[Any]], size: int) -> None:
+def test_no_update_is_lost_and_every_row_is_normalized(
+    stages: list[str], acts: list[list[Any]], size: int
+) -> None:
     execute("TRUNCATE portfolio_companies")
     ids = store(stages)
     clients = Clients(dict(zip(ids, stages, strict=True)))

@@ -18,7 +18,9 @@ from ops.backfill.pace import LARGEST, SMALLEST, SMALLEST_CONTENDED, Pace
         (600, 0.25, True, SMALLEST_CONTENDED),
     ],
 )
-def test_the_next_size_follows_from_time_and_contention(size: int, seconds: float, contended: bool, then: int) -> None:
+def test_the_next_size_follows_from_time_and_contention(
+    size: int, seconds: float, contended: bool, then: int
+) -> None:
     pace = Pace(size)
     pace.note(seconds, contended)
     assert pace.size == then
@@ -42,6 +44,8 @@ def test_no_batch_is_larger_than_allowed() -> None:
     assert pace.size == 80
 
 
-@pytest.mark.parametrize(("pace", "rest"), [(Pace(1), 0.1), (Pace(1, 0), 0.0), (Pace(1, backoff_share=0.5), 0.2)])
+@pytest.mark.parametrize(
+    ("pace", "rest"), [(Pace(1), 0.1), (Pace(1, 0), 0.0), (Pace(1, backoff_share=0.5), 0.2)]
+)
 def test_the_rest_is_fixed_or_a_share_of_the_batch(pace: Pace, rest: float) -> None:
     assert pace.rest(0.4) == pytest.approx(rest)

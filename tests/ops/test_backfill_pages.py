@@ -32,7 +32,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def scraped() -> dict[str, float]:
     registry = CollectorRegistry()
     registry.register(BackfillCollector())
-    lines = re.findall(r"^(stage_backfill\S+) (\S+)$", generate_latest(registry).decode(), re.MULTILINE)
+    lines = re.findall(
+        r"^(stage_backfill\S+) (\S+)$", generate_latest(registry).decode(), re.MULTILINE
+    )
     return {name: float(value) for name, value in lines}
 
 
@@ -41,7 +43,9 @@ def test_rows_and_state_are_exported_by_whoever_can_read_the_database() -> None:
     store(["Series A", "seed", "Series A"])
     work(begin())
     found = scraped()
-    assert found['stage_backfill_rows_total{outcome="normalized",table="portfolio_companies"}'] == 2
+    assert (
+        found['stage_backfill_rows_total{outcome="normalized",table="portfolio_companies"}'] == 2
+    )
     assert found['stage_backfill_rows_total{outcome="unchanged",table="portfolio_companies"}'] == 1
     assert found['stage_backfill_run_state{state="completed"}'] == 1
     assert found["stage_backfill_heartbeat_timestamp_seconds"] > 0
@@ -76,7 +80,9 @@ def held(run: BackfillRun) -> Iterator[None]:
     control.release(lease)
 
 
-def test_the_empty_list_says_how_to_see_the_plan_and_what_must_hold_first(operator: Client) -> None:
+def test_the_empty_list_says_how_to_see_the_plan_and_what_must_hold_first(
+    operator: Client,
+) -> None:
     page = operator.get(reverse("admin:ops_backfillrun_changelist")).content.decode()
     for shown in (
         "manage.py normalize_stages<",
@@ -106,7 +112,10 @@ def test_only_what_the_state_allows_is_offered_and_the_rest_is_told_as_a_command
     run.checkpoints.update(changed=1)
     page = page_of(run, operator)
     assert offered(page, run) == wishes
-    assert offered(operator.get(reverse("admin:ops_backfillrun_changelist")).content.decode(), run) == wishes
+    assert (
+        offered(operator.get(reverse("admin:ops_backfillrun_changelist")).content.decode(), run)
+        == wishes
+    )
     assert f'<code class="command">{command}</code>' in page
     assert f"</span>{state}" in page
 
@@ -133,8 +142,12 @@ def test_a_running_run_whose_process_is_gone_says_so(operator: Client) -> None:
     assert "Its process is gone" in page
 
 
-@pytest.mark.parametrize(("wish", "before", "after"), [("cancel", "planned", "cancelled"), ("undo", "completed", "")])
-def test_cancel_and_undo_ask_for_confirmation(operator: Client, wish: str, before: str, after: str) -> None:
+@pytest.mark.parametrize(
+    ("wish", "before", "after"), [("cancel", "planned", "cancelled"), ("undo", "completed", "")]
+)
+def test_cancel_and_undo_ask_for_confirmation(
+    operator: Client, wish: str, before: str, after: str
+) -> None:
     run = in_state(before)
     run.checkpoints.update(changed=1)
     for ask in (operator.get, operator.post):
@@ -150,7 +163,12 @@ def test_cancel_and_undo_ask_for_confirmation(operator: Client, wish: str, befor
 
 def test_following_an_address_changes_nothing(operator: Client) -> None:
     with held(run := begin()):
-        assert operator.get(reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])).status_code == 200
+        assert (
+            operator.get(
+                reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])
+            ).status_code
+            == 200
+        )
         run.refresh_from_db()
         assert run.state == "running"
 
@@ -159,7 +177,10 @@ def test_what_the_state_does_not_allow_is_refused_with_its_reason(operator: Clie
     run = in_state("completed")
     for wish in ("pause", "resume", "cancel"):
         assert "it can become undone" in steer(operator, run, wish, confirmed="yes")
-    assert operator.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "delete"])).status_code == 404
+    assert (
+        operator.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "delete"])).status_code
+        == 404
+    )
     run.refresh_from_db()
     assert run.state == "completed"
 
@@ -173,7 +194,10 @@ def test_who_may_only_look_is_offered_nothing_and_can_do_nothing(client: Client)
     page = page_of(run, client)
     assert offered(page, run) == set()
     assert "make alias" not in page
-    assert client.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])).status_code == 403
+    assert (
+        client.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])).status_code
+        == 403
+    )
     user.user_permissions.add(Permission.objects.get(codename="change_backfillrun"))
     assert "is paused" in steer(client, run, "pause")
 
@@ -182,7 +206,10 @@ def test_a_post_without_the_csrf_token_steers_nothing() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_superuser("ann"))
     run = in_state("running")
-    assert client.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])).status_code == 403
+    assert (
+        client.post(reverse("admin:ops_backfillrun_steer", args=[run.pk, "pause"])).status_code
+        == 403
+    )
 
 
 def test_an_undo_is_planned_in_the_admin_and_carried_out_by_a_process(operator: Client) -> None:
@@ -200,7 +227,9 @@ def test_a_run_shows_its_checkpoints_pairs_and_unknown_values(operator: Client) 
     store(["Series A", "Series A", "Seires A", "Series D"])
     run = work(begin(replace(QUICK))).run
     page = page_of(run, operator)
-    rows = [re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)]
+    rows = [
+        re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
+    ]
     rows = [" ".join(row.split()) for row in rows]
     assert "Series A series-a 2 2 which rows" in rows
     assert "Seires A 1 portfolio_companies.stage series-a make alias" in rows
@@ -251,24 +280,33 @@ def test_a_failed_run_shows_why_and_the_command_that_resumes(operator: Client) -
     assert "manage.py normalize_stages --apply --resume" in page
 
 
-def test_a_run_that_waits_for_others_says_for_what_and_tells_no_time_left(operator: Client) -> None:
+def test_a_run_that_waits_for_others_says_for_what_and_tells_no_time_left(
+    operator: Client,
+) -> None:
     with held(run := begin()):
-        BackfillRun.objects.filter(pk=run.pk).update(waiting_for="replica b is 12.0 s behind (limit 10 s)")
+        BackfillRun.objects.filter(pk=run.pk).update(
+            waiting_for="replica b is 12.0 s behind (limit 10 s)"
+        )
         page = page_of(run, operator)
     assert "replica b is 12.0 s behind (limit 10 s)" in page
     assert " left</span>" not in page
 
 
-def test_the_time_left_comes_from_the_rows_of_the_time_at_work_waits_included(operator: Client) -> None:
+def test_the_time_left_comes_from_the_rows_of_the_time_at_work_waits_included(
+    operator: Client,
+) -> None:
     with held(run := begin()):
         run.refresh_from_db()
         now = timezone.now()
         spans = [("running", 300), ("paused", 200), ("running", 100)]  # 200 s at work
         history = [
-            {"at": str(now - timedelta(seconds=ago)), "state": to, "actor": "a", "reason": ""} for to, ago in spans
+            {"at": str(now - timedelta(seconds=ago)), "state": to, "actor": "a", "reason": ""}
+            for to, ago in spans
         ]
         BackfillRun.objects.filter(pk=run.pk).update(history=history, heartbeat_at=now)
-        run.checkpoints.filter(table_name="portfolio_companies").update(scanned=2000, total=10_000, passes=1)
+        run.checkpoints.filter(table_name="portfolio_companies").update(
+            scanned=2000, total=10_000, passes=1
+        )
         page = page_of(run, operator)
         assert "2,000 of 10,000 rows, 20 %" in page
         assert "10 rows/s, about 13 min 20 s left" in page
@@ -315,7 +353,11 @@ def test_the_log_is_counted_to_a_limit_and_found_by_run_batch_and_value(
     monkeypatch.setattr("ops.ledgers.COUNTED_TO", 2)
     with CaptureQueriesContext(connection) as asked:
         assert operator.get(address).context["cl"].result_count == 2
-    counts = [each["sql"] for each in asked if "stage_normalization_log" in each["sql"] and "COUNT(" in each["sql"]]
+    counts = [
+        each["sql"]
+        for each in asked
+        if "stage_normalization_log" in each["sql"] and "COUNT(" in each["sql"]
+    ]
     assert counts
     assert all("LIMIT 2" in each for each in counts)
     monkeypatch.undo()
@@ -329,7 +371,9 @@ def test_an_entry_of_the_log_shows_its_first_keys_and_how_many_more(operator: Cl
     ids = store(["Series A"] * 230)
     work(begin())
     entry = NormalizationLog.objects.get()
-    page = operator.get(reverse("admin:ops_normalizationlog_change", args=[entry.pk])).content.decode()
+    page = operator.get(
+        reverse("admin:ops_normalizationlog_change", args=[entry.pk])
+    ).content.decode()
     assert f"{ids[0]}, {ids[1]}" in page
     assert f"{ids[199]}, and 30 more" in page
 
@@ -341,7 +385,12 @@ def test_ledgers_are_read_only(operator: Client, model: str) -> None:
     assert operator.get(reverse(f"admin:ops_{model}_add")).status_code == 403
     key = (BackfillRun if model == "backfillrun" else NormalizationLog).objects.get().pk
     assert operator.post(reverse(f"admin:ops_{model}_change", args=[key]), {}).status_code == 403
-    assert operator.post(reverse(f"admin:ops_{model}_delete", args=[key]), {"post": "yes"}).status_code == 403
+    assert (
+        operator.post(
+            reverse(f"admin:ops_{model}_delete", args=[key]), {"post": "yes"}
+        ).status_code
+        == 403
+    )
 
 
 def test_the_log_is_append_only_against_sql_too() -> None:
@@ -349,6 +398,9 @@ def test_the_log_is_append_only_against_sql_too() -> None:
 
     store(["Series A"])
     work(begin())
-    for change in (NormalizationLog.objects.all().delete, lambda: NormalizationLog.objects.update(before="x")):
+    for change in (
+        NormalizationLog.objects.all().delete,
+        lambda: NormalizationLog.objects.update(before="x"),
+    ):
         with pytest.raises((InternalError, ProgrammingError), match="append-only"):
             change()

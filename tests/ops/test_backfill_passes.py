@@ -10,7 +10,9 @@ from tests.backfill_runs import Heard, begin, execute, store, stored, work
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_clients_that_keep_writing_other_spellings_end_a_run_which_completes_when_taken_up_after_them() -> None:
+def test_clients_that_keep_writing_other_spellings_end_a_run_which_completes_when_taken_up_after_them() -> (
+    None
+):
     first, *_ = store(["Series A"] * 10)
     run = begin()
 
@@ -20,7 +22,8 @@ def test_clients_that_keep_writing_other_spellings_end_a_run_which_completes_whe
     finish = work(run, Heard(after_each=rewrite))
     assert finish.run.state == "failed"
     assert (
-        f"1 rows of portfolio_companies.stage still hold other spellings after {MOST_PASSES} passes" in finish.trouble
+        f"1 rows of portfolio_companies.stage still hold other spellings after {MOST_PASSES} passes"
+        in finish.trouble
     )
 
     assert work(run).run.state == "completed"

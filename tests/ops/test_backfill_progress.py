@@ -44,7 +44,10 @@ def test_a_run_that_is_taken_up_says_of_how_many_rows_and_how_far_it_had_come() 
     run = interrupted(begin(replace(QUICK, batch_size=500, max_batch_size=500)))
     lines = said_by(run)
     total = run.checkpoints.get(table_name=COMPANIES).total
-    assert lines[:2] == [f"{COMPANIES} 500 of {total:,} rows", f"{COMPANIES} 1,000 of {total:,} rows"]
+    assert lines[:2] == [
+        f"{COMPANIES} 500 of {total:,} rows",
+        f"{COMPANIES} 1,000 of {total:,} rows",
+    ]
     assert lines[-1] == f"{COMPANIES} {total:,} of {total:,} rows"
 
 

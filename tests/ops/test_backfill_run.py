@@ -59,19 +59,31 @@ def test_each_changed_row_is_logged_once_with_what_it_held_before_and_after() ->
     after = stored()
     entries = logged(finish.run)
     assert Counter(key for key, _, _ in entries).most_common(1)[0][1] == 1
-    assert {key: was for key, was, _ in entries} == {key: before[key] for key in changed_by(before, after)}
+    assert {key: was for key, was, _ in entries} == {
+        key: before[key] for key in changed_by(before, after)
+    }
     assert {key: now for key, _, now in entries} == {key: after[key] for key, _, _ in entries}
     checkpoint = finish.run.checkpoints.get(table_name="portfolio_companies")
-    assert (checkpoint.changed, checkpoint.unknown, checkpoint.finished) == (len(entries), 50, True)
+    assert (checkpoint.changed, checkpoint.unknown, checkpoint.finished) == (
+        len(entries),
+        50,
+        True,
+    )
 
 
 def test_nothing_but_the_stage_of_changed_rows_is_touched() -> None:
     store([*MESSY, *CANONICAL, *UNKNOWN] * 20)
-    before = execute("SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id")
+    before = execute(
+        "SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id"
+    )
     work(begin())
-    after = execute("SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id")
+    after = execute(
+        "SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id"
+    )
     assert [row[:2] for row in before] == [row[:2] for row in after]
-    assert all(old[2] == new[2] for old, new in zip(before, after, strict=True) if old[3] == new[3])
+    assert all(
+        old[2] == new[2] for old, new in zip(before, after, strict=True) if old[3] == new[3]
+    )
 
 
 def test_triggers_fire_for_changed_rows_only() -> None:
@@ -86,7 +98,9 @@ def test_triggers_fire_for_changed_rows_only() -> None:
         work(begin())
         assert [row[0] for row in execute("SELECT id FROM fired ORDER BY id")] == ids[: len(MESSY)]
     finally:
-        execute("DROP TRIGGER note_fired ON portfolio_companies; DROP FUNCTION note_fired; DROP TABLE fired")
+        execute(
+            "DROP TRIGGER note_fired ON portfolio_companies; DROP FUNCTION note_fired; DROP TABLE fired"
+        )
 
 
 def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
@@ -114,7 +128,11 @@ def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
 
 def test_a_spelling_that_appears_during_the_run_is_normalized_in_passing() -> None:
     store(["Series A"] * 30)
-    new = Heard(after_1=lambda: execute("UPDATE portfolio_companies SET stage = 'SEED   ROUND' WHERE id % 2 = 0"))
+    new = Heard(
+        after_1=lambda: execute(
+            "UPDATE portfolio_companies SET stage = 'SEED   ROUND' WHERE id % 2 = 0"
+        )
+    )
     finish = work(begin(replace(QUICK, batch_size=10)), new)
     assert set(stored().values()) == {"series-a", "seed"}
     assert finish.run.state == "completed"
@@ -136,7 +154,9 @@ def test_unknown_values_stay_and_are_listed_and_a_later_run_takes_what_was_decid
     first = work(begin())
     assert first.run.state == "completed"
     assert {each["raw"] for each in first.run.unknown} == {*UNKNOWN, "Fund Round One"}
-    assert {each["raw"]: each["suggestions"] for each in first.run.unknown}["Seires A"] == ["series-a"]
+    assert {each["raw"]: each["suggestions"] for each in first.run.unknown}["Seires A"] == [
+        "series-a"
+    ]
     aliases.add("Fund Round One", Stage.SEED, decided_by="ann", reason="decided")
     second = work(begin())
     assert [(was, now) for _, was, now in logged(second.run)] == [("Fund Round One", "seed")]
@@ -193,7 +213,9 @@ def test_batches_grow_towards_half_a_second_and_never_beyond_their_bounds() -> N
     assert max(sizes) > 200
 
 
-def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_after_mending() -> None:
+def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_after_mending() -> (
+    None
+):
     ids = store(["Series A"] * 100)
     execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -210,7 +232,9 @@ def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_afte
     assert "not this row" in finish.trouble
     kept = list(stored().values()).count("series-a")
     assert 0 < kept <= 57
-    assert BackfillCheckpoint.objects.get(run=run, table_name="portfolio_companies").changed == kept
+    assert (
+        BackfillCheckpoint.objects.get(run=run, table_name="portfolio_companies").changed == kept
+    )
     assert work(run).run.state == "completed"
     assert set(stored().values()) == {"series-a"}
     assert len(logged(run)) == 100

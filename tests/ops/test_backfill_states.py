@@ -2,7 +2,14 @@
 
 import pytest
 
-from ops.backfill.states import TRANSITIONS, UNFINISHED, State, TransitionRefused, diagram, refuse_unless_possible
+from ops.backfill.states import (
+    TRANSITIONS,
+    UNFINISHED,
+    State,
+    TransitionRefused,
+    diagram,
+    refuse_unless_possible,
+)
 from tests.servers import ROOT
 
 
@@ -24,7 +31,9 @@ def test_every_unfinished_run_can_be_ended() -> None:
 
 @pytest.mark.parametrize("source", State)
 @pytest.mark.parametrize("target", State)
-def test_what_the_table_does_not_have_is_refused_and_says_what_is_possible(source: State, target: State) -> None:
+def test_what_the_table_does_not_have_is_refused_and_says_what_is_possible(
+    source: State, target: State
+) -> None:
     if target in TRANSITIONS[source]:
         refuse_unless_possible(source, target)
         return

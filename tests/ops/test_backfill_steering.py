@@ -19,7 +19,18 @@ from ops.backfill.plan import fresh_aliases
 from ops.backfill.states import TransitionRefused
 from ops.backfill.survey import Mapping
 from ops.backfill.throttle import Throttle
-from tests.backfill_runs import QUICK, Heard, address, another_connection, begin, logged, store, stored, wait_for, work
+from tests.backfill_runs import (
+    QUICK,
+    Heard,
+    address,
+    another_connection,
+    begin,
+    logged,
+    store,
+    stored,
+    wait_for,
+    work,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,9 +78,13 @@ def test_a_cancelled_run_ends_before_its_next_batch(strategy: str) -> None:
 
     def cancel() -> None:
         with another_connection("operator") as elsewhere, elsewhere.cursor() as cursor:
-            cursor.execute("UPDATE stage_migration_control SET state = 'cancelled' WHERE id = %s", [run.pk])
+            cursor.execute(
+                "UPDATE stage_migration_control SET state = 'cancelled' WHERE id = %s", [run.pk]
+            )
 
-    tell = Once(batch=cancel if strategy == "transactional" else lambda: control.cancel(run.pk, "ann"))
+    tell = Once(
+        batch=cancel if strategy == "transactional" else lambda: control.cancel(run.pk, "ann")
+    )
     finish = work(run, tell)
     assert finish.run.state == "cancelled"
     assert list(stored().values()).count("series-a") == (0 if strategy == "transactional" else 100)
@@ -143,7 +158,10 @@ def test_a_long_wait_for_the_table_makes_the_run_wait_and_say_why() -> None:
 
     with psycopg.connect(address()) as reader, psycopg.connect(address()) as migration:
         reader.execute("SELECT count(*) FROM portfolio_companies")
-        waiting = Thread(target=migration.execute, args=["LOCK TABLE portfolio_companies IN ACCESS EXCLUSIVE MODE"])
+        waiting = Thread(
+            target=migration.execute,
+            args=["LOCK TABLE portfolio_companies IN ACCESS EXCLUSIVE MODE"],
+        )
         waiting.start()
         wait_for(seen, "the throttle to see the long wait")
         reader.rollback()

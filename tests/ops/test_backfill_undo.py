@@ -49,7 +49,9 @@ def test_run_then_undo_is_as_before_byte_for_byte(batch_size: int) -> None:
 def test_the_undo_is_logged_like_a_run() -> None:
     store(MESSY * 10)
     run = work(begin()).run
-    assert sorted((key, after, before) for key, before, after in logged(run)) == sorted(logged(undo(run)))
+    assert sorted((key, after, before) for key, before, after in logged(run)) == sorted(
+        logged(undo(run))
+    )
 
 
 def test_rows_that_others_changed_meanwhile_are_left_and_reported() -> None:
@@ -89,7 +91,11 @@ def _interrupt() -> None:
 
 def test_a_row_that_the_run_wrote_twice_goes_back_to_what_its_owner_wrote_last() -> None:
     ids = store(["Series A"] * 20)
-    again = Heard(after_1=lambda: execute("UPDATE portfolio_companies SET stage = 'SEED' WHERE id = %s", [ids[0]]))
+    again = Heard(
+        after_1=lambda: execute(
+            "UPDATE portfolio_companies SET stage = 'SEED' WHERE id = %s", [ids[0]]
+        )
+    )
     run = work(begin(replace(QUICK, batch_size=10)), again).run
     assert [entry[1] for entry in logged(run) if entry[0] == ids[0]] == ["Series A", "SEED"]
     undo(run)
@@ -131,10 +137,15 @@ def test_a_cancelled_run_can_be_undone() -> None:
     assert set(stored().values()) == {"Series A"}
 
 
-def test_a_run_that_wrote_a_column_which_is_gone_is_not_undone_and_nothing_is_left_behind() -> None:
+def test_a_run_that_wrote_a_column_which_is_gone_is_not_undone_and_nothing_is_left_behind() -> (
+    None
+):
     store(["Series A"])
     run = work(begin()).run
     run.checkpoints.filter(changed__gt=0).update(column_name="gone")
-    with pytest.raises(RunRefused, match=f"Run {run.pk} wrote portfolio_companies.gone, which this release does not"):
+    with pytest.raises(
+        RunRefused,
+        match=f"Run {run.pk} wrote portfolio_companies.gone, which this release does not",
+    ):
         control.begin_undo(run.pk, QUICK, "tests")
     assert control.unfinished() is None

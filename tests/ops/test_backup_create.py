@@ -46,12 +46,21 @@ def test_a_backup_is_a_private_dump_with_both_sidecars_and_a_row(tmp_path: Path)
     backup = create(Wish(tmp_path))
     content = backup.path.read_bytes()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (backup.size, backup.sha256)
-    assert sorted(leftovers(tmp_path)) == [backup.name, f"{backup.name}.json", f"{backup.name}.sha256"]
+    assert sorted(leftovers(tmp_path)) == [
+        backup.name,
+        f"{backup.name}.json",
+        f"{backup.name}.sha256",
+    ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-    check = subprocess.run(["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path, capture_output=True)
+    check = subprocess.run(
+        ["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path, capture_output=True
+    )
     assert check.returncode == 0
     assert backup.facts["tables"]["public.portfolio_companies"]["rows"] == 42
-    assert backup.facts["stages"]["public.portfolio_companies.stage"] == {"Series A": 30, "seed round": 12}
+    assert backup.facts["stages"]["public.portfolio_companies.stage"] == {
+        "Series A": 30,
+        "seed round": 12,
+    }
 
 
 def test_the_ledger_beside_the_backups_tells_what_the_tables_tell(tmp_path: Path) -> None:
@@ -65,7 +74,9 @@ def test_the_ledger_beside_the_backups_tells_what_the_tables_tell(tmp_path: Path
     assert (lines[1]["check"], lines[1]["verdict"]) == ("verify", "passed")
 
 
-@pytest.mark.parametrize("statement", ["UPDATE ops_backupcheck SET verdict = 'passed'", "DELETE FROM ops_backupcheck"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE ops_backupcheck SET verdict = 'passed'", "DELETE FROM ops_backupcheck"]
+)
 def test_checks_are_append_only_against_sql(tmp_path: Path, statement: str) -> None:
     verify(create(Wish(tmp_path)))
     with pytest.raises(Exception, match="append-only"):
@@ -101,7 +112,11 @@ def test_createdb_and_pg_read_all_data_suffice_for_the_whole_cycle(
 @pytest.mark.parametrize(
     ("attributes", "grant", "said"),
     [
-        ("SUPERUSER", "", "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL"),
+        (
+            "SUPERUSER",
+            "",
+            "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL",
+        ),
         ("CREATEDB", "", "may not read public.auth_group.*GRANT pg_read_all_data"),
     ],
 )
@@ -126,12 +141,17 @@ def test_without_createdb_the_drill_has_no_verdict_and_says_how_to_give_it(
     assert f"ALTER ROLE {roles} CREATEDB" in check.reason
 
 
-def test_rows_that_a_policy_hides_fail_the_backup_loudly(tmp_path: Path, settings: Settings, roles: str) -> None:
+def test_rows_that_a_policy_hides_fail_the_backup_loudly(
+    tmp_path: Path, settings: Settings, roles: str
+) -> None:
     execute(f"CREATE ROLE {roles} LOGIN CREATEDB")
     execute(f"GRANT pg_read_all_data TO {roles}")
     settings.BACKUP_DATABASE_URL, settings.BACKUP_ALLOW_SUPERUSER = address(user=roles), False
     change = "ALTER TABLE portfolio_companies ENABLE ROW LEVEL SECURITY"
-    with schema(change, change.replace("ENABLE", "DISABLE")), pytest.raises(BackupFailed, match="row-level security"):
+    with (
+        schema(change, change.replace("ENABLE", "DISABLE")),
+        pytest.raises(BackupFailed, match="row-level security"),
+    ):
         create(Wish(tmp_path))
     assert leftovers(tmp_path) == []
 
@@ -180,7 +200,9 @@ def test_another_database_than_the_application_s_is_refused(
 
 
 @pytest.fixture
-def waiting_create(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process, psycopg.Connection[Any]]]:
+def waiting_create(
+    tmp_path: Path,
+) -> Iterator[tuple[subprocess.Popen[str], psutil.Process, psycopg.Connection[Any]]]:
     """A create_backup in another process whose pg_dump waits for a lock, and the connection that holds the lock."""
     with psycopg.connect(address()) as blocker:
         blocker.execute("LOCK TABLE portfolio_fund")
@@ -200,7 +222,9 @@ def test_a_killed_pg_dump_publishes_nothing(tmp_path: Path, waiting_create: Wait
     assert (leftovers(tmp_path), Backup.objects.count()) == ([], 0)
 
 
-def test_a_killed_creator_takes_pg_dump_with_it_and_its_draft_is_swept(tmp_path: Path, waiting_create: Waiting) -> None:
+def test_a_killed_creator_takes_pg_dump_with_it_and_its_draft_is_swept(
+    tmp_path: Path, waiting_create: Waiting
+) -> None:
     creating, dumper, blocker = waiting_create
     creating.kill()
     wait_until(lambda: ended(dumper), "the orphan to end")
@@ -208,14 +232,20 @@ def test_a_killed_creator_takes_pg_dump_with_it_and_its_draft_is_swept(tmp_path:
     blocker.rollback()
     wait_until(lambda: not execute(LOCKED), "the killed creator's session to end")
     backup = create(Wish(tmp_path))
-    assert sorted(leftovers(tmp_path)) == [backup.name, f"{backup.name}.json", f"{backup.name}.sha256"]
+    assert sorted(leftovers(tmp_path)) == [
+        backup.name,
+        f"{backup.name}.json",
+        f"{backup.name}.sha256",
+    ]
 
 
 def test_of_two_creates_at_once_the_second_is_refused_and_spares_the_first_s_draft(
     tmp_path: Path, waiting_create: Waiting
 ) -> None:
     first, _, blocker = waiting_create
-    with pytest.raises(BackupRefused, match=r"being made or pruned already by database session \d+"):
+    with pytest.raises(
+        BackupRefused, match=r"being made or pruned already by database session \d+"
+    ):
         create(Wish(tmp_path))
     blocker.rollback()
     _, errors = first.communicate(timeout=120)
@@ -231,7 +261,9 @@ def test_a_pg_dump_that_hangs_is_stopped_at_the_time_limit(tmp_path: Path) -> No
     assert leftovers(tmp_path) == []
 
 
-def test_too_little_room_is_told_before_anything_is_begun(tmp_path: Path, settings: Settings) -> None:
+def test_too_little_room_is_told_before_anything_is_begun(
+    tmp_path: Path, settings: Settings
+) -> None:
     last = create(Wish(tmp_path))
     Backup.objects.filter(pk=last.pk).update(size=2**60)
     with pytest.raises(BackupRefused, match="bytes free, the backup may need"):
@@ -254,20 +286,31 @@ def test_a_disk_that_fills_up_during_the_dump_leaves_nothing(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("version", "named"),
-    [((17, 5), True), ((17, 9), True), ((17, 10), False), ((18, 4), False), ((13, 22), True), ((19, 0), False)],
+    [
+        ((17, 5), True),
+        ((17, 9), True),
+        ((17, 10), False),
+        ((18, 4), False),
+        ((13, 22), True),
+        ((19, 0), False),
+    ],
 )
 def test_a_client_version_with_known_holes_is_named(version: tuple[int, int], named: bool) -> None:
     warning = Tools(Path("pg_dump"), Path("pg_restore"), version).warning
     assert ("CVE-2025-8714" in warning) is named
 
 
-def test_client_programs_of_another_major_version_are_refused(tmp_path: Path, settings: Settings) -> None:
+def test_client_programs_of_another_major_version_are_refused(
+    tmp_path: Path, settings: Settings
+) -> None:
     for name in ("pg_dump", "pg_restore"):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) 12.1'\n")
         program.chmod(0o755)
     settings.PG_BIN_DIR = tmp_path
-    with pytest.raises(BackupRefused, match=r"is of version 12, the server of \d+: set PG_BIN_DIR"):
+    with pytest.raises(
+        BackupRefused, match=r"is of version 12, the server of \d+: set PG_BIN_DIR"
+    ):
         create(Wish(tmp_path / "backups"))
 
 

@@ -55,7 +55,12 @@ def recorded(seconds_ago: float) -> Backup:
 
 def test_the_empty_list_names_both_commands_and_the_timer(operator: Client) -> None:
     text = shown(operator, reverse(LIST))
-    for said in ("No backup yet", "manage.py backup_cycle", "manage.py backup_status", "docs/backups.md"):
+    for said in (
+        "No backup yet",
+        "manage.py backup_cycle",
+        "manage.py backup_status",
+        "docs/backups.md",
+    ):
         assert said in text
 
 
@@ -77,7 +82,9 @@ def test_a_backup_that_counts_is_shown_with_age_size_verdicts_and_the_measured_r
     assert f"manage.py test_restore {backup.name}" in page
 
 
-def test_the_checks_of_a_backup_stand_oldest_first_with_their_reasons(operator: Client, directory: Path) -> None:
+def test_the_checks_of_a_backup_stand_oldest_first_with_their_reasons(
+    operator: Client, directory: Path
+) -> None:
     backup = valid_backup(directory)
     flip(backup.path, backup.size // 2)
     failure = verify(backup)
@@ -87,12 +94,17 @@ def test_the_checks_of_a_backup_stand_oldest_first_with_their_reasons(operator: 
         assert failure.reason in text
         assert "manage.py backup_cycle" in text
     page = page_of(operator, backup)
-    places = [page.index(check.reason, page.index("Checks, oldest first")) for check in backup.checks.order_by("id")]
+    places = [
+        page.index(check.reason, page.index("Checks, oldest first"))
+        for check in backup.checks.order_by("id")
+    ]
     assert places == sorted(places)
     assert "✕ closed" in shown(operator, reverse(LIST))
 
 
-def test_a_file_that_was_touched_or_is_gone_is_not_called_good(operator: Client, directory: Path) -> None:
+def test_a_file_that_was_touched_or_is_gone_is_not_called_good(
+    operator: Client, directory: Path
+) -> None:
     backup = valid_backup(directory)
     backup.path.touch()
     text = shown(operator, reverse(LIST))
@@ -107,7 +119,9 @@ def test_a_file_that_was_touched_or_is_gone_is_not_called_good(operator: Client,
     assert "✕ closed" in text
 
 
-def test_a_backup_older_than_an_hour_closes_the_gate_and_says_what_opens_it(operator: Client, directory: Path) -> None:
+def test_a_backup_older_than_an_hour_closes_the_gate_and_says_what_opens_it(
+    operator: Client, directory: Path
+) -> None:
     backup = valid_backup(directory)
     Backup.objects.update(snapshot_at=timezone.now() - timedelta(hours=2, minutes=5))
     text = shown(operator, reverse(LIST))
@@ -117,7 +131,9 @@ def test_a_backup_older_than_an_hour_closes_the_gate_and_says_what_opens_it(oper
     assert "✓ counts" in page_of(operator, backup)
 
 
-def test_a_backup_of_another_database_does_not_count_here(operator: Client, directory: Path) -> None:
+def test_a_backup_of_another_database_does_not_count_here(
+    operator: Client, directory: Path
+) -> None:
     backup = valid_backup(directory)
     Backup.objects.update(database_oid=1)
     assert "of another database" in page_of(operator, backup)
@@ -137,7 +153,9 @@ def test_backups_that_were_taken_away_stand_apart(operator: Client, directory: P
     assert "Check it again" not in page_of(operator, kept)
 
 
-def test_the_list_asks_as_often_for_many_backups_as_for_few(operator: Client, directory: Path) -> None:
+def test_the_list_asks_as_often_for_many_backups_as_for_few(
+    operator: Client, directory: Path
+) -> None:
     valid_backup(directory)
     asked = []
     for more in (0, 5):
@@ -151,7 +169,9 @@ def test_the_list_asks_as_often_for_many_backups_as_for_few(operator: Client, di
     assert asked[:2] == asked[2:]
 
 
-def test_backups_and_checks_are_read_only_and_want_the_permission(client: Client, directory: Path) -> None:
+def test_backups_and_checks_are_read_only_and_want_the_permission(
+    client: Client, directory: Path
+) -> None:
     backup = valid_backup(directory)
     user = User.objects.create_user("bob", is_staff=True)
     client.force_login(user)
@@ -164,7 +184,9 @@ def test_backups_and_checks_are_read_only_and_want_the_permission(client: Client
     check = BackupCheck.objects.all()[0]
     for place in (address, reverse("admin:ops_backupcheck_change", args=[check.pk])):
         assert client.post(place, {}).status_code == 403
-        assert client.post(place.replace("/change/", "/delete/"), {"post": "yes"}).status_code == 403
+        assert (
+            client.post(place.replace("/change/", "/delete/"), {"post": "yes"}).status_code == 403
+        )
 
 
 def test_a_reason_with_html_in_it_is_shown_as_text(operator: Client, directory: Path) -> None:

@@ -52,11 +52,22 @@ def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
 
 def replace_dump(backup: Backup, *options: str) -> None:
     """Replace the dump by one that pg_dump makes now, under a right signature: only a restore can tell."""
-    command = [str(binaries() / "pg_dump"), "-Fc", "-Z1", *options, "-f", str(backup.path), f"--dbname={address()}"]
+    command = [
+        str(binaries() / "pg_dump"),
+        "-Fc",
+        "-Z1",
+        *options,
+        "-f",
+        str(backup.path),
+        f"--dbname={address()}",
+    ]
     subprocess.run(command, check=True)
     with archive.opened(backup.path) as descriptor:
         sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
-    sign({**json.loads(record_file(backup.path).read_text()), "sha256": sha256, "size": size}, backup)
+    sign(
+        {**json.loads(record_file(backup.path).read_text()), "sha256": sha256, "size": size},
+        backup,
+    )
     hash_file(backup.path).write_text(f"{sha256}  {backup.name}\n")
     Backup.objects.filter(pk=backup.pk).update(sha256=sha256, size=size)
     backup.refresh_from_db()
@@ -84,12 +95,16 @@ def one_table_without_rows(backup: Backup) -> None:
 
 
 def one_value_changed(backup: Backup) -> None:
-    execute("UPDATE portfolio_companies SET sector = 'x' WHERE id = (SELECT min(id) FROM portfolio_companies)")
+    execute(
+        "UPDATE portfolio_companies SET sector = 'x' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+    )
     replace_dump(backup)
 
 
 def one_stage_changed(backup: Backup) -> None:
-    execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = (SELECT min(id) FROM portfolio_companies)")
+    execute(
+        "UPDATE portfolio_companies SET stage = 'seed' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+    )
     replace_dump(backup)
 
 
@@ -135,8 +150,14 @@ def without_not_null(backup: Backup) -> None:
         (one_stage_changed, "stages of public.portfolio_companies.stage differ"),
         (one_table_missing, "table public.ops_heartbeat is missing"),
         (without_index, "index public.companies_fund_stage_id is missing"),
-        (without_constraint, "constraint public.portfolio_companies.companies_status_known is missing"),
-        (without_trigger, "trigger public.ops_backupcheck.stage_backup_check_append_only is defined otherwise"),
+        (
+            without_constraint,
+            "constraint public.portfolio_companies.companies_status_known is missing",
+        ),
+        (
+            without_trigger,
+            "trigger public.ops_backupcheck.stage_backup_check_append_only is defined otherwise",
+        ),
         (without_not_null, "table public.portfolio_companies is defined otherwise"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
@@ -195,7 +216,9 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     assert check.verdict == "passed", check.reason
 
 
-def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(tmp_path: Path) -> None:
+def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
+    tmp_path: Path,
+) -> None:
     companies(10)
     good = create(Wish(tmp_path))
     execute("UPDATE portfolio_companies SET stage = 'seed'")
@@ -228,11 +251,15 @@ def test_a_dump_that_pg_restore_refuses_fails(tmp_path: Path) -> None:
     assert "pg_restore refused it" in check.reason
 
 
-def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
         backup = create(Wish(tmp_path))
-        with pytest.raises(CommandError, match=r"pg_restore was stopped after 1 s \(--time-limit\)"):
+        with pytest.raises(
+            CommandError, match=r"pg_restore was stopped after 1 s \(--time-limit\)"
+        ):
             call_command("test_restore", "--latest", "--time-limit", "1")
     assert [check.verdict for check in backup.checks.all()] == ["error"]
 
@@ -244,7 +271,10 @@ def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_its_leftover_an
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
         create(Wish(tmp_path))
         with manage("test_restore") as killed, manage("test_restore") as living:
-            orphan, other = client_program(killed, "pg_restore"), client_program(living, "pg_restore")
+            orphan, other = (
+                client_program(killed, "pg_restore"),
+                client_program(living, "pg_restore"),
+            )
             wait_until(lambda: len(scratch_databases()) == 2, "both scratch databases")
             before = scratch_databases()
             killed.kill()
@@ -277,7 +307,9 @@ def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_
         name = f"{scratch._prefix(link)}configured"
         link.execute(f'CREATE DATABASE "{name}"'.encode())
         monkeypatch.setitem(
-            django_settings.DATABASES, "reports", {**django_settings.DATABASES["default"], "NAME": name}
+            django_settings.DATABASES,
+            "reports",
+            {**django_settings.DATABASES["default"], "NAME": name},
         )
         try:
             check = restore(backup)
@@ -295,7 +327,9 @@ def test_a_server_that_goes_away_says_nothing_about_the_backup(tmp_path: Path) -
         backup = create(Wish(tmp_path))
         with manage("test_restore") as drill:
             client_program(drill, "pg_restore")
-            wait_until(lambda: bool(execute(TERMINATE, [scratch_databases()])), "the restoring session")
+            wait_until(
+                lambda: bool(execute(TERMINATE, [scratch_databases()])), "the restoring session"
+            )
             _, errors = drill.communicate(timeout=120)
     assert drill.returncode == 1
     assert "restore error" in errors

@@ -32,7 +32,9 @@ def directory(settings: Settings, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(directory: Path, days_ago: float = 0, valid: bool = True, at: datetime | None = None) -> Backup:
+def made(
+    directory: Path, days_ago: float = 0, valid: bool = True, at: datetime | None = None
+) -> Backup:
     """A backup with a snapshot of some days ago, or of a moment."""
     backup = valid_backup(directory) if valid else create(Wish(directory))
     snapshot_at = at or backup.snapshot_at - timedelta(days=days_ago)
@@ -57,7 +59,9 @@ def test_the_newest_and_one_valid_backup_of_each_day_are_kept(directory: Path) -
     assert set(done.kept) == {newest.name, day_before.name}
     assert dumps(directory) == set(done.kept)
     assert set(done.taken) == {backups[0].name, backups[1].name, backups[3].name}
-    assert not [path for path in directory.iterdir() if any(name in path.name for name in done.taken)]
+    assert not [
+        path for path in directory.iterdir() if any(name in path.name for name in done.taken)
+    ]
     assert (directory / "ledger.jsonl").read_text().count('"pruned"') == len(done.taken)
 
 
@@ -102,11 +106,16 @@ def test_a_negative_number_to_keep_is_refused(directory: Path) -> None:
 # -- Cycle ------------------------------------------------------------------------------------------
 
 
-def test_a_cycle_makes_a_backup_that_counts(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cycle_makes_a_backup_that_counts(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     companies(30)
     call_command("backup_cycle", "--json")
     done = json.loads(capsys.readouterr().out)
-    assert (done["passed"], [check["verdict"] for check in done["checks"]]) == (True, ["passed", "passed"])
+    assert (done["passed"], [check["verdict"] for check in done["checks"]]) == (
+        True,
+        ["passed", "passed"],
+    )
     assert done["seconds"] > 0
     newest = history.newest_valid()
     assert newest
@@ -115,7 +124,9 @@ def test_a_cycle_makes_a_backup_that_counts(directory: Path, capsys: pytest.Capt
     assert "All in all" in capsys.readouterr().out
 
 
-def test_a_cycle_whose_drill_has_no_verdict_exits_1_and_takes_nothing_away(directory: Path) -> None:
+def test_a_cycle_whose_drill_has_no_verdict_exits_1_and_takes_nothing_away(
+    directory: Path,
+) -> None:
     companies(1)
     made(directory, 40)
     with (
@@ -139,7 +150,10 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
     ALTER TABLE public.broken ALTER COLUMN n SET DEFAULT 0;
     INSERT INTO public.broken DEFAULT VALUES;
     """
-    with schema(change, "DROP TABLE public.broken"), pytest.raises(BackupFailed, match="counted: division by zero"):
+    with (
+        schema(change, "DROP TABLE public.broken"),
+        pytest.raises(BackupFailed, match="counted: division by zero"),
+    ):
         create(Wish(directory))
     assert (dumps(directory), Backup.objects.count()) == (set(), 0)
 
@@ -148,7 +162,9 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
 
 
 def test_status_exits_1_while_no_backup_was_ever_made(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CommandError, match=r"No backup was ever made\. Mend it: manage.py backup_cycle"):
+    with pytest.raises(
+        CommandError, match=r"No backup was ever made\. Mend it: manage.py backup_cycle"
+    ):
         call_command("backup_status", "--json")
     assert json.loads(capsys.readouterr().out) == {
         "fresh": False,
@@ -165,7 +181,9 @@ def test_status_shows_each_backup_and_the_measured_restore_time(
     call_command("backup_status", "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["fresh"] is True
-    assert [(line["name"], line["valid"], line["verify"], line["restore"]) for line in found["backups"]] == [
+    assert [
+        (line["name"], line["valid"], line["verify"], line["restore"]) for line in found["backups"]
+    ] == [
         (unchecked.name, False, "never", "never"),
         (valid.name, True, "passed", "passed"),
     ]
@@ -179,10 +197,14 @@ def test_status_shows_each_backup_and_the_measured_restore_time(
 
 def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) -> None:
     made(directory, 1 / 24)
-    with pytest.raises(CommandError, match=r"the limit is 3600 s\. Mend it: manage.py backup_cycle") as refusal:
+    with pytest.raises(
+        CommandError, match=r"the limit is 3600 s\. Mend it: manage.py backup_cycle"
+    ) as refusal:
         call_command("backup_status")
     (age,) = re.findall(r"(\d+) s old", str(refusal.value))
-    assert 3600 <= int(age) < 4000  # as old as was said, and as many seconds more as the test has taken
+    assert (
+        3600 <= int(age) < 4000
+    )  # as old as was said, and as many seconds more as the test has taken
 
 
 @pytest.fixture
@@ -194,7 +216,9 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def scraped(client: Client) -> list[str]:
     answer = client.get("/metrics")
     assert answer.status_code == 200
-    return [line for line in answer.content.decode().splitlines() if line.startswith("stage_backup_")]
+    return [
+        line for line in answer.content.decode().splitlines() if line.startswith("stage_backup_")
+    ]
 
 
 def test_metrics_show_0_while_no_backup_counts_and_the_snapshot_s_time_once_one_does(
@@ -210,7 +234,9 @@ def test_metrics_show_0_while_no_backup_counts_and_the_snapshot_s_time_once_one_
     assert float(value) == pytest.approx(valid.snapshot_at.timestamp(), abs=1e-3)
 
 
-def test_metrics_count_the_checks_by_verdict(client: Client, directory: Path, patient: None) -> None:
+def test_metrics_count_the_checks_by_verdict(
+    client: Client, directory: Path, patient: None
+) -> None:
     backup = made(directory, 0)
     flip(backup.path, 3_000)
     verify(backup)
@@ -225,7 +251,9 @@ def test_metrics_count_the_checks_by_verdict(client: Client, directory: Path, pa
     }
 
 
-def test_the_admin_shows_backups_and_lets_nobody_write_them(client: Client, directory: Path) -> None:
+def test_the_admin_shows_backups_and_lets_nobody_write_them(
+    client: Client, directory: Path
+) -> None:
     backup = made(directory, 0)
     client.force_login(User.objects.create_superuser("operator"))
     page = client.get("/admin/ops/backup/").content.decode()
@@ -233,6 +261,10 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(client: Client, dire
     assert "</span>counts</span>" in page
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200
-    for address in (f"/admin/ops/backup/{backup.pk}/delete/", "/admin/ops/backup/add/", "/admin/ops/backupcheck/add/"):
+    for address in (
+        f"/admin/ops/backup/{backup.pk}/delete/",
+        "/admin/ops/backup/add/",
+        "/admin/ops/backupcheck/add/",
+    ):
         assert client.post(address, {}).status_code == 403
     assert client.post(f"/admin/ops/backup/{backup.pk}/change/", {}).status_code == 403

@@ -57,7 +57,9 @@ def _parses(dump: Path, position: int) -> bool:
     from stagenorm.postgres import binaries
 
     flip(dump, position)
-    done = subprocess.run([binaries() / "pg_restore", "--file=/dev/null", dump], capture_output=True)
+    done = subprocess.run(
+        [binaries() / "pg_restore", "--file=/dev/null", dump], capture_output=True
+    )
     flip(dump, position)
     return done.returncode == 0
 
@@ -195,7 +197,9 @@ def test_a_changed_secret_key_invalidates_and_a_fallback_keeps_the_signatures(
     assert verify(backup).verdict == "passed"
 
 
-def test_half_the_rows_gone_since_the_last_valid_backup_fails_unless_it_is_meant(tmp_path: Path) -> None:
+def test_half_the_rows_gone_since_the_last_valid_backup_fails_unless_it_is_meant(
+    tmp_path: Path,
+) -> None:
     companies(100)
     valid_backup(tmp_path)
     execute("DELETE FROM portfolio_companies WHERE id % 2 = 0")
@@ -209,7 +213,9 @@ def test_half_the_rows_gone_since_the_last_valid_backup_fails_unless_it_is_meant
 def test_fewer_rows_than_half_lost_are_a_day_s_work(tmp_path: Path) -> None:
     companies(100)
     valid_backup(tmp_path)
-    execute("DELETE FROM portfolio_companies WHERE id IN (SELECT id FROM portfolio_companies LIMIT 49)")
+    execute(
+        "DELETE FROM portfolio_companies WHERE id IN (SELECT id FROM portfolio_companies LIMIT 49)"
+    )
     assert verify(create(Wish(tmp_path))).verdict == "passed"
 
 
@@ -238,7 +244,10 @@ def test_an_unreadable_file_says_nothing_about_the_backup(tmp_path: Path) -> Non
     Backup.objects.filter(pk=backup.pk).update(host="another-host", directory="/nowhere/at/all")
     backup.refresh_from_db()
     check = verify(backup)
-    assert (check.verdict, check.reason) == ("error", "/nowhere/at/all is on the host another-host: check it there")
+    assert (check.verdict, check.reason) == (
+        "error",
+        "/nowhere/at/all is on the host another-host: check it there",
+    )
 
 
 def test_the_command_exits_1_for_a_failed_backup_and_0_for_a_passed_one(

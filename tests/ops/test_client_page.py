@@ -39,7 +39,10 @@ def table(text: str, name: str) -> list[list[str]]:
     """The cells of a section's table, as text."""
     (found,) = re.findall(rf'<section id="{name}".*?</section>', text, re.DOTALL)
     body = "".join(re.findall(r"<tbody>.*?</tbody>", found, re.DOTALL))
-    return [[words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)] for row in body.split("<tr")[1:]]
+    return [
+        [words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)]
+        for row in body.split("<tr")[1:]
+    ]
 
 
 def status(text: str) -> str:
@@ -49,7 +52,12 @@ def status(text: str) -> str:
 
 def elsewhere(outcome: str, requests: int, endpoint: str) -> None:
     OutcomeTally.objects.create(
-        minute=timezone.now(), endpoint=endpoint, client="importer", mode="warn", outcome=outcome, requests=requests
+        minute=timezone.now(),
+        endpoint=endpoint,
+        client="importer",
+        mode="warn",
+        outcome=outcome,
+        requests=requests,
     )
 
 
@@ -63,8 +71,24 @@ def test_the_endpoints_and_the_chart_add_up_to_the_client_s_tallies(operator: Cl
     elsewhere("normalized", 30, "portfolio-strategies")
     text = page(operator)
     first, second, third = table(text, "endpoints")
-    assert first[:7] == ["fund-companies GET /api/funds/{fund_id}/companies", "99", "90", "0", "9", "0", "9.09 %"]
-    assert second[:7] == ["portfolio-strategies POST /api/portfolio/strategies", "30", "0", "30", "0", "0", "none"]
+    assert first[:7] == [
+        "fund-companies GET /api/funds/{fund_id}/companies",
+        "99",
+        "90",
+        "0",
+        "9",
+        "0",
+        "9.09 %",
+    ]
+    assert second[:7] == [
+        "portfolio-strategies POST /api/portfolio/strategies",
+        "30",
+        "0",
+        "30",
+        "0",
+        "0",
+        "none",
+    ]
     assert third[1:7] == ["0", "0", "0", "0", "0", "—"]
     assert figures(text) == {"canonical": 90, "normalized": 30, "unknown": 9, "all": 129}
     assert figures(page(operator, window="24h")) == {"canonical": 90, "normalized": 30, "all": 120}
@@ -89,8 +113,12 @@ def test_each_endpoint_says_how_it_treats_the_client_now_and_why(
     assert "are refused, except at fund-companies" in status(page(operator))
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(None, "never"), (10 * DAY, "no request in the last 7 days")])
-def test_a_client_that_sent_nothing_says_when_it_did_last(operator: Client, minutes: int | None, told: str) -> None:
+@pytest.mark.parametrize(
+    ("minutes", "told"), [(None, "never"), (10 * DAY, "no request in the last 7 days")]
+)
+def test_a_client_that_sent_nothing_says_when_it_did_last(
+    operator: Client, minutes: int | None, told: str
+) -> None:
     if minutes is not None:
         counted("unknown", 1, minutes=minutes)
         counted("canonical", 1, minutes=minutes + DAY)
@@ -116,7 +144,9 @@ def test_it_says_how_many_keys_can_be_used(operator: Client) -> None:
 # -- Spellings --------------------------------------------------------------------------------------
 
 
-def test_unknown_spellings_say_what_they_probably_meant_and_lead_to_an_alias(operator: Client) -> None:
+def test_unknown_spellings_say_what_they_probably_meant_and_lead_to_an_alias(
+    operator: Client,
+) -> None:
     saw("Seires A", 3)
     saw("Seires A", 4, days=2)
     saw("Growth", 5)
@@ -150,7 +180,10 @@ def test_what_cannot_be_seen_is_named_and_markup_is_text(operator: Client) -> No
     saw("<img src=x onerror=alert(1)>", 2)
     saw("\u200e<b>", 1, stage="seed")
     text = page(operator)
-    assert [row[0] for row in table(text, "unknown")] == ["Series U+00A0 D space", "<img src=x onerror=alert(1)>"]
+    assert [row[0] for row in table(text, "unknown")] == [
+        "Series U+00A0 D space",
+        "<img src=x onerror=alert(1)>",
+    ]
     assert [row[0] for row in table(text, "deprecated")] == ["U+200E <b>"]
     assert not {"<img src", "<b>"} & set(re.findall(r"<img src|<b>", text))
 
@@ -160,14 +193,19 @@ def test_it_says_how_far_the_unknown_spellings_are_decided(operator: Client) -> 
     saw("Growth", 2)
     saw("Seires A", 3)
     assert "None of its unknown spellings is decided (2)." in status(page(operator))
-    for raw, told in (("Growth", "1 of its 2 unknown spellings are not decided."), ("Seires A", "decided since")):
+    for raw, told in (
+        ("Growth", "1 of its 2 unknown spellings are not decided."),
+        ("Seires A", "decided since"),
+    ):
         aliases.add(raw, Stage.SERIES_A, decided_by="ann", reason="r")
         aliases.forget()
         assert told in status(page(operator))
     assert "now known as series-a" in section(page(operator), "unknown")
 
 
-def test_of_very_many_spellings_the_first_are_listed_and_the_rest_is_counted(operator: Client) -> None:
+def test_of_very_many_spellings_the_first_are_listed_and_the_rest_is_counted(
+    operator: Client,
+) -> None:
     now = timezone.now()
     ObservedSpelling.objects.bulk_create(
         ObservedSpelling(
@@ -186,13 +224,18 @@ def test_of_very_many_spellings_the_first_are_listed_and_the_rest_is_counted(ope
 
 
 def proposals(text: str) -> dict[str, str]:
-    return {word: unescape(url) for url, word in re.findall(r'<a class="button" href="([^"]+)">([^<]+)</a>', text)}
+    return {
+        word: unescape(url)
+        for url, word in re.findall(r'<a class="button" href="([^"]+)">([^<]+)</a>', text)
+    }
 
 
 def test_a_proposal_fills_the_form_and_changes_nothing_by_itself(
     operator: Client, set_mode: Callable[..., int]
 ) -> None:
-    version = set_mode("warn", pilots=frozenset({"early-bird"}), holdouts=frozenset({"imp & <co>"}))
+    version = set_mode(
+        "warn", pilots=frozenset({"early-bird"}), holdouts=frozenset({"imp & <co>"})
+    )
     links = proposals(page(operator, "imp & <co>"))
     assert list(links) == ["Make it a pilot", "Take it out of the holdouts"]
     answer = operator.get(links["Make it a pilot"])
@@ -203,14 +246,22 @@ def test_a_proposal_fills_the_form_and_changes_nothing_by_itself(
     assert "New pilots: imp & <co>." in shown
     assert "No longer holdouts: imp & <co>." in shown
     assert newest().pk == version
-    given = {name: form[name].value() for name in ("mode", "enforce_percent", "pilots", "holdouts")}
-    typed = {**given, "reason": "they asked", "expected_version": hidden(answer.content.decode(), "expected_version")}
+    given = {
+        name: form[name].value() for name in ("mode", "enforce_percent", "pilots", "holdouts")
+    }
+    typed = {
+        **given,
+        "reason": "they asked",
+        "expected_version": hidden(answer.content.decode(), "expected_version"),
+    }
     assert operator.post(ROLLOUT, typed).status_code == 302
     assert (newest().pilots, newest().holdouts) == (["early-bird", "imp & <co>"], [])
 
 
 @pytest.mark.parametrize("query", ["", "?pilot=", "?neither=nobody", "?pilot=a%0Ab", "?pilot=%00"])
-def test_an_address_that_proposes_nothing_leaves_the_form_as_it_is(operator: Client, query: str) -> None:
+def test_an_address_that_proposes_nothing_leaves_the_form_as_it_is(
+    operator: Client, query: str
+) -> None:
     shown = operator.get(ROLLOUT + query).content.decode()
     assert "Filled in by the link" not in shown
     assert "What this change would do" not in shown
@@ -232,7 +283,8 @@ def test_who_may_not_change_the_rollout_is_offered_no_proposal(client: Client) -
 def test_the_list_leads_to_the_page_of_a_client_of_any_name(operator: Client, name: str) -> None:
     counted("canonical", 7, client=name)
     (link,) = re.findall(
-        r'<th scope="row"><a href="([^"]+)">', operator.get(CLIENTS, {"window": "24h"}).content.decode()
+        r'<th scope="row"><a href="([^"]+)">',
+        operator.get(CLIENTS, {"window": "24h"}).content.decode(),
     )
     assert parse_qs(urlsplit(unescape(link)).query)["window"] == ["24h"]
     answer = operator.get(unescape(link))
@@ -252,7 +304,9 @@ def test_what_can_be_no_client_is_not_found(operator: Client, name: str) -> None
      ("normalization_observedspelling", "They could not be read"),
      ("portfolio_apikey", "Keys that can be used not known")],
 )  # fmt: skip
-def test_a_part_that_cannot_be_read_takes_no_page_down(operator: Client, lost: str, says: str) -> None:
+def test_a_part_that_cannot_be_read_takes_no_page_down(
+    operator: Client, lost: str, says: str
+) -> None:
     counted("unknown", 3)
     saw("Seires A")
     broken(lost)
@@ -274,4 +328,6 @@ def test_headings_are_in_order_and_nothing_is_inline(
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert not re.search(r"<script(?![^>]*src=)[^>]*>|\sstyle=|\son\w+=|<style", text)
-    assert not [name for name, times in Counter(re.findall(r'\sid="([^"]+)"', text)).items() if times > 1]
+    assert not [
+        name for name, times in Counter(re.findall(r'\sid="([^"]+)"', text)).items() if times > 1
+    ]

@@ -39,8 +39,13 @@ def words(markup: str) -> str:
 
 def rows(text: str) -> list[list[str]]:
     """The cells of each client, as text: name, six figures, where it stands, last seen."""
-    (body,) = re.findall(r'<table class="clients">.*?<tbody>(.*?)</tbody>', text, re.DOTALL) or [""]
-    return [[words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)] for row in body.split("<tr")[1:]]
+    (body,) = re.findall(r'<table class="clients">.*?<tbody>(.*?)</tbody>', text, re.DOTALL) or [
+        ""
+    ]
+    return [
+        [words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)]
+        for row in body.split("<tr")[1:]
+    ]
 
 
 def names(text: str) -> list[str]:
@@ -72,7 +77,9 @@ def test_a_row_adds_up_to_the_client_s_tallies(operator: Client) -> None:
 
 
 def test_what_enforcement_let_through_is_not_called_refused(operator: Client) -> None:
-    counted("unknown", 40, client="desk", mode="enforce")  # stored spellings that a PATCH left as they were
+    counted(
+        "unknown", 40, client="desk", mode="enforce"
+    )  # stored spellings that a PATCH left as they were
     counted("unknown", 3, client="desk", mode="off")
     ((_, requests, _, _, unknown, _, refused, _, _),) = rows(page(operator))
     assert (requests, unknown, refused) == ("43", "43", "6.98 %")
@@ -87,7 +94,8 @@ def test_last_seen_is_the_last_minute(operator: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "seen"), [("", 2), ("?window=7d", 2), ("?window=24h", 1), ("?window=<b>", 2), ("?window=60m", 2)]
+    ("query", "seen"),
+    [("", 2), ("?window=7d", 2), ("?window=24h", 1), ("?window=<b>", 2), ("?window=60m", 2)],
 )
 def test_the_window_bounds_what_is_counted(operator: Client, query: str, seen: int) -> None:
     counted("canonical", 1, client="today")
@@ -97,7 +105,13 @@ def test_the_window_bounds_what_is_counted(operator: Client, query: str, seen: i
 
 
 def test_the_clients_that_would_be_hurt_most_come_first(operator: Client) -> None:
-    for client, unknown, canonical in (("a", 0, 5), ("b", 3, 1), ("c", 0, 9), ("d", 30, 90_000), ("e", 3, 2)):
+    for client, unknown, canonical in (
+        ("a", 0, 5),
+        ("b", 3, 1),
+        ("c", 0, 9),
+        ("d", 30, 90_000),
+        ("e", 3, 2),
+    ):
         counted("canonical", canonical, client=client)
         if unknown:
             counted("unknown", unknown, client=client)
@@ -108,7 +122,9 @@ def test_the_clients_that_would_be_hurt_most_come_first(operator: Client) -> Non
 # -- Who holds a key --------------------------------------------------------------------------------
 
 
-def test_a_client_that_holds_a_key_and_sent_nothing_is_part_of_the_answer(operator: Client) -> None:
+def test_a_client_that_holds_a_key_and_sent_nothing_is_part_of_the_answer(
+    operator: Client,
+) -> None:
     create_key("silent")
     create_key("silent")  # a second key of the same client
     create_key("seen")
@@ -116,7 +132,12 @@ def test_a_client_that_holds_a_key_and_sent_nothing_is_part_of_the_answer(operat
     counted("canonical", 1, client="silent", minutes=8 * DAY)
     text = page(operator)
     assert [row[0] for row in rows(text)] == ["seen", "silent no request; it holds a key"]
-    assert kinds(text) == {"All": 2, "Would be refused": 0, "Deprecated spellings only": 0, "No request": 1}
+    assert kinds(text) == {
+        "All": 2,
+        "Would be refused": 0,
+        "Deprecated spellings only": 0,
+        "No request": 1,
+    }
     assert names(page(operator, "?only=silent")) == ["silent"]
 
 
@@ -151,7 +172,11 @@ def test_each_row_says_whether_the_client_is_enforced_now_or_from_which_share(
     }  # fmt: skip
     set_mode("enforce", enforce_percent=share, **special)
     after = standings(operator)
-    assert (after[low], after["bird"], after["old"]) == ("enforced now", "enforced now pilot", "never holdout")
+    assert (after[low], after["bird"], after["old"]) == (
+        "enforced now",
+        "enforced now pilot",
+        "never holdout",
+    )
     assert after[high].startswith("from ")
 
 
@@ -163,7 +188,9 @@ def test_a_client_at_endpoints_that_are_all_capped_is_not_called_enforced(
     assert standings(operator) == {"desk": "held by caps"}
 
 
-def test_a_row_names_the_spelling_to_decide_first_and_says_when_all_are_decided(operator: Client) -> None:
+def test_a_row_names_the_spelling_to_decide_first_and_says_when_all_are_decided(
+    operator: Client,
+) -> None:
     counted("unknown", 5, client="importer")
     saw("Growth", 2)
     saw("Seires\u00a0A", 3)
@@ -182,7 +209,9 @@ def test_a_row_names_the_spelling_to_decide_first_and_says_when_all_are_decided(
     [("DESK", ["deal-desk", "desk"]), ("deal", ["deal-desk"]), ("%", ["100%"]), ("_", ["a_b"]), ("zz", []),
      ("\0", ["100%", "a_b", "deal-desk", "desk"]), (" desk ", ["deal-desk", "desk"])],
 )  # fmt: skip
-def test_a_name_is_found_by_any_part_of_it_as_it_is_written(operator: Client, typed: str, found: list[str]) -> None:
+def test_a_name_is_found_by_any_part_of_it_as_it_is_written(
+    operator: Client, typed: str, found: list[str]
+) -> None:
     for client in ("deal-desk", "desk", "100%", "a_b"):
         counted("canonical", 1, client=client)
     text = operator.get(URL, {"q": typed}).content.decode()
@@ -191,18 +220,33 @@ def test_a_name_is_found_by_any_part_of_it_as_it_is_written(operator: Client, ty
 
 
 def test_each_kind_lists_its_clients_and_says_how_many_there_are(operator: Client) -> None:
-    for client, outcome in (("a", "canonical"), ("b", "normalized"), ("c", "unknown"), ("d", "rejected")):
+    for client, outcome in (
+        ("a", "canonical"),
+        ("b", "normalized"),
+        ("c", "unknown"),
+        ("d", "rejected"),
+    ):
         counted("normalized", 1, client=client, minutes=1) if client in "bcd" else None
         counted(outcome, 1, client=client)
     create_key("e")
-    listed = {kind: names(page(operator, f"?only={kind}")) for kind in ("refusable", "deprecated", "silent", "<b>")}
-    assert listed == {"refusable": ["c", "d"], "deprecated": ["b"], "silent": ["e"], "<b>": ["c", "d", "b", "a", "e"]}
+    listed = {
+        kind: names(page(operator, f"?only={kind}"))
+        for kind in ("refusable", "deprecated", "silent", "<b>")
+    }
+    assert listed == {
+        "refusable": ["c", "d"],
+        "deprecated": ["b"],
+        "silent": ["e"],
+        "<b>": ["c", "d", "b", "a", "e"],
+    }
     assert kinds(page(operator)) == {
         "All": 5, "Would be refused": 2, "Deprecated spellings only": 1, "No request": 1,
     }  # fmt: skip
 
 
-def test_turning_the_pages_shows_every_client_once_and_keeps_what_was_asked(operator: Client) -> None:
+def test_turning_the_pages_shows_every_client_once_and_keeps_what_was_asked(
+    operator: Client,
+) -> None:
     for number in range(2 * LISTED + 7):
         counted("unknown", 1, client=f"client-{number:03}")
     counted("unknown", 1, client="other")
@@ -210,9 +254,13 @@ def test_turning_the_pages_shows_every_client_once_and_keeps_what_was_asked(oper
     while address:
         text = page(operator, address)
         seen.append(names(text))
-        address = "".join(re.findall(r'<a href="[^"]*?(\?[^"]*)" rel="next"', text)).replace("&amp;", "&")
+        address = "".join(re.findall(r'<a href="[^"]*?(\?[^"]*)" rel="next"', text)).replace(
+            "&amp;", "&"
+        )
     assert [len(each) for each in seen] == [LISTED, LISTED, 7]
-    assert [name for each in seen for name in each] == [f"client-{number:03}" for number in range(2 * LISTED + 7)]
+    assert [name for each in seen for name in each] == [
+        f"client-{number:03}" for number in range(2 * LISTED + 7)
+    ]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "9" * 30, "7"])
@@ -233,7 +281,9 @@ def test_a_name_that_would_do_harm_as_markup_is_text(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("account", [None, {}])
-def test_whoever_is_not_staff_is_sent_to_the_login(client: Client, account: dict[str, Any] | None) -> None:
+def test_whoever_is_not_staff_is_sent_to_the_login(
+    client: Client, account: dict[str, Any] | None
+) -> None:
     if account is not None:
         client.force_login(User.objects.create_user("bob", **account))
     for address in (URL, f"{URL}client/?name=desk"):
@@ -249,7 +299,9 @@ def test_all_staff_may_look_and_nobody_can_change_anything_here(client: Client) 
         assert client.post(address).status_code == 405
 
 
-def test_tallies_that_cannot_be_read_take_no_page_down(operator: Client, set_mode: Callable[..., int]) -> None:
+def test_tallies_that_cannot_be_read_take_no_page_down(
+    operator: Client, set_mode: Callable[..., int]
+) -> None:
     set_mode("enforce")
     broken("normalization_outcometally")
     assert "manage.py stage_clients" in words(page(operator))
@@ -273,11 +325,15 @@ def test_many_clients_cost_no_more_questions(
         page(operator)
 
 
-def test_the_start_page_says_how_many_clients_sent_what_enforcement_refuses(operator: Client) -> None:
+def test_the_start_page_says_how_many_clients_sent_what_enforcement_refuses(
+    operator: Client,
+) -> None:
     tile = r'<a class="tile tone-(\w+)" href="([^"]+)">\s*<span class="tile-label">Clients</span>(.*?)</a>'
 
     def clients() -> tuple[str, str, str]:
-        ((tone, address, told),) = re.findall(tile, operator.get("/admin/").content.decode(), re.DOTALL)
+        ((tone, address, told),) = re.findall(
+            tile, operator.get("/admin/").content.decode(), re.DOTALL
+        )
         return tone, address, words(told)
 
     assert clients() == ("plain", f"{URL}?window=24h", "none no request in 24 hours")

@@ -25,7 +25,9 @@ counts = st.builds(Counts, *[requests] * 4)
 def test_the_client_comes_in_at_exactly_its_share(client: str) -> None:
     at = enters_at(client)
     assert Rollout(Mode.ENFORCE, enforce_percent=at).mode_for("companies", client) is Mode.ENFORCE
-    assert Rollout(Mode.ENFORCE, enforce_percent=at - CENT).mode_for("companies", client) is Mode.WARN
+    assert (
+        Rollout(Mode.ENFORCE, enforce_percent=at - CENT).mode_for("companies", client) is Mode.WARN
+    )
 
 
 @given(clients, st.sampled_from(Mode), shares, caps, st.sampled_from(["pilot", "holdout", ""]))
@@ -50,7 +52,11 @@ def test_where_a_client_stands_is_how_it_is_treated(
 
 @given(counts)
 def test_a_stripe_shows_every_outcome_that_occurred_and_is_full(counted: Counts) -> None:
-    occurred = {name for name in ("canonical", "normalized", "unknown", "rejected") if getattr(counted, name)}
+    occurred = {
+        name
+        for name in ("canonical", "normalized", "unknown", "rejected")
+        if getattr(counted, name)
+    }
     parts = stripe({name: getattr(counted, name) for name in Counts.__slots__})
     assert {part.outcome for part in parts} == occurred
     assert all(part.width >= 2 for part in parts)
@@ -62,8 +68,14 @@ def test_a_stripe_shows_every_outcome_that_occurred_and_is_full(counted: Counts)
     [
         (Counts(), "nothing is known"),
         (Counts(canonical=5_000), "None of its 5,000 requests would be refused."),
-        (Counts(canonical=5, normalized=1), "None of its 6 requests would be refused. 1 used deprecated spellings"),
-        (Counts(canonical=990, unknown=10, refusable=10), "10 of its 1,000 requests (1.00 %) named an unknown stage"),
+        (
+            Counts(canonical=5, normalized=1),
+            "None of its 6 requests would be refused. 1 used deprecated spellings",
+        ),
+        (
+            Counts(canonical=990, unknown=10, refusable=10),
+            "10 of its 1,000 requests (1.00 %) named an unknown stage",
+        ),
         (Counts(unknown=10), "None of its 10 requests would be refused."),
     ],
 )
@@ -76,14 +88,21 @@ def test_the_consequence_is_told_in_figures(counted: Counts, told: str) -> None:
     [({"pilot": "c"}, "abc", "z"), ({"pilot": "z"}, "abz", ""), ({"holdout": "a"}, "b", "az"),
      ({"neither": "z"}, "ab", ""), ({"neither": "a"}, "b", "z")],
 )  # fmt: skip
-def test_a_proposal_moves_one_client_and_nothing_else(asked: dict[str, str], pilots: str, holdouts: str) -> None:
+def test_a_proposal_moves_one_client_and_nothing_else(
+    asked: dict[str, str], pilots: str, holdouts: str
+) -> None:
     now = Rollout(Mode.WARN, Decimal(5), frozenset("ab"), frozenset("z"), {"companies": Mode.OFF})
-    to = Rollout(Mode.WARN, Decimal(5), frozenset(pilots), frozenset(holdouts), {"companies": Mode.OFF})
+    to = Rollout(
+        Mode.WARN, Decimal(5), frozenset(pilots), frozenset(holdouts), {"companies": Mode.OFF}
+    )
     assert proposals.proposed(now, asked) == to
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"pilot": "a"}, {"neither": "x"}, {"pilot": ""}, {"pilot": "a\nb"}, {"pilot": " a"}]
+    "asked",
+    [{}, {"pilot": "a"}, {"neither": "x"}, {"pilot": ""}, {"pilot": "a\nb"}, {"pilot": " a"}],
 )
-def test_what_would_change_nothing_or_cannot_be_a_line_is_no_proposal(asked: dict[str, str]) -> None:
+def test_what_would_change_nothing_or_cannot_be_a_line_is_no_proposal(
+    asked: dict[str, str],
+) -> None:
     assert proposals.proposed(Rollout(Mode.WARN, pilots=frozenset("a")), asked) is None

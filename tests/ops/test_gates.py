@@ -24,7 +24,9 @@ from ops.gates import (
 )
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
-VALID = BackupFact("a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME)
+VALID = BackupFact(
+    "a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME
+)
 GOOD = Facts(
     now=NOW,
     version=7,
@@ -44,7 +46,10 @@ def ago(seconds: float) -> datetime:
 
 def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     assert {verdict.outcome for verdict in examine(GOOD)} == {PASS}
-    nothing = {verdict.gate: verdict.outcome for verdict in examine(Facts(now=NOW, version=0, ttl_seconds=5))}
+    nothing = {
+        verdict.gate: verdict.outcome
+        for verdict in examine(Facts(now=NOW, version=0, ttl_seconds=5))
+    }
     assert nothing == {
         "backup_valid": FAIL,
         "stored_stages_clean": INCONCLUSIVE,
@@ -78,7 +83,9 @@ def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
         (-1, FAIL, "1 s in the future"),
     ],
 )
-def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(age: float, outcome: Outcome, said: str) -> None:
+def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
+    age: float, outcome: Outcome, said: str
+) -> None:
     verdict = backup_valid(replace(GOOD, backups=(replace(VALID, snapshot_at=ago(age)),)))
     assert (verdict.outcome, said in verdict.sentence) == (outcome, True), verdict.sentence
 
@@ -90,26 +97,58 @@ def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(age: float, o
         (
             (
                 replace(
-                    VALID, valid=False, reason="a.dump has not passed restore", mend="manage.py test_restore a.dump"
+                    VALID,
+                    valid=False,
+                    reason="a.dump has not passed restore",
+                    mend="manage.py test_restore a.dump",
                 ),
             ),
             FAIL,
             "a.dump has not passed restore.",
             "manage.py test_restore a.dump",
         ),
-        ((replace(VALID, bytes=Bytes.MISSING),), FAIL, "a.dump is no longer on disk.", "manage.py backup_cycle"),
-        ((replace(VALID, bytes=Bytes.CHANGED),), FAIL, "changed on disk since its checks", "manage.py backup_cycle"),
-        ((replace(VALID, bytes=Bytes.TOUCHED),), INCONCLUSIVE, "was touched on disk", f"verify_backup {VALID.name}"),
-        ((replace(VALID, bytes=Bytes.ELSEWHERE),), INCONCLUSIVE, "lies on another host", "run the command on the host"),
+        (
+            (replace(VALID, bytes=Bytes.MISSING),),
+            FAIL,
+            "a.dump is no longer on disk.",
+            "manage.py backup_cycle",
+        ),
+        (
+            (replace(VALID, bytes=Bytes.CHANGED),),
+            FAIL,
+            "changed on disk since its checks",
+            "manage.py backup_cycle",
+        ),
+        (
+            (replace(VALID, bytes=Bytes.TOUCHED),),
+            INCONCLUSIVE,
+            "was touched on disk",
+            f"verify_backup {VALID.name}",
+        ),
+        (
+            (replace(VALID, bytes=Bytes.ELSEWHERE),),
+            INCONCLUSIVE,
+            "lies on another host",
+            "run the command on the host",
+        ),
         ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),
-        ((replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")), PASS, "b.dump passed both checks", ""),
+        (
+            (replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")),
+            PASS,
+            "b.dump passed both checks",
+            "",
+        ),
     ],
 )
 def test_the_newest_backup_that_counts_and_is_whole_decides(
     backups: tuple[BackupFact, ...], outcome: Outcome, said: str, mend: str
 ) -> None:
     verdict = backup_valid(replace(GOOD, backups=backups))
-    assert (verdict.outcome, said in verdict.sentence, mend in verdict.mend) == (outcome, True, True), verdict
+    assert (verdict.outcome, said in verdict.sentence, mend in verdict.mend) == (
+        outcome,
+        True,
+        True,
+    ), verdict
 
 
 @pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
@@ -136,8 +175,12 @@ def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
     assert unknown_rate(replace(GOOD, requests=requests, unknown=unknown)).outcome is outcome
 
 
-@pytest.mark.parametrize(("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)])
-def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(age: float | None, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)]
+)
+def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
+    age: float | None, outcome: Outcome
+) -> None:
     last = None if age is None else ago(age)
     assert alert_path_alive(replace(GOOD, last_heartbeat_at=last)).outcome is outcome
 
@@ -165,8 +208,15 @@ def test_without_redis_the_instances_converge_by_the_ttl_and_the_sentence_says_s
 
 
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])
-def test_after_an_automatic_way_back_half_an_hour_has_to_pass(age: float | None, outcome: Outcome) -> None:
-    assert cooldown(replace(GOOD, last_automatic_downgrade_at=None if age is None else ago(age))).outcome is outcome
+def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
+    age: float | None, outcome: Outcome
+) -> None:
+    assert (
+        cooldown(
+            replace(GOOD, last_automatic_downgrade_at=None if age is None else ago(age))
+        ).outcome
+        is outcome
+    )
 
 
 def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
@@ -182,4 +232,6 @@ def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
         instances=(InstanceFact("a/1", 6, 0),),
         last_automatic_downgrade_at=ago(1),
     )
-    assert [(verdict.outcome, bool(verdict.mend)) for verdict in examine(bad)] == [(FAIL, True)] * 6
+    assert [(verdict.outcome, bool(verdict.mend)) for verdict in examine(bad)] == [
+        (FAIL, True)
+    ] * 6

@@ -51,7 +51,9 @@ def ready(tmp_path: Path, warned: int) -> None:
 
 
 def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
-    return rollout_store.change(to, actor="a", source=source, reason="r", override_reason=override).version
+    return rollout_store.change(
+        to, actor="a", source=source, reason="r", override_reason=override
+    ).version
 
 
 def refused(to: Mode | Rollout) -> str:
@@ -67,7 +69,9 @@ def test_enforce_goes_through_when_all_gates_pass_and_their_verdicts_are_kept(re
     assert "override_reason" not in evidence
 
 
-def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each_gate(warned: int) -> None:
+def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each_gate(
+    warned: int,
+) -> None:
     lines = refused(Mode.ENFORCE).splitlines()
     assert lines[0] == "More enforcement is refused:"
     assert "backup_valid: No backup was ever made. → manage.py backup_cycle" in lines
@@ -104,7 +108,9 @@ def test_the_command_refuses_and_overrides(warned: int) -> None:
         (Rollout(Mode.WARN), Rollout(Mode.WARN, Decimal(5)), False),
     ],
 )
-def test_more_enforcement_asks_and_less_never_does(warned: int, old: Rollout, new: Rollout, asked: bool) -> None:
+def test_more_enforcement_asks_and_less_never_does(
+    warned: int, old: Rollout, new: Rollout, asked: bool
+) -> None:
     change(old, override="to get there")
     if asked:
         assert "backup_valid" in refused(new)
@@ -150,7 +156,9 @@ def test_the_status_exits_1_while_a_gate_holds_and_shows_every_verdict(
     assert [gate["gate"] for gate in found["gates"]][:2] == ["backup_valid", "stored_stages_clean"]
 
 
-def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(ready: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
+    ready: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     call_command("rollout_status")
     shown = capsys.readouterr().out
     assert shown.count("pass") >= 6
@@ -165,7 +173,9 @@ def outcome() -> tuple[Outcome, str]:
     return verdict.outcome, verdict.sentence
 
 
-def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(tmp_path: Path) -> None:
+def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(
+    tmp_path: Path,
+) -> None:
     backup = valid_backup(tmp_path)
     assert outcome()[0] is Outcome.PASS
     modified = backup.path.stat().st_mtime_ns
@@ -174,7 +184,9 @@ def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(tmp_
     assert outcome() == (Outcome.FAIL, f"{backup.name} was changed on disk since its checks.")
 
 
-def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(tmp_path: Path) -> None:
+def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(
+    tmp_path: Path,
+) -> None:
     backup = valid_backup(tmp_path)
     flip(backup.path, 2_000)
     assert verify(backup).verdict == "failed"
@@ -203,9 +215,15 @@ def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("age", "expected"),
-    [(3540, Outcome.PASS), (3600, Outcome.FAIL), (-60, Outcome.FAIL)],  # test_gates.py has the limits to the second
+    [
+        (3540, Outcome.PASS),
+        (3600, Outcome.FAIL),
+        (-60, Outcome.FAIL),
+    ],  # test_gates.py has the limits to the second
 )
-def test_the_age_is_the_database_s_now_minus_the_snapshot(tmp_path: Path, age: int, expected: Outcome) -> None:
+def test_the_age_is_the_database_s_now_minus_the_snapshot(
+    tmp_path: Path, age: int, expected: Outcome
+) -> None:
     valid_backup(tmp_path)
     execute("UPDATE ops_backup SET snapshot_at = now() - make_interval(secs => %s)", [age])
     assert outcome()[0] is expected

@@ -32,14 +32,17 @@ from tests.logs import Logged
 from tests.servers import ROOT, Service, wait_until
 
 SERIES = re.compile(
-    r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$', re.M
+    r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$',
+    re.M,
 )
 
 
 def ask(address: str, **headers: str) -> tuple[int, str]:
     """Status and body of a GET over a new connection."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=20
+        ) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -48,7 +51,10 @@ def ask(address: str, **headers: str) -> tuple[int, str]:
 def counted(service: Service) -> dict[tuple[str, str, str], float]:
     """The request counter as /metrics has it."""
     text = ask(f"{service.address}/metrics")[1]
-    return {(endpoint, mode, outcome): float(value) for endpoint, mode, outcome, value in SERIES.findall(text)}
+    return {
+        (endpoint, mode, outcome): float(value)
+        for endpoint, mode, outcome, value in SERIES.findall(text)
+    }
 
 
 @pytest.mark.django_db(transaction=True)
@@ -72,7 +78,9 @@ def test_requests_over_several_workers_are_counted_exactly_and_every_series_begi
         "normalized": 30.0,
         "rejected": 20.0,
     }
-    assert {series[:2] for series, value in found.items() if value} == {("fund-companies", "enforce")}
+    assert {series[:2] for series, value in found.items() if value} == {
+        ("fund-companies", "enforce")
+    }
 
 
 @pytest.mark.django_db(transaction=True)
@@ -94,9 +102,15 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
     send(40)
     first = int(figure(service.address, "stage_mode_version"))
     directory = service.metrics
-    reporting = {int(place.stem.rpartition("_")[2]) for place in directory.glob("gauge_livemin_*.db")}
+    reporting = {
+        int(place.stem.rpartition("_")[2]) for place in directory.glob("gauge_livemin_*.db")
+    }
     assert service.process
-    workers = [each.pid for each in psutil.Process(service.process.pid).children() if each.pid in reporting]
+    workers = [
+        each.pid
+        for each in psutil.Process(service.process.pid).children()
+        if each.pid in reporting
+    ]
     assert len(workers) == 2
     before = counted(service)["fund-companies", "warn", "canonical"]
     os.kill(workers[0], signal.SIGKILL)
@@ -115,12 +129,16 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
 
 
 @pytest.mark.django_db
-def test_ten_thousand_spellings_add_no_series(set_mode: Callable[..., int], rf: RequestFactory) -> None:
+def test_ten_thousand_spellings_add_no_series(
+    set_mode: Callable[..., int], rf: RequestFactory
+) -> None:
     from prometheus_client import REGISTRY
 
     def counter() -> set[tuple[str, ...]]:
         samples = next(iter(metrics.REQUESTS.collect())).samples
-        return {tuple(sample.labels.values()) for sample in samples if sample.name.endswith("_total")}
+        return {
+            tuple(sample.labels.values()) for sample in samples if sample.name.endswith("_total")
+        }
 
     def series() -> set[tuple[str, ...]]:
         return {
@@ -165,7 +183,10 @@ def test_all_events_are_kept_while_a_minute_has_few_and_then_a_known_share() -> 
 
 @pytest.mark.django_db
 def test_the_event_of_a_decision_carries_its_sampling_rate_and_text_that_is_cut_and_escaped(
-    set_mode: Callable[..., int], rf: RequestFactory, monkeypatch: pytest.MonkeyPatch, logged: Logged
+    set_mode: Callable[..., int],
+    rf: RequestFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Logged,
 ) -> None:
     from rest_framework.request import Request
 
@@ -176,8 +197,12 @@ def test_the_event_of_a_decision_carries_its_sampling_rate_and_text_that_is_cut_
     for number in range(150):
         boundary = open_boundary(Request(rf.get("/")), endpoint="fund-companies")
         boundary.check([f"Evil\x1b[31m\n{number}" + "x" * 300], pointer=lambda i: "/")
-    open_boundary(Request(rf.get("/")), endpoint="fund-companies").check(["series-a"], pointer=lambda i: "/")
-    records: list[dict[str, Any]] = [json.loads(line) for line in logged.take().splitlines() if line.startswith("{")]
+    open_boundary(Request(rf.get("/")), endpoint="fund-companies").check(
+        ["series-a"], pointer=lambda i: "/"
+    )
+    records: list[dict[str, Any]] = [
+        json.loads(line) for line in logged.take().splitlines() if line.startswith("{")
+    ]
     events = [record for record in records if record["event"] == "stage_not_canonical"]
     assert [event["sampling_rate"] for event in events] == [1.0] * 10 + [0.01]
     for event in events:
@@ -186,7 +211,9 @@ def test_the_event_of_a_decision_carries_its_sampling_rate_and_text_that_is_cut_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_mode_change_is_one_event_that_is_never_sampled(set_mode: Callable[..., int], logged: Logged) -> None:
+def test_a_mode_change_is_one_event_that_is_never_sampled(
+    set_mode: Callable[..., int], logged: Logged
+) -> None:
     logged.take()
     for mode in ["warn", "off"] * 20:
         set_mode(mode)
@@ -197,7 +224,9 @@ def test_a_mode_change_is_one_event_that_is_never_sampled(set_mode: Callable[...
 def test_observe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stagenorm.observe"]
     environment = {**os.environ, "PATH": str(tmp_path), "STAGENORM_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("prometheus and alertmanager cannot be found.")
     assert done.stderr.count("\n") == 1

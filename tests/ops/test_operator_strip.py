@@ -35,12 +35,24 @@ def strip(client: Client) -> dict[str, tuple[str, str, str, str]]:
         r'<span class="tile-word">(.*?)</span>\s*<span class="tile-detail">(.*?)</span>'
     )
     found = re.findall(pattern, text)
-    return {label: (tone, url, unescape(word), unescape(detail)) for tone, url, label, word, detail in found}
+    return {
+        label: (tone, url, unescape(word), unescape(detail))
+        for tone, url, label, word, detail in found
+    }
 
 
-def test_a_fresh_platform_is_told_as_it_is_and_each_answer_leads_to_its_page(operator: Client, patient: None) -> None:
+def test_a_fresh_platform_is_told_as_it_is_and_each_answer_leads_to_its_page(
+    operator: Client, patient: None
+) -> None:
     tiles = strip(operator)
-    assert list(tiles) == ["Mode", "Gates", "Clients", "Newest valid backup", "Backfill", "Last heartbeat"]
+    assert list(tiles) == [
+        "Mode",
+        "Gates",
+        "Clients",
+        "Newest valid backup",
+        "Backfill",
+        "Last heartbeat",
+    ]
     assert tiles["Mode"][0::2] == ("mode-off", "off")
     assert tiles["Gates"][2].endswith("of 6 pass")
     assert "held by backup_valid" in tiles["Gates"][3]
@@ -52,7 +64,11 @@ def test_a_fresh_platform_is_told_as_it_is_and_each_answer_leads_to_its_page(ope
 
 
 def test_a_platform_in_order_says_so(
-    operator: Client, patient: None, set_mode: Callable[..., int], settings: Settings, tmp_path: Path
+    operator: Client,
+    patient: None,
+    set_mode: Callable[..., int],
+    settings: Settings,
+    tmp_path: Path,
 ) -> None:
     settings.BACKUP_DIR = tmp_path
     valid_backup(tmp_path)
@@ -75,8 +91,18 @@ def test_what_is_too_old_is_told_as_too_old(
     Backup.objects.update(snapshot_at=timezone.now() - timedelta(hours=3))
     Heartbeat.objects.update(received_at=timezone.now() - timedelta(minutes=16))
     tiles = strip(operator)
-    assert tiles["Newest valid backup"] == ("bad", "/admin/ops/backup/", "3 hours old", "too old for the gate")
-    assert tiles["Last heartbeat"] == ("bad", "/admin/ops/heartbeat/", "16 minutes ago", "the way back is closed")
+    assert tiles["Newest valid backup"] == (
+        "bad",
+        "/admin/ops/backup/",
+        "3 hours old",
+        "too old for the gate",
+    )
+    assert tiles["Last heartbeat"] == (
+        "bad",
+        "/admin/ops/heartbeat/",
+        "16 minutes ago",
+        "the way back is closed",
+    )
 
 
 def test_a_stored_table_that_is_locked_costs_the_gates_and_not_the_page(operator: Client) -> None:

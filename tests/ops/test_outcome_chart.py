@@ -43,7 +43,9 @@ def drawn(counts: Counts, window: Window = MINUTES) -> Chart:
      (HOURS, datetime(2026, 6, 30, 13), datetime(2026, 7, 1, 12)),
      (WEEK, datetime(2026, 6, 24, 15), datetime(2026, 7, 1, 12))],
 )  # fmt: skip
-def test_a_window_ends_with_the_step_that_is_now(window: Window, first: datetime, last: datetime) -> None:
+def test_a_window_ends_with_the_step_that_is_now(
+    window: Window, first: datetime, last: datetime
+) -> None:
     starts = window.starts(NOW)
     assert (starts[0], starts[-1], len(starts)) == (
         first.replace(tzinfo=UTC),
@@ -58,13 +60,17 @@ def test_the_chart_adds_up_to_what_was_counted(counts: dict[tuple[datetime, str]
     chart = drawn(counts)
     assert chart.total == sum(counts.values()) == sum(share.requests for share in chart.legend)
     drawn_requests = {
-        (column.starts_at, segment.outcome): segment.requests for column in chart.columns for segment in column.segments
+        (column.starts_at, segment.outcome): segment.requests
+        for column in chart.columns
+        for segment in column.segments
     }
     assert drawn_requests == {key: requests for key, requests in counts.items() if requests}
 
 
 @given(counted)
-def test_every_segment_stands_on_the_one_below_within_the_picture(counts: dict[tuple[datetime, str], int]) -> None:
+def test_every_segment_stands_on_the_one_below_within_the_picture(
+    counts: dict[tuple[datetime, str], int],
+) -> None:
     chart = drawn(counts)
     for column in chart.columns:
         assert LEFT <= column.room_x <= column.x <= column.x + chart.bar <= WIDTH
@@ -78,7 +84,11 @@ def test_every_segment_stands_on_the_one_below_within_the_picture(counts: dict[t
 
 def test_heights_are_in_proportion() -> None:
     now = NOW.replace(second=0)
-    (column,) = [each for each in drawn({(now, "canonical"): 300, (now, "rejected"): 100}).columns if each.total]
+    (column,) = [
+        each
+        for each in drawn({(now, "canonical"): 300, (now, "rejected"): 100}).columns
+        if each.total
+    ]
     canonical, rejected = column.segments
     assert (canonical.outcome, rejected.outcome) == ("canonical", "rejected")
     assert canonical.height == pytest.approx(3 * rejected.height, abs=0.05)
@@ -86,7 +96,11 @@ def test_heights_are_in_proportion() -> None:
 
 def test_one_rejected_request_beside_thousands_of_good_ones_is_seen() -> None:
     now = NOW.replace(second=0)
-    (column,) = [each for each in drawn({(now, "canonical"): 50_000, (now, "rejected"): 1}).columns if each.total]
+    (column,) = [
+        each
+        for each in drawn({(now, "canonical"): 50_000, (now, "rejected"): 1}).columns
+        if each.total
+    ]
     assert column.segments[-1].height == LEAST_HEIGHT
 
 
@@ -95,7 +109,9 @@ def test_one_rejected_request_beside_thousands_of_good_ones_is_seen() -> None:
     [(0, [0, 1]), (1, [0, 1]), (3, [0, 1, 2, 3]), (7, [0, 2, 4, 6, 8]), (100, [0, 50, 100]),
      (1_234, [0, 500, 1_000, 1_500])],
 )  # fmt: skip
-def test_the_scale_has_round_whole_values_and_reaches_the_highest(most: int, values: list[int]) -> None:
+def test_the_scale_has_round_whole_values_and_reaches_the_highest(
+    most: int, values: list[int]
+) -> None:
     assert scale(most) == values
 
 
@@ -108,8 +124,22 @@ def test_the_scale_has_two_to_six_lines(most: int) -> None:
 
 
 def test_times_are_labelled_at_round_steps() -> None:
-    assert [tick.label for tick in drawn({}).times] == ["11:40", "11:50", "12:00", "12:10", "12:20", "12:30"]
-    assert [tick.label for tick in drawn({}, HOURS).times] == ["16:00", "20:00", "00:00", "04:00", "08:00", "12:00"]
+    assert [tick.label for tick in drawn({}).times] == [
+        "11:40",
+        "11:50",
+        "12:00",
+        "12:10",
+        "12:20",
+        "12:30",
+    ]
+    assert [tick.label for tick in drawn({}, HOURS).times] == [
+        "16:00",
+        "20:00",
+        "00:00",
+        "04:00",
+        "08:00",
+        "12:00",
+    ]
     assert [tick.label for tick in drawn({}, WEEK).times] == [
         "06-25", "06-26", "06-27", "06-28", "06-29", "06-30", "07-01",
     ]  # fmt: skip

@@ -52,10 +52,13 @@ def test_alertmanager_accepts_its_configuration_and_routes_as_meant() -> None:
     run("amtool", "check-config", "alertmanager.yml")
 
     def receivers(*labels: str) -> str:
-        return run("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", *labels).strip()
+        return run(
+            "amtool", "config", "routes", "test", "--config.file=alertmanager.yml", *labels
+        ).strip()
 
     assert (
-        receivers("alertname=StageRejectRateHigh", "stagenorm_action=auto_downgrade") == "stagenorm-downgrade,operator"
+        receivers("alertname=StageRejectRateHigh", "stagenorm_action=auto_downgrade")
+        == "stagenorm-downgrade,operator"
     )
     assert receivers("alertname=StageRejectRateHigh") == "operator"
     assert receivers("alertname=StageWatchdog") == "stagenorm-heartbeat"
@@ -70,14 +73,19 @@ def test_the_rules_are_those_of_the_design() -> None:
 def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
     tests = "".join(place.read_text() for place in DIRECTORY.glob("*_test.yml"))
     for name in ALERTS - {"StageWatchdog"}:
-        assert re.search(rf"alertname: {name}, exp_alerts: \[\]", tests), f"{name} is never expected to be silent"
-        assert re.search(rf"alertname: {name}\n\s+exp_alerts:", tests), f"{name} is never expected to fire"
+        assert re.search(rf"alertname: {name}, exp_alerts: \[\]", tests), (
+            f"{name} is never expected to be silent"
+        )
+        assert re.search(rf"alertname: {name}\n\s+exp_alerts:", tests), (
+            f"{name} is never expected to fire"
+        )
 
 
 def test_every_runbook_link_points_at_a_heading() -> None:
     links = re.findall(r"runbook_url: (\S+)", RULES)
     anchors = {
-        heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
+        heading.lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
     }
     assert len(links) == len(re.findall("- alert:", RULES))
     assert {link.partition("#")[0] for link in links} == {"docs/runbook.md"}
@@ -86,12 +94,16 @@ def test_every_runbook_link_points_at_a_heading() -> None:
 
 def test_no_rule_names_a_metric_that_nobody_exports() -> None:
     source = "".join(
-        place.read_text() for app in ("normalization", "ops") for place in (DIRECTORY.parents[1] / app).rglob("*.py")
+        place.read_text()
+        for app in ("normalization", "ops")
+        for place in (DIRECTORY.parents[1] / app).rglob("*.py")
     )
     for expressions in (RULES, DASHBOARD.read_text()):
         for name in set(re.findall(r"\bstage_[a-z_]+\b", expressions)):
             exported = re.sub(r"_(bucket|count|sum)$", "", name)
-            assert f'"{exported}"' in source or f'"{exported.removesuffix("_total")}"' in source, name
+            assert f'"{exported}"' in source or f'"{exported.removesuffix("_total")}"' in source, (
+                name
+            )
 
 
 # -- The dashboard ----------------------------------------------------------------------------------
@@ -99,7 +111,9 @@ def test_no_rule_names_a_metric_that_nobody_exports() -> None:
 
 def panels() -> list[dict[str, Any]]:
     """Every panel of the dashboard that asks something."""
-    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+    return [
+        panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +122,12 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("prometheus")
     ports = observe.Ports(free_port(), free_port(), free_port(), free_port())
     observe.write_configuration(directory, ports)
-    command = observe.commands({"prometheus": shutil.which("prometheus") or "", "alertmanager": ""}, directory, ports)
-    server = subprocess.Popen(command["prometheus"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = observe.commands(
+        {"prometheus": shutil.which("prometheus") or "", "alertmanager": ""}, directory, ports
+    )
+    server = subprocess.Popen(
+        command["prometheus"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{ports.prometheus}"
     try:
         wait_until(lambda: _answers(f"{address}/-/ready"), "Prometheus")
@@ -128,7 +146,9 @@ def _answers(address: str) -> bool:
 
     try:
         return requests.get(address, timeout=5).status_code == 200
-    except requests.RequestException:  # not there yet, or there and not able to answer within that time
+    except (
+        requests.RequestException
+    ):  # not there yet, or there and not able to answer within that time
         return False
 
 
@@ -139,9 +159,15 @@ def test_every_expression_of_the_dashboard_is_accepted_by_prometheus(prometheus:
     expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     assert len(expressions) >= 15
     for expression in expressions:
-        asked = expression.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$endpoint", ".*")
+        asked = (
+            expression.replace("$__rate_interval", "1m")
+            .replace("$__range", "1h")
+            .replace("$endpoint", ".*")
+        )
         assert "$" not in asked, expression
-        answer = requests.post(f"{prometheus}/api/v1/query", data={"query": asked}, timeout=60).json()
+        answer = requests.post(
+            f"{prometheus}/api/v1/query", data={"query": asked}, timeout=60
+        ).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
 
 

@@ -41,19 +41,32 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def simulation(at: datetime) -> None:
     fund, _ = Fund.objects.get_or_create(name="Alder")
-    made = Simulation.objects.create(fund=fund, client="c", parameters={}, profile="p", seed=1, summary={})
+    made = Simulation.objects.create(
+        fund=fund, client="c", parameters={}, profile="p", seed=1, summary={}
+    )
     Simulation.objects.filter(pk=made.pk).update(created_at=at)
 
 
 def tally(at: datetime) -> None:
     OutcomeTally.objects.create(
-        minute=at, endpoint="e", client=str(uuid.uuid4()), mode="off", outcome="unknown", requests=1
+        minute=at,
+        endpoint="e",
+        client=str(uuid.uuid4()),
+        mode="off",
+        outcome="unknown",
+        requests=1,
     )
 
 
 def spelling(at: datetime) -> None:
     ObservedSpelling.objects.create(
-        day=at.date(), spelling=str(uuid.uuid4()), endpoint="e", client="c", count=1, first_seen=at, last_seen=at
+        day=at.date(),
+        spelling=str(uuid.uuid4()),
+        endpoint="e",
+        client="c",
+        count=1,
+        first_seen=at,
+        last_seen=at,
     )
 
 
@@ -78,7 +91,9 @@ def _the_day_does_not_end() -> None:
 
 
 def midnight(days_ago: int = 0) -> datetime:
-    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
+    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
+        days=days_ago
+    )
 
 
 def moments(place: str) -> list[Any]:
@@ -109,7 +124,9 @@ def many_heartbeats(rows: int) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_rows_go_when_their_days_are_over_and_not_a_moment_before(place: str, settings: Settings) -> None:
+def test_rows_go_when_their_days_are_over_and_not_a_moment_before(
+    place: str, settings: Settings
+) -> None:
     settings.KEPT_DAYS = {place: 7}
     stays = [midnight(7), midnight(6), timezone.now()]
     goes = [midnight(7) - timedelta(seconds=1), midnight(7) - timedelta(seconds=2), midnight(100)]
@@ -156,8 +173,13 @@ def test_what_is_pruned_is_no_ledger_is_referred_to_by_nothing_and_is_found_by_a
     for place in PLACES:
         name, _, moment = place.rpartition(".")
         table = apps.get_model(name)._meta.db_table
-        assert not execute("SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal", [table])
-        assert not execute("SELECT conname FROM pg_constraint WHERE confrelid = %s::regclass", [table])
+        assert not execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal",
+            [table],
+        )
+        assert not execute(
+            "SELECT conname FROM pg_constraint WHERE confrelid = %s::regclass", [table]
+        )
         first_columns = execute(
             "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
             "WHERE indrelid = %s::regclass",
@@ -170,14 +192,25 @@ def test_ledgers_stay_whatever_their_age(settings: Settings) -> None:
     settings.KEPT_DAYS = dict.fromkeys(PLACES, 1)
     rollout_store.change(Mode.WARN, actor="ann", source="tests", reason="long ago")
     WebhookDelivery.objects.create(endpoint="heartbeat", outcome=Outcome.ALIVE.value)
-    StageAlias.objects.create(spelling="Angel", key="angel", stage="seed", decided_by="ann", reason="ours")
-    ledgers = (("normalization_rolloutchange", "created_at"), ("ops_webhookdelivery", "received_at"))
+    StageAlias.objects.create(
+        spelling="Angel", key="angel", stage="seed", decided_by="ann", reason="ours"
+    )
+    ledgers = (
+        ("normalization_rolloutchange", "created_at"),
+        ("ops_webhookdelivery", "received_at"),
+    )
     for table, moment in ledgers:
-        with schema(f"ALTER TABLE {table} DISABLE TRIGGER USER", f"ALTER TABLE {table} ENABLE TRIGGER USER"):
+        with schema(
+            f"ALTER TABLE {table} DISABLE TRIGGER USER", f"ALTER TABLE {table} ENABLE TRIGGER USER"
+        ):
             execute(f"UPDATE {table} SET {moment} = '2001-01-01Z'")
     StageAlias.objects.update(created_at=midnight(9_000))
     command()
-    kept = (RolloutChange.objects.count(), WebhookDelivery.objects.count(), StageAlias.objects.count())
+    kept = (
+        RolloutChange.objects.count(),
+        WebhookDelivery.objects.count(),
+        StageAlias.objects.count(),
+    )
     assert kept == (1, 1, 1)
 
 
@@ -219,7 +252,9 @@ def test_a_run_that_is_killed_has_finished_batches_and_the_next_one_does_the_res
     environment = {**os.environ, "DATABASE_URL": address(), "HEARTBEATS_KEPT_DAYS": "30"}
     with schema(HELD_UP, NOT_HELD_UP):
         with schema("SELECT pg_advisory_lock(57)", "SELECT pg_advisory_unlock(57)"):
-            process = subprocess.Popen([sys.executable, "manage.py", "prune_stored"], cwd=ROOT, env=environment)
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "prune_stored"], cwd=ROOT, env=environment
+            )
             try:
                 wait_until(lambda: bool(execute(WAITING)), "the fourth batch to be under way")
                 [[session]] = execute(WAITING)

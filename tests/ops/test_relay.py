@@ -82,7 +82,13 @@ class RelayProcess:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.log = log
-        command = [sys.executable, "manage.py", "alertmanager_relay", "--listen", f"127.0.0.1:{self.port}"]
+        command = [
+            sys.executable,
+            "manage.py",
+            "alertmanager_relay",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+        ]
         command += ["--target", target, "--token-file", str(token_file)]
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
@@ -109,7 +115,9 @@ class RelayProcess:
 
     def worker(self) -> psutil.Process:
         """The process that serves."""
-        [worker] = [each for each in psutil.Process(self.process.pid).children() if each.num_threads() > 1]
+        [worker] = [
+            each for each in psutil.Process(self.process.pid).children() if each.num_threads() > 1
+        ]
         return worker
 
 
@@ -124,9 +132,13 @@ def get(address: str) -> tuple[int, str]:
 
 def post(address: str, body: bytes = BODY, token: str | None = TOKEN) -> tuple[int, str]:
     """Send as Alertmanager does; return the status and the outcome."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {token}"} if token is not None else {}
+    )
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=60) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, body, headers), timeout=60
+        ) as answer:
             return answer.status, json.loads(answer.read())["outcome"]
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b'{"outcome": ""}')["outcome"]
@@ -184,17 +196,25 @@ def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayP
     return process
 
 
-def test_it_signs_the_very_bytes_and_passes_them_on(relay: RelayProcess, upstream: Upstream) -> None:
+def test_it_signs_the_very_bytes_and_passes_them_on(
+    relay: RelayProcess, upstream: Upstream
+) -> None:
     assert post(relay.address) == (200, "delivered")
     [(path, headers, body)] = upstream.received
     assert (path, body, headers["Content-Type"]) == (PATH, BODY, "application/json")
     timestamp, signature = headers[TIMESTAMP_HEADER], headers[SIGNATURE_HEADER]
-    assert isinstance(verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()), Genuine)
+    assert isinstance(
+        verify(settings.ALERTMANAGER_WEBHOOK_SECRETS, timestamp, signature, body, time.time()),
+        Genuine,
+    )
     assert "Authorization" not in headers
 
 
 def test_the_watchdog_goes_to_the_heartbeat(relay: RelayProcess, upstream: Upstream) -> None:
-    assert post(relay.address + "heartbeat", raw(payload(alert("StageWatchdog")))) == (200, "delivered")
+    assert post(relay.address + "heartbeat", raw(payload(alert("StageWatchdog")))) == (
+        200,
+        "delivered",
+    )
     assert upstream.received[0][0] == HEARTBEAT
 
 
@@ -210,8 +230,12 @@ def test_each_attempt_has_a_fresh_timestamp(relay: RelayProcess, upstream: Upstr
     assert len({headers[SIGNATURE_HEADER] for _, headers, _ in upstream.received}) == len(stamps)
 
 
-@pytest.mark.parametrize("token", [None, "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 20, TOKEN[:-1] + "8"])
-def test_without_the_token_nothing_is_passed_on(relay: RelayProcess, upstream: Upstream, token: str | None) -> None:
+@pytest.mark.parametrize(
+    "token", [None, "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 20, TOKEN[:-1] + "8"]
+)
+def test_without_the_token_nothing_is_passed_on(
+    relay: RelayProcess, upstream: Upstream, token: str | None
+) -> None:
     assert post(relay.address, token=token and token.encode().decode("latin-1"))[0] == 401
     assert upstream.received == []
 
@@ -232,7 +256,9 @@ def test_the_token_file_is_read_at_each_request(relay: RelayProcess, token_file:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 413, 429, 500, 503])
-def test_every_failure_upstream_is_502(relay: RelayProcess, upstream: Upstream, status: int) -> None:
+def test_every_failure_upstream_is_502(
+    relay: RelayProcess, upstream: Upstream, status: int
+) -> None:
     upstream.answer = status
     upstream.location = upstream.address if status < 400 else ""
     assert post(relay.address) == (502, f"upstream_{status // 100}xx")
@@ -253,7 +279,10 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
 
     # A busy machine makes an attempt longer, never shorter: one in time shows that the relay holds the limit.
     assert any(seconds() < 8 for _ in range(3))
-    wait_until(lambda: len(upstream.received) == asked, "what was sent to arrive, lest it does so in the next test")
+    wait_until(
+        lambda: len(upstream.received) == asked,
+        "what was sent to arrive, lest it does so in the next test",
+    )
 
 
 def test_an_upstream_that_is_not_there_is_502(another: Callable[[str], RelayProcess]) -> None:
@@ -267,16 +296,29 @@ def test_an_upstream_that_is_not_there_is_502(another: Callable[[str], RelayProc
     ("method", "path", "status"),
     [("PUT", "/", 405), ("GET", "/", 405), ("POST", "/elsewhere", 404), ("POST", "//", 404)],
 )
-def test_other_methods_and_paths_are_refused(relay: RelayProcess, method: str, path: str, status: int) -> None:
+def test_other_methods_and_paths_are_refused(
+    relay: RelayProcess, method: str, path: str, status: int
+) -> None:
     assert (
-        status_of(relay, f"{method} {path} HTTP/1.1", f"Authorization: Bearer {TOKEN}", "Content-Length: 0") == status
+        status_of(
+            relay,
+            f"{method} {path} HTTP/1.1",
+            f"Authorization: Bearer {TOKEN}",
+            "Content-Length: 0",
+        )
+        == status
     )
 
 
 def status_of(relay: RelayProcess, *lines: str, body: bytes = b"", seconds: float = 20) -> int:
     """The status of a request sent as it stands; 0 where the connection ends without one."""
-    with socket.create_connection(("127.0.0.1", relay.port), seconds) as link, contextlib.suppress(ConnectionError):
-        link.sendall("\r\n".join([lines[0], "Host: x", "Connection: close", *lines[1:], "", ""]).encode())
+    with (
+        socket.create_connection(("127.0.0.1", relay.port), seconds) as link,
+        contextlib.suppress(ConnectionError),
+    ):
+        link.sendall(
+            "\r\n".join([lines[0], "Host: x", "Connection: close", *lines[1:], "", ""]).encode()
+        )
         with contextlib.suppress(ConnectionError):
             link.sendall(body)
         answer = link.recv(65536)
@@ -288,17 +330,29 @@ def test_bodies_and_headers_are_bounded(relay: RelayProcess, upstream: Upstream)
     admitted = ("POST / HTTP/1.1", f"Authorization: Bearer {TOKEN}")
     big = b"x" * 300_000
     assert status_of(relay, *admitted, f"Content-Length: {len(big)}", body=big) == 413
-    assert status_of(relay, *admitted, "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n") == 411
+    assert (
+        status_of(relay, *admitted, "Transfer-Encoding: chunked", body=b"3\r\nabc\r\n0\r\n\r\n")
+        == 411
+    )
     assert status_of(relay, *admitted) == 411
-    assert status_of(relay, *admitted, "X-Padding: " + "x" * 50_000, "Content-Length: 0") in {0, 400, 431}
+    assert status_of(relay, *admitted, "X-Padding: " + "x" * 50_000, "Content-Length: 0") in {
+        0,
+        400,
+        431,
+    }
     assert upstream.received == []
 
 
-def test_a_slow_sender_is_given_up_and_holds_nobody_up(relay: RelayProcess, upstream: Upstream) -> None:
+def test_a_slow_sender_is_given_up_and_holds_nobody_up(
+    relay: RelayProcess, upstream: Upstream
+) -> None:
     def in_time() -> bool:
         """Beside 80 slow ones a quick one is served within 2 s and before any of them, and they end within 12 s."""
         with contextlib.ExitStack() as opened:
-            slow = [opened.enter_context(socket.create_connection(("127.0.0.1", relay.port), 60)) for _ in range(80)]
+            slow = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", relay.port), 60))
+                for _ in range(80)
+            ]
             for link in slow[:40]:
                 link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             for link in slow[40:]:
@@ -310,7 +364,9 @@ def test_a_slow_sender_is_given_up_and_holds_nobody_up(relay: RelayProcess, upst
             answers = [link.recv(65536) for link in slow]
             given_up = time.monotonic() - started
         assert all(b" 408 " in answer for answer in answers[40:])
-        assert all(answer == b"" or b" 408 " in answer or b" 400 " in answer for answer in answers[:40])
+        assert all(
+            answer == b"" or b" 408 " in answer or b" 400 " in answer for answer in answers[:40]
+        )
         assert len(upstream.received) == 1
         return waiting and served < 2 and given_up < 12
 
@@ -332,7 +388,9 @@ def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> No
     assert figure("stage_relay_upstream_seconds_count") >= 1
 
 
-def test_many_requests_leave_it_as_small_as_it_was(relay: RelayProcess, upstream: Upstream) -> None:
+def test_many_requests_leave_it_as_small_as_it_was(
+    relay: RelayProcess, upstream: Upstream
+) -> None:
     worker = relay.worker()
     with ThreadPoolExecutor(4) as senders:
         send = lambda number: post(relay.address, token=TOKEN if number % 3 else "wrong")  # noqa: E731
@@ -341,7 +399,9 @@ def test_many_requests_leave_it_as_small_as_it_was(relay: RelayProcess, upstream
         assert {status for status, _ in senders.map(send, range(MANY))} == {200, 401}
     after = (worker.num_threads(), worker.num_fds(), worker.memory_info().rss)
     print(f"relay, {MANY} requests: threads, files, bytes {before} → {after}")
-    assert after[0] <= before[0] + FORWARDERS  # so few requests at once may not have needed every one of them yet
+    assert (
+        after[0] <= before[0] + FORWARDERS
+    )  # so few requests at once may not have needed every one of them yet
     assert after[1] <= before[1] + 8
     assert after[2] - before[2] < 3 * 2**20
 
@@ -375,7 +435,9 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
     relay.process.kill()
     relay.process.wait()
     try:
-        wait_until(lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay")
+        wait_until(
+            lambda: is_free("127.0.0.1", relay.port), "the port to be free for the next relay"
+        )
         wait_until(lambda: ended(worker), "the worker to end")
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -392,18 +454,30 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
         (["--token-file", "missing"], "--token-file cannot be used"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(token_file: Path, arguments: list[str], advice: str) -> None:
+def test_what_cannot_work_is_said_at_the_start(
+    token_file: Path, arguments: list[str], advice: str
+) -> None:
     from django.core.management import CommandError, call_command
 
     token_file.write_text(TOKEN)
-    given = {"--listen": "127.0.0.1:0", "--target": "http://127.0.0.1:1/", "--token-file": str(token_file)}
+    given = {
+        "--listen": "127.0.0.1:0",
+        "--target": "http://127.0.0.1:1/",
+        "--token-file": str(token_file),
+    }
     given |= dict([arguments])
     with pytest.raises(CommandError, match=advice):
         call_command("alertmanager_relay", *[part for pair in given.items() for part in pair])
 
 
 def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
-    command = [sys.executable, "manage.py", "alertmanager_relay", "--listen", f"127.0.0.1:{relay.port}"]
+    command = [
+        sys.executable,
+        "manage.py",
+        "alertmanager_relay",
+        "--listen",
+        f"127.0.0.1:{relay.port}",
+    ]
     command += ["--target", "http://127.0.0.1:1/", "--token-file", str(token_file)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode != 0

@@ -18,7 +18,13 @@ URL = "/admin/ops/rollout/"
 
 
 def body(**given: Any) -> dict[str, Any]:
-    return {"mode": "warn", "enforce_percent": "100", "reason": "tell the clients", "expected_version": 0, **given}
+    return {
+        "mode": "warn",
+        "enforce_percent": "100",
+        "reason": "tell the clients",
+        "expected_version": 0,
+        **given,
+    }
 
 
 def newest() -> RolloutChange:
@@ -37,7 +43,9 @@ def section(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("account", [None, {}])
-def test_whoever_is_not_staff_is_sent_to_the_login(client: Client, account: dict[str, Any] | None) -> None:
+def test_whoever_is_not_staff_is_sent_to_the_login(
+    client: Client, account: dict[str, Any] | None
+) -> None:
     if account is not None:
         client.force_login(User.objects.create_user("bob", **account))
     assert client.get(URL).status_code == 302
@@ -48,7 +56,9 @@ def test_whoever_is_not_staff_is_sent_to_the_login(client: Client, account: dict
 def test_the_page_shows_mode_share_version_since_actor_and_reason(
     operator: Client, set_mode: Callable[..., int]
 ) -> None:
-    version = set_mode("warn", pilots=frozenset({"early-bird"}), holdouts=frozenset({"late-riser"}))
+    version = set_mode(
+        "warn", pilots=frozenset({"early-bird"}), holdouts=frozenset({"late-riser"})
+    )
     page = operator.get(URL)
     text = page.content.decode()
     assert "no-store" in page["Cache-Control"]
@@ -67,11 +77,20 @@ def test_the_form_changes_the_whole_rollout_through_change(operator: Client) -> 
     assert operator.post(URL, given).status_code == 302
     row = RolloutChange.objects.get()
     assert (row.mode, row.previous_mode, row.actor, row.source) == ("warn", "off", "ann", "admin")
-    assert (row.pilots, row.holdouts, row.overrides) == (["a", "b"], ["z"], {"fund-companies": "off"})
-    assert (str(row.enforce_percent), f"{row.enforce_at:%F %T%z}") == ("12.50", "2026-12-31 00:00:00+0000")
+    assert (row.pilots, row.holdouts, row.overrides) == (
+        ["a", "b"],
+        ["z"],
+        {"fund-companies": "off"},
+    )
+    assert (str(row.enforce_percent), f"{row.enforce_at:%F %T%z}") == (
+        "12.50",
+        "2026-12-31 00:00:00+0000",
+    )
 
 
-def test_a_page_out_of_date_overwrites_nothing(operator: Client, set_mode: Callable[..., int]) -> None:
+def test_a_page_out_of_date_overwrites_nothing(
+    operator: Client, set_mode: Callable[..., int]
+) -> None:
     seen = set_mode("warn")
     rollout_store.change(Mode.OFF, actor="bob", source="tests", reason="faster")
     answer = operator.post(URL, body(mode="enforce", expected_version=seen))
@@ -90,8 +109,17 @@ def test_after_a_conflict_what_was_typed_is_kept_and_the_next_click_decides_abou
     assert "What was typed is still here" in text
     for kept in ("early-bird", "mine", "New pilots: early-bird."):
         assert kept in text
-    assert operator.post(URL, given | {"expected_version": hidden(text, "expected_version")}).status_code == 302
-    assert (newest().mode, newest().pilots, hidden(text, "expected_version")) == ("warn", ["early-bird"], str(between))
+    assert (
+        operator.post(
+            URL, given | {"expected_version": hidden(text, "expected_version")}
+        ).status_code
+        == 302
+    )
+    assert (newest().mode, newest().pilots, hidden(text, "expected_version")) == (
+        "warn",
+        ["early-bird"],
+        str(between),
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +133,9 @@ def test_after_a_conflict_what_was_typed_is_kept_and_the_next_click_decides_abou
         ({"expected_version": ""}, "This field is required"),
     ],
 )
-def test_what_cannot_be_is_told_on_the_page(operator: Client, given: dict[str, str], says: str) -> None:
+def test_what_cannot_be_is_told_on_the_page(
+    operator: Client, given: dict[str, str], says: str
+) -> None:
     answer = operator.post(URL, body(**given))
     assert answer.status_code == 200
     assert says in answer.content.decode()
@@ -129,7 +159,9 @@ def test_a_post_without_the_csrf_token_is_refused() -> None:
 
 
 def test_what_people_wrote_is_shown_as_text(operator: Client) -> None:
-    rollout_store.change(Mode.WARN, actor="<b>x</b>", source="tests", reason="<script>alert(1)</script>")
+    rollout_store.change(
+        Mode.WARN, actor="<b>x</b>", source="tests", reason="<script>alert(1)</script>"
+    )
     text = operator.get(URL).content.decode()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text

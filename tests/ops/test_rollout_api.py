@@ -67,9 +67,23 @@ def test_in_production_a_put_is_refused_and_names_the_command() -> None:
 @pytest.mark.usefixtures("development")
 def test_a_put_changes_what_it_names_and_keeps_the_rest() -> None:
     client = with_key(operator=True)
-    first = client.put(URL, {**WARN, "pilots": ["a", "b"], "enforce_percent": 10, "enforce_at": "2026-12-31T00:00:00Z"})
-    assert (first.status_code, first.json()["changed"], first.json()["spread"]) == (200, True, "at_commit")
-    second = client.put(URL, {"mode": "enforce", "reason": "go on", "expected_version": first.json()["version"]})
+    first = client.put(
+        URL,
+        {
+            **WARN,
+            "pilots": ["a", "b"],
+            "enforce_percent": 10,
+            "enforce_at": "2026-12-31T00:00:00Z",
+        },
+    )
+    assert (first.status_code, first.json()["changed"], first.json()["spread"]) == (
+        200,
+        True,
+        "at_commit",
+    )
+    second = client.put(
+        URL, {"mode": "enforce", "reason": "go on", "expected_version": first.json()["version"]}
+    )
     assert second.status_code == 200
     assert (second.json()["pilots"], second.json()["enforce_percent"]) == (["a", "b"], "10")
     row = RolloutChange.objects.first()
@@ -106,7 +120,10 @@ def test_a_body_that_is_no_rollout_is_a_problem_with_its_place(body: Any, pointe
 @pytest.mark.usefixtures("development")
 @pytest.mark.parametrize(
     ("body", "says"),
-    [({**WARN, "expected_version": 7}, "look at it again"), ({"mode": "enforce", "reason": "x"}, "set warn")],
+    [
+        ({**WARN, "expected_version": 7}, "look at it again"),
+        ({"mode": "enforce", "reason": "x"}, "set warn"),
+    ],
 )
 def test_what_cannot_be_done_now_is_a_conflict_that_says_why(body: Any, says: str) -> None:
     answer = with_key(operator=True).put(URL, body)
@@ -126,8 +143,13 @@ def test_a_session_needs_its_csrf_token_to_write() -> None:
     client = with_session(is_staff=True)
     assert client.put(URL, WARN, content_type="application/json").status_code == 403
     client.get("/admin/")
-    token = client.get("/admin/ops/rollout/", follow=True).cookies.get("csrftoken") or client.cookies["csrftoken"]
-    answer = client.put(URL, WARN, content_type="application/json", headers={"X-CSRFToken": token.value})
+    token = (
+        client.get("/admin/ops/rollout/", follow=True).cookies.get("csrftoken")
+        or client.cookies["csrftoken"]
+    )
+    answer = client.put(
+        URL, WARN, content_type="application/json", headers={"X-CSRFToken": token.value}
+    )
     assert answer.status_code == 200
     assert RolloutChange.objects.get().actor == "ann"
 
@@ -135,6 +157,8 @@ def test_a_session_needs_its_csrf_token_to_write() -> None:
 def test_the_rollout_is_shown_whole(set_mode: Callable[..., int]) -> None:
     set_mode("warn", holdouts=frozenset({"z"}), overrides={"fund-companies": Mode.OFF})
     body = with_key(operator=True).get(URL).json()
-    wire = Rollout(Mode.WARN, holdouts=frozenset({"z"}), overrides={"fund-companies": Mode.OFF}).to_wire()
+    wire = Rollout(
+        Mode.WARN, holdouts=frozenset({"z"}), overrides={"fund-companies": Mode.OFF}
+    ).to_wire()
     assert {name: body[name] for name in wire} == wire
     assert body["instances"] == []

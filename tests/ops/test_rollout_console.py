@@ -38,7 +38,9 @@ def page(client: Client, query: str = "") -> str:
     return answer.content.decode()
 
 
-def saw(spelling: str, count: int = 1, stage: str = "", days: int = 0, client: str = "importer") -> None:
+def saw(
+    spelling: str, count: int = 1, stage: str = "", days: int = 0, client: str = "importer"
+) -> None:
     now = timezone.now() - timedelta(days=days)
     ObservedSpelling.objects.create(
         day=now.date(), spelling=spelling, stage=stage, endpoint="fund-companies", client=client, count=count,
@@ -56,7 +58,12 @@ def counted(
 ) -> None:
     minute = (now or timezone.now()).replace(second=0, microsecond=0) - timedelta(minutes=minutes)
     OutcomeTally.objects.create(
-        minute=minute, endpoint="fund-companies", client=client, mode=mode, outcome=outcome, requests=requests
+        minute=minute,
+        endpoint="fund-companies",
+        client=client,
+        mode=mode,
+        outcome=outcome,
+        requests=requests,
     )
 
 
@@ -68,7 +75,9 @@ def broken(table: str) -> None:
 # -- Gates and status -------------------------------------------------------------------------------
 
 
-def test_the_page_shows_every_gate_with_its_verdict_its_sentence_and_what_mends_it(operator: Client) -> None:
+def test_the_page_shows_every_gate_with_its_verdict_its_sentence_and_what_mends_it(
+    operator: Client,
+) -> None:
     shown = section(page(operator), "gates")
     verdicts = gates.examine(facts.collect(0))
     assert len(verdicts) == 6
@@ -84,16 +93,24 @@ def test_it_says_where_nobody_asks_the_gates(operator: Client, settings: Setting
 
 
 @pytest.mark.parametrize(("age", "word"), [(None, "not proven"), (60, "open"), (3600, "closed")])
-def test_the_status_says_whether_the_automatic_way_back_is_open(operator: Client, age: int | None, word: str) -> None:
+def test_the_status_says_whether_the_automatic_way_back_is_open(
+    operator: Client, age: int | None, word: str
+) -> None:
     if age is not None:
         beat = Heartbeat.objects.create(fingerprint="f")
-        Heartbeat.objects.filter(pk=beat.pk).update(received_at=timezone.now() - timedelta(seconds=age))
-    (found,) = re.findall(r"Automatic way back</dt><dd>.*?</svg>([^<]+)</span>", page(operator), re.DOTALL)
+        Heartbeat.objects.filter(pk=beat.pk).update(
+            received_at=timezone.now() - timedelta(seconds=age)
+        )
+    (found,) = re.findall(
+        r"Automatic way back</dt><dd>.*?</svg>([^<]+)</span>", page(operator), re.DOTALL
+    )
     assert found == word
 
 
 @pytest.mark.parametrize("mode", ["off", "warn", "enforce"])
-def test_the_badge_names_the_mode_in_a_word(operator: Client, set_mode: Callable[..., int], mode: str) -> None:
+def test_the_badge_names_the_mode_in_a_word(
+    operator: Client, set_mode: Callable[..., int], mode: str
+) -> None:
     set_mode(mode)
     assert re.search(rf'<span class="badge mode-{mode}">.*?</svg>{mode}</span>', page(operator))
 
@@ -114,7 +131,10 @@ def test_a_part_that_cannot_be_read_takes_no_page_down(
     text = page(operator)
     assert says in section(text, part)
     assert "Back to warn" in text
-    assert "It could not be read" in operator.get("/admin/").content.decode() or table != "ops_heartbeat"
+    assert (
+        "It could not be read" in operator.get("/admin/").content.decode()
+        or table != "ops_heartbeat"
+    )
 
 
 # -- Outcomes ---------------------------------------------------------------------------------------
@@ -126,7 +146,9 @@ def figures(text: str) -> Counter[str]:
     names = re.findall(r'<th scope="col" class="number">(\w+)</th>', table)
     added: Counter[str] = Counter()
     for row in re.findall(r"<tbody>.*</tbody>", table, re.DOTALL)[0].split("<tr>")[1:]:
-        added.update(dict(zip(names, map(int, re.findall(r'class="number">(\d+)', row)), strict=True)))
+        added.update(
+            dict(zip(names, map(int, re.findall(r'class="number">(\d+)', row)), strict=True))
+        )
     return +added
 
 
@@ -139,7 +161,9 @@ def figures(text: str) -> Counter[str]:
         ("?window=<script>", {"canonical": 32, "rejected": 3, "all": 35}),
     ],
 )
-def test_the_chart_adds_up_to_the_tallies(operator: Client, query: str, expected: dict[str, int]) -> None:
+def test_the_chart_adds_up_to_the_tallies(
+    operator: Client, query: str, expected: dict[str, int]
+) -> None:
     counted("canonical", 20)
     counted("canonical", 5, client="portal")
     counted("canonical", 7, minutes=30)
@@ -157,9 +181,14 @@ def test_the_window_has_its_first_minute_and_none_before_or_after() -> None:
     now = timezone.now()
     for minutes in (-1, 0, 59, 60):
         minute = now.replace(second=0, microsecond=0) - timedelta(minutes=minutes)
-        OutcomeTally.objects.create(minute=minute, endpoint="e", client="c", mode="warn", outcome="unknown", requests=1)
+        OutcomeTally.objects.create(
+            minute=minute, endpoint="e", client="c", mode="warn", outcome="unknown", requests=1
+        )
     begin = WINDOWS["60m"].starts(now)[0]
-    assert by_step(WINDOWS["60m"], now) == {(begin, "unknown"): 1, (begin + timedelta(minutes=59), "unknown"): 1}
+    assert by_step(WINDOWS["60m"], now) == {
+        (begin, "unknown"): 1,
+        (begin + timedelta(minutes=59), "unknown"): 1,
+    }
 
 
 def test_without_a_tally_the_chart_says_so(operator: Client) -> None:
@@ -184,7 +213,10 @@ def test_the_most_frequent_come_first_with_what_is_known_of_them(operator: Clien
     saw("Series A", 50, stage="series-a")
     saw("Long ago", 60, days=7)
     shown = section(page(operator), "unknown")
-    assert re.search(r"Seires A 7 series-a Make alias of Seires A fund-companies importer, portal .*Growth 5", shown)
+    assert re.search(
+        r"Seires A 7 series-a Make alias of Seires A fund-companies importer, portal .*Growth 5",
+        shown,
+    )
     assert "Series A " not in shown.replace("Seires A", "")
     assert "Long ago" not in shown
 
@@ -197,14 +229,24 @@ def test_what_cannot_be_seen_in_a_spelling_is_named(operator: Client) -> None:
     assert shown.count("may stand for a character that cannot be shown") == 1
 
 
-def test_make_alias_leads_to_the_form_with_spelling_and_suggestion_and_then_it_is_known(operator: Client) -> None:
+def test_make_alias_leads_to_the_form_with_spelling_and_suggestion_and_then_it_is_known(
+    operator: Client,
+) -> None:
     saw('Seires "A" & <b>')
     saw("Seires A")
-    links = [unescape(link) for link in re.findall(r'<a href="(/admin/[^"]*stagealias/add/[^"]*)"', page(operator))]
+    links = [
+        unescape(link)
+        for link in re.findall(r'<a href="(/admin/[^"]*stagealias/add/[^"]*)"', page(operator))
+    ]
     first, second = (operator.get(link).context["adminform"].form for link in links)
-    assert {first["spelling"].value(), second["spelling"].value()} == {'Seires "A" & <b>', "Seires A"}
+    assert {first["spelling"].value(), second["spelling"].value()} == {
+        'Seires "A" & <b>',
+        "Seires A",
+    }
     assert second["stage"].value() == "series-a"
-    answer = operator.post(links[1], {"spelling": "Seires A", "stage": "series-a", "reason": "a typing mistake"})
+    answer = operator.post(
+        links[1], {"spelling": "Seires A", "stage": "series-a", "reason": "a typing mistake"}
+    )
     assert (answer.status_code, StageAlias.objects.get().key) == (302, "seires a")
     aliases.forget()
     assert "now known as series-a" in section(page(operator), "unknown")
@@ -253,7 +295,9 @@ def test_the_way_back_never_enforces_more_than_what_holds(
     assert rollout_store.newest().version == version
 
 
-def test_the_way_back_without_a_reason_is_told_on_the_page(operator: Client, set_mode: Callable[..., int]) -> None:
+def test_the_way_back_without_a_reason_is_told_on_the_page(
+    operator: Client, set_mode: Callable[..., int]
+) -> None:
     version = set_mode("enforce")
     answer = operator.post(BACK, {"reason": " "})
     assert answer.status_code == 200
@@ -261,7 +305,9 @@ def test_the_way_back_without_a_reason_is_told_on_the_page(operator: Client, set
     assert newest().pk == version
 
 
-def test_the_way_back_is_for_whoever_may_change_the_rollout(client: Client, set_mode: Callable[..., int]) -> None:
+def test_the_way_back_is_for_whoever_may_change_the_rollout(
+    client: Client, set_mode: Callable[..., int]
+) -> None:
     version = set_mode("enforce")
     assert client.post(BACK, {"reason": "r"}).status_code == 302  # to the login
     client.force_login(User.objects.create_user("bob", is_staff=True))
@@ -286,14 +332,22 @@ def test_a_change_that_a_gate_holds_says_which_keeps_what_was_typed_and_opens_th
 ) -> None:
     version = set_mode("warn")
     text = operator.post(URL, asked_to_enforce(version, pilots="early-bird")).content.decode()
-    for told in ("backup_valid: No backup was ever made.", "the day has come", "early-bird", "Mode warn → enforce"):
+    for told in (
+        "backup_valid: No backup was ever made.",
+        "the day has come",
+        "early-bird",
+        "Mode warn → enforce",
+    ):
         assert told in unescape(text)
     assert '<details class="danger" open>' in text
     assert re.search(r'value="enforce"[^>]* checked', text)
     assert newest().pk == version
     again = asked_to_enforce(version, override_reason="the auditor waits")
     assert operator.post(URL, again).status_code == 302
-    assert (newest().mode, newest().evidence["override_reason"]) == ("enforce", "the auditor waits")
+    assert (newest().mode, newest().evidence["override_reason"]) == (
+        "enforce",
+        "the auditor waits",
+    )
     assert "past the gates: the auditor waits" in section(page(operator), "history")
 
 
@@ -302,7 +356,9 @@ def test_a_preview_says_what_the_change_would_do_and_does_nothing(
 ) -> None:
     version = set_mode("warn")
     counted("canonical", 1)
-    shown = section(operator.post(URL, asked_to_enforce(version, preview="1")).content.decode(), "change")
+    shown = section(
+        operator.post(URL, asked_to_enforce(version, preview="1")).content.decode(), "change"
+    )
     for told in ("Mode warn → enforce", "Enforced: 0 → 1 of the 1 clients", "Enforced from then on: importer.",
                  "every gate is asked, and now backup_valid"):  # fmt: skip
         assert told in shown
@@ -325,9 +381,14 @@ def test_each_mode_says_what_it_does_and_which_cannot_be_reached(operator: Clien
 
 @pytest.mark.parametrize("address", [URL, f"{URL}?window=24h", "/admin/"])
 def test_a_page_asks_no_more_of_the_database_however_much_there_is(
-    operator: Client, set_mode: Callable[..., int], django_assert_max_num_queries: DjangoAssertNumQueries, address: str
+    operator: Client,
+    set_mode: Callable[..., int],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+    address: str,
 ) -> None:
-    now = timezone.now()  # of all: two tallies must not fall into one minute because the clock went on
+    now = (
+        timezone.now()
+    )  # of all: two tallies must not fall into one minute because the clock went on
     for number in range(30):
         saw(f"Seires {number}", number)
         counted("canonical", number, minutes=number, now=now)
@@ -349,4 +410,6 @@ def test_headings_are_in_order_and_nothing_is_inline(
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert not re.search(r"<script(?![^>]*src=)[^>]*>|\sstyle=|\son\w+=|<style", text)
-    assert not [name for name, times in Counter(re.findall(r'\sid="([^"]+)"', text)).items() if times > 1]
+    assert not [
+        name for name, times in Counter(re.findall(r'\sid="([^"]+)"', text)).items() if times > 1
+    ]

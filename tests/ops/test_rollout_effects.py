@@ -49,7 +49,9 @@ def test_it_names_the_clients_that_are_enforced_from_then_on() -> None:
 
 def test_a_client_counts_as_enforced_where_one_endpoint_is_left() -> None:
     assert "Enforced: 0 → 3" in said(WARN, replace(ENFORCE, overrides={"e": Mode.WARN}))
-    assert "Enforced: 0 → 0" in said(WARN, replace(ENFORCE, overrides={"e": Mode.WARN, "f": Mode.OFF}))
+    assert "Enforced: 0 → 0" in said(
+        WARN, replace(ENFORCE, overrides={"e": Mode.WARN, "f": Mode.OFF})
+    )
 
 
 def test_it_says_that_nobody_is_known() -> None:

@@ -23,15 +23,33 @@ def shown(*options: str) -> str:
 
 def test_the_table_has_every_client_the_worst_first(set_mode: Callable[..., int]) -> None:
     set_mode("enforce", pilots=frozenset({"[red]desk[/red]"}))
-    counted("canonical", 996, client="[red]desk[/red]")  # no markup, though rich would take it for some
+    counted(
+        "canonical", 996, client="[red]desk[/red]"
+    )  # no markup, though rich would take it for some
     counted("rejected", 4, client="[red]desk[/red]", mode="enforce")
     counted("normalized", 7, client="portal")
     create_key("silent")
-    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown().splitlines() if "│" in line]
-    assert lines[0][:8] == ["[red]desk[/red]", "1,000", "996", "0", "0", "4", "0.40 %", "enforced now (pilot)"]
+    lines = [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in shown().splitlines()
+        if "│" in line
+    ]
+    assert lines[0][:8] == [
+        "[red]desk[/red]",
+        "1,000",
+        "996",
+        "0",
+        "0",
+        "4",
+        "0.40 %",
+        "enforced now (pilot)",
+    ]
     assert lines[1][:7] == ["portal", "7", "0", "7", "0", "0", "none"]
     assert (lines[2][0], lines[2][8]) == ("silent", "no request")
-    assert "1 of 2 clients sent what enforcement refuses in the last 7 days: 4 of 1,007 requests (0.40 %)" in shown()
+    assert (
+        "1 of 2 clients sent what enforcement refuses in the last 7 days: 4 of 1,007 requests (0.40 %)"
+        in shown()
+    )
     assert "1 hold a key and sent nothing" in shown()
 
 

@@ -20,7 +20,9 @@ def cells(table: Table) -> list[str]:
     """The text of the first column, its lines joined."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", drawn(table))
     assert max(map(len, text.splitlines())) <= 80
-    return ["".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))]
+    return [
+        "".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))
+    ]
 
 
 def test_a_long_name_is_wrapped_and_never_cut_off() -> None:

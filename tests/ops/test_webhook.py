@@ -36,12 +36,18 @@ def _samplers_of_one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     from normalization.sampling import Sampler
 
     monkeypatch.setattr(refusals, "_logged", Sampler(refusals.A_MINUTE, 1000, clock=lambda: 0.0))
-    monkeypatch.setattr(refusals, "_kept", Sampler(refusals.A_MINUTE, 1_000_000, clock=lambda: 0.0))
+    monkeypatch.setattr(
+        refusals, "_kept", Sampler(refusals.A_MINUTE, 1_000_000, clock=lambda: 0.0)
+    )
 
 
-def post(body: bytes, headers: dict[str, str], path: str = PATH, content_type: str = JSON, **extra: Any) -> Any:
+def post(
+    body: bytes, headers: dict[str, str], path: str = PATH, content_type: str = JSON, **extra: Any
+) -> Any:
     """Send a raw body; an error in the view is an error of the test."""
-    return Client(enforce_csrf_checks=True).post(path, body, content_type=content_type, headers=headers, **extra)
+    return Client(enforce_csrf_checks=True).post(
+        path, body, content_type=content_type, headers=headers, **extra
+    )
 
 
 def mode() -> Mode:
@@ -67,13 +73,22 @@ def test_a_genuine_firing_alert_turns_enforce_into_warn(set_mode: Callable[..., 
     assert (change.previous_mode, change.mode, change.source) == ("enforce", "warn", "alert")
     delivery = WebhookDelivery.objects.get()
     assert (delivery.outcome, delivery.alert_names) == ("downgraded", ["StageRejectRateHigh"])
-    assert (delivery.fingerprint, delivery.actor, delivery.version) == ("9d5b6a9a2f8d1f00", change.actor, change.pk)
+    assert (delivery.fingerprint, delivery.actor, delivery.version) == (
+        "9d5b6a9a2f8d1f00",
+        change.actor,
+        change.pk,
+    )
 
 
 def test_it_keeps_everything_but_the_mode(set_mode: Callable[..., int]) -> None:
     from decimal import Decimal
 
-    set_mode("enforce", enforce_percent=Decimal("12.5"), pilots=frozenset({"a"}), overrides={"x": Mode.WARN})
+    set_mode(
+        "enforce",
+        enforce_percent=Decimal("12.5"),
+        pilots=frozenset({"a"}),
+        overrides={"x": Mode.WARN},
+    )
     before = rollout_store.newest().rollout
     deliver()
     after = rollout_store.newest().rollout
@@ -90,7 +105,9 @@ def test_off_and_warn_stay(set_mode: Callable[..., int], kept: str) -> None:
 
 def test_enforcement_stays_off_when_the_alert_repeats(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
-    outcomes = [deliver(payload(alert(instance=str(number)))).json()["outcome"] for number in range(3)]
+    outcomes = [
+        deliver(payload(alert(instance=str(number)))).json()["outcome"] for number in range(3)
+    ]
     assert outcomes == ["downgraded", "already", "already"]
     assert RolloutChange.objects.filter(source="alert").count() == 1
 
@@ -109,7 +126,9 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("content", NOTHING.values(), ids=NOTHING.keys())
-def test_what_is_not_the_firing_alert_changes_nothing(set_mode: Callable[..., int], content: Any) -> None:
+def test_what_is_not_the_firing_alert_changes_nothing(
+    set_mode: Callable[..., int], content: Any
+) -> None:
     set_mode("enforce")
     answer = deliver(content)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "ignored")
@@ -119,8 +138,18 @@ def test_what_is_not_the_firing_alert_changes_nothing(set_mode: Callable[..., in
 
 def test_grafana_s_delivery_needs_no_relay(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
-    grafana = payload() | {"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting", "message": "…"}
-    grafana["alerts"][0] |= {"values": {"A": 0.5}, "silenceURL": "http://127.0.0.1:3000/", "valueString": "[ var='A' ]"}
+    grafana = payload() | {
+        "version": "1",
+        "orgId": 1,
+        "title": "[FIRING:1]",
+        "state": "alerting",
+        "message": "…",
+    }
+    grafana["alerts"][0] |= {
+        "values": {"A": 0.5},
+        "silenceURL": "http://127.0.0.1:3000/",
+        "valueString": "[ var='A' ]",
+    }
     body = json.dumps(grafana).encode()
     assert post(body, signed(body)).json()["outcome"] == "downgraded"
 
@@ -133,7 +162,9 @@ def test_the_watchdog_at_the_heartbeat_leaves_a_sign_of_life(set_mode: Callable[
     assert mode() is Mode.ENFORCE
 
 
-@pytest.mark.parametrize("content", [payload(), payload(alert("StageWatchdog", "resolved"), status="resolved")])
+@pytest.mark.parametrize(
+    "content", [payload(), payload(alert("StageWatchdog", "resolved"), status="resolved")]
+)
 def test_what_is_not_the_watchdog_leaves_none(set_mode: Callable[..., int], content: Any) -> None:
     set_mode("enforce")
     assert deliver(content, HEARTBEAT).json()["outcome"] == "ignored"
@@ -141,7 +172,9 @@ def test_what_is_not_the_watchdog_leaves_none(set_mode: Callable[..., int], cont
     assert mode() is Mode.ENFORCE
 
 
-def test_a_delivery_captured_at_one_address_is_worth_nothing_at_the_other(set_mode: Callable[..., int]) -> None:
+def test_a_delivery_captured_at_one_address_is_worth_nothing_at_the_other(
+    set_mode: Callable[..., int],
+) -> None:
     set_mode("enforce")
     body = raw(payload())
     headers = signed(body)
@@ -193,7 +226,10 @@ FORGED: dict[str, Callable[[], tuple[bytes, dict[str, str]]]] = {
     "signature in full-width digits": lambda: (BODY, headers(signature=lambda value: "１" * 64)),
     "signature empty": lambda: (BODY, headers(signature=lambda value: "")),
     "signature with a newline": lambda: (BODY, headers(signature=lambda value: value + "\n")),
-    "signature with its algorithm": lambda: (BODY, headers(signature=lambda value: "sha256=" + value)),
+    "signature with its algorithm": lambda: (
+        BODY,
+        headers(signature=lambda value: "sha256=" + value),
+    ),
     "two signatures joined": lambda: (BODY, headers(signature=lambda value: f"{value},{value}")),
     "two signatures joined, one wrong": lambda: (
         BODY,
@@ -229,7 +265,9 @@ def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_frozen")
 @pytest.mark.parametrize("path", [PATH, HEARTBEAT])
 @pytest.mark.parametrize("make", FORGED.values(), ids=FORGED.keys())
-def test_a_forged_delivery_is_401_and_does_nothing(set_mode: Callable[..., int], make: Any, path: str) -> None:
+def test_a_forged_delivery_is_401_and_does_nothing(
+    set_mode: Callable[..., int], make: Any, path: str
+) -> None:
     version = set_mode("enforce")
     body, sent = make()
     answer = post(body, sent, path)
@@ -245,10 +283,14 @@ def test_a_forged_delivery_is_401_and_does_nothing(set_mode: Callable[..., int],
 @pytest.mark.parametrize("seconds", [-300, -299, 0, 299, 300])
 def test_a_timestamp_within_300_s_is_accepted(set_mode: Callable[..., int], seconds: int) -> None:
     set_mode("enforce")
-    assert post(BODY, signed(BODY, str(int(time.time()) + seconds))).json()["outcome"] == "downgraded"
+    assert (
+        post(BODY, signed(BODY, str(int(time.time()) + seconds))).json()["outcome"] == "downgraded"
+    )
 
 
-def test_every_current_secret_verifies_and_a_retired_one_does_not(set_mode: Callable[..., int], settings: Any) -> None:
+def test_every_current_secret_verifies_and_a_retired_one_does_not(
+    set_mode: Callable[..., int], settings: Any
+) -> None:
     old, new, retired = "o" * 40, "n" * 40, "r" * 40
     settings.ALERTMANAGER_WEBHOOK_SECRETS = [new, old]
     for secret in (old, new):
@@ -259,7 +301,9 @@ def test_every_current_secret_verifies_and_a_retired_one_does_not(set_mode: Call
     assert mode() is Mode.ENFORCE
 
 
-def test_a_replay_after_the_operator_enforced_again_does_nothing(set_mode: Callable[..., int]) -> None:
+def test_a_replay_after_the_operator_enforced_again_does_nothing(
+    set_mode: Callable[..., int],
+) -> None:
     set_mode("enforce")
     sent = signed(BODY)
     assert post(BODY, sent).json()["outcome"] == "downgraded"
@@ -269,7 +313,9 @@ def test_a_replay_after_the_operator_enforced_again_does_nothing(set_mode: Calla
     assert (mode(), rollout_store.newest().version) == (Mode.ENFORCE, version)
 
 
-def test_a_delivery_that_found_nothing_to_do_cannot_be_kept_for_later(set_mode: Callable[..., int]) -> None:
+def test_a_delivery_that_found_nothing_to_do_cannot_be_kept_for_later(
+    set_mode: Callable[..., int],
+) -> None:
     set_mode("warn")
     sent = signed(BODY)
     assert post(BODY, sent).json()["outcome"] == "already"
@@ -278,7 +324,9 @@ def test_a_delivery_that_found_nothing_to_do_cannot_be_kept_for_later(set_mode: 
     assert mode() is Mode.ENFORCE
 
 
-def test_used_signatures_are_swept_when_they_can_no_longer_be_used(set_mode: Callable[..., int]) -> None:
+def test_used_signatures_are_swept_when_they_can_no_longer_be_used(
+    set_mode: Callable[..., int],
+) -> None:
     from datetime import timedelta
 
     from django.utils import timezone
@@ -296,7 +344,10 @@ MALFORMED: dict[str, bytes] = {
     "white space alone": b" \n",
     "not JSON": b"firing",
     "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,
-    "nested 100,000 deep in a member": b'{"status":"firing","alerts":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "nested 100,000 deep in a member": b'{"status":"firing","alerts":'
+    + b"[" * 100_000
+    + b"]" * 100_000
+    + b"}",
     "invalid UTF-8": b'{"status":"firing","alerts":[],"x":"\xff\xfe"}',
     "UTF-16": json.dumps(payload()).encode("utf-16"),
     "NaN": b'{"status":"firing","alerts":[],"x":NaN}',
@@ -313,7 +364,9 @@ MALFORMED: dict[str, bytes] = {
     "labels null": raw(payload(alert() | {"labels": None})),
     "labels missing": raw(payload({"status": "firing"})),
     "labels a list": raw(payload(alert() | {"labels": ["alertname"]})),
-    "a label that is no string": raw(payload(alert() | {"labels": {"alertname": ["StageRejectRateHigh"]}})),
+    "a label that is no string": raw(
+        payload(alert() | {"labels": {"alertname": ["StageRejectRateHigh"]}})
+    ),
     "status unknown": raw(payload(status="fired")),
     "status a list": raw(payload() | {"status": ["firing"]}),
     "an alert's status an object": raw(payload(alert() | {"status": {}})),
@@ -348,7 +401,9 @@ def test_the_largest_body_is_read(set_mode: Callable[..., int]) -> None:
     assert post(body, signed(body)).json()["outcome"] == "downgraded"
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"]
+)
 def test_another_content_type_is_415(set_mode: Callable[..., int], content_type: str) -> None:
     set_mode("enforce")
     assert post(BODY, signed(BODY), content_type=content_type).status_code == 415
@@ -357,7 +412,9 @@ def test_another_content_type_is_415(set_mode: Callable[..., int], content_type:
 
 def test_a_charset_beside_the_content_type_is_fine(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
-    assert post(BODY, signed(BODY), content_type="application/json; charset=utf-8").status_code == 200
+    assert (
+        post(BODY, signed(BODY), content_type="application/json; charset=utf-8").status_code == 200
+    )
 
 
 def test_gzip_is_415(set_mode: Callable[..., int]) -> None:
@@ -382,7 +439,9 @@ def test_a_length_that_is_none_is_411(set_mode: Callable[..., int], length: str)
     assert mode() is Mode.ENFORCE
 
 
-def test_no_session_and_no_csrf_token_are_needed_and_none_is_given(set_mode: Callable[..., int]) -> None:
+def test_no_session_and_no_csrf_token_are_needed_and_none_is_given(
+    set_mode: Callable[..., int],
+) -> None:
     set_mode("enforce")
     answer = deliver()  # by a client that enforces CSRF checks
     assert answer.status_code == 200
@@ -393,12 +452,19 @@ def test_no_session_and_no_csrf_token_are_needed_and_none_is_given(set_mode: Cal
 # -- The law ----------------------------------------------------------------------------------------
 
 TEXT = strategies.text(max_size=30)
-NAMES = strategies.sampled_from(["StageRejectRateHigh", "StageWatchdog", "StageUnknownRateHigh", "", "x"]) | TEXT
+NAMES = (
+    strategies.sampled_from(
+        ["StageRejectRateHigh", "StageWatchdog", "StageUnknownRateHigh", "", "x"]
+    )
+    | TEXT
+)
 STATUS = strategies.sampled_from(["firing", "resolved"])
 LEAVES = strategies.none() | strategies.booleans() | strategies.integers() | TEXT
 ANYTHING = strategies.recursive(
     LEAVES,
-    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(TEXT, inner, max_size=3),
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(TEXT, inner, max_size=3)
+    ),
     max_leaves=8,
 )
 LABELS = strategies.dictionaries(TEXT, TEXT, max_size=3)
@@ -411,18 +477,26 @@ ALERTS = strategies.builds(
     NAMES,
     STATUS,
     LABELS,
-    strategies.sampled_from([{}, {"stagenorm_action": "auto_downgrade"}, {"stagenorm_action": "enforce"}]),
-    strategies.dictionaries(strategies.sampled_from(["annotations", "mode", "values"]), ANYTHING, max_size=2),
+    strategies.sampled_from(
+        [{}, {"stagenorm_action": "auto_downgrade"}, {"stagenorm_action": "enforce"}]
+    ),
+    strategies.dictionaries(
+        strategies.sampled_from(["annotations", "mode", "values"]), ANYTHING, max_size=2
+    ),
 )
 PAYLOADS = strategies.builds(
     lambda alerts, status, more: {**more, "status": status, "alerts": alerts},
     strategies.lists(ALERTS, max_size=4),
     STATUS,
-    strategies.dictionaries(strategies.sampled_from(["mode", "to", "receiver", "version"]), ANYTHING, max_size=3),
+    strategies.dictionaries(
+        strategies.sampled_from(["mode", "to", "receiver", "version"]), ANYTHING, max_size=3
+    ),
 )
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     content=PAYLOADS,
     start=strategies.sampled_from(["off", "warn", "enforce"]),
@@ -473,12 +547,17 @@ def test_the_ledger_cannot_be_changed(set_mode: Callable[..., int]) -> None:
         row.save()
     with pytest.raises(AppendOnlyError):
         row.delete()
-    for change in (lambda: WebhookDelivery.objects.update(outcome="x"), lambda: WebhookDelivery.objects.all().delete()):
+    for change in (
+        lambda: WebhookDelivery.objects.update(outcome="x"),
+        lambda: WebhookDelivery.objects.all().delete(),
+    ):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             change()
 
 
-def test_the_ledger_is_read_only_in_the_admin(admin_client: Client, set_mode: Callable[..., int]) -> None:
+def test_the_ledger_is_read_only_in_the_admin(
+    admin_client: Client, set_mode: Callable[..., int]
+) -> None:
     deliver()
     row = WebhookDelivery.objects.get()
     page = admin_client.get("/admin/ops/webhookdelivery/")
@@ -486,7 +565,12 @@ def test_the_ledger_is_read_only_in_the_admin(admin_client: Client, set_mode: Ca
     assert admin_client.get(f"/admin/ops/webhookdelivery/{row.pk}/change/").status_code == 200
     for place in ("add/", f"{row.pk}/delete/"):
         assert admin_client.get(f"/admin/ops/webhookdelivery/{place}").status_code == 403
-    assert admin_client.post(f"/admin/ops/webhookdelivery/{row.pk}/change/", {"outcome": "x"}).status_code == 403
+    assert (
+        admin_client.post(
+            f"/admin/ops/webhookdelivery/{row.pk}/change/", {"outcome": "x"}
+        ).status_code
+        == 403
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -501,7 +585,11 @@ def test_the_log_has_one_event_for_each_delivery_and_nothing_secret(
     text = logged.take()
     records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     events = [record["event"] for record in records if record["event"].startswith("stage_")]
-    assert sorted(events) == ["stage_mode_changed", "stage_webhook_delivery", "stage_webhook_refused"]
+    assert sorted(events) == [
+        "stage_mode_changed",
+        "stage_webhook_delivery",
+        "stage_webhook_refused",
+    ]
     for secret in (*settings.ALERTMANAGER_WEBHOOK_SECRETS, genuine[SIGNATURE], wrong[SIGNATURE]):
         assert secret not in text
 
@@ -510,7 +598,9 @@ def test_the_log_has_one_event_for_each_delivery_and_nothing_secret(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_same_delivery_twice_at_once_is_one_flip_and_one_row(set_mode: Callable[..., int]) -> None:
+def test_the_same_delivery_twice_at_once_is_one_flip_and_one_row(
+    set_mode: Callable[..., int],
+) -> None:
     set_mode("enforce")
     sent, gate = signed(BODY), threading.Barrier(8)
 

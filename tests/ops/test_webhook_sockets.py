@@ -28,7 +28,9 @@ def begin(service: Service, head: list[str | bytes], body: bytes = b"") -> socke
     """Send a request as it stands; return the open connection."""
     lines = [line if isinstance(line, bytes) else line.encode() for line in head]
     link = socket.create_connection(("127.0.0.1", service.port), 60)
-    link.sendall(b"\r\n".join([f"POST {PATH} HTTP/1.1".encode(), b"Host: 127.0.0.1", *lines, b"", b""]))
+    link.sendall(
+        b"\r\n".join([f"POST {PATH} HTTP/1.1".encode(), b"Host: 127.0.0.1", *lines, b"", b""])
+    )
     with contextlib.suppress(ConnectionError):  # refused by its head alone
         link.sendall(body)
     return link
@@ -43,7 +45,9 @@ def rest(link: socket.socket) -> bytes:
     return found
 
 
-def exchange(service: Service, head: list[str | bytes], body: bytes = b"", end: bool = False) -> bytes:
+def exchange(
+    service: Service, head: list[str | bytes], body: bytes = b"", end: bool = False
+) -> bytes:
     """Send a request and return the answer. `end` closes our sending side, as a client that breaks off does."""
     link = begin(service, head, body)
     if end:
@@ -88,7 +92,9 @@ def head(body: bytes = BODY, **instead: str | None) -> list[str | bytes]:
     return lines
 
 
-def test_the_wire_cannot_be_bent(granian_server: Callable[..., Service], set_mode: Callable[..., int]) -> None:
+def test_the_wire_cannot_be_bent(
+    granian_server: Callable[..., Service], set_mode: Callable[..., int]
+) -> None:
     """One service for the whole table: none of these is a 500, none flips, and then a genuine one does."""
     set_mode("enforce")
     service = granian_server(workers=1)
@@ -102,8 +108,16 @@ def test_the_wire_cannot_be_bent(granian_server: Callable[..., Service], set_mod
     table: dict[str, tuple[int, list[str | bytes], bytes]] = {
         "header names with underscores": (401, [*unsigned, *spoofed], BODY),
         "one underscore in a name": (401, [*stamped, f"X-Alertmanager_Signature: {sign}"], BODY),
-        "the true header wrong, the spoofed one right": (401, [*head(signature=wrong), spoofed[0]], BODY),
-        "two signatures, the last right": (401, [*head(signature=wrong), f"{SIGNATURE}: {sign}"], BODY),
+        "the true header wrong, the spoofed one right": (
+            401,
+            [*head(signature=wrong), spoofed[0]],
+            BODY,
+        ),
+        "two signatures, the last right": (
+            401,
+            [*head(signature=wrong), f"{SIGNATURE}: {sign}"],
+            BODY,
+        ),
         "two signatures, the first right": (401, [*head(), f"{SIGNATURE}: {wrong}"], BODY),
         "the right signature twice": (401, [*head(), f"{SIGNATURE}: {sign}"], BODY),
         "two timestamps": (401, [*head(), f"{TIMESTAMP}: {stamp}"], BODY),
@@ -112,8 +126,16 @@ def test_the_wire_cannot_be_bent(granian_server: Callable[..., Service], set_mod
             [*stamped, f"{SIGNATURE}: ".encode() + b"\xe9" + sign[1:].encode()],
             BODY,
         ),
-        "a timestamp that is not UTF-8": (401, [*head(timestamp=None), f"{TIMESTAMP}: ".encode() + b"\xff\xfe"], BODY),
-        "chunked without length": (411, [*head(length=None), "Transfer-Encoding: chunked"], chunked),
+        "a timestamp that is not UTF-8": (
+            401,
+            [*head(timestamp=None), f"{TIMESTAMP}: ".encode() + b"\xff\xfe"],
+            BODY,
+        ),
+        "chunked without length": (
+            411,
+            [*head(length=None), "Transfer-Encoding: chunked"],
+            chunked,
+        ),
         "chunked with length": (400, [*head(), "Transfer-Encoding: chunked"], chunked),
         "two lengths": (400, [*head(), "Content-Length: 5"], BODY),
         "no length and no body": (411, head(length=None), b""),
@@ -148,7 +170,10 @@ def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
         """Beside ten times more idle connections than threads one is served within 2 s and before any of them."""
         started = time.monotonic()
         with contextlib.ExitStack() as opened:
-            idle = [opened.enter_context(begin(service, head(), BODY[: number % 5])) for number in range(20)]
+            idle = [
+                opened.enter_context(begin(service, head(), BODY[: number % 5]))
+                for number in range(20)
+            ]
             asked = time.monotonic()
             answer = exchange(service, head(), BODY)
             served, waiting = time.monotonic() - asked, not select.select(idle, [], [], 0)[0]
@@ -164,7 +189,9 @@ def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
 
 
 def test_a_store_that_is_down_is_503_and_the_retry_flips(
-    granian_server: Callable[..., Service], postgres_server: PostgresServer, set_mode: Callable[..., int]
+    granian_server: Callable[..., Service],
+    postgres_server: PostgresServer,
+    set_mode: Callable[..., int],
 ) -> None:
     service = granian_server(workers=1, env={"DATABASE_URL": postgres_server.url()})
     service.manage("migrate", "--verbosity", "0")
@@ -176,7 +203,9 @@ def test_a_store_that_is_down_is_503_and_the_retry_flips(
     assert status(answer) == 503
     assert b"retry-after" in answer.lower()
     postgres_server.start()
-    answer = sent_until_taken(service, lines, BODY)  # the very same delivery: what failed used nothing up
+    answer = sent_until_taken(
+        service, lines, BODY
+    )  # the very same delivery: what failed used nothing up
     assert (status(answer), outcome(answer)) == (200, "downgraded")
     assert json.loads(service.manage("stage_mode", "show", "--json"))["mode"] == "warn"
 

@@ -48,6 +48,8 @@ def fill(companies: int, funds: int, first: int = 0) -> list[int]:
         )
         ids = [row[0] for row in cursor.fetchall()]
         stages, shares = list(MIXED_SPELLINGS), list(MIXED_SPELLINGS.values())
-        cursor.execute(FILL, {"stages": stages, "shares": shares, "funds": ids, "companies": companies})
+        cursor.execute(
+            FILL, {"stages": stages, "shares": shares, "funds": ids, "companies": companies}
+        )
         cursor.execute("ANALYZE portfolio_companies")
     return ids

@@ -80,8 +80,12 @@ def shown(api: APIClient, strategy: int) -> dict[str, float]:
 
 
 def test_the_stage_is_what_it_was_or_else_what_is_spelled(before: None, api: APIClient) -> None:
-    strategy = old(("Series A", "series-a"), ("Foo", None), ("", None), (LONG[:255], None), ("SEED", None))
-    of_backfill = old(("seed", "seed"), ("series-a", None), ("series-a", "series-a"), ("series-b", None))
+    strategy = old(
+        ("Series A", "series-a"), ("Foo", None), ("", None), (LONG[:255], None), ("SEED", None)
+    )
+    of_backfill = old(
+        ("seed", "seed"), ("series-a", None), ("series-a", "series-a"), ("series-b", None)
+    )
     migrate()
     assert stages_of(strategy) == [
         ("Series A", "series-a"),
@@ -90,7 +94,9 @@ def test_the_stage_is_what_it_was_or_else_what_is_spelled(before: None, api: API
         (LONG[:255], LONG[:255]),
         ("SEED", "SEED"),
     ]
-    assert stages_of(of_backfill) == [(stage, stage) for stage in ("seed", "series-a", "series-a", "series-b")]
+    assert stages_of(of_backfill) == [
+        (stage, stage) for stage in ("seed", "series-a", "series-a", "series-b")
+    ]
     assert shown(api, of_backfill) == {"seed": 0.25, "series-a": 0.5, "series-b": 0.25}
     assert unclean_rows() == {TABLE: {"Foo": 1, "": 1, LONG[:255]: 1, "SEED": 1}}
     work(begin())
@@ -106,7 +112,12 @@ def test_the_column_is_never_null_again_and_nothing_is_left_of_the_way_there(bef
     migrate()
     assert execute(DEFINED) == [(True, "character varying(255)")]
     assert [name for (name,) in execute(CONSTRAINTS) if not name.endswith("_position_check")] == []
-    assert execute(f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' AND indexname ~ 'per_stage'") == []
+    assert (
+        execute(
+            f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' AND indexname ~ 'per_stage'"
+        )
+        == []
+    )
     with pytest.raises(IntegrityError):
         old(("Foo", None))
     assert stages_of(old(("Series A", "seed"), ("words of a client", "seed"))) != []
@@ -146,10 +157,17 @@ def test_a_migration_gives_up_rather_than_let_others_queue_up_behind_it(before: 
 
 def test_backwards_and_forwards_again_the_api_shows_the_same(before: None, api: APIClient) -> None:
     migrate()
-    strategy = old(("Foo", "series-a"), ("Series A", "series-a"), (LONG[:255], LONG[:255]), ("Bar", "Bar"))
+    strategy = old(
+        ("Foo", "series-a"), ("Series A", "series-a"), (LONG[:255], LONG[:255]), ("Bar", "Bar")
+    )
     showed = shown(api, strategy)
     migrate("0003")
-    assert stages_of(strategy) == [("Foo", "series-a"), ("Series A", None), (LONG[:255], None), ("Bar", None)]
+    assert stages_of(strategy) == [
+        ("Foo", "series-a"),
+        ("Series A", None),
+        (LONG[:255], None),
+        ("Bar", None),
+    ]
     with pytest.raises(DataError):
         execute(f"UPDATE {TABLE} SET stage = repeat('x', 21)")
     with pytest.raises(IntegrityError):
@@ -172,12 +190,19 @@ def earlier_run() -> BackfillRun:
     return run
 
 
-def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stage(before: None) -> None:
+def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stage(
+    before: None,
+) -> None:
     [company] = store(["Series A"])
     aliases.add("Foo", Stage.SERIES_B, decided_by="ann", reason="decided")
     strategy = old(("SEED round", "seed"), ("Foo", None), ("Bar", None), ("series-a", "series-a"))
     run = earlier_run()
-    assert stages_of(strategy) == [("seed", "seed"), ("series-b", None), ("Bar", None), ("series-a", "series-a")]
+    assert stages_of(strategy) == [
+        ("seed", "seed"),
+        ("series-b", None),
+        ("Bar", None),
+        ("series-a", "series-a"),
+    ]
     assert stored() == {company: "series-a"}
     migrate()
     said = StringIO()
@@ -192,17 +217,26 @@ def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stag
     run.refresh_from_db()
     assert run.state == "undone"
     assert "3 rows given back" in said.getvalue()
-    assert f"{TABLE}.spelling holds no stages in this release, its text was given back" in said.getvalue()
+    assert (
+        f"{TABLE}.spelling holds no stages in this release, its text was given back"
+        in said.getvalue()
+    )
     assert unclean_rows() == {TABLE: {"Bar": 1}, "portfolio_companies": {"Series A": 1}}
 
 
-def test_an_earlier_run_that_is_not_over_is_not_taken_up_and_can_be_cancelled(before: None) -> None:
+def test_an_earlier_run_that_is_not_over_is_not_taken_up_and_can_be_cancelled(
+    before: None,
+) -> None:
     strategy = old(("SEED", "seed"))
     columns = [COMPANY_STAGE, SPELLING]
     run = control.begin(make_plan(columns, sample=False), columns, QUICK, "tests")
     migrate()
-    with pytest.raises(CommandError, match=rf"{TABLE}.spelling holds no stages in this one. .*--cancel {run.pk} "):
-        call_command("normalize_stages", "--apply", "--resume", stdout=StringIO(), stderr=StringIO())
+    with pytest.raises(
+        CommandError, match=rf"{TABLE}.spelling holds no stages in this one. .*--cancel {run.pk} "
+    ):
+        call_command(
+            "normalize_stages", "--apply", "--resume", stdout=StringIO(), stderr=StringIO()
+        )
     run.refresh_from_db()
     assert run.state == "planned"
     call_command("normalize_stages", "--cancel", str(run.pk), stdout=StringIO())

@@ -29,7 +29,19 @@ law = settings(
 )
 
 spellings = st.sampled_from(
-    ["seed", "Seed", "SEED_ROUND", "series-a", "Series A\n", "series-c+", "Seires A", "Series D", "Angel", "", "С"]
+    [
+        "seed",
+        "Seed",
+        "SEED_ROUND",
+        "series-a",
+        "Series A\n",
+        "series-c+",
+        "Seires A",
+        "Series D",
+        "Angel",
+        "",
+        "С",
+    ]
 )
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=120)
 stages = st.lists(spellings | texts, min_size=1, max_size=4, unique=True)
@@ -59,7 +71,8 @@ def sends(api: APIClient, fund: Fund) -> dict[str, Send]:
     def strategy(given: list[str]) -> Any:
         allocation = {stage: 1 / len(given) for stage in given}
         return api.post(
-            "/api/portfolio/strategies", {"fund_id": fund.pk, "name": "Core", "stage_allocation": allocation}
+            "/api/portfolio/strategies",
+            {"fund_id": fund.pk, "name": "Core", "stage_allocation": allocation},
         )
 
     def companies(given: list[str]) -> Any:
@@ -76,13 +89,21 @@ def in_mode(mode: Mode, send: Send, given: list[str]) -> Any:
 
 
 def comparable(answer: Any) -> tuple[int, dict[str, str], Any]:
-    headers = {name: value for name, value in answer.items() if name not in DECLARED | {"Content-Length", "Location"}}
+    headers = {
+        name: value
+        for name, value in answer.items()
+        if name not in DECLARED | {"Content-Length", "Location"}
+    }
     return answer.status_code, headers, stripped(answer.json())
 
 
 def stripped(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: stripped(inner) for name, inner in value.items() if name not in OWN | {"warnings"}}
+        return {
+            name: stripped(inner)
+            for name, inner in value.items()
+            if name not in OWN | {"warnings"}
+        }
     return [stripped(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -111,7 +132,9 @@ def test_no_stage_gives_a_5xx_or_reaches_a_header(
         assert text.isascii()
         assert len(text) < 1024
         # Whatever was sent, the header has one of the forms that the server itself can make.
-        assert re.fullmatch(r"(warn|enforce); policy=\d+; normalized=\d+; unknown=\d+", answer["Stage-Validation"])
+        assert re.fullmatch(
+            r"(warn|enforce); policy=\d+; normalized=\d+; unknown=\d+", answer["Stage-Validation"]
+        )
         assert answer.get("Deprecation", "@1767225600") == "@1767225600"
         assert answer.get("Link", LINK) == LINK
 
@@ -120,7 +143,10 @@ def test_no_stage_gives_a_5xx_or_reaches_a_header(
 @law
 @given(body=json_values)
 def test_no_json_body_gives_a_5xx(api: APIClient, fund: Fund, address: str, body: Any) -> None:
-    for each in (body, {"fund_id": fund.pk, "name": body, "stage_allocation": body, "stage_distribution": body}):
+    for each in (
+        body,
+        {"fund_id": fund.pk, "name": body, "stage_allocation": body, "stage_distribution": body},
+    ):
         answer = api.generic("POST", address, json.dumps(each), content_type="application/json")
         assert answer.status_code < 500
         assert answer.status_code < 400 or answer["Content-Type"] == "application/problem+json"
@@ -128,7 +154,9 @@ def test_no_json_body_gives_a_5xx(api: APIClient, fund: Fund, address: str, body
 
 @law
 @given(
-    query=st.dictionaries(st.sampled_from(["stage", "status", "sector", "q", "sort", "limit", "cursor", "x"]), texts)
+    query=st.dictionaries(
+        st.sampled_from(["stage", "status", "sector", "q", "sort", "limit", "cursor", "x"]), texts
+    )
 )
 def test_no_query_gives_a_5xx(api: APIClient, fund: Fund, query: dict[str, str]) -> None:
     answer = api.get(f"/api/funds/{fund.pk}/companies", query)
@@ -151,9 +179,12 @@ def everywhere(fund: Fund) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Api-Key", "Api-Key aaaaaaaa.bbbbbbbb", "Bearer x", "Api-Key ä.ü", "x" * 9_000]
+    "header",
+    [None, "", "Api-Key", "Api-Key aaaaaaaa.bbbbbbbb", "Bearer x", "Api-Key ä.ü", "x" * 9_000],
 )
-def test_no_endpoint_answers_without_a_valid_key(everywhere: list[tuple[str, str]], header: str | None) -> None:
+def test_no_endpoint_answers_without_a_valid_key(
+    everywhere: list[tuple[str, str]], header: str | None
+) -> None:
     for method, address in everywhere:
         client = APIClient()
         if header is not None:
@@ -163,13 +194,20 @@ def test_no_endpoint_answers_without_a_valid_key(everywhere: list[tuple[str, str
         assert answer["WWW-Authenticate"].startswith("Api-Key")
 
 
-def test_a_wrong_method_or_content_type_is_a_problem(everywhere: list[tuple[str, str]], api: APIClient) -> None:
+def test_a_wrong_method_or_content_type_is_a_problem(
+    everywhere: list[tuple[str, str]], api: APIClient
+) -> None:
     for method, address in everywhere:
         wrong = api.generic("PUT", address, "{}", content_type="application/json")
         assert (wrong.status_code, wrong["Content-Type"]) == (405, "application/problem+json")
         assert method in wrong["Allow"]
         if method in {"POST", "PATCH"}:
-            for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]:
+            for kind in [
+                "text/plain",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data; boundary=x",
+                "",
+            ]:
                 answer = api.generic(method, address, "a=1", content_type=kind)
                 assert answer.status_code in {415, 404}
                 assert answer["Content-Type"] == "application/problem+json"

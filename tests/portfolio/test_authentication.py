@@ -11,7 +11,12 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.views import APIView
 
-from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for, visible_funds
+from stagenorm.portfolio.authentication import (
+    ApiKeyAuthentication,
+    HasApiKey,
+    fund_for,
+    visible_funds,
+)
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey, Fund
 
@@ -60,7 +65,9 @@ def probe(text: str, method: str = "get", **kwargs: int) -> Response:
         ("Api-Key abcdefgh.abcdefghijklmnopqrstuvwxyzabcdef", "not known"),
     ],
 )
-def test_a_request_without_a_usable_key_is_401_with_a_challenge(fund: Fund, header: str | None, detail: str) -> None:
+def test_a_request_without_a_usable_key_is_401_with_a_challenge(
+    fund: Fund, header: str | None, detail: str
+) -> None:
     client = APIClient()
     if header is not None:
         client.credentials(HTTP_AUTHORIZATION=header)
@@ -90,10 +97,15 @@ def test_only_the_holder_of_the_whole_key_learns_what_became_of_it(fund: Fund) -
 def test_the_scheme_is_read_in_either_case(fund: Fund) -> None:
     _, text = create_key("either")
     for scheme in ("Api-Key", "api-key", "API-KEY"):
-        assert APIClient().get(companies(fund), HTTP_AUTHORIZATION=f"{scheme} {text}").status_code == 200
+        assert (
+            APIClient().get(companies(fund), HTTP_AUTHORIZATION=f"{scheme} {text}").status_code
+            == 200
+        )
 
 
-def test_a_key_limited_to_funds_finds_no_others(fund: Fund, api_for: Callable[..., APIClient]) -> None:
+def test_a_key_limited_to_funds_finds_no_others(
+    fund: Fund, api_for: Callable[..., APIClient]
+) -> None:
     other = Fund.objects.create(name="Birch Capital II")
     limited = api_for("limited", funds=[fund.pk])
     assert limited.get(companies(fund)).status_code == 200
@@ -132,7 +144,9 @@ def test_a_fund_that_a_key_is_limited_to_cannot_be_deleted_from_under_it(fund: F
         fund.delete()
 
 
-def test_a_key_costs_one_query(fund: Fund, django_assert_num_queries: Callable[..., object]) -> None:
+def test_a_key_costs_one_query(
+    fund: Fund, django_assert_num_queries: Callable[..., object]
+) -> None:
     _, text = create_key("counted", funds=[fund.pk])
     with django_assert_num_queries(2):  # type: ignore[attr-defined]  # the key; the fund with its scope
         assert probe(text, fund_id=fund.pk).status_code == 200

@@ -13,7 +13,18 @@ from rest_framework.test import APIClient
 from normalization.rollout import Mode
 from stagenorm.portfolio.models import Fund, PortfolioCompany
 
-SPELLINGS = ["series-a", "Series A", "SERIES_A", "series a round", "Seed", "seed", "Seires A", "SEIRES_A", "Bridge", ""]
+SPELLINGS = [
+    "series-a",
+    "Series A",
+    "SERIES_A",
+    "series a round",
+    "Seed",
+    "seed",
+    "Seires A",
+    "SEIRES_A",
+    "Bridge",
+    "",
+]
 
 
 def address(fund: Fund) -> str:
@@ -43,11 +54,15 @@ def pages(api: APIClient, fund: Fund, **query: Any) -> list[list[dict[str, Any]]
 @pytest.fixture
 def spelled(fund: Fund) -> Fund:
     """A fund with one company for each spelling, named after it."""
-    PortfolioCompany.objects.bulk_create(PortfolioCompany(fund=fund, name=f"<{s}>", stage=s) for s in SPELLINGS)
+    PortfolioCompany.objects.bulk_create(
+        PortfolioCompany(fund=fund, name=f"<{s}>", stage=s) for s in SPELLINGS
+    )
     return fund
 
 
-def test_a_company_is_answered_with_its_stage_and_what_is_stored(api: APIClient, fund: Fund) -> None:
+def test_a_company_is_answered_with_its_stage_and_what_is_stored(
+    api: APIClient, fund: Fund
+) -> None:
     full = add(
         fund,
         "Fernhollow Robotics",
@@ -81,7 +96,12 @@ def test_a_company_is_answered_with_its_stage_and_what_is_stored(api: APIClient,
 
 
 def test_an_empty_fund_is_an_empty_list(api: APIClient, fund: Fund) -> None:
-    for query in ({}, {"stage": "seed"}, {"stage": "Seires A"}, {"sort": "-invested_at", "q": "x"}):
+    for query in (
+        {},
+        {"stage": "seed"},
+        {"stage": "Seires A"},
+        {"sort": "-invested_at", "q": "x"},
+    ):
         assert api.get(address(fund), query).json() | {"warnings": []} == {
             "companies": [],
             "next_cursor": None,
@@ -117,7 +137,9 @@ def test_the_stage_filter_finds_every_stored_spelling_of_it(
     assert names(api, spelled, stage=asked) == [f"<{spelling}>" for spelling in found]
 
 
-def test_the_stage_filter_finds_the_same_companies_before_and_after_a_migration(api: APIClient, spelled: Fund) -> None:
+def test_the_stage_filter_finds_the_same_companies_before_and_after_a_migration(
+    api: APIClient, spelled: Fund
+) -> None:
     before = names(api, spelled, stage="series-a")
     PortfolioCompany.objects.filter(stage__in=["SERIES_A", "Series A"]).update(stage="series-a")
     assert names(api, spelled, stage="series-a") == before
@@ -165,7 +187,9 @@ def test_a_plus_that_may_be_a_space_is_refused_rather_than_read_as_another_stage
         ("stage=Series+C", "earlier"),
         ("stage=series-c%20", "earlier"),
     ):
-        assert [company["name"] for company in api.get(f"{address}?{query}").json()["companies"]] == [name]
+        assert [
+            company["name"] for company in api.get(f"{address}?{query}").json()["companies"]
+        ] == [name]
 
 
 def test_warn_answers_an_unknown_stage_with_a_warning(
@@ -173,7 +197,10 @@ def test_warn_answers_an_unknown_stage_with_a_warning(
 ) -> None:
     set_mode(Mode.WARN)
     answer = api.get(address(spelled), {"stage": "Seires A"})
-    assert [company["stage_raw"] for company in answer.json()["companies"]] == ["Seires A", "SEIRES_A"]
+    assert [company["stage_raw"] for company in answer.json()["companies"]] == [
+        "Seires A",
+        "SEIRES_A",
+    ]
     assert answer.json()["warnings"][0]["pointer"] == "/stage"
     assert answer["Deprecation"].startswith("@")
     assert "unknown=1" in answer["Stage-Validation"]
@@ -207,7 +234,9 @@ def test_filters_narrow_together(api: APIClient, fund: Fund) -> None:
         ("", ["100% Pure", "snake_case", "back\\slash", "ÉLAN Vital", "O'Hara", "1000 Pure"]),
     ],
 )
-def test_q_is_literal_text_in_either_case(api: APIClient, fund: Fund, q: str, found: list[str]) -> None:
+def test_q_is_literal_text_in_either_case(
+    api: APIClient, fund: Fund, q: str, found: list[str]
+) -> None:
     for name in ("100% Pure", "snake_case", "back\\slash", "ÉLAN Vital", "O'Hara", "1000 Pure"):
         add(fund, name)
     assert names(api, fund, q=q) == found
@@ -215,16 +244,28 @@ def test_q_is_literal_text_in_either_case(api: APIClient, fund: Fund, q: str, fo
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 200])
 @pytest.mark.parametrize(
-    "sort", ["id", "-id", "name", "-name", "invested_at", "-invested_at", "created_at", "-created_at"]
+    "sort",
+    ["id", "-id", "name", "-name", "invested_at", "-invested_at", "created_at", "-created_at"],
 )
 @pytest.mark.parametrize("stage", [None, "seed"])
 def test_pages_hold_every_company_once_in_order_with_undated_ones_last(
     api: APIClient, fund: Fund, sort: str, limit: int, stage: str | None
 ) -> None:
-    days = [date(2020, 1, 2), None, date(2019, 5, 6), date(2020, 1, 2), None, date(2024, 2, 29), None]
+    days = [
+        date(2020, 1, 2),
+        None,
+        date(2019, 5, 6),
+        date(2020, 1, 2),
+        None,
+        date(2024, 2, 29),
+        None,
+    ]
     for place, day in enumerate(days):
         add(
-            fund, "Twin" if place % 3 == 0 else f"Company {place % 4}", "Seed" if place % 2 else "seed", invested_at=day
+            fund,
+            "Twin" if place % 3 == 0 else f"Company {place % 4}",
+            "Seed" if place % 2 else "seed",
+            invested_at=day,
         )
     query = {"sort": sort, "limit": limit} | ({"stage": stage} if stage else {})
     found = pages(api, fund, **query)
@@ -242,7 +283,9 @@ def test_pages_hold_every_company_once_in_order_with_undated_ones_last(
         reverse=descending,
     )
     assert listed == dated + undated
-    assert sorted(company["id"] for company in listed) == sorted(fund.companies.values_list("pk", flat=True))
+    assert sorted(company["id"] for company in listed) == sorted(
+        fund.companies.values_list("pk", flat=True)
+    )
 
 
 def test_the_page_size_may_change_while_paging(api: APIClient, spelled: Fund) -> None:
@@ -252,7 +295,9 @@ def test_the_page_size_may_change_while_paging(api: APIClient, spelled: Fund) ->
 
 
 def test_the_default_page_is_fifty(api: APIClient, fund: Fund) -> None:
-    PortfolioCompany.objects.bulk_create(PortfolioCompany(fund=fund, name=str(n), stage="seed") for n in range(51))
+    PortfolioCompany.objects.bulk_create(
+        PortfolioCompany(fund=fund, name=str(n), stage="seed") for n in range(51)
+    )
     assert [len(page) for page in pages(api, fund)] == [50, 1]
 
 
@@ -339,7 +384,10 @@ def test_a_cursor_is_good_for_its_own_list_only(api: APIClient, fund: Fund) -> N
             add(owner, "x", stage, sector="Health")
             add(owner, "x", stage)
     lists = [(owner, query) for owner in (fund, other) for query in LISTS]
-    cursors = [api.get(address(owner), query | {"limit": 1}).json()["next_cursor"] for owner, query in lists]
+    cursors = [
+        api.get(address(owner), query | {"limit": 1}).json()["next_cursor"]
+        for owner, query in lists
+    ]
     for mine, cursor in enumerate(cursors):
         for place, (owner, query) in enumerate(lists):
             status = api.get(address(owner), {**query, "limit": 1, "cursor": cursor}).status_code
@@ -357,8 +405,18 @@ def test_a_cursor_changed_in_any_character_is_refused(api: APIClient, spelled: F
     cursor = api.get(address(spelled), {"limit": 1}).json()["next_cursor"]
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
     # The last character of the signature holds spare bits, so it is changed to a far one.
-    changed = [cursor[:i] + ("A" if c != "A" else "Q") + cursor[i + 1 :] for i, c in enumerate(cursor)]
-    for text in [*changed, cursor[:-1], cursor + "A", cursor.upper(), cursor[::-1], f" {cursor}", cursor.split(".")[0]]:
+    changed = [
+        cursor[:i] + ("A" if c != "A" else "Q") + cursor[i + 1 :] for i, c in enumerate(cursor)
+    ]
+    for text in [
+        *changed,
+        cursor[:-1],
+        cursor + "A",
+        cursor.upper(),
+        cursor[::-1],
+        f" {cursor}",
+        cursor.split(".")[0],
+    ]:
         assert api.get(address(spelled), {"cursor": text}).status_code == 400, text
 
 
@@ -370,7 +428,9 @@ def test_a_signature_made_for_something_else_is_no_cursor(api: APIClient, spelle
 def test_a_long_name_fits_a_cursor(api: APIClient, fund: Fund) -> None:
     for name in ("\U0001f680" * 200, "é" * 200, "z" * 200):
         add(fund, name)
-    found = [company["name"] for page in pages(api, fund, sort="name", limit=1) for company in page]
+    found = [
+        company["name"] for page in pages(api, fund, sort="name", limit=1) for company in page
+    ]
     assert len(found) == len(set(found)) == 3
 
 
@@ -402,5 +462,7 @@ def test_a_full_page_costs_three_queries(
     for query in queries:
         with django_assert_num_queries(3):  # the key, the fund with its scope, the page
             api.get(address(spelled), query)
-    with django_assert_num_queries(4):  # a stage too rare to fill the page is read by its spellings
+    with django_assert_num_queries(
+        4
+    ):  # a stage too rare to fill the page is read by its spellings
         api.get(address(spelled), {"stage": "seed"})

@@ -20,7 +20,12 @@ from stagenorm.portfolio.companies_query import (
 from tests.portfolio.fund_data import MIXED_SPELLINGS, fill
 
 SEEDS = frozenset(["seed", "Seed", "Seed Round", "SEED"])
-LAST = {"id": None, "name": "Company 5", "invested_at": "2019-01-01", "created_at": "2026-01-01T00:00:00Z"}
+LAST = {
+    "id": None,
+    "name": "Company 5",
+    "invested_at": "2019-01-01",
+    "created_at": "2026-01-01T00:00:00Z",
+}
 
 
 def plan(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -37,7 +42,9 @@ def plan(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
 
 def rows_read(node: dict[str, Any]) -> int:
     """Return how many rows the node went through, those included that a filter dropped."""
-    return int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    return int(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    )
 
 
 def assert_within_fund(node: dict[str, Any], case: object) -> None:
@@ -48,7 +55,9 @@ def assert_within_fund(node: dict[str, Any], case: object) -> None:
 
 def scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the nodes that read the table: itself or, for a bitmap, its index."""
-    return [n for n in nodes if "Scan" in n["Node Type"] and {"Relation Name", "Index Name"} & set(n)]
+    return [
+        n for n in nodes if "Scan" in n["Node Type"] and {"Relation Name", "Index Name"} & set(n)
+    ]
 
 
 @pytest.fixture
@@ -70,9 +79,13 @@ def test_a_page_is_read_through_an_index_of_its_fund(fund: int) -> None:
 
 
 def test_a_page_of_a_common_stage_reads_little_more_than_itself(fund: int) -> None:
-    for sort, further in itertools.product((name for name in SORTS if SORTS[name].indexed), (False, True)):
+    for sort, further in itertools.product(
+        (name for name in SORTS if SORTS[name].indexed), (False, True)
+    ):
         after = Position(LAST[SORTS[sort].column], 500) if further else None
-        read = scans(plan(*walk_statement(Search(fund, sort), after, set(MIXED_SPELLINGS) - SEEDS)))
+        read = scans(
+            plan(*walk_statement(Search(fund, sort), after, set(MIXED_SPELLINGS) - SEEDS))
+        )
         assert len(read) == 1
         assert_within_fund(read[0], (sort, further))
         assert rows_read(read[0]) <= 200
@@ -100,4 +113,7 @@ def test_the_spellings_of_a_fund_cost_one_descent_each(fund: int) -> None:
     read = scans(nodes)
     assert {node["Index Name"] for node in read} == {"companies_fund_stage_id"}
     assert all(node["Node Type"] == "Index Only Scan" for node in read)
-    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) <= len(MIXED_SPELLINGS) + 1
+    assert (
+        sum(node["Actual Rows"] * node["Actual Loops"] for node in read)
+        <= len(MIXED_SPELLINGS) + 1
+    )

@@ -19,13 +19,17 @@ OF_SERIES_A = ["series-a", "Series A", "SERIES_A", "series a round", "Series-A F
 LATER = ["seriesa", "Series A Financing", "  SERIES   A"]
 OTHERS = ["seed", "Seed Round", "Series B", "Seires A", "Series A1"]
 # Stands for a backfill's batch: some rows to canonical, or back as an undo would.
-MIGRATE = "UPDATE portfolio_companies SET stage = 'series-a' WHERE stage = ANY(%s) AND id %% %s = %s"
+MIGRATE = (
+    "UPDATE portfolio_companies SET stage = 'series-a' WHERE stage = ANY(%s) AND id %% %s = %s"
+)
 UNDO = "UPDATE portfolio_companies SET stage = %s WHERE stage = 'series-a' AND id %% %s = %s"
 
 
 def make(fund: Fund, number: int, chance: random.Random) -> None:
     PortfolioCompany.objects.bulk_create(
-        PortfolioCompany(fund=fund, name=f"{chance.random():.9f}", stage=chance.choice(OF_SERIES_A + OTHERS))
+        PortfolioCompany(
+            fund=fund, name=f"{chance.random():.9f}", stage=chance.choice(OF_SERIES_A + OTHERS)
+        )
         for _ in range(number)
     )
 
@@ -34,7 +38,9 @@ def of_series_a(fund: Fund) -> set[int]:
     return set(fund.companies.filter(stage__in=OF_SERIES_A + LATER).values_list("pk", flat=True))
 
 
-def walk(api: APIClient, fund: Fund, between: Callable[[list[int]], None], **query: object) -> list[int]:
+def walk(
+    api: APIClient, fund: Fund, between: Callable[[list[int]], None], **query: object
+) -> list[int]:
     """Page to the end; call `between` with the ids so far after each page."""
     found: list[int] = []
     cursor: str | None = None
@@ -94,7 +100,9 @@ def test_each_company_is_found_once_while_rows_are_added_and_migrated_between_pa
             cursor.execute(MIGRATE, [OF_SERIES_A + LATER, 5, step % 5])
             if step % 2:
                 cursor.execute(UNDO, [LATER[step % 3], 7, step % 7])
-        make(fund, 2, chance)  # higher ids: ahead when sorting by id, behind when by -id, anywhere by name
+        make(
+            fund, 2, chance
+        )  # higher ids: ahead when sorting by id, behind when by -id, anywhere by name
 
     found = walk(api, fund, lambda found: elsewhere(lambda: change(found)), sort=sort)
     assert len(found) == len(set(found))
@@ -103,22 +111,30 @@ def test_each_company_is_found_once_while_rows_are_added_and_migrated_between_pa
         assert set(found) == of_series_a(fund)
 
 
-def test_a_company_added_ahead_with_a_new_spelling_is_found_and_one_behind_is_not(api: APIClient, fund: Fund) -> None:
+def test_a_company_added_ahead_with_a_new_spelling_is_found_and_one_behind_is_not(
+    api: APIClient, fund: Fund
+) -> None:
     make(fund, 60, random.Random(1))
     before = of_series_a(fund)
     added: list[int] = []
 
     def add(found: list[int]) -> None:
         if not added:
-            ahead = PortfolioCompany.objects.create(fund=fund, name="ahead", stage="SeRiEs__a  FUNDING round")
-            behind = PortfolioCompany.objects.create(pk=-1, fund=fund, name="behind", stage="seriesa")
+            ahead = PortfolioCompany.objects.create(
+                fund=fund, name="ahead", stage="SeRiEs__a  FUNDING round"
+            )
+            behind = PortfolioCompany.objects.create(
+                pk=-1, fund=fund, name="behind", stage="seriesa"
+            )
             added.extend([ahead.pk, behind.pk])
 
     found = walk(api, fund, lambda found: elsewhere(lambda: add(found)))
     assert sorted(found) == sorted(before | {added[0]})
 
 
-def test_a_migration_that_commits_between_two_pages_of_a_remembered_fund_is_seen(api: APIClient, fund: Fund) -> None:
+def test_a_migration_that_commits_between_two_pages_of_a_remembered_fund_is_seen(
+    api: APIClient, fund: Fund
+) -> None:
     """The first guess is the spellings of the last page: an undo to others must not hide rows."""
     make(fund, 40, random.Random(2))
     PortfolioCompany.objects.filter(stage__in=OF_SERIES_A).update(stage="series-a")
@@ -128,13 +144,17 @@ def test_a_migration_that_commits_between_two_pages_of_a_remembered_fund_is_seen
     assert sorted(walk(api, fund, lambda found: None)) == sorted(before)
 
 
-def test_a_guess_that_misses_a_spelling_is_mended_before_the_answer(fund: Fund, api: APIClient) -> None:
+def test_a_guess_that_misses_a_spelling_is_mended_before_the_answer(
+    fund: Fund, api: APIClient
+) -> None:
     make(fund, 40, random.Random(3))
     companies_query._spellings_of[fund.pk] = ("seed", "gone long ago")
     assert sorted(walk(api, fund, lambda found: None)) == sorted(of_series_a(fund))
 
 
-def test_each_company_is_found_once_while_a_thread_adds_and_migrates_without_pause(api: APIClient, fund: Fund) -> None:
+def test_each_company_is_found_once_while_a_thread_adds_and_migrates_without_pause(
+    api: APIClient, fund: Fund
+) -> None:
     chance = random.Random(4)
     make(fund, 400, chance)
     before, stop = of_series_a(fund), threading.Event()

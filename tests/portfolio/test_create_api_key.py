@@ -46,7 +46,9 @@ def test_keys_of_one_client_may_share_its_name(fund: Fund) -> None:
     assert status(first, fund) == status(second, fund) == 200
 
 
-@pytest.mark.parametrize("expires", ["2999-12-31", "2999-12-31T12:00", "2999-12-31T12:00:00+02:00"])
+@pytest.mark.parametrize(
+    "expires", ["2999-12-31", "2999-12-31T12:00", "2999-12-31T12:00:00+02:00"]
+)
 def test_a_key_may_expire(fund: Fund, expires: str) -> None:
     assert status(create("reports", "--expires", expires).strip(), fund) == 200
     assert str(ApiKey.objects.get().expiry_date).startswith("2999-12-31")

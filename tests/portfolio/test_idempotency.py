@@ -33,7 +33,9 @@ def post(api: APIClient, content: Any, key: str | None = "k-1") -> Any:
     return api.post(ADDRESS, content, **headers)
 
 
-def test_the_repeat_has_the_first_answer_and_says_so(api: APIClient, fund: Fund, set_mode: SetMode) -> None:
+def test_the_repeat_has_the_first_answer_and_says_so(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
     set_mode("warn")
     first = post(api, body(fund, stage_allocation={"Series A": 0.5, "Angel": 0.5}))
     set_mode("enforce")
@@ -50,7 +52,9 @@ def test_the_repeat_has_the_first_answer_and_says_so(api: APIClient, fund: Fund,
 def test_order_of_members_and_white_space_make_no_other_body(api: APIClient, fund: Fund) -> None:
     post(api, body(fund))
     text = f'{{ "stage_allocation":{{"Series A":1}},\n"name":"Core", "fund_id":{fund.pk}}}'
-    again = api.generic("POST", ADDRESS, text, content_type="application/json", HTTP_IDEMPOTENCY_KEY="k-1")
+    again = api.generic(
+        "POST", ADDRESS, text, content_type="application/json", HTTP_IDEMPOTENCY_KEY="k-1"
+    )
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
 
 
@@ -76,16 +80,23 @@ def test_without_a_key_every_request_does_its_work(api: APIClient, fund: Fund) -
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "caf\u00e9", "\x7f"])
-def test_a_key_that_is_not_1_to_255_printable_ascii_is_400(api: APIClient, fund: Fund, key: str) -> None:
+def test_a_key_that_is_not_1_to_255_printable_ascii_is_400(
+    api: APIClient, fund: Fund, key: str
+) -> None:
     answer = post(api, body(fund), key)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["pointer"] == "/Idempotency-Key"
     assert not PortfolioStrategy.objects.exists()
 
 
-@pytest.mark.parametrize("key", ["x", "x" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a b ~!"])
+@pytest.mark.parametrize(
+    "key", ["x", "x" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a b ~!"]
+)
 def test_any_printable_text_is_a_key(api: APIClient, fund: Fund, key: str) -> None:
-    assert [post(api, body(fund), key).has_header("Idempotency-Replayed") for _ in range(2)] == [False, True]
+    assert [post(api, body(fund), key).has_header("Idempotency-Replayed") for _ in range(2)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -110,14 +121,18 @@ def test_a_refusal_keeps_nothing_so_the_corrected_request_may_use_the_key(
 def test_after_a_day_the_key_is_free_and_old_records_go(api: APIClient, fund: Fund) -> None:
     for key in ("k-1", "k-2", "k-3"):
         post(api, body(fund), key)
-    IdempotencyRecord.objects.exclude(key="k-3").update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
+    IdempotencyRecord.objects.exclude(key="k-3").update(
+        created_at=timezone.now() - timedelta(hours=24, seconds=1)
+    )
     again = post(api, body(fund, name="Another"), "k-1")
     assert (again.status_code, again.has_header("Idempotency-Replayed")) == (201, False)
     assert set(IdempotencyRecord.objects.values_list("key", flat=True)) == {"k-1", "k-3"}
     assert post(api, body(fund), "k-3")["Idempotency-Replayed"] == "true"
 
 
-def test_a_fund_that_left_the_keys_scope_is_404_on_the_repeat_too(api_for: ApiFor, fund: Fund) -> None:
+def test_a_fund_that_left_the_keys_scope_is_404_on_the_repeat_too(
+    api_for: ApiFor, fund: Fund
+) -> None:
     from stagenorm.portfolio.models import ApiKey
 
     other = Fund.objects.create(name="Birch Capital II")
@@ -135,7 +150,9 @@ def _in_thread(api: APIClient, content: Any, key: str = "k-1") -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_20_identical_requests_at_once_make_one_strategy(transactional_db: None, fund: Fund, api: APIClient) -> None:
+def test_20_identical_requests_at_once_make_one_strategy(
+    transactional_db: None, fund: Fund, api: APIClient
+) -> None:
     start = threading.Barrier(20)
 
     def send(_: int) -> Any:
@@ -154,7 +171,9 @@ def test_20_identical_requests_at_once_make_one_strategy(transactional_db: None,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_20_different_keys_at_once_make_20_strategies(transactional_db: None, fund: Fund, api: APIClient) -> None:
+def test_20_different_keys_at_once_make_20_strategies(
+    transactional_db: None, fund: Fund, api: APIClient
+) -> None:
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda n: _in_thread(api, body(fund), f"key {n}"), range(20)))
     assert [answer.status_code for answer in answers] == [201] * 20
@@ -175,7 +194,9 @@ def _waiting_backend(first: Future[Any]) -> int:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and not first.done():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees its first look for ever
+            cursor.execute(
+                "SELECT pg_stat_clear_snapshot()"
+            )  # else a transaction sees its first look for ever
             cursor.execute(sql)
             found = cursor.fetchone()
         if found:

@@ -37,7 +37,15 @@ def load(fund: Fund, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
         out = StringIO()
         try:
-            call_command("import_companies", str(file), "--fund", str(fund.pk), "--json", *options, stdout=out)
+            call_command(
+                "import_companies",
+                str(file),
+                "--fund",
+                str(fund.pk),
+                "--json",
+                *options,
+                stdout=out,
+            )
         finally:
             run.printed = out.getvalue()  # type: ignore[attr-defined]
         summary: dict[str, Any] = json.loads(out.getvalue())
@@ -47,11 +55,18 @@ def load(fund: Fund, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def stored(*fields: str) -> list[Any]:
-    return list(PortfolioCompany.objects.order_by("pk").values_list(*fields, flat=len(fields) == 1))
+    return list(
+        PortfolioCompany.objects.order_by("pk").values_list(*fields, flat=len(fields) == 1)
+    )
 
 
-def test_a_line_becomes_a_company_with_its_stage_made_canonical(load: Callable[..., Any], fund: Fund) -> None:
-    summary = load(HEADER + 'Fern Robotics,Series A,exited,Robotics,1250000.50,2021-03-04\n" Moss ",seed,,,,\n')
+def test_a_line_becomes_a_company_with_its_stage_made_canonical(
+    load: Callable[..., Any], fund: Fund
+) -> None:
+    summary = load(
+        HEADER
+        + 'Fern Robotics,Series A,exited,Robotics,1250000.50,2021-03-04\n" Moss ",seed,,,,\n'
+    )
     assert summary == {
         "fund": fund.pk,
         "mode": "off",
@@ -62,17 +77,33 @@ def test_a_line_becomes_a_company_with_its_stage_made_canonical(load: Callable[.
         "unknown": 0,
     }
     assert stored("fund", "name", "stage", "status", "sector", "invested_usd", "invested_at") == [
-        (fund.pk, "Fern Robotics", "series-a", "exited", "Robotics", Decimal("1250000.50"), date(2021, 3, 4)),
+        (
+            fund.pk,
+            "Fern Robotics",
+            "series-a",
+            "exited",
+            "Robotics",
+            Decimal("1250000.50"),
+            date(2021, 3, 4),
+        ),
         (fund.pk, "Moss", "seed", "active", "", None, None),
     ]
 
 
 @pytest.mark.parametrize(
     ("mode", "kept"),
-    [(Mode.OFF, ["seed", "Seires A", ""]), (Mode.WARN, ["seed", "Seires A", ""]), (Mode.ENFORCE, ["seed"])],
+    [
+        (Mode.OFF, ["seed", "Seires A", ""]),
+        (Mode.WARN, ["seed", "Seires A", ""]),
+        (Mode.ENFORCE, ["seed"]),
+    ],
 )
 def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
-    load: Callable[..., Any], set_mode: Callable[..., int], tmp_path: Path, mode: Mode, kept: list[str]
+    load: Callable[..., Any],
+    set_mode: Callable[..., int],
+    tmp_path: Path,
+    mode: Mode,
+    kept: list[str],
 ) -> None:
     set_mode(mode)
     lines = "name,stage\nA,Seed Round\nB,Seires A\nC,\n"
@@ -81,7 +112,11 @@ def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
         with pytest.raises(CommandError, match="2 of 3 lines were refused"):
             load(lines, "--report", str(report))
         assert [json.loads(line) for line in report.read_text().splitlines()] == [
-            {"line": 3, "column": "stage", "reason": "The stage 'Seires A' is not known. Did you mean series-a?"},
+            {
+                "line": 3,
+                "column": "stage",
+                "reason": "The stage 'Seires A' is not known. Did you mean series-a?",
+            },
             {"line": 4, "column": "stage", "reason": "The stage '' is not known."},
         ]
     else:
@@ -97,7 +132,9 @@ def test_an_override_lets_imports_through_while_the_api_enforces(
     assert stored("stage") == ["Seires A"]
 
 
-@pytest.mark.parametrize(("mode", "options"), [(Mode.OFF, []), (Mode.WARN, []), (Mode.ENFORCE, ["--atomic"])])
+@pytest.mark.parametrize(
+    ("mode", "options"), [(Mode.OFF, []), (Mode.WARN, []), (Mode.ENFORCE, ["--atomic"])]
+)
 def test_unknown_spellings_of_an_import_are_observed_and_no_rate_of_requests_is_moved(
     mode: Mode, options: list[str], load: Callable[..., Any], set_mode: Callable[..., int]
 ) -> None:
@@ -105,8 +142,13 @@ def test_unknown_spellings_of_an_import_are_observed_and_no_rate_of_requests_is_
     before = requests_counted()
     with contextlib.suppress(CommandError):
         load("name,stage\nA,Seires A\nB,Series A\nC,seed\nD,Growth\nE,Seires A\n", *options)
-    seen = ObservedSpelling.objects.order_by("spelling").values_list("endpoint", "spelling", "stage", "count")
-    assert list(seen) == [("import-companies", "Growth", "", 1), ("import-companies", "Seires A", "", 2)]
+    seen = ObservedSpelling.objects.order_by("spelling").values_list(
+        "endpoint", "spelling", "stage", "count"
+    )
+    assert list(seen) == [
+        ("import-companies", "Growth", "", 1),
+        ("import-companies", "Seires A", "", 2),
+    ]
     assert not OutcomeTally.objects.exists()
     assert requests_counted() == before
 
@@ -121,7 +163,9 @@ def test_a_file_of_free_text_leaves_room_for_what_clients_send(load: Callable[..
     assert seen[OTHER] == sum(seen.values()) - 3 - 2 - (SHOWN_SPELLINGS - 3)
 
 
-def test_an_import_that_cannot_be_read_to_its_end_leaves_no_observation(load: Callable[..., Any]) -> None:
+def test_an_import_that_cannot_be_read_to_its_end_leaves_no_observation(
+    load: Callable[..., Any],
+) -> None:
     with pytest.raises(CommandError):
         load('name,stage\nA,Seires A\nB,"broken\n')
     assert not ObservedSpelling.objects.exists()
@@ -156,16 +200,22 @@ REFUSED_LINES = [
 ]
 
 
-def test_each_refused_line_is_reported_with_its_number_and_reason(load: Callable[..., Any], tmp_path: Path) -> None:
+def test_each_refused_line_is_reported_with_its_number_and_reason(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
     report = tmp_path / "report.csv"
     lines = ["Good,seed,,,,"]
     for line, _, _ in REFUSED_LINES:
         lines += [line, "Good,seed,,,,"]
-    with pytest.raises(CommandError, match=f"{len(REFUSED_LINES)} of {len(lines)} lines were refused"):
+    with pytest.raises(
+        CommandError, match=f"{len(REFUSED_LINES)} of {len(lines)} lines were refused"
+    ):
         load(HEADER + "\n".join(lines) + "\n", "--report", str(report))
     with report.open(newline="") as file:
         rejections = list(csv.DictReader(file))
-    assert [int(each["line"]) for each in rejections] == list(range(3, 3 + 2 * len(REFUSED_LINES), 2))
+    assert [int(each["line"]) for each in rejections] == list(
+        range(3, 3 + 2 * len(REFUSED_LINES), 2)
+    )
     for rejection, (_, column, reason) in zip(rejections, REFUSED_LINES, strict=True):
         assert rejection["column"] == column
         assert reason in rejection["reason"]
@@ -184,7 +234,9 @@ def test_atomic_imports_nothing_when_a_line_is_refused_and_reports_all_of_them(
     assert load("name,stage\nA,seed\n", "--atomic")["imported"] == 1
 
 
-def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(load: Callable[..., Any], tmp_path: Path) -> None:
+def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
     report = tmp_path / "report.jsonl"
     text = 'name,stage\r\n"two\r\nlines","Pre-seed\n"\r\n\r\n\r\n,seed\r\n"a ""quoted"" name",seed\r\n,seed'
     with pytest.raises(CommandError, match="2 of 4"):
@@ -193,10 +245,26 @@ def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(load: Callab
     assert stored("name", "stage") == [("two\r\nlines", "pre-seed"), ('a "quoted" name', "seed")]
 
 
-def test_columns_are_found_by_name_in_any_order_and_case_or_by_mapping(load: Callable[..., Any]) -> None:
+def test_columns_are_found_by_name_in_any_order_and_case_or_by_mapping(
+    load: Callable[..., Any],
+) -> None:
     assert load("Stage,ignored,NAME\nseed,x,A\n")["imported"] == 1
-    assert load("Round;Company, legal\nseed;B\n", "--delimiter", ";", "--map", "stage=Round,name=Company, legal")
-    assert load("Round\tCompany\nseed\tC\n", "--delimiter", "\\t", "--map", "stage=Round", "--map", "name=Company")
+    assert load(
+        "Round;Company, legal\nseed;B\n",
+        "--delimiter",
+        ";",
+        "--map",
+        "stage=Round,name=Company, legal",
+    )
+    assert load(
+        "Round\tCompany\nseed\tC\n",
+        "--delimiter",
+        "\\t",
+        "--map",
+        "stage=Round",
+        "--map",
+        "name=Company",
+    )
     assert stored("name") == ["A", "B", "C"]
 
 
@@ -220,7 +288,11 @@ REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
     (GOOD.encode() + b"caf\xe9,seed\n", [], "Line 5002: byte 50014 is not utf-8-sig text"),
     (GOOD.encode() + b"cut\xc3", [], "Line 5002: byte 50014 is not utf-8-sig text"),
     (b"name,stage\nA,seed\n", ["--encoding", "utf-16"], "not utf-16 text"),
-    (GOOD + '"open,seed\n' + "x,seed\n" * 200_000, [], "Line 5002: the CSV is malformed|Line .*exceeds"),
+    (
+        GOOD + '"open,seed\n' + "x,seed\n" * 200_000,
+        [],
+        "Line 5002: the CSV is malformed|Line .*exceeds",
+    ),
     (GOOD + '"a"b,seed\n', [], "Line 5002: the CSV is malformed"),
     (GOOD + '"open', [], "Line 5002: the CSV is malformed"),
     (GOOD + "x" * (LONGEST_RECORD + 10) + ",seed\n", [], "Line 5002: the record exceeds"),
@@ -238,7 +310,11 @@ REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
 
 @pytest.mark.parametrize(("content", "options", "message"), REFUSED_FILES)
 def test_a_file_that_cannot_be_read_is_one_error_that_names_the_line_and_nothing_is_imported(
-    load: Callable[..., Any], tmp_path: Path, content: str | bytes, options: list[str], message: str
+    load: Callable[..., Any],
+    tmp_path: Path,
+    content: str | bytes,
+    options: list[str],
+    message: str,
 ) -> None:
     report = tmp_path / "report.jsonl"
     report.write_text("of an earlier import")
@@ -251,7 +327,9 @@ def test_a_file_that_cannot_be_read_is_one_error_that_names_the_line_and_nothing
     assert sorted(path.name for path in tmp_path.iterdir()) == ["companies.csv", "report.jsonl"]
 
 
-def test_a_file_a_fund_or_a_report_that_is_not_there_is_one_error(fund: Fund, tmp_path: Path) -> None:
+def test_a_file_a_fund_or_a_report_that_is_not_there_is_one_error(
+    fund: Fund, tmp_path: Path
+) -> None:
     file = tmp_path / "companies.csv"
     file.write_text("name,stage\nA,seed\n")
     for path, number, options, message in (
@@ -272,7 +350,9 @@ def test_without_a_report_the_first_refused_lines_are_shown(fund: Fund, tmp_path
     file, errors, out = tmp_path / "companies.csv", StringIO(), StringIO()
     file.write_text("name,stage\n" + ",seed\n" * 12 + "A,Seed\n")
     with pytest.raises(CommandError, match="12 of 13"):
-        call_command("import_companies", str(file), "--fund", str(fund.pk), stdout=out, stderr=errors)
+        call_command(
+            "import_companies", str(file), "--fund", str(fund.pk), stdout=out, stderr=errors
+        )
     shown = errors.getvalue().splitlines()
     assert shown[0] == "Line 2, name: A company needs a name."
     assert shown[-1] == "More lines were refused; --report FILE lists them all."
@@ -303,7 +383,9 @@ def test_text_from_the_file_cannot_steer_the_terminal_or_a_spreadsheet(
         (["stage=a=b"], {"stage": "a=b"}),
     ],
 )
-def test_a_mapping_is_read_with_commas_inside_names(pairs: list[str], mapping: dict[str, str]) -> None:
+def test_a_mapping_is_read_with_commas_inside_names(
+    pairs: list[str], mapping: dict[str, str]
+) -> None:
     assert read_mapping(pairs) == mapping
 
 

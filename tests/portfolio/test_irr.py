@@ -52,7 +52,9 @@ def test_the_rate_is_brentqs_to_1e_9(quarters: int, scale: float) -> None:
     ],
 )
 def test_rates_known_by_heart(flows: list[float], first_quarter: int, rate: float) -> None:
-    assert annual_irr(1.0, np.array([flows]).T, first_quarter)[0] == pytest.approx(rate, rel=1e-13, abs=1e-13)
+    assert annual_irr(1.0, np.array([flows]).T, first_quarter)[0] == pytest.approx(
+        rate, rel=1e-13, abs=1e-13
+    )
 
 
 def test_a_run_that_gets_nothing_back_is_minus_one_and_disturbs_no_other() -> None:
@@ -85,12 +87,16 @@ def test_a_start_at_which_a_power_overflows_is_bisected(early: float, late: floa
     log_discount = -np.log1p(annual_irr(1.0, flows)[0]) / 4
     if early == 1e-20:
         assert log_discount == pytest.approx(-np.log(late) / 60, rel=1e-9)
-    assert np.logaddexp(np.log(early) + log_discount, np.log(late) + 60 * log_discount) == pytest.approx(0, abs=1e-7)
+    assert np.logaddexp(
+        np.log(early) + log_discount, np.log(late) + 60 * log_discount
+    ) == pytest.approx(0, abs=1e-7)
 
 
 def test_the_rate_of_a_run_does_not_depend_on_the_others() -> None:
     generator = np.random.default_rng(2)
-    flows = generator.random((57, RUNS_AT_ONCE + 50)) ** 20 * generator.choice([1e-6, 1.0, 1e4], RUNS_AT_ONCE + 50)
+    flows = generator.random((57, RUNS_AT_ONCE + 50)) ** 20 * generator.choice(
+        [1e-6, 1.0, 1e4], RUNS_AT_ONCE + 50
+    )
     together = annual_irr(1.0, flows, 4)
     for runs in (slice(0, 1), slice(3, 40), slice(RUNS_AT_ONCE - 5, RUNS_AT_ONCE + 5)):
         assert np.array_equal(annual_irr(1.0, flows[:, runs], 4), together[runs])

@@ -47,7 +47,10 @@ def test_it_prints_an_operator_and_a_key_that_get_in(api: APIClient) -> None:
     assert user.is_superuser
     api.credentials(HTTP_AUTHORIZATION=f"Api-Key {printed['API key']}")
     fund = Fund.objects.earliest("pk")
-    assert len(api.get(f"/api/funds/{fund.pk}/companies", {"stage": "series-a"}).json()["companies"]) > 10
+    assert (
+        len(api.get(f"/api/funds/{fund.pk}/companies", {"stage": "series-a"}).json()["companies"])
+        > 10
+    )
     assert ApiKey.objects.get().name == "demo"
 
 
@@ -63,7 +66,11 @@ def test_loading_again_changes_nothing_and_prints_the_same() -> None:
 def test_the_same_companies_are_drawn_on_every_machine() -> None:
     def drawn() -> list[Any]:
         load()
-        return list(PortfolioCompany.objects.order_by("pk").values_list("fund__name", "name", "stage", "invested_at"))
+        return list(
+            PortfolioCompany.objects.order_by("pk").values_list(
+                "fund__name", "name", "stage", "invested_at"
+            )
+        )
 
     first = drawn()
     PortfolioCompany.objects.all().delete()
@@ -90,7 +97,10 @@ def test_the_vocabulary_is_the_one_that_the_tests_know() -> None:
 
 def test_the_secrets_are_for_their_owner_only(debug: Path) -> None:
     printed = load()
-    for name, secret in (("operator-password", printed["Operator"].split()[1]), ("demo-api-key", printed["API key"])):
+    for name, secret in (
+        ("operator-password", printed["Operator"].split()[1]),
+        ("demo-api-key", printed["API key"]),
+    ):
         assert stat.S_IMODE((debug / name).stat().st_mode) == 0o600
         assert (debug / name).read_text() == secret + "\n"
     assert len(list(debug.iterdir())) == 2

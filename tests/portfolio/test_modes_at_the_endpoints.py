@@ -22,11 +22,20 @@ SENT = {
     "none": [],
 }
 TALLY = {"canonical": (0, 0), "alias": (1, 0), "unknown": (0, 1), "mixed": (1, 1), "none": (0, 0)}
-OUTCOME = {"canonical": "canonical", "alias": "normalized", "unknown": "unknown", "mixed": "unknown"}
+OUTCOME = {
+    "canonical": "canonical",
+    "alias": "normalized",
+    "unknown": "unknown",
+    "mixed": "unknown",
+}
 ENDPOINTS = ["monte-carlo-simulate", "portfolio-strategies", "fund-companies"]
 MODES = ["off", "warn", "enforce"]
 # A list takes one stage at a time, so a mixture cannot be asked of it.
-CASES = [case for case in itertools.product(ENDPOINTS, MODES, SENT) if case[0::2] != ("fund-companies", "mixed")]
+CASES = [
+    case
+    for case in itertools.product(ENDPOINTS, MODES, SENT)
+    if case[0::2] != ("fund-companies", "mixed")
+]
 
 
 @pytest.fixture
@@ -70,7 +79,9 @@ def counts(endpoint: str) -> dict[tuple[str, str], float]:
 
 def expected_status(endpoint: str, mode: str, sent: str) -> int:
     if sent == "none":
-        return 400 if endpoint == "portfolio-strategies" else 200  # there the stages are a required member
+        return (
+            400 if endpoint == "portfolio-strategies" else 200
+        )  # there the stages are a required member
     if mode == "enforce" and sent in {"unknown", "mixed"}:
         return 400
     if (endpoint, sent) == ("monte-carlo-simulate", "unknown"):
@@ -80,7 +91,12 @@ def expected_status(endpoint: str, mode: str, sent: str) -> int:
 
 @pytest.mark.parametrize(("endpoint", "mode", "sent"), CASES)
 def test_what_an_endpoint_does_in_a_mode(
-    api: APIClient, set_mode: Callable[..., int], stocked: Fund, endpoint: str, mode: str, sent: str
+    api: APIClient,
+    set_mode: Callable[..., int],
+    stocked: Fund,
+    endpoint: str,
+    mode: str,
+    sent: str,
 ) -> None:
     version = set_mode(mode) if mode != "off" else 0
     before = counts(endpoint)
@@ -95,14 +111,21 @@ def test_what_an_endpoint_does_in_a_mode(
         assert "Stage-Validation" not in answer
     else:
         normalized, unknown = TALLY[sent]
-        assert answer["Stage-Validation"] == f"{mode}; policy={version}; normalized={normalized}; unknown={unknown}"
+        assert (
+            answer["Stage-Validation"]
+            == f"{mode}; policy={version}; normalized={normalized}; unknown={unknown}"
+        )
     deprecated = mode != "off" and sent in {"alias", "unknown", "mixed"}
     assert ("Deprecation" in answer, "Link" in answer) == (deprecated, deprecated)
     assert "Sunset" not in answer
 
     # Counts: one request with its worst outcome, none without stages
     after = counts(endpoint)
-    gained = {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)}
+    gained = {
+        key: value - before.get(key, 0)
+        for key, value in after.items()
+        if value != before.get(key, 0)
+    }
     outcome = "rejected" if rejected else OUTCOME.get(sent)
     assert gained == ({} if outcome is None else {(mode, outcome): 1})
 
@@ -114,13 +137,21 @@ def test_what_an_endpoint_does_in_a_mode(
     # Body
     if answer.status_code == 400:
         assert answer["Content-Type"] == "application/problem+json"
-        slug = "unknown-stage" if rejected else "invalid-request" if sent == "none" else "nothing-to-simulate"
+        slug = (
+            "unknown-stage"
+            if rejected
+            else "invalid-request"
+            if sent == "none"
+            else "nothing-to-simulate"
+        )
         assert body["type"] == f"/problems/{slug}"
         if rejected:
             assert (body["mode"], body["policy_version"]) == (mode, version)
             [error] = body["errors"]
             assert (error["code"], error["received"]) == ("unknown_stage", SENT[sent][-1])
-            assert error["suggestions"] == [{"Seires A": "series-a", "Seires B": "series-b"}[SENT[sent][-1]]]
+            assert error["suggestions"] == [
+                {"Seires A": "series-a", "Seires B": "series-b"}[SENT[sent][-1]]
+            ]
             assert "/stage" in error["pointer"]
         return
     told = [warning["code"] for warning in body.get("warnings", [])]
@@ -130,7 +161,11 @@ def test_what_an_endpoint_does_in_a_mode(
         else ["stored_stage_unknown"] if stored_unknown
         else []
     )  # fmt: skip
-    check = {"monte-carlo-simulate": simulated, "portfolio-strategies": kept, "fund-companies": listed}[endpoint]
+    check = {
+        "monte-carlo-simulate": simulated,
+        "portfolio-strategies": kept,
+        "fund-companies": listed,
+    }[endpoint]
     check(body, sent)
 
 

@@ -45,14 +45,23 @@ def portfolios(parameters: SimulationParameters) -> Iterator[list[tuple[int, flo
     block = CompanyBlock(table, np.empty((ROWS_OF_ROOM, at_once * size)))
     for run in range(parameters.runs):
         if run % at_once == 0:
-            block.draw(PCG64(SeedSequence(parameters.seed, spawn_key=(run // at_once,))), at_once * size)
+            block.draw(
+                PCG64(SeedSequence(parameters.seed, spawn_key=(run // at_once,))), at_once * size
+            )
             drawn = list(
-                zip(block.cell.tolist(), block.multiple.tolist(), (block.exit_quarter / 4).tolist(), strict=True)
+                zip(
+                    block.cell.tolist(),
+                    block.multiple.tolist(),
+                    (block.exit_quarter / 4).tolist(),
+                    strict=True,
+                )
             )
         yield drawn[run % at_once * size :][:size]
 
 
-def reference(portfolio: list[tuple[int, float, float]], horizon: int) -> tuple[float, float, float]:
+def reference(
+    portfolio: list[tuple[int, float, float]], horizon: int
+) -> tuple[float, float, float]:
     """TVPI, DPI and IRR of one run, company by company."""
     flows: dict[int, float] = {}
     cash = residual = 0.0
@@ -66,7 +75,9 @@ def reference(portfolio: list[tuple[int, float, float]], horizon: int) -> tuple[
     flows[horizon * 4] = flows.get(horizon * 4, 0.0) + residual
 
     def net_present_value(log_growth: float) -> float:
-        return sum(flow * math.exp(-log_growth * quarter / 4) for quarter, flow in flows.items()) - len(portfolio)
+        return sum(
+            flow * math.exp(-log_growth * quarter / 4) for quarter, flow in flows.items()
+        ) - len(portfolio)
 
     irr = math.expm1(brentq(net_present_value, -40, 40, xtol=1e-14, rtol=1e-14))
     return (cash + residual) / len(portfolio), cash / len(portfolio), irr
@@ -88,10 +99,14 @@ def reference(portfolio: list[tuple[int, float, float]], horizon: int) -> tuple[
 def test_each_run_is_what_its_companies_make_it(members: dict[str, Any]) -> None:
     parameters = asked(**members)
     result = simulate(parameters)
-    expected = np.array([reference(portfolio, parameters.horizon_years) for portfolio in portfolios(parameters)])
+    expected = np.array(
+        [reference(portfolio, parameters.horizon_years) for portfolio in portfolios(parameters)]
+    )
     np.testing.assert_allclose(result.tvpi, expected[:, 0], rtol=1e-12)
     np.testing.assert_allclose(result.dpi, expected[:, 1], rtol=1e-12)
-    assert np.all(np.abs(result.irr - expected[:, 2]) <= 1e-9 * np.maximum(1.0, np.abs(expected[:, 2])))
+    assert np.all(
+        np.abs(result.irr - expected[:, 2]) <= 1e-9 * np.maximum(1.0, np.abs(expected[:, 2]))
+    )
 
 
 def test_the_totals_by_cell_are_those_of_the_runs() -> None:
@@ -110,7 +125,9 @@ def test_the_totals_by_cell_are_those_of_the_runs() -> None:
 @pytest.mark.parametrize("horizon_years", [1, 2, 8, 15])
 @pytest.mark.parametrize("portfolio_size", [1, 25, 1000])
 def test_cash_never_exceeds_value(profile: str, horizon_years: int, portfolio_size: int) -> None:
-    result = simulate(asked(profile=profile, horizon_years=horizon_years, portfolio_size=portfolio_size))
+    result = simulate(
+        asked(profile=profile, horizon_years=horizon_years, portfolio_size=portfolio_size)
+    )
     assert np.all((result.dpi >= 0) & (result.dpi <= result.tvpi) & (result.tvpi <= 200))
     assert np.all((result.irr >= -1) & (result.irr <= 199))
     assert np.all((result.irr > 0) == (result.tvpi > 1))
@@ -142,15 +159,21 @@ def test_more_runs_begin_with_the_same_runs(portfolio_size: int) -> None:
     for runs in (1, 2, 50, at_once - 1, at_once, min(at_once + 1, MAX_RUNS)):
         shorter = simulate(asked(runs=min(runs, MAX_RUNS), portfolio_size=portfolio_size))
         for name in ("tvpi", "dpi", "irr"):
-            assert np.array_equal(getattr(shorter, name), getattr(longest, name)[: shorter.tvpi.size]), (name, runs)
+            assert np.array_equal(
+                getattr(shorter, name), getattr(longest, name)[: shorter.tvpi.size]
+            ), (name, runs)
 
 
 def test_the_order_and_the_scale_of_the_mix_do_not_matter() -> None:
     expected = simulate(asked())
     assert_same(simulate(asked(stage_mix=dict(reversed(MIX.items())))), expected)
     half = {Stage.SEED: 0.5, Stage.SERIES_A: 0.5}
-    assert_same(simulate(asked(stage_mix=dict.fromkeys(half, 2.0))), simulate(asked(stage_mix=half)))
-    assert_same(simulate(asked(stage_mix={**half, Stage.SERIES_B: 0.0})), simulate(asked(stage_mix=half)))
+    assert_same(
+        simulate(asked(stage_mix=dict.fromkeys(half, 2.0))), simulate(asked(stage_mix=half))
+    )
+    assert_same(
+        simulate(asked(stage_mix={**half, Stage.SERIES_B: 0.0})), simulate(asked(stage_mix=half))
+    )
 
 
 def test_the_engine_is_the_one_that_made_these_numbers() -> None:

@@ -100,7 +100,10 @@ def test_stage_band_multiple_and_exit_time_are_independent() -> None:
         ranks = stats.spearmanr(block.multiple[chosen], block.exit_quarter[chosen])
         assert ranks.pvalue > 0.001
         # And neither depends on the company before.
-        assert abs(np.corrcoef(block.multiple[chosen][:-1], block.multiple[chosen][1:])[0, 1]) < 4 / chosen.sum() ** 0.5
+        assert (
+            abs(np.corrcoef(block.multiple[chosen][:-1], block.multiple[chosen][1:])[0, 1])
+            < 4 / chosen.sum() ** 0.5
+        )
 
 
 @pytest.mark.parametrize("horizon_years", [1, 2, 5, 8, 15])
@@ -109,17 +112,28 @@ def test_the_closed_form_is_the_integral_it_stands_for(stage: Stage, horizon_yea
     profile = PROFILES["optimistic-v1"]
     total = 0.0
     for band, odds in zip(BANDS, profile.odds[stage], strict=True):
-        expected_exit, distribution = band.exit_factor * profile.base_exit_years[stage], multiples_of(band)
+        expected_exit, distribution = (
+            band.exit_factor * profile.base_exit_years[stage],
+            multiples_of(band),
+        )
 
-        def value(offset: float, center: float = expected_exit, multiple: Any = distribution) -> float:
+        def value(
+            offset: float, center: float = expected_exit, multiple: Any = distribution
+        ) -> float:
             exit_years = max(1.0, center + offset)
             exponent = 1.0 if exit_years <= horizon_years else horizon_years / exit_years
             return float(multiple.expect(lambda x: x**exponent))
 
         kink = min(max(horizon_years - expected_exit, -1.0), 1.0)
-        parts = [quad(value, start, end, epsabs=1e-9)[0] for start, end in ((-1.0, kink), (kink, 1.0)) if start < end]
+        parts = [
+            quad(value, start, end, epsabs=1e-9)[0]
+            for start, end in ((-1.0, kink), (kink, 1.0))
+            if start < end
+        ]
         total += odds * sum(parts) / 2
-    assert expected_tvpi({stage: 1.0}, profile.name, horizon_years) == pytest.approx(total, rel=1e-7)
+    assert expected_tvpi({stage: 1.0}, profile.name, horizon_years) == pytest.approx(
+        total, rel=1e-7
+    )
 
 
 @pytest.mark.parametrize("band", BANDS, ids=[band.name for band in BANDS])
@@ -140,8 +154,11 @@ def test_a_profile_is_complete(profile: ReturnProfile) -> None:
 
 def test_the_numbers_of_a_published_profile_never_change() -> None:
     # Better numbers get a new name: stored simulations name the profile that made them.
-    published = {name: [dict(one.odds), dict(one.base_exit_years)] for name, one in PROFILES.items()}
+    published = {
+        name: [dict(one.odds), dict(one.base_exit_years)] for name, one in PROFILES.items()
+    }
     text = json.dumps([published, [astuple(band) for band in BANDS]], sort_keys=True)
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "af62c41cc84a5cf9889487f49b576ae39064015f2c6d64dbe14f575c583475f2"
+        hashlib.sha256(text.encode()).hexdigest()
+        == "af62c41cc84a5cf9889487f49b576ae39064015f2c6d64dbe14f575c583475f2"
     )

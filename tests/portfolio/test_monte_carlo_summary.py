@@ -29,32 +29,62 @@ def summary(result: SimulationResult) -> dict[str, Any]:
 
 def test_the_summary_has_these_members(summary: dict[str, Any]) -> None:
     assert list(summary) == [
-        *("seed", "parameters_hash", "profile", "engine", "stage_mix", "tvpi", "dpi", "irr", "probabilities"),
-        *("value_at_risk", "expected_shortfall", "by_stage", "histogram", "expected_tvpi_analytic"),
+        *(
+            "seed",
+            "parameters_hash",
+            "profile",
+            "engine",
+            "stage_mix",
+            "tvpi",
+            "dpi",
+            "irr",
+            "probabilities",
+        ),
+        *(
+            "value_at_risk",
+            "expected_shortfall",
+            "by_stage",
+            "histogram",
+            "expected_tvpi_analytic",
+        ),
         *("unmodelled_weight", "warnings"),
     ]
-    assert (summary["seed"], summary["profile"], summary["engine"]) == (42, "market-v1", "pcg64-blocks-1")
+    assert (summary["seed"], summary["profile"], summary["engine"]) == (
+        42,
+        "market-v1",
+        "pcg64-blocks-1",
+    )
     assert (summary["unmodelled_weight"], summary["warnings"]) == (0.25, [])
 
 
 @pytest.mark.parametrize("name", ["tvpi", "dpi", "irr"])
-def test_mean_error_and_percentiles_are_numpys(summary: dict[str, Any], result: SimulationResult, name: str) -> None:
+def test_mean_error_and_percentiles_are_numpys(
+    summary: dict[str, Any], result: SimulationResult, name: str
+) -> None:
     runs = getattr(result, name)
     expected = {"mean": runs.mean(), "std_error": runs.std(ddof=1) / math.sqrt(runs.size)}
-    expected |= {f"p{percent}": np.percentile(runs, percent) for percent in (5, 10, 25, 50, 75, 90, 95)}
+    expected |= {
+        f"p{percent}": np.percentile(runs, percent) for percent in (5, 10, 25, 50, 75, 90, 95)
+    }
     assert summary[name] == pytest.approx(expected, rel=1e-8)
 
 
-def test_probabilities_and_losses_are_those_of_the_runs(summary: dict[str, Any], result: SimulationResult) -> None:
+def test_probabilities_and_losses_are_those_of_the_runs(
+    summary: dict[str, Any], result: SimulationResult
+) -> None:
     tvpi = result.tvpi
-    expected = {"loss": np.mean(tvpi < 1)} | {f"tvpi_gte_{mark}": np.mean(tvpi >= mark) for mark in (1, 2, 3, 5)}
+    expected = {"loss": np.mean(tvpi < 1)} | {
+        f"tvpi_gte_{mark}": np.mean(tvpi >= mark) for mark in (1, 2, 3, 5)
+    }
     assert summary["probabilities"] == pytest.approx(expected)
     assert summary["value_at_risk"] == pytest.approx(1 - np.percentile(tvpi, 5), rel=1e-8)
     assert summary["expected_shortfall"] == pytest.approx(1 - np.sort(tvpi)[:250].mean(), rel=1e-8)
     assert summary["expected_shortfall"] >= summary["value_at_risk"]
 
 
-def test_the_histogram_counts_every_run_once(summary: dict[str, Any], result: SimulationResult) -> None:
+def test_the_histogram_counts_every_run_once(
+    summary: dict[str, Any], result: SimulationResult
+) -> None:
     edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
     assert (len(edges), len(counts)) == (31, 30)
     assert sum(counts) == 5000
@@ -73,11 +103,15 @@ def test_by_stage_adds_up_to_the_whole(summary: dict[str, Any]) -> None:
         assert whole == pytest.approx(summary[name]["mean"])
     for row in stages:
         assert sum(row["outcomes"].values()) == pytest.approx(1)
-        assert row["tvpi"] == pytest.approx(expected_tvpi({Stage(row["stage"]): 1.0}, "market-v1", 8), rel=0.05)
+        assert row["tvpi"] == pytest.approx(
+            expected_tvpi({Stage(row["stage"]): 1.0}, "market-v1", 8), rel=0.05
+        )
 
 
 def test_a_stage_without_a_company_has_no_figures() -> None:
-    parameters = SimulationParameters(100, 8, 1, 0, "market-v1", {Stage.SEED: 1 - 1e-9, Stage.SERIES_C: 1e-9})
+    parameters = SimulationParameters(
+        100, 8, 1, 0, "market-v1", {Stage.SEED: 1 - 1e-9, Stage.SERIES_C: 1e-9}
+    )
     row = summarize(simulate(parameters), parameters)["by_stage"][1]
     assert (row["companies"], row["tvpi"], row["dpi"], row["share_of_value"]) == (0, None, None, 0)
     assert set(row["outcomes"].values()) == {None}
@@ -90,7 +124,9 @@ def test_any_summary_is_plain_json_under_16_kib(
     profile: str, horizon_years: int, runs: int, portfolio_size: int
 ) -> None:
     weights = {stage: 1 / 3**n for n, stage in enumerate(Stage)}
-    parameters = SimulationParameters(runs, horizon_years, portfolio_size, 2**53 - 1, profile, weights)
+    parameters = SimulationParameters(
+        runs, horizon_years, portfolio_size, 2**53 - 1, profile, weights
+    )
     summary = summarize(simulate(parameters), parameters, unmodelled_weight=1 / 3)
     text = json.dumps(summary, allow_nan=False)
     assert len(text) < 8 * 1024

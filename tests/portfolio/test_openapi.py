@@ -39,11 +39,15 @@ def test_the_document_in_docs_is_the_generated_one(document: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("address", BOUNDARY)
-def test_the_headers_of_the_boundary_are_documented(document: dict[str, Any], address: str) -> None:
+def test_the_headers_of_the_boundary_are_documented(
+    document: dict[str, Any], address: str
+) -> None:
     operation = document["paths"][address][BOUNDARY[address]]
     success = "201" if address.endswith("strategies") else "200"
     for status in (success, "400"):
-        assert {"Stage-Validation", "Deprecation", "Sunset", "Link"} <= set(operation["responses"][status]["headers"])
+        assert {"Stage-Validation", "Deprecation", "Sunset", "Link"} <= set(
+            operation["responses"][status]["headers"]
+        )
     assert "Prefer" in {parameter["name"] for parameter in operation["parameters"]}
 
 
@@ -52,11 +56,17 @@ def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> Non
         for method, operation in operations.items():
             for status, response in operation["responses"].items():
                 if status >= "400":
-                    assert list(response["content"]) == ["application/problem+json"], (address, method, status)
+                    assert list(response["content"]) == ["application/problem+json"], (
+                        address,
+                        method,
+                        status,
+                    )
 
 
 def test_every_operation_documents_what_any_of_them_can_answer(document: dict[str, Any]) -> None:
-    operations = [each for operations in document["paths"].values() for each in operations.values()]
+    operations = [
+        each for operations in document["paths"].values() for each in operations.values()
+    ]
     assert {"406", "503"} <= set.intersection(*(set(each["responses"]) for each in operations))
 
 
@@ -80,7 +90,9 @@ def test_problem_bodies_validate_against_the_document(
     for answer in problems:
         assert answer.status_code >= 400
         jsonschema.validate(answer.json(), schema)
-        jsonschema.validate(answer.json(), {"properties": {"status": {"const": answer.status_code}}})
+        jsonschema.validate(
+            answer.json(), {"properties": {"status": {"const": answer.status_code}}}
+        )
 
 
 @pytest.mark.parametrize("mode", ["warn", "enforce"])
@@ -99,9 +111,25 @@ def test_every_operation_conforms_under_generated_requests(
         "run",
         f"{server.address}/api/schema",
         *("--header", f"Authorization: Api-Key {key}"),
-        *("--checks", "all", "--exclude-checks", "unsupported_method,positive_data_acceptance,negative_data_rejection"),
-        *("--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", "40", "--seed", "1"),
+        *(
+            "--checks",
+            "all",
+            "--exclude-checks",
+            "unsupported_method,positive_data_acceptance,negative_data_rejection",
+        ),
+        *(
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--mode",
+            "all",
+            "--max-examples",
+            "40",
+            "--seed",
+            "1",
+        ),
         *("--generation-database", "none", "--suppress-health-check", "all", "--no-color"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=server.directory)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, cwd=server.directory
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

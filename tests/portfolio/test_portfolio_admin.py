@@ -26,7 +26,14 @@ from stagenorm.portfolio.models import (
     StrategyStageAllocation,
 )
 
-MODELS = ["fund", "portfoliocompany", "portfoliostrategy", "simulation", "apikey", "idempotencyrecord"]
+MODELS = [
+    "fund",
+    "portfoliocompany",
+    "portfoliostrategy",
+    "simulation",
+    "apikey",
+    "idempotencyrecord",
+]
 
 
 @pytest.fixture
@@ -41,13 +48,25 @@ def many(fund: Fund, number: int) -> None:
     for place in range(number):
         other = Fund.objects.create(name=f"Fund {Fund.objects.count()}")
         PortfolioCompany.objects.create(fund=other, name=f"Company {place}", stage="Seed")
-        strategy = PortfolioStrategy.objects.create(fund=other, name=f"Strategy {place}", client="tests")
-        StrategyStageAllocation.objects.create(strategy=strategy, spelling="Seed", stage="seed", weight=1, position=0)
+        strategy = PortfolioStrategy.objects.create(
+            fund=other, name=f"Strategy {place}", client="tests"
+        )
+        StrategyStageAllocation.objects.create(
+            strategy=strategy, spelling="Seed", stage="seed", weight=1, position=0
+        )
         Simulation.objects.create(
-            fund=other, client="tests", parameters={}, parameters_hash="0", profile="p", seed=1, summary={}
+            fund=other,
+            client="tests",
+            parameters={},
+            parameters_hash="0",
+            profile="p",
+            seed=1,
+            summary={},
         )
         create_key(f"client {place}", funds=[other.pk, fund.pk])
-        IdempotencyRecord.objects.create(client="tests", endpoint="e", key=f"{other.pk}", body_sha256="0")
+        IdempotencyRecord.objects.create(
+            client="tests", endpoint="e", key=f"{other.pk}", body_sha256="0"
+        )
 
 
 def page(model: str, kind: str = "changelist", *arguments: Any) -> str:
@@ -55,7 +74,9 @@ def page(model: str, kind: str = "changelist", *arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_list_costs_the_same_queries_for_many_rows_as_for_few(operator: Client, fund: Fund, model: str) -> None:
+def test_a_list_costs_the_same_queries_for_many_rows_as_for_few(
+    operator: Client, fund: Fund, model: str
+) -> None:
     many(fund, 2)
     with CaptureQueriesContext(connection) as few:
         assert operator.get(page(model)).status_code == 200
@@ -109,7 +130,11 @@ def test_strategies_are_made_through_the_api_only(operator: Client, fund: Fund) 
 
 
 def add_key(operator: Client, name: str, *funds: Fund) -> str:
-    form = {"name": name, "apikeyfund_set-TOTAL_FORMS": str(len(funds)), "apikeyfund_set-INITIAL_FORMS": "0"}
+    form = {
+        "name": name,
+        "apikeyfund_set-TOTAL_FORMS": str(len(funds)),
+        "apikeyfund_set-INITIAL_FORMS": "0",
+    }
     form |= {f"apikeyfund_set-{place}-fund": str(fund.pk) for place, fund in enumerate(funds)}
     return operator.post(page("apikey", "add"), form, follow=True).content.decode()
 
@@ -133,19 +158,33 @@ def test_a_key_s_name_is_held_to_what_is_safe_in_logs(operator: Client) -> None:
 
 def test_a_key_is_revoked_by_one_box(operator: Client, fund: Fund) -> None:
     key, text = create_key("reports")
-    form = {"name": "reports", "revoked": "on", "apikeyfund_set-TOTAL_FORMS": "0", "apikeyfund_set-INITIAL_FORMS": "0"}
+    form = {
+        "name": "reports",
+        "revoked": "on",
+        "apikeyfund_set-TOTAL_FORMS": "0",
+        "apikeyfund_set-INITIAL_FORMS": "0",
+    }
     operator.post(page("apikey", "change", key.pk), form)
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
-    assert client.get(f"/api/funds/{fund.pk}/companies").json()["detail"] == "The API key was revoked."
+    assert (
+        client.get(f"/api/funds/{fund.pk}/companies").json()["detail"]
+        == "The API key was revoked."
+    )
 
 
 def test_only_our_own_keys_have_pages(operator: Client) -> None:
     assert "rest_framework_api_key" not in operator.get(reverse("admin:index")).content.decode()
 
 
-def save_company(operator: Client, fund: Fund, stage: str, company: PortfolioCompany | None = None) -> str:
-    address = page("portfoliocompany", "change", company.pk) if company else page("portfoliocompany", "add")
+def save_company(
+    operator: Client, fund: Fund, stage: str, company: PortfolioCompany | None = None
+) -> str:
+    address = (
+        page("portfoliocompany", "change", company.pk)
+        if company
+        else page("portfoliocompany", "add")
+    )
     form = {"fund": str(fund.pk), "name": "Fern", "stage": stage, "status": "active"}
     return operator.post(address, form, follow=True).content.decode()
 
@@ -155,7 +194,10 @@ def test_a_stage_that_is_typed_in_is_held_to_the_rules_of_the_api(
 ) -> None:
     save_company(operator, fund, "Series A")
     save_company(operator, fund, "Seires A")
-    assert list(fund.companies.order_by("pk").values_list("stage", flat=True)) == ["series-a", "Seires A"]
+    assert list(fund.companies.order_by("pk").values_list("stage", flat=True)) == [
+        "series-a",
+        "Seires A",
+    ]
     set_mode(Mode.ENFORCE)
     assert "Did you mean series-a?" in save_company(operator, fund, "Seires A")
     assert fund.companies.count() == 2

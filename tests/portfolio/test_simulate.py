@@ -22,7 +22,13 @@ def _unlimited(settings: Any) -> None:
 
 
 def asked(fund: Fund, **members: Any) -> dict[str, Any]:
-    return {"fund_id": fund.pk, "runs": 200, "seed": 7, "stage_distribution": DISTRIBUTION, **members}
+    return {
+        "fund_id": fund.pk,
+        "runs": 200,
+        "seed": 7,
+        "stage_distribution": DISTRIBUTION,
+        **members,
+    }
 
 
 def simulated(api: APIClient, content: dict[str, Any]) -> dict[str, Any]:
@@ -37,28 +43,71 @@ def items(*pairs: tuple[str, float]) -> list[dict[str, Any]]:
 
 def companies(fund: Fund, *stages: str, **members: Any) -> None:
     PortfolioCompany.objects.bulk_create(
-        PortfolioCompany(fund=fund, name=f"c{n}", stage=stage, **members) for n, stage in enumerate(stages)
+        PortfolioCompany(fund=fund, name=f"c{n}", stage=stage, **members)
+        for n, stage in enumerate(stages)
     )
 
 
 def test_the_answer_has_what_the_design_lists(api: APIClient, fund: Fund) -> None:
     body = simulated(api, {"fund_id": fund.pk, "stage_distribution": DISTRIBUTION})
     assert set(body) == {
-        *("simulation_id", "parameters", "seed", "parameters_hash", "profile", "engine", "stage_mix"),
-        *("tvpi", "dpi", "irr", "probabilities", "value_at_risk", "expected_shortfall", "by_stage", "histogram"),
+        *(
+            "simulation_id",
+            "parameters",
+            "seed",
+            "parameters_hash",
+            "profile",
+            "engine",
+            "stage_mix",
+        ),
+        *(
+            "tvpi",
+            "dpi",
+            "irr",
+            "probabilities",
+            "value_at_risk",
+            "expected_shortfall",
+            "by_stage",
+            "histogram",
+        ),
         *("expected_tvpi_analytic", "unmodelled_weight", "warnings"),
     }
     for name in ("tvpi", "dpi", "irr"):
-        assert set(body[name]) == {"mean", "std_error", "p5", "p10", "p25", "p50", "p75", "p90", "p95"}
-    assert set(body["probabilities"]) == {"loss", "tvpi_gte_1", "tvpi_gte_2", "tvpi_gte_3", "tvpi_gte_5"}
-    assert body["parameters"] == {"fund_id": fund.pk, "runs": 10_000, "horizon_years": 8, "portfolio_size": 25}
+        assert set(body[name]) == {
+            "mean",
+            "std_error",
+            "p5",
+            "p10",
+            "p25",
+            "p50",
+            "p75",
+            "p90",
+            "p95",
+        }
+    assert set(body["probabilities"]) == {
+        "loss",
+        "tvpi_gte_1",
+        "tvpi_gte_2",
+        "tvpi_gte_3",
+        "tvpi_gte_5",
+    }
+    assert body["parameters"] == {
+        "fund_id": fund.pk,
+        "runs": 10_000,
+        "horizon_years": 8,
+        "portfolio_size": 25,
+    }
     assert (body["profile"], body["stage_mix"]) == ("market-v1", {"seed": 0.5, "series-a": 0.5})
     assert (body["unmodelled_weight"], body["warnings"]) == (0, [])
     assert 0 <= body["seed"] < 2**53
-    assert abs(body["tvpi"]["mean"] - body["expected_tvpi_analytic"]) < 5 * body["tvpi"]["std_error"]
+    assert (
+        abs(body["tvpi"]["mean"] - body["expected_tvpi_analytic"]) < 5 * body["tvpi"]["std_error"]
+    )
 
 
-def test_the_same_seed_gives_the_same_body_and_a_drawn_one_another(api: APIClient, fund: Fund) -> None:
+def test_the_same_seed_gives_the_same_body_and_a_drawn_one_another(
+    api: APIClient, fund: Fund
+) -> None:
     first, second = simulated(api, asked(fund)), simulated(api, asked(fund))
     assert first.pop("simulation_id") != second.pop("simulation_id")
     assert first == second
@@ -82,16 +131,28 @@ def test_the_same_seed_gives_the_same_body_and_a_drawn_one_another(api: APIClien
         {"stage_distribution": items(("seed", 0.25), ("series-a", 0.75))},
     ],
 )
-def test_each_parameter_changes_the_hash(api: APIClient, fund: Fund, change: dict[str, Any]) -> None:
-    assert simulated(api, asked(fund))["parameters_hash"] != simulated(api, asked(fund, **change))["parameters_hash"]
+def test_each_parameter_changes_the_hash(
+    api: APIClient, fund: Fund, change: dict[str, Any]
+) -> None:
+    assert (
+        simulated(api, asked(fund))["parameters_hash"]
+        != simulated(api, asked(fund, **change))["parameters_hash"]
+    )
 
 
-def test_a_simulation_is_kept_and_shown_again(api: APIClient, fund: Fund, set_mode: SetMode) -> None:
+def test_a_simulation_is_kept_and_shown_again(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
     set_mode("warn")
     distribution = items(("Seed Round", 0.25), ("Angel", 0.25), ("series-a", 0.5))
     body = simulated(api, asked(fund, stage_distribution=distribution))
     kept = Simulation.objects.get()
-    assert (str(kept.pk), kept.fund, kept.client, kept.seed) == (body["simulation_id"], fund, "tests", 7)
+    assert (str(kept.pk), kept.fund, kept.client, kept.seed) == (
+        body["simulation_id"],
+        fund,
+        "tests",
+        7,
+    )
     assert (kept.parameters_hash, kept.profile) == (body["parameters_hash"], "market-v1")
     assert kept.parameters == {
         "engine": body["engine"],
@@ -106,13 +167,19 @@ def test_a_simulation_is_kept_and_shown_again(api: APIClient, fund: Fund, set_mo
     assert (again.status_code, again.json()) == (200, body)
 
 
-@pytest.mark.parametrize("simulation_id", ["x", "7d2f6a52-5e0b-4cf4-9d0b-6c6c3a1d7a10", "1", "%00"])
-def test_a_simulation_that_is_not_there_is_a_404_problem(api: APIClient, simulation_id: str) -> None:
+@pytest.mark.parametrize(
+    "simulation_id", ["x", "7d2f6a52-5e0b-4cf4-9d0b-6c6c3a1d7a10", "1", "%00"]
+)
+def test_a_simulation_that_is_not_there_is_a_404_problem(
+    api: APIClient, simulation_id: str
+) -> None:
     answer = api.get(f"/api/monte-carlo/simulations/{simulation_id}")
     assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
 
 
-def test_a_key_sees_the_funds_of_its_scope_only(api: APIClient, api_for: ApiFor, fund: Fund) -> None:
+def test_a_key_sees_the_funds_of_its_scope_only(
+    api: APIClient, api_for: ApiFor, fund: Fund
+) -> None:
     other = Fund.objects.create(name="Birch Capital II")
     made = simulated(api, asked(other))["simulation_id"]
     limited = api_for("limited", funds=[fund.pk])
@@ -122,7 +189,9 @@ def test_a_key_sees_the_funds_of_its_scope_only(api: APIClient, api_for: ApiFor,
     assert limited.post(ADDRESS, asked(fund)).status_code == 200
 
 
-def test_a_read_only_key_may_look_but_not_simulate(api: APIClient, api_for: ApiFor, fund: Fund) -> None:
+def test_a_read_only_key_may_look_but_not_simulate(
+    api: APIClient, api_for: ApiFor, fund: Fund
+) -> None:
     made = simulated(api, asked(fund))["simulation_id"]
     reader = api_for("reader", read_only=True)
     assert reader.post(ADDRESS, asked(fund)).status_code == 403
@@ -155,25 +224,58 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"stage_distribution": ["seed"]}, [("/stage_distribution/0", "not_an_object")]),
     (
         {"stage_distribution": [{}]},
-        [("/stage_distribution/0/stage", "required"), ("/stage_distribution/0/weight", "required")],
+        [
+            ("/stage_distribution/0/stage", "required"),
+            ("/stage_distribution/0/weight", "required"),
+        ],
     ),
     (
         {"stage_distribution": [{"stage": "seed", "weight": 1, "x/y": 1}]},
         [("/stage_distribution/0/x~1y", "unknown_field")],
     ),
-    ({"stage_distribution": [{"stage": 3, "weight": 1}]}, [("/stage_distribution/0/stage", "invalid")]),
-    ({"stage_distribution": [{"stage": None, "weight": 1}]}, [("/stage_distribution/0/stage", "null")]),
-    ({"stage_distribution": items(("x" * 256, 1))}, [("/stage_distribution/0/stage", "max_length")]),
-    ({"stage_distribution": items(("a\0", 1))}, [("/stage_distribution/0/stage", "null_characters_not_allowed")]),
-    ({"stage_distribution": [{"stage": "seed", "weight": True}]}, [("/stage_distribution/0/weight", "invalid")]),
-    ({"stage_distribution": [{"stage": "seed", "weight": "1"}]}, [("/stage_distribution/0/weight", "invalid")]),
-    ({"stage_distribution": [{"stage": "seed", "weight": None}]}, [("/stage_distribution/0/weight", "null")]),
+    (
+        {"stage_distribution": [{"stage": 3, "weight": 1}]},
+        [("/stage_distribution/0/stage", "invalid")],
+    ),
+    (
+        {"stage_distribution": [{"stage": None, "weight": 1}]},
+        [("/stage_distribution/0/stage", "null")],
+    ),
+    (
+        {"stage_distribution": items(("x" * 256, 1))},
+        [("/stage_distribution/0/stage", "max_length")],
+    ),
+    (
+        {"stage_distribution": items(("a\0", 1))},
+        [("/stage_distribution/0/stage", "null_characters_not_allowed")],
+    ),
+    (
+        {"stage_distribution": [{"stage": "seed", "weight": True}]},
+        [("/stage_distribution/0/weight", "invalid")],
+    ),
+    (
+        {"stage_distribution": [{"stage": "seed", "weight": "1"}]},
+        [("/stage_distribution/0/weight", "invalid")],
+    ),
+    (
+        {"stage_distribution": [{"stage": "seed", "weight": None}]},
+        [("/stage_distribution/0/weight", "null")],
+    ),
     (
         {"stage_distribution": items(("seed", -0.5), ("series-a", 1.5))},
-        [("/stage_distribution/0/weight", "min_value"), ("/stage_distribution/1/weight", "max_value")],
+        [
+            ("/stage_distribution/0/weight", "min_value"),
+            ("/stage_distribution/1/weight", "max_value"),
+        ],
     ),
-    ({"stage_distribution": items(("seed", 0.5), ("series-a", 0.4))}, [("/stage_distribution", "weights_not_one")]),
-    ({"stage_distribution": items(("seed", 0), ("series-a", 0))}, [("/stage_distribution", "weights_not_one")]),
+    (
+        {"stage_distribution": items(("seed", 0.5), ("series-a", 0.4))},
+        [("/stage_distribution", "weights_not_one")],
+    ),
+    (
+        {"stage_distribution": items(("seed", 0), ("series-a", 0))},
+        [("/stage_distribution", "weights_not_one")],
+    ),
     (
         {"stage_distribution": items(("Seed", 0.5), ("Seed", 0.5))},
         [("/stage_distribution/1/stage", "duplicate_stage")],
@@ -206,7 +308,9 @@ def test_a_faulty_member_is_named_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("fund_id", [0, -1, 9_999_999, 2**63, 10**300])
-def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(api: APIClient, fund: Fund, fund_id: int) -> None:
+def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(
+    api: APIClient, fund: Fund, fund_id: int
+) -> None:
     assert api.post(ADDRESS, {"fund_id": fund_id, "runs": "x", "more": 1}).status_code == 404
 
 
@@ -239,9 +343,16 @@ def test_the_mix_is_what_is_known_rescaled(
 
 
 @pytest.mark.parametrize(
-    "distribution", [items(("Angel", 1)), items(("Angel", 0.5), ("Series D", 0.5)), items(("Angel", 1), ("seed", 0))]
+    "distribution",
+    [
+        items(("Angel", 1)),
+        items(("Angel", 0.5), ("Series D", 0.5)),
+        items(("Angel", 1), ("seed", 0)),
+    ],
 )
-def test_nothing_known_is_a_problem(api: APIClient, fund: Fund, distribution: list[dict[str, Any]]) -> None:
+def test_nothing_known_is_a_problem(
+    api: APIClient, fund: Fund, distribution: list[dict[str, Any]]
+) -> None:
     answer = api.post(ADDRESS, asked(fund, stage_distribution=distribution))
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/nothing-to-simulate")
     assert not Simulation.objects.exists()
@@ -252,7 +363,17 @@ def test_without_a_distribution_the_funds_active_companies_are_the_mix(
     api: APIClient, fund: Fund, set_mode: SetMode, mode: str
 ) -> None:
     set_mode(mode)
-    companies(fund, "Seed", "seed", "SERIES_A", "Angel", "series-a ", "Series D", "series a", "Seed Round")
+    companies(
+        fund,
+        "Seed",
+        "seed",
+        "SERIES_A",
+        "Angel",
+        "series-a ",
+        "Series D",
+        "series a",
+        "Seed Round",
+    )
     companies(fund, "series-c", "series-c", status="exited")
     companies(Fund.objects.create(name="Birch Capital II"), "series-b")
     content = asked(fund)
@@ -261,11 +382,17 @@ def test_without_a_distribution_the_funds_active_companies_are_the_mix(
     assert body["stage_mix"] == {"seed": 0.5, "series-a": 0.5}
     assert body["unmodelled_weight"] == 0.25
     [warning] = body["warnings"]
-    assert (warning["code"], warning["pointer"], warning["count"]) == ("stored_stage_unknown", "/stage_distribution", 2)
+    assert (warning["code"], warning["pointer"], warning["count"]) == (
+        "stored_stage_unknown",
+        "/stage_distribution",
+        2,
+    )
 
 
 @pytest.mark.parametrize("stages", [[], ["Angel", "Series D"]])
-def test_a_fund_without_a_modelled_company_is_a_problem(api: APIClient, fund: Fund, stages: list[str]) -> None:
+def test_a_fund_without_a_modelled_company_is_a_problem(
+    api: APIClient, fund: Fund, stages: list[str]
+) -> None:
     companies(fund, *stages)
     companies(fund, "seed", status="exited")
     answer = api.post(ADDRESS, {"fund_id": fund.pk})
@@ -279,7 +406,10 @@ def test_the_body_stays_under_16_kib_whatever_the_client_sends(
     set_mode(mode)
     widest = "\U0001f4b6" * 240
     unknown = [(f"{widest}{n}", 0.0004) for n in range(1_000)]
-    aliases = [(f"Series{' ' * (n % 60 + 1)}{'abc'[n % 3]}{' ' * (n // 60)}", 0.0004) for n in range(1_500)]
+    aliases = [
+        (f"Series{' ' * (n % 60 + 1)}{'abc'[n % 3]}{' ' * (n // 60)}", 0.0004)
+        for n in range(1_500)
+    ]
     distribution = items(*unknown, *aliases)
     answer = api.post(ADDRESS, asked(fund, stage_distribution=distribution))
     assert answer.status_code == 200, answer.json()

@@ -22,7 +22,12 @@ def other(db: None) -> Fund:
 
 
 def new(fund: Fund, **members: Any) -> dict[str, Any]:
-    return {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"seed": 0.5, "series-a": 0.5}, **members}
+    return {
+        "fund_id": fund.pk,
+        "name": "Core",
+        "stage_allocation": {"seed": 0.5, "series-a": 0.5},
+        **members,
+    }
 
 
 def made(api: APIClient, fund: Fund, **members: Any) -> dict[str, Any]:
@@ -41,7 +46,9 @@ def test_a_new_strategy_has_the_defaults_and_a_location(api: APIClient, fund: Fu
     assert answer.status_code == 201
     assert answer["Location"] == f"{ADDRESS}/{body['id']}"
     assert api.get(answer["Location"]).json() == body
-    assert {name: body[name] for name in body if name not in {"id", "created_at", "updated_at"}} == {
+    assert {
+        name: body[name] for name in body if name not in {"id", "created_at", "updated_at"}
+    } == {
         "fund_id": fund.pk,
         "name": "Core",
         "description": "",
@@ -84,12 +91,23 @@ def test_every_member_is_kept(api: APIClient, fund: Fund) -> None:
     body = made(api, fund, **members)
     assert {name: body[name] for name in members} == members
     strategy = PortfolioStrategy.objects.get()
-    assert (strategy.check_size_min, strategy.check_size_max) == (Decimal("0.10"), Decimal("999999999999.99"))
+    assert (strategy.check_size_min, strategy.check_size_max) == (
+        Decimal("0.10"),
+        Decimal("999999999999.99"),
+    )
 
 
-def test_spelling_and_stage_are_kept_one_row_per_stage(api: APIClient, fund: Fund, set_mode: SetMode) -> None:
+def test_spelling_and_stage_are_kept_one_row_per_stage(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
     set_mode("warn")
-    allocation = {"Series A": 0.25, "Seires B": 0.125, "series_a": 0.25, "SEED": 0.25, "Angel": 0.125}
+    allocation = {
+        "Series A": 0.25,
+        "Seires B": 0.125,
+        "series_a": 0.25,
+        "SEED": 0.25,
+        "Angel": 0.125,
+    }
     body = made(api, fund, stage_allocation=allocation)
     assert rows() == [
         ("Series A", "series-a", 0.5),
@@ -97,7 +115,12 @@ def test_spelling_and_stage_are_kept_one_row_per_stage(api: APIClient, fund: Fun
         ("SEED", "seed", 0.25),
         ("Angel", "Angel", 0.125),
     ]
-    assert body["stage_allocation"] == {"series-a": 0.5, "Seires B": 0.125, "seed": 0.25, "Angel": 0.125}
+    assert body["stage_allocation"] == {
+        "series-a": 0.5,
+        "Seires B": 0.125,
+        "seed": 0.25,
+        "Angel": 0.125,
+    }
     told = {(item["code"], item["pointer"]) for item in body["warnings"]}
     assert told == {
         ("unknown_stage", "/stage_allocation/Seires B"),
@@ -197,7 +220,17 @@ def test_a_faulty_member_is_named_and_nothing_is_stored(
 @pytest.mark.parametrize(
     "body",
     [
-        *("null", "[]", '"x"', "7", "true", "{", '{"name": 1e999}', '{"name": NaN}', '{"name": 1, "name": 2}'),
+        *(
+            "null",
+            "[]",
+            '"x"',
+            "7",
+            "true",
+            "{",
+            '{"name": 1e999}',
+            '{"name": NaN}',
+            '{"name": 1, "name": 2}',
+        ),
         *('{"\\ud800": 1}', '{"name": "\\ud800"}', '{"stage_allocation": {"\\ud800": 1}}'),
         *('{"sector_allocation": {"\\ud800": 1}}', '{"tags": ["\\ud800"]}'),
     ],
@@ -230,7 +263,12 @@ def test_without_a_body_the_required_members_are_named(api: APIClient) -> None:
     ],
 )
 def test_weights_sum_to_one_within_the_tolerance_of_the_mode(
-    api: APIClient, fund: Fund, set_mode: SetMode, mode: str, weights: tuple[float, ...], status: str
+    api: APIClient,
+    fund: Fund,
+    set_mode: SetMode,
+    mode: str,
+    weights: tuple[float, ...],
+    status: str,
 ) -> None:
     set_mode(mode)
     spellings = [
@@ -245,7 +283,9 @@ def test_weights_sum_to_one_within_the_tolerance_of_the_mode(
         "seed-round",
         "seeD",
     ]
-    answer = api.post(ADDRESS, new(fund, stage_allocation=dict(zip(spellings, weights, strict=False))))
+    answer = api.post(
+        ADDRESS, new(fund, stage_allocation=dict(zip(spellings, weights, strict=False)))
+    )
     body = answer.json()
     assert answer.status_code == (400 if status == "refused" else 201)
     if status == "refused":
@@ -253,10 +293,14 @@ def test_weights_sum_to_one_within_the_tolerance_of_the_mode(
             ("/stage_allocation", "weights_not_one")
         ]
     else:
-        assert ("weights_not_one" in {item["code"] for item in body.get("warnings", [])}) is (status == "warned")
+        assert ("weights_not_one" in {item["code"] for item in body.get("warnings", [])}) is (
+            status == "warned"
+        )
 
 
-def test_an_unknown_stage_and_an_unequal_sum_are_one_problem(api: APIClient, fund: Fund, set_mode: SetMode) -> None:
+def test_an_unknown_stage_and_an_unequal_sum_are_one_problem(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
     set_mode("enforce")
     body = api.post(ADDRESS, new(fund, stage_allocation={"Angel": 0.5, "seed": 0.50001})).json()
     assert body["type"] == "/problems/unknown-stage"
@@ -267,7 +311,9 @@ def test_an_unknown_stage_and_an_unequal_sum_are_one_problem(api: APIClient, fun
 
 
 @pytest.mark.parametrize("fund_id", [0, -1, 9_999_999, 2**63, 10**300])
-def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(api: APIClient, fund: Fund, fund_id: int) -> None:
+def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(
+    api: APIClient, fund: Fund, fund_id: int
+) -> None:
     answer = api.post(ADDRESS, {"fund_id": fund_id, "name": 7})
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
@@ -293,7 +339,11 @@ def test_a_fund_out_of_the_keys_scope_looks_missing_everywhere(
 def test_a_read_only_key_may_only_look(api: APIClient, api_for: ApiFor, fund: Fund) -> None:
     one = f"{ADDRESS}/{made(api, fund)['id']}"
     reader = api_for("reader", read_only=True)
-    answers = [reader.post(ADDRESS, new(fund)), reader.patch(one, {"name": "x"}), reader.delete(one)]
+    answers = [
+        reader.post(ADDRESS, new(fund)),
+        reader.patch(one, {"name": "x"}),
+        reader.delete(one),
+    ]
     assert [answer.status_code for answer in answers] == [403] * 3
     assert reader.get(one).status_code == reader.get(ADDRESS).status_code == 200
     assert PortfolioStrategy.objects.count() == 1
@@ -302,7 +352,9 @@ def test_a_read_only_key_may_only_look(api: APIClient, api_for: ApiFor, fund: Fu
 @pytest.mark.parametrize("strategy_id", ["0", "9999999", str(2**63), "9" * 5000, "x", "-1"])
 def test_a_strategy_that_is_not_there_is_a_404_problem(api: APIClient, strategy_id: str) -> None:
     for method in ("get", "patch", "delete"):
-        answer = getattr(api, method)(f"{ADDRESS}/{strategy_id}", *([{}] if method == "patch" else []))
+        answer = getattr(api, method)(
+            f"{ADDRESS}/{strategy_id}", *([{}] if method == "patch" else [])
+        )
         assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
 
 
@@ -312,4 +364,6 @@ def test_deleting_takes_the_rows_and_answers_nothing(api: APIClient, fund: Fund)
     answer = api.delete(one)
     assert (answer.status_code, answer.content) == (204, b"")
     assert api.get(one).status_code == api.delete(one).status_code == 404
-    assert set(StrategyStageAllocation.objects.values_list("strategy_id", flat=True)) == {kept["id"]}
+    assert set(StrategyStageAllocation.objects.values_list("strategy_id", flat=True)) == {
+        kept["id"]
+    }

@@ -25,13 +25,17 @@ SetMode = Callable[..., int]
 
 
 def made(api: APIClient, fund: Fund, allocation: dict[str, float]) -> dict[str, Any]:
-    answer = api.post(ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": allocation})
+    answer = api.post(
+        ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": allocation}
+    )
     assert answer.status_code == 201, answer.json()
     return dict(answer.json())
 
 
 def rows() -> list[tuple[str, str]]:
-    return list(StrategyStageAllocation.objects.order_by("position").values_list("spelling", "stage"))
+    return list(
+        StrategyStageAllocation.objects.order_by("position").values_list("spelling", "stage")
+    )
 
 
 def decide(spelling: str, stage: Stage) -> StageAlias:
@@ -48,7 +52,9 @@ def undone(run: BackfillRun) -> None:
     assert work(control.begin_undo(run.pk, QUICK, "tests")).run.state == "completed"
 
 
-def test_a_new_strategy_written_with_aliases_is_clean_at_once(api: APIClient, fund: Fund, set_mode: SetMode) -> None:
+def test_a_new_strategy_written_with_aliases_is_clean_at_once(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
     set_mode("warn")
     made(api, fund, {"Series A": 0.5, "SEED ROUND": 0.25, "series-b": 0.25})
     assert rows() == [("Series A", "series-a"), ("SEED ROUND", "seed"), ("series-b", "series-b")]
@@ -73,10 +79,15 @@ def test_an_unknown_stage_is_unclean_until_it_is_mapped_and_its_spelling_stays(
     assert shown["stage_allocation"] == {"series-a": 0.25, "seed": 0.75}
     undone(run)
     assert rows() == [("Foo", "Foo"), ("Seed", "seed")]
-    assert api.get(f"{ADDRESS}/{before['id']}").json()["stage_allocation"] == before["stage_allocation"]
+    assert (
+        api.get(f"{ADDRESS}/{before['id']}").json()["stage_allocation"]
+        == before["stage_allocation"]
+    )
 
 
-def test_an_unknown_stage_that_is_mapped_to_anothers_is_added_up(api: APIClient, fund: Fund) -> None:
+def test_an_unknown_stage_that_is_mapped_to_anothers_is_added_up(
+    api: APIClient, fund: Fund
+) -> None:
     before = made(api, fund, {"Foo": 0.25, "series-a": 0.5, "seed": 0.25})
     decide("Foo", Stage.SERIES_A)
     run = backfilled()
@@ -100,7 +111,9 @@ def test_an_unknown_stage_that_is_mapped_to_anothers_is_added_up(api: APIClient,
 
 
 @pytest.mark.parametrize("alias", ["in force", "retired"])
-@pytest.mark.parametrize("sent", [{"Foo": 0.25, "seed": 0.75}, {"series-a": 0.25, "Seed": 0.75}, {"Foo": 1}])
+@pytest.mark.parametrize(
+    "sent", [{"Foo": 0.25, "seed": 0.75}, {"series-a": 0.25, "Seed": 0.75}, {"Foo": 1}]
+)
 def test_neither_what_was_written_nor_what_is_shown_is_refused_in_enforce(
     api: APIClient, fund: Fund, set_mode: SetMode, sent: dict[str, float], alias: str
 ) -> None:
@@ -139,7 +152,9 @@ def test_what_a_backfilled_unknown_was_shown_as_before_is_not_refused_after_an_u
     aliases.retire(decision, by="ann")
     undone(run)
     set_mode("enforce")
-    answer = api.patch(f"{ADDRESS}/{strategy['id']}", {"stage_allocation": strategy["stage_allocation"]})
+    answer = api.patch(
+        f"{ADDRESS}/{strategy['id']}", {"stage_allocation": strategy["stage_allocation"]}
+    )
     assert answer.status_code == 200, answer.json()
     assert answer.json()["stage_allocation"] == {"Foo": 0.25, "seed": 0.75}
 
@@ -151,7 +166,9 @@ def test_a_table_held_to_canonical_stages_refuses_an_unknown_one_with_the_docume
     [column] = columns.find([TABLE])
     constraint.validate(column)
     try:
-        answer = api.post(ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"Foo": 1}})
+        answer = api.post(
+            ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"Foo": 1}}
+        )
         assert (answer.status_code, answer.json()["type"]) == (400, "/problems/unknown-stage")
         assert "series-a" in answer.json()["valid_stages"]
         assert not StrategyStageAllocation.objects.exists()

@@ -43,7 +43,11 @@ def test_pages_hold_each_strategy_once_newest_first(api: APIClient, funds: list[
     assert pages(api) == [everything]
     assert pages(api, limit=3) == [everything[n : n + 3] for n in range(0, 10, 3)]
     assert pages(api, limit=5) == [everything[:5], everything[5:]]
-    assert pages(api, limit=2, fund_id=funds[0].pk) == [["Alder 4", "Alder 3"], ["Alder 2", "Alder 1"], ["Alder 0"]]
+    assert pages(api, limit=2, fund_id=funds[0].pk) == [
+        ["Alder 4", "Alder 3"],
+        ["Alder 2", "Alder 1"],
+        ["Alder 0"],
+    ]
 
 
 def test_a_strategy_made_meanwhile_shifts_no_page(api: APIClient, funds: list[Fund]) -> None:
@@ -53,7 +57,9 @@ def test_a_strategy_made_meanwhile_shifts_no_page(api: APIClient, funds: list[Fu
     assert len(set(names(first) + names(rest)) - {"new"}) == len(names(first) + names(rest)) == 10
 
 
-def test_a_key_lists_the_strategies_of_its_funds(api_for: Callable[..., APIClient], funds: list[Fund]) -> None:
+def test_a_key_lists_the_strategies_of_its_funds(
+    api_for: Callable[..., APIClient], funds: list[Fund]
+) -> None:
     limited = api_for("limited", funds=[funds[1].pk])
     assert pages(limited, limit=3) == [["Birch 4", "Birch 3", "Birch 2"], ["Birch 1", "Birch 0"]]
 
@@ -86,20 +92,32 @@ def test_a_page_costs_the_same_queries_whatever_its_length(
         (f"cursor={'x' * 501}", "max_length"),
     ],
 )
-def test_a_faulty_parameter_is_named(api: APIClient, funds: list[Fund], query: str, code: str) -> None:
+def test_a_faulty_parameter_is_named(
+    api: APIClient, funds: list[Fund], query: str, code: str
+) -> None:
     answer = api.get(f"{ADDRESS}?{query}")
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
     [error] = answer.json()["errors"]
-    assert (error["pointer"], error["in"], error["code"]) == (f"/{query.split('=', maxsplit=1)[0]}", "query", code)
+    assert (error["pointer"], error["in"], error["code"]) == (
+        f"/{query.split('=', maxsplit=1)[0]}",
+        "query",
+        code,
+    )
 
 
 def test_a_cursor_is_good_for_its_own_list_only(api: APIClient, funds: list[Fund]) -> None:
     cursor = api.get(ADDRESS, {"limit": 1}).json()["next_cursor"]
-    for query in ({"cursor": cursor, "fund_id": funds[0].pk}, {"cursor": cursor[:-1]}, {"cursor": "A" + cursor[1:]}):
+    for query in (
+        {"cursor": cursor, "fund_id": funds[0].pk},
+        {"cursor": cursor[:-1]},
+        {"cursor": "A" + cursor[1:]},
+    ):
         answer = api.get(ADDRESS, query)
         assert [error["code"] for error in answer.json()["errors"]] == ["invalid_cursor"]
 
 
 @pytest.mark.parametrize("fund_id", ["0", "-1", "9999999", str(2**63), "9" * 400])
-def test_the_list_of_a_fund_that_is_not_there_is_404(api: APIClient, funds: list[Fund], fund_id: str) -> None:
+def test_the_list_of_a_fund_that_is_not_there_is_404(
+    api: APIClient, funds: list[Fund], fund_id: str
+) -> None:
     assert api.get(ADDRESS, {"fund_id": fund_id}).status_code == 404

@@ -44,7 +44,10 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"description": "d", "reserve_ratio": 0.1}, {"description", "reserve_ratio"}),
         ({"target_portfolio_size": 30}, {"target_portfolio_size"}),
         ({"max_portfolio_size": 25}, {"max_portfolio_size"}),
-        ({"target_portfolio_size": 40, "max_portfolio_size": 50}, {"target_portfolio_size", "max_portfolio_size"}),
+        (
+            {"target_portfolio_size": 40, "max_portfolio_size": 50},
+            {"target_portfolio_size", "max_portfolio_size"},
+        ),
         ({"check_size": {}}, set()),
         ({"check_size": {"max": 20}}, {"check_size"}),
         ({"check_size": None}, {"check_size"}),
@@ -61,7 +64,9 @@ def test_only_what_is_given_changes(
     answer = api.patch(one, patch)
     assert answer.status_code == 200
     assert changed(stored, answer.json()) - {"updated_at"} == differs
-    assert api.get(one).json() == {name: value for name, value in answer.json().items() if name != "warnings"}
+    assert api.get(one).json() == {
+        name: value for name, value in answer.json().items() if name != "warnings"
+    }
 
 
 def test_a_check_size_is_merged_member_by_member(api: APIClient, stored: dict[str, Any]) -> None:
@@ -71,7 +76,11 @@ def test_a_check_size_is_merged_member_by_member(api: APIClient, stored: dict[st
         "target": 20.0,
         "max": 25.5,
     }
-    assert api.patch(one, {"check_size": None}).json()["check_size"] == {"min": None, "target": None, "max": None}
+    assert api.patch(one, {"check_size": None}).json()["check_size"] == {
+        "min": None,
+        "target": None,
+        "max": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,23 +119,35 @@ def test_what_would_result_is_checked_and_a_refusal_changes_nothing(
     ],
 )
 def test_a_stored_unknown_stage_is_not_refused_in_enforce_but_a_new_one_is(
-    api: APIClient, stored: dict[str, Any], set_mode: SetMode, allocation: dict[str, float], status: int
+    api: APIClient,
+    stored: dict[str, Any],
+    set_mode: SetMode,
+    allocation: dict[str, float],
+    status: int,
 ) -> None:
     set_mode("enforce")
     answer = api.patch(f"{ADDRESS}/{stored['id']}", {"stage_allocation": allocation})
     assert answer.status_code == status
     if status == 200:
-        assert {row.spelling: row.weight for row in StrategyStageAllocation.objects.all()} == allocation
+        assert {
+            row.spelling: row.weight for row in StrategyStageAllocation.objects.all()
+        } == allocation
         return
     assert answer.json()["type"] == "/problems/unknown-stage"
-    assert [item["received"] for item in answer.json()["errors"]] == [raw for raw in allocation if raw != "Seires A"]
+    assert [item["received"] for item in answer.json()["errors"]] == [
+        raw for raw in allocation if raw != "Seires A"
+    ]
     assert PortfolioStrategy.objects.get().stage_allocations.count() == 2
 
 
-def test_what_is_shown_can_be_sent_back_in_enforce(api: APIClient, stored: dict[str, Any], set_mode: SetMode) -> None:
+def test_what_is_shown_can_be_sent_back_in_enforce(
+    api: APIClient, stored: dict[str, Any], set_mode: SetMode
+) -> None:
     set_mode("enforce")
     members = {
-        name: stored[name] for name in stored if name not in {"id", "fund_id", "stages", "created_at", "updated_at"}
+        name: stored[name]
+        for name in stored
+        if name not in {"id", "fund_id", "stages", "created_at", "updated_at"}
     }
     answer = api.patch(f"{ADDRESS}/{stored['id']}", members)
     assert answer.status_code == 200, answer.json()
@@ -134,10 +155,17 @@ def test_what_is_shown_can_be_sent_back_in_enforce(api: APIClient, stored: dict[
     assert answer["Stage-Validation"].endswith("normalized=0; unknown=1")
 
 
-def test_a_stage_of_another_strategy_is_not_ones_own(api: APIClient, stored: dict[str, Any], set_mode: SetMode) -> None:
-    fresh = api.post(ADDRESS, {"fund_id": stored["fund_id"], "name": "x", "stage_allocation": {"seed": 1}}).json()
+def test_a_stage_of_another_strategy_is_not_ones_own(
+    api: APIClient, stored: dict[str, Any], set_mode: SetMode
+) -> None:
+    fresh = api.post(
+        ADDRESS, {"fund_id": stored["fund_id"], "name": "x", "stage_allocation": {"seed": 1}}
+    ).json()
     set_mode("enforce")
-    assert api.patch(f"{ADDRESS}/{fresh['id']}", {"stage_allocation": {"Seires A": 1}}).status_code == 400
+    assert (
+        api.patch(f"{ADDRESS}/{fresh['id']}", {"stage_allocation": {"Seires A": 1}}).status_code
+        == 400
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -151,7 +179,9 @@ def test_changes_and_a_deletion_at_once_neither_fail_nor_leave_rows(
         start.wait(30)
         try:
             allocation = {"seed": n / 20, "Series A": 1 - n / 20}
-            answer = api.delete(one) if n == 6 else api.patch(one, {"stage_allocation": allocation})
+            answer = (
+                api.delete(one) if n == 6 else api.patch(one, {"stage_allocation": allocation})
+            )
             return int(answer.status_code)
         finally:
             connection.close()
@@ -171,7 +201,11 @@ def test_changes_at_once_leave_the_rows_of_one_of_them(
 
     def send(n: int) -> int:
         try:
-            return int(api.patch(one, {"stage_allocation": {"seed": n / 20, "Series A": 1 - n / 20}}).status_code)
+            return int(
+                api.patch(
+                    one, {"stage_allocation": {"seed": n / 20, "Series A": 1 - n / 20}}
+                ).status_code
+            )
         finally:
             connection.close()
 

@@ -21,7 +21,11 @@ ApiFor = Callable[..., APIClient]
 
 
 def simulate(api: APIClient, fund: Fund) -> Any:
-    body = {"fund_id": fund.pk, "runs": 100, "stage_distribution": [{"stage": "seed", "weight": 1}]}
+    body = {
+        "fund_id": fund.pk,
+        "runs": 100,
+        "stage_distribution": [{"stage": "seed", "weight": 1}],
+    }
     return api.post(ADDRESS, body)
 
 
@@ -80,10 +84,16 @@ def test_refused_requests_do_not_count(api: APIClient, fund: Fund, settings: Any
     assert simulate(api, fund).status_code == 200
 
 
-def test_each_client_has_its_own_rate_whichever_key_it_uses(api_for: ApiFor, fund: Fund, settings: Any) -> None:
+def test_each_client_has_its_own_rate_whichever_key_it_uses(
+    api_for: ApiFor, fund: Fund, settings: Any
+) -> None:
     settings.SIMULATE_THROTTLE = "1/minute"
     first, rotated, other = api_for("one"), api_for("one"), api_for("two")
-    assert [simulate(each, fund).status_code for each in (first, rotated, other)] == [200, 429, 200]
+    assert [simulate(each, fund).status_code for each in (first, rotated, other)] == [
+        200,
+        429,
+        200,
+    ]
 
 
 def test_the_default_is_60_a_minute(api: APIClient, fund: Fund) -> None:
@@ -99,20 +109,26 @@ def test_only_simulating_is_limited(api: APIClient, fund: Fund, settings: Any) -
     assert api.get("/api/portfolio/strategies").status_code == 200
 
 
-def test_an_empty_rate_is_no_limit_and_leaves_no_row(api: APIClient, fund: Fund, settings: Any) -> None:
+def test_an_empty_rate_is_no_limit_and_leaves_no_row(
+    api: APIClient, fund: Fund, settings: Any
+) -> None:
     settings.SIMULATE_THROTTLE = ""
     assert {simulate(api, fund).status_code for _ in range(3)} == {200}
     assert not RequestLog.objects.exists()
 
 
-def test_a_lower_rate_counts_what_was_admitted_under_the_higher_one(db: None, clock: Clock) -> None:
+def test_a_lower_rate_counts_what_was_admitted_under_the_higher_one(
+    db: None, clock: Clock
+) -> None:
     assert [admit("s", "c", 5, 60) for _ in range(5)] == [0] * 5
     age(30)
     assert clock.within(admit("s", "c", 2, 60), 30)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_at_once_are_admitted_up_to_the_rate_and_no_further(transactional_db: None, clock: Clock) -> None:
+def test_requests_at_once_are_admitted_up_to_the_rate_and_no_further(
+    transactional_db: None, clock: Clock
+) -> None:
     def ask(_: int) -> int:
         try:
             return admit("s", "c", 7, 60)
@@ -128,19 +144,28 @@ def test_requests_at_once_are_admitted_up_to_the_rate_and_no_further(transaction
 
 def test_the_log_is_unlogged_by_the_database(db: None) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT relpersistence FROM pg_class WHERE oid = 'portfolio_requestlog'::regclass")
+        cursor.execute(
+            "SELECT relpersistence FROM pg_class WHERE oid = 'portfolio_requestlog'::regclass"
+        )
         assert cursor.fetchone() == ("u",)
 
 
 @pytest.mark.parametrize(
     ("rate", "parsed"),
-    [("60/minute", (60, 60)), ("1/second", (1, 1)), ("5/hour", (5, 3600)), ("1000000/day", (1_000_000, 86_400))],
+    [
+        ("60/minute", (60, 60)),
+        ("1/second", (1, 1)),
+        ("5/hour", (5, 3600)),
+        ("1000000/day", (1_000_000, 86_400)),
+    ],
 )
 def test_a_rate_is_a_number_per_period(rate: str, parsed: tuple[int, int]) -> None:
     assert parse_rate(rate) == parsed
 
 
-@pytest.mark.parametrize("rate", ["60", "0/minute", "-1/minute", "x/minute", "60/fortnight", "6.5/minute", "²/minute"])
+@pytest.mark.parametrize(
+    "rate", ["60", "0/minute", "-1/minute", "x/minute", "60/fortnight", "6.5/minute", "²/minute"]
+)
 def test_another_rate_is_refused(rate: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="N/minute"):
         parse_rate(rate)

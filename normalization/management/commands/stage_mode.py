@@ -20,7 +20,9 @@ from normalization.management.rendering import instance_table, rollout_lines, sh
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 
 WAIT_TTLS: Final = 3
-WHAT: Final = "Say which mode, or what else to change: stage_mode set off|warn|enforce --reason TEXT"
+WHAT: Final = (
+    "Say which mode, or what else to change: stage_mode set off|warn|enforce --reason TEXT"
+)
 
 
 class Command(BaseCommand):
@@ -29,28 +31,47 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions; `show` is the default."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        actions = parser.add_subparsers(dest="action", title="actions", metavar="show | status | set | explain")
-        for name, text in (("show", "the mode in one line"), ("status", "the whole rollout and the instances")):
+        actions = parser.add_subparsers(
+            dest="action", title="actions", metavar="show | status | set | explain"
+        )
+        for name, text in (
+            ("show", "the mode in one line"),
+            ("status", "the whole rollout and the instances"),
+        ):
             _with_json(actions.add_parser(name, help=text))
         _set_arguments(_with_json(actions.add_parser("set", help="change the rollout")))
-        explain = _with_json(actions.add_parser("explain", help="which mode applies to a client, and why"))
+        explain = _with_json(
+            actions.add_parser("explain", help="which mode applies to a client, and why")
+        )
         explain.add_argument("--client", required=True, help="the name of the client's API key")
-        explain.add_argument("--endpoint", required=True, help=f"for example {next(iter(conf.stage_endpoints()), '')}")
+        explain.add_argument(
+            "--endpoint",
+            required=True,
+            help=f"for example {next(iter(conf.stage_endpoints()), '')}",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        act = {"status": self._status, "set": self._set, "explain": self._explain}.get(options["action"], self._show)
+        act = {"status": self._status, "set": self._set, "explain": self._explain}.get(
+            options["action"], self._show
+        )
         try:
             act(options)
         except (rollout_store.ChangeRefused, RolloutInvalid) as error:
             raise CommandError(str(error)) from error
         except StoreError as error:
-            raise CommandError(f"The database does not answer, nothing was changed: {error}") from error
+            raise CommandError(
+                f"The database does not answer, nothing was changed: {error}"
+            ) from error
 
     def _show(self, options: dict[str, Any]) -> None:
         snapshot = rollout_store.newest()
         text = f"The mode is {snapshot.rollout.mode} (version {snapshot.version})."
-        self._print(options, text, {"version": snapshot.version, "changed": False, **snapshot.rollout.to_wire()})
+        self._print(
+            options,
+            text,
+            {"version": snapshot.version, "changed": False, **snapshot.rollout.to_wire()},
+        )
 
     def _status(self, options: dict[str, Any]) -> None:
         snapshot = rollout_store.newest()
@@ -63,7 +84,9 @@ class Command(BaseCommand):
                 "why": seen.why,
                 "instances": [one._asdict() for one in seen.instances],
             }
-            self._print(options, "", {"version": snapshot.version, **snapshot.rollout.to_wire(), **found})
+            self._print(
+                options, "", {"version": snapshot.version, **snapshot.rollout.to_wire(), **found}
+            )
             return
         show(self.stdout, rollout_lines(snapshot, change))
         if seen.instances:
@@ -80,27 +103,52 @@ class Command(BaseCommand):
             override_reason=options["override"],
         )
         verb = "is now" if result.changed else "is"
-        text = f"The mode {verb} {result.rollout.mode} (version {result.version}): {result.spread}."
-        body = {"version": result.version, "changed": result.changed, "spread": result.spread.name.lower()}
+        text = (
+            f"The mode {verb} {result.rollout.mode} (version {result.version}): {result.spread}."
+        )
+        body = {
+            "version": result.version,
+            "changed": result.changed,
+            "spread": result.spread.name.lower(),
+        }
         if options["wait"] is not None:
             seconds, why = self._wait(result.version, options["wait"])
-            text, body = f"{text}\nAfter {seconds:.3f} s {why}.", {**body, "waited_seconds": round(seconds, 3)}
+            text, body = (
+                f"{text}\nAfter {seconds:.3f} s {why}.",
+                {**body, "waited_seconds": round(seconds, 3)},
+            )
         self._print(options, text, {**body, **result.rollout.to_wire()})
-        self._note_unknown(name for name, mode in options["endpoint_mode"] or () if mode is not None)
+        self._note_unknown(
+            name for name, mode in options["endpoint_mode"] or () if mode is not None
+        )
 
     def _wait(self, version: int, seconds: float) -> tuple[float, str]:
-        seen, waited = instances.wait_until_converged(version, seconds or conf.ttl_seconds() * WAIT_TTLS)
+        seen, waited = instances.wait_until_converged(
+            version, seconds or conf.ttl_seconds() * WAIT_TTLS
+        )
         if not seen.converged:
-            behind = ", ".join(f"{one.host}:{one.pid} (version {one.version})" for one in seen.behind)
+            behind = ", ".join(
+                f"{one.host}:{one.pid} (version {one.version})" for one in seen.behind
+            )
             ends = f": {behind}" if behind else "."
-            raise CommandError(f"Version {version} is recorded, but after {waited:.1f} s {seen.why}{ends}")
+            raise CommandError(
+                f"Version {version} is recorded, but after {waited:.1f} s {seen.why}{ends}"
+            )
         return waited, seen.why
 
     def _explain(self, options: dict[str, Any]) -> None:
         snapshot = rollout_store.newest()
         decision = snapshot.rollout.decide(options["endpoint"], options["client"])
-        body = {"client": options["client"], "endpoint": options["endpoint"], "version": snapshot.version}
-        self._print(options, f"{decision.mode}: {decision.why}.", {**body, "mode": decision.mode, "why": decision.why})
+        body = {
+            "client": options["client"],
+            "endpoint": options["endpoint"],
+            "version": snapshot.version,
+        }
+        self._print(
+            options,
+            f"{decision.mode}: {decision.why}.",
+            {**body, "mode": decision.mode, "why": decision.why},
+        )
         self._note_unknown([options["endpoint"]])
 
     def _note_unknown(self, endpoints: Iterable[str]) -> None:
@@ -115,21 +163,37 @@ class Command(BaseCommand):
 
 def _with_json(parser: CommandParser) -> CommandParser:
     # Again here, so that the option may stand after the action; without a default, or it would undo the one before.
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object"
+    )
     return parser
 
 
 def _set_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "mode", nargs="?", choices=[mode.value for mode in Mode], help="the mode to set; without it the mode stays"
+        "mode",
+        nargs="?",
+        choices=[mode.value for mode in Mode],
+        help="the mode to set; without it the mode stays",
     )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
-    parser.add_argument("--override", default="", metavar="REASON", help="go on past the gates; recorded")
+    parser.add_argument(
+        "--override", default="", metavar="REASON", help="go on past the gates; recorded"
+    )
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
-    parser.add_argument("--expected-version", type=int, help="refuse if the rollout is at another version by now")
+    parser.add_argument(
+        "--expected-version", type=int, help="refuse if the rollout is at another version by now"
+    )
     parser.add_argument("--percent", type=_percent, help="share of clients enforced, 0 to 100")
-    parser.add_argument("--pilots", type=_names, metavar="A,B", help="clients enforced whatever the share; '' for none")
-    parser.add_argument("--holdouts", type=_names, metavar="A,B", help="clients never enforced; '' for none")
+    parser.add_argument(
+        "--pilots",
+        type=_names,
+        metavar="A,B",
+        help="clients enforced whatever the share; '' for none",
+    )
+    parser.add_argument(
+        "--holdouts", type=_names, metavar="A,B", help="clients never enforced; '' for none"
+    )
     parser.add_argument(
         "--endpoint-mode",
         action="append",
@@ -137,13 +201,23 @@ def _set_arguments(parser: CommandParser) -> None:
         metavar="ENDPOINT=MODE",
         help="cap one endpoint; ENDPOINT=none lifts the cap; repeatable",
     )
-    parser.add_argument("--enforce-at", type=_moment, metavar="DATE", help="announce a date (UTC unless it says); none")
+    parser.add_argument(
+        "--enforce-at",
+        type=_moment,
+        metavar="DATE",
+        help="announce a date (UTC unless it says); none",
+    )
     text = "then wait until every instance runs it, at most SECONDS (3 TTLs), and print the measured time"
     parser.add_argument("--wait", nargs="?", type=float, const=0.0, metavar="SECONDS", help=text)
 
 
 def _target(options: dict[str, Any]) -> rollout_store.Target:
-    names = {"percent": "enforce_percent", "pilots": "pilots", "holdouts": "holdouts", "mode": "mode"}
+    names = {
+        "percent": "enforce_percent",
+        "pilots": "pilots",
+        "holdouts": "holdouts",
+        "mode": "mode",
+    }
     given = {field: options[name] for name, field in names.items() if options[name] is not None}
     if "mode" in given:
         given["mode"] = Mode(given["mode"])
@@ -153,7 +227,10 @@ def _target(options: dict[str, Any]) -> rollout_store.Target:
         raise CommandError(WHAT)
 
     def changed(rollout: Rollout) -> Rollout:
-        overrides: dict[str, Mode | None] = {**rollout.overrides, **dict(options["endpoint_mode"] or ())}
+        overrides: dict[str, Mode | None] = {
+            **rollout.overrides,
+            **dict(options["endpoint_mode"] or ()),
+        }
         kept = {name: mode for name, mode in overrides.items() if mode is not None}
         return replace(rollout, overrides=kept, **given)
 
@@ -194,5 +271,7 @@ def _moment(text: str) -> tuple[datetime | None]:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date, as 2027-01-31 or 2027-01-31T08:00+01:00") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no date, as 2027-01-31 or 2027-01-31T08:00+01:00"
+        ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC),)

@@ -128,7 +128,12 @@ class OfClient:
 
 
 def clients(
-    period: Window, now: datetime, named: str = "", only: str = "", page: int = 1, size: int = LISTED
+    period: Window,
+    now: datetime,
+    named: str = "",
+    only: str = "",
+    page: int = 1,
+    size: int = LISTED,
 ) -> Clients:
     """Return page `page` of the clients whose name holds `named`, those that enforcement would hurt most first.
 
@@ -149,7 +154,11 @@ def clients(
 def of_client(client: str, period: Window, now: datetime) -> OfClient:
     """Return what `client` sent within the period."""
     begin = period.starts(now)[0]
-    values: dict[str, Any] = {"client": client, "seconds": period.step.total_seconds(), "begin": begin}
+    values: dict[str, Any] = {
+        "client": client,
+        "seconds": period.step.total_seconds(),
+        "begin": begin,
+    }
     with connection.cursor() as cursor:
         cursor.execute(OF_CLIENT, {**values, "end": begin + period.step * period.columns})
         return _gathered(cursor.fetchall())
@@ -186,4 +195,6 @@ def _gathered(rows: Iterable[tuple[datetime, str, str, str, int, datetime]]) -> 
         endpoints[endpoint] = before + counts, max(latest, last)
         steps[start, outcome] += requests
     ordered = sorted(endpoints.items(), key=lambda each: (-each[1][0].refusable, each[0]))
-    return OfClient(sum((counts for counts, _ in endpoints.values()), Counts()), dict(ordered), dict(steps))
+    return OfClient(
+        sum((counts for counts, _ in endpoints.values()), Counts()), dict(ordered), dict(steps)
+    )

@@ -24,14 +24,20 @@ KEYS_OF: Final = "SELECT count(*) FROM ({holders}) AS holder WHERE client = %(cl
 
 def statement() -> sql.Composed:
     """Return the query of the holders' names, one row a key; its parameter is `now`."""
-    tables = [model._meta.db_table for model in apps.get_models() if issubclass(model, AbstractAPIKey)]
-    names: list[sql.Composable] = [sql.SQL(NAMES).format(table=sql.Identifier(table)) for table in tables]
+    tables = [
+        model._meta.db_table for model in apps.get_models() if issubclass(model, AbstractAPIKey)
+    ]
+    names: list[sql.Composable] = [
+        sql.SQL(NAMES).format(table=sql.Identifier(table)) for table in tables
+    ]
     return sql.SQL(" UNION ALL ").join(names or [sql.SQL(NOBODY)])
 
 
 def keys_of(client: str, now: datetime) -> int:
     """Return how many keys of the client's are neither revoked nor past."""
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(KEYS_OF).format(holders=statement()), {"client": client, "now": now})
+        cursor.execute(
+            sql.SQL(KEYS_OF).format(holders=statement()), {"client": client, "now": now}
+        )
         count: int = cursor.fetchone()[0]
         return count

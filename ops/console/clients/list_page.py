@@ -71,7 +71,9 @@ class Asked:
             period=periods.asked(request),
             named="".join(filter(str.isprintable, given.get("q", "")))[:LONGEST_NAME].strip(),
             only=given.get("only", "") if given.get("only") in KINDS else "",
-            page=min(max(int(page), 1), CLIENTS_COUNTED // LISTED) if page.isascii() and page.isdecimal() else 1,
+            page=min(max(int(page), 1), CLIENTS_COUNTED // LISTED)
+            if page.isascii() and page.isdecimal()
+            else 1,
         )
 
     def url(self, **other: Any) -> str:
@@ -88,7 +90,9 @@ def clients_page(request: HttpRequest) -> HttpResponse:
     except StoreError:
         return unavailable(request)
     asked, now = Asked.by(request), timezone.now()
-    found = softly("clients", lambda: counts.clients(asked.period, now, asked.named, asked.only, asked.page))
+    found = softly(
+        "clients", lambda: counts.clients(asked.period, now, asked.named, asked.only, asked.page)
+    )
     context = {
         **admin.site.each_context(request),
         "title": "Clients",
@@ -106,12 +110,19 @@ def clients_page(request: HttpRequest) -> HttpResponse:
 
 def _kinds(asked: Asked, found: Clients) -> Iterator[Link]:
     for only, word in KINDS.items():
-        yield Link(word, asked.url(only=only), current=only == asked.only, count=getattr(found, only or "every"))
+        yield Link(
+            word,
+            asked.url(only=only),
+            current=only == asked.only,
+            count=getattr(found, only or "every"),
+        )
 
 
 def _rows(period: Window, found: Clients, rollout: Rollout, now: datetime) -> list[Row]:
     names = [each.client for each in found.listed if each.counts.refusable]
-    undecided = softly("undecided spellings", lambda: spellings.undecided(names, period, now)) or {}
+    undecided = (
+        softly("undecided spellings", lambda: spellings.undecided(names, period, now)) or {}
+    )
     endpoints = conf.stage_endpoints()
     return [
         Row(

@@ -98,7 +98,9 @@ def of_client(client: str, period: Window, now: datetime) -> Spellings:
         rows = cursor.fetchall()
     found = [_sent(*row[:-1]) for row in rows]
     unknown = [each for each in found if not each.stage]
-    return Spellings(unknown, [each for each in found if each.stage], rows[0][-1] - len(rows) if rows else 0)
+    return Spellings(
+        unknown, [each for each in found if each.stage], rows[0][-1] - len(rows) if rows else 0
+    )
 
 
 def undecided(clients: Iterable[str], period: Window, now: datetime) -> dict[str, Undecided]:
@@ -107,7 +109,11 @@ def undecided(clients: Iterable[str], period: Window, now: datetime) -> dict[str
     Of the JUDGED most frequent spellings only. Where there are more, a client of which none is undecided is absent too:
     a rare one may be.
     """
-    values: dict[str, Any] = {"clients": list(clients), "begin": period.starts(now)[0], "judged": JUDGED}
+    values: dict[str, Any] = {
+        "clients": list(clients),
+        "begin": period.starts(now)[0],
+        "judged": JUDGED,
+    }
     with connection.cursor() as cursor:
         cursor.execute(UNKNOWN_OF, values)
         rows = cursor.fetchall()
@@ -121,7 +127,9 @@ def undecided(clients: Iterable[str], period: Window, now: datetime) -> dict[str
     return {client: mine for client, mine in found.items() if mine.spellings or len(rows) < JUDGED}
 
 
-def _sent(raw: str, stage: str, times: int, first: datetime, last: datetime, endpoints: list[str]) -> SentSpelling:
+def _sent(
+    raw: str, stage: str, times: int, first: datetime, last: datetime, endpoints: list[str]
+) -> SentSpelling:
     why_not, suggestions = ("", ()) if stage else judged(raw)
     may_be_alias = not stage and not why_not
     return SentSpelling(

@@ -64,8 +64,16 @@ def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Text]:
     standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
     counts = each.counts
     yield Text(each.client)  # not a str: a name may look like markup
-    for number in (counts.requests, counts.canonical, counts.normalized, counts.unknown, counts.rejected):
+    for number in (
+        counts.requests,
+        counts.canonical,
+        counts.normalized,
+        counts.unknown,
+        counts.rejected,
+    ):
         yield Text(f"{number:,}")
-    yield Text(f"{counts.percent:.2f} %" if counts.refusable else "none" if counts.requests else "")
+    yield Text(
+        f"{counts.percent:.2f} %" if counts.refusable else "none" if counts.requests else ""
+    )
     yield Text(standing.word + " (pilot)" * standing.pilot + " (holdout)" * standing.holdout)
     yield Text(f"{each.last_seen:%Y-%m-%d %H:%M}" if each.last_seen else "no request")

@@ -20,11 +20,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare where to listen, where to send, and who may send."""
-        parser.add_argument("--listen", default="127.0.0.1:19095", metavar="HOST:PORT", help="where Alertmanager sends")
         parser.add_argument(
-            "--target", required=True, metavar="URL", help=f"the service, as http://127.0.0.1:8000{WEBHOOK}"
+            "--listen",
+            default="127.0.0.1:19095",
+            metavar="HOST:PORT",
+            help="where Alertmanager sends",
         )
-        parser.add_argument("--token-file", required=True, type=Path, help="holds the bearer token; read each time")
+        parser.add_argument(
+            "--target",
+            required=True,
+            metavar="URL",
+            help=f"the service, as http://127.0.0.1:8000{WEBHOOK}",
+        )
+        parser.add_argument(
+            "--token-file", required=True, type=Path, help="holds the bearer token; read each time"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check what was given, then serve until SIGINT or SIGTERM."""
@@ -45,7 +55,9 @@ class Command(BaseCommand):
                 f"{options['listen']} is taken, perhaps by another relay: end that, or choose another port."
             )
         secret = settings.ALERTMANAGER_WEBHOOK_SECRETS[0]
-        self.stdout.write(f"Relaying from http://{host}:{port}/ to {target.geturl()}. Ctrl-C ends it.")
+        self.stdout.write(
+            f"Relaying from http://{host}:{port}/ to {target.geturl()}. Ctrl-C ends it."
+        )
         self.stdout.flush()
         serving.serve(host, int(port), partial(relay.Relay, _targets(target), token_file, secret))
         self.stdout.write("The relay has ended.")

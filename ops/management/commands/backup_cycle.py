@@ -20,14 +20,29 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--directory", type=Path, default=settings.BACKUP_DIR, help="instead of BACKUP_DIR")
         parser.add_argument(
-            "--accept-fewer-rows", default="", metavar="REASON", help="half the rows are gone on purpose"
+            "--directory", type=Path, default=settings.BACKUP_DIR, help="instead of BACKUP_DIR"
         )
-        parser.add_argument("--keep", type=int, default=prune.KEEP, help="how many of the newest to keep")
-        parser.add_argument("--keep-days", type=int, default=prune.KEEP_DAYS, help="days to keep one valid backup of")
         parser.add_argument(
-            "--time-limit", type=seconds, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
+            "--accept-fewer-rows",
+            default="",
+            metavar="REASON",
+            help="half the rows are gone on purpose",
+        )
+        parser.add_argument(
+            "--keep", type=int, default=prune.KEEP, help="how many of the newest to keep"
+        )
+        parser.add_argument(
+            "--keep-days",
+            type=int,
+            default=prune.KEEP_DAYS,
+            help="days to keep one valid backup of",
+        )
+        parser.add_argument(
+            "--time-limit",
+            type=seconds,
+            default=restore.TIME_LIMIT_SECONDS,
+            help="seconds for pg_restore",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -37,9 +52,15 @@ class Command(BaseCommand):
         names = ("keep", "keep_days", "time_limit")
         try:
             with console.bar(quiet=options["json"]) as progress:
-                done = cycle.run(wish, progress=progress, **{name: options[name] for name in names})
+                done = cycle.run(
+                    wish, progress=progress, **{name: options[name] for name in names}
+                )
         except (BackupRefused, BackupFailed, OSError) as fault:
             raise CommandError(str(fault)) from fault
-        self.stdout.write(json.dumps(console.cycle_json(done)) if options["json"] else console.cycle(done))
+        self.stdout.write(
+            json.dumps(console.cycle_json(done)) if options["json"] else console.cycle(done)
+        )
         if not done.passed:
-            raise CommandError(f"{done.backup.name} does not count: {done.checks[-1].reason}. Nothing was taken away.")
+            raise CommandError(
+                f"{done.backup.name} does not count: {done.checks[-1].reason}. Nothing was taken away."
+            )

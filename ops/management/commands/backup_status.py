@@ -28,11 +28,15 @@ class Command(BaseCommand):
                 "sentence": found.verdict.sentence,
                 "restore_seconds": found.restore_seconds,
             }
-            self.stdout.write(json.dumps({**members, "backups": [line.to_wire() for line in found.lines]}))
+            self.stdout.write(
+                json.dumps({**members, "backups": [line.to_wire() for line in found.lines]})
+            )
         else:
             self.stdout.write(drawn(console.status_table(found)))
             if found.restore_seconds is not None:
-                self.stdout.write(f"A restore takes about {found.restore_seconds:.1f} s, as the last drill measured.")
+                self.stdout.write(
+                    f"A restore takes about {found.restore_seconds:.1f} s, as the last drill measured."
+                )
         if not found.fresh:
             mend = f" Mend it: {found.verdict.mend}" if found.verdict.mend else ""
             raise CommandError(f"{found.verdict.sentence}{mend}")

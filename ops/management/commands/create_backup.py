@@ -19,19 +19,33 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--directory", type=Path, default=settings.BACKUP_DIR, help="instead of BACKUP_DIR")
         parser.add_argument(
-            "--accept-fewer-rows", default="", metavar="REASON", help="half the rows are gone on purpose"
+            "--directory", type=Path, default=settings.BACKUP_DIR, help="instead of BACKUP_DIR"
         )
-        parser.add_argument("--time-limit", type=seconds, default=create.TIME_LIMIT_SECONDS, help="seconds for pg_dump")
+        parser.add_argument(
+            "--accept-fewer-rows",
+            default="",
+            metavar="REASON",
+            help="half the rows are gone on purpose",
+        )
+        parser.add_argument(
+            "--time-limit",
+            type=seconds,
+            default=create.TIME_LIMIT_SECONDS,
+            help="seconds for pg_dump",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        wish = create.Wish(options["directory"].absolute(), options["accept_fewer_rows"], options["time_limit"])
+        wish = create.Wish(
+            options["directory"].absolute(), options["accept_fewer_rows"], options["time_limit"]
+        )
         try:
             with console.bar(quiet=options["json"]) as progress:
                 backup = create.create(wish, progress)
         except (BackupRefused, BackupFailed) as fault:
             raise CommandError(str(fault)) from fault
-        self.stdout.write(json.dumps(console.backup_json(backup)) if options["json"] else console.created(backup))
+        self.stdout.write(
+            json.dumps(console.backup_json(backup)) if options["json"] else console.created(backup)
+        )

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         except arguments.REFUSALS as error:
             status = arguments.status_of(error)
             if options["json"]:
-                self.stdout.write(json.dumps({"event": "refused", "error": str(error), "status": status}))
+                self.stdout.write(
+                    json.dumps({"event": "refused", "error": str(error), "status": status})
+                )
             raise CommandError(str(error), returncode=status) from error
         self._print(answer, options["json"])
         if answer.status:
@@ -41,7 +43,10 @@ class Command(BaseCommand):
     def _print(self, answer: Answer, as_json: bool) -> None:
         if as_json:
             self.stdout.write(
-                json.dumps({"event": "finished", "status": answer.status, **answer.data}, ensure_ascii=False)
+                json.dumps(
+                    {"event": "finished", "status": answer.status, **answer.data},
+                    ensure_ascii=False,
+                )
             )
             return
         self.stdout.write("\n".join(filter(None, [drawn(answer.columns), answer.text])))

@@ -16,8 +16,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--keep", type=int, default=prune.KEEP, help="how many of the newest to keep")
-        parser.add_argument("--keep-days", type=int, default=prune.KEEP_DAYS, help="days to keep one valid backup of")
+        parser.add_argument(
+            "--keep", type=int, default=prune.KEEP, help="how many of the newest to keep"
+        )
+        parser.add_argument(
+            "--keep-days",
+            type=int,
+            default=prune.KEEP_DAYS,
+            help="days to keep one valid backup of",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,4 +34,6 @@ class Command(BaseCommand):
                 done = prune.prune(options["keep"], options["keep_days"], progress)
         except (BackupRefused, OSError) as fault:
             raise CommandError(str(fault)) from fault
-        self.stdout.write(json.dumps(console.pruned_json(done)) if options["json"] else console.pruned(done))
+        self.stdout.write(
+            json.dumps(console.pruned_json(done)) if options["json"] else console.pruned(done)
+        )

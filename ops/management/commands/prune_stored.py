@@ -27,7 +27,9 @@ class Command(BaseCommand):
             with pruning_console.bar(quiet=options["json"]) as progress:
                 done = pruning.prune(dry_run=dry_run, progress=progress)
         except StoreError as fault:
-            raise CommandError(f"{fault} Batches that were finished are gone; run it again for the rest.") from fault
+            raise CommandError(
+                f"{fault} Batches that were finished are gone; run it again for the rest."
+            ) from fault
         if options["json"]:
             self.stdout.write(json.dumps(pruning_console.to_wire(done, dry_run)))
         else:

@@ -26,8 +26,14 @@ class Command(BaseCommand):
         verdicts = gates.examine(facts.collect(now.version))
         held = [verdict.gate for verdict in verdicts if verdict.outcome is not gates.Outcome.PASS]
         if options["json"]:
-            members = {"version": now.version, **now.rollout.to_wire(), "may_enforce_more": not held}
-            self.stdout.write(json.dumps({**members, "gates": [verdict.to_wire() for verdict in verdicts]}))
+            members = {
+                "version": now.version,
+                **now.rollout.to_wire(),
+                "may_enforce_more": not held,
+            }
+            self.stdout.write(
+                json.dumps({**members, "gates": [verdict.to_wire() for verdict in verdicts]})
+            )
         else:
             self.stdout.write(f"The mode is {now.rollout.mode} (version {now.version}).")
             self.stdout.write(drawn(_table(verdicts)))
@@ -41,6 +47,8 @@ def _table(verdicts: list[gates.Verdict]) -> Table:
         table.add_column(heading)
     for verdict in verdicts:
         mend = f"\n→ {verdict.mend}" if verdict.mend else ""
-        evidence = "\n".join(f"{name}: {value}" for name, value in verdict.to_wire()["evidence"].items())
+        evidence = "\n".join(
+            f"{name}: {value}" for name, value in verdict.to_wire()["evidence"].items()
+        )
         table.add_row(verdict.gate, verdict.outcome.value, f"{verdict.sentence}{mend}", evidence)
     return table

@@ -20,8 +20,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--window", choices=list(PERIODS), default="7d", help="how far to look back (7d)")
-        parser.add_argument("--limit", type=int, default=1_000, help="clients listed at most (1000)")
+        parser.add_argument(
+            "--window", choices=list(PERIODS), default="7d", help="how far to look back (7d)"
+        )
+        parser.add_argument(
+            "--limit", type=int, default=1_000, help="clients listed at most (1000)"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:

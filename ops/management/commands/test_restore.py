@@ -20,7 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("backup", nargs="?", help="file name; the newest when not given")
         parser.add_argument("--latest", action="store_true", help="the newest, said explicitly")
         parser.add_argument(
-            "--time-limit", type=seconds, default=restore.TIME_LIMIT_SECONDS, help="seconds for pg_restore"
+            "--time-limit",
+            type=seconds,
+            default=restore.TIME_LIMIT_SECONDS,
+            help="seconds for pg_restore",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -29,7 +32,9 @@ class Command(BaseCommand):
         try:
             backup = records.find(None if options["latest"] else options["backup"])
             with console.bar(quiet=options["json"]) as progress:
-                check = restore.restore(backup, time_limit=options["time_limit"], progress=progress)
+                check = restore.restore(
+                    backup, time_limit=options["time_limit"], progress=progress
+                )
         except BackupRefused as fault:
             raise CommandError(str(fault)) from fault
         if options["json"]:

@@ -19,15 +19,25 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "name", help="The client: 1 to 50 printable ASCII characters. Names it in logs and tallies."
+            "name",
+            help="The client: 1 to 50 printable ASCII characters. Names it in logs and tallies.",
         )
         parser.add_argument(
-            "--fund", type=int, action="append", default=[], metavar="N", help="Limit the key to this fund; repeatable."
+            "--fund",
+            type=int,
+            action="append",
+            default=[],
+            metavar="N",
+            help="Limit the key to this fund; repeatable.",
         )
         parser.add_argument("--read-only", action="store_true", help="The key may only read.")
-        parser.add_argument("--operator", action="store_true", help="The key also opens the operator's endpoints.")
         parser.add_argument(
-            "--expires", metavar="DATE", help="Last day, or moment, on which the key is good (ISO 8601)."
+            "--operator", action="store_true", help="The key also opens the operator's endpoints."
+        )
+        parser.add_argument(
+            "--expires",
+            metavar="DATE",
+            help="Last day, or moment, on which the key is good (ISO 8601).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

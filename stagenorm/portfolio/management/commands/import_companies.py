@@ -26,22 +26,45 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 class Command(BaseCommand):
     """Imports companies; exit status 0 when every line was imported, 1 otherwise."""
 
-    help = "Import companies from a CSV file whose first line names the columns: " + ", ".join(FIELDS) + "."
+    help = (
+        "Import companies from a CSV file whose first line names the columns: "
+        + ", ".join(FIELDS)
+        + "."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("file", type=Path, metavar="FILE.csv")
-        parser.add_argument("--fund", type=int, required=True, metavar="N", help="The fund the companies belong to.")
         parser.add_argument(
-            "--map", action="append", default=[], metavar="name=Company,stage=Round", help="Columns with other names."
+            "--fund",
+            type=int,
+            required=True,
+            metavar="N",
+            help="The fund the companies belong to.",
+        )
+        parser.add_argument(
+            "--map",
+            action="append",
+            default=[],
+            metavar="name=Company,stage=Round",
+            help="Columns with other names.",
         )
         parser.add_argument("--delimiter", default=",", help="Between fields; \\t for a tab.")
         parser.add_argument(
-            "--encoding", default="utf-8-sig", help="Default: UTF-8, with or without a byte order mark."
+            "--encoding",
+            default="utf-8-sig",
+            help="Default: UTF-8, with or without a byte order mark.",
         )
-        parser.add_argument("--report", type=Path, metavar="FILE", help="Every refused line: .csv, else JSON lines.")
         parser.add_argument(
-            "--atomic", action="store_true", help="All or nothing: one refused line, and none is imported."
+            "--report",
+            type=Path,
+            metavar="FILE",
+            help="Every refused line: .csv, else JSON lines.",
+        )
+        parser.add_argument(
+            "--atomic",
+            action="store_true",
+            help="All or nothing: one refused line, and none is imported.",
         )
         parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
 
@@ -61,7 +84,9 @@ class Command(BaseCommand):
         except FileRefused as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt as error:
-            raise CommandError("Interrupted: nothing was imported.", returncode=INTERRUPTED) from error
+            raise CommandError(
+                "Interrupted: nothing was imported.", returncode=INTERRUPTED
+            ) from error
         self.stdout.write(json.dumps(asdict(summary)) if options["json"] else _sentence(summary))
         if summary.rejected:
             raise CommandError(f"{summary.rejected} of {summary.lines} lines were refused.")
@@ -102,7 +127,11 @@ def _fund(number: int) -> Fund:
 def _progress(path: Path) -> Iterator[Any]:
     console = Console(stderr=True)
     bar = Progress(
-        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task("", total=path.stat().st_size if path.is_file() else None)
