@@ -20,12 +20,13 @@ from django.db import Error as StoreError
 from django.db import connection, transaction
 from django.utils import timezone
 
+from stagenorm.locks import TALLY_FLUSH
+
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS: Final = 5.0
 SPELLINGS_A_DAY: Final = 1_000
 OTHER: Final = "(other)"
-FLUSH_LOCK: Final = 0x57A6_E000_0002
 
 UPSERT_TALLY: Final = """
 INSERT INTO normalization_outcometally (minute, endpoint, client, mode, outcome, requests)
@@ -154,7 +155,7 @@ def _merge(spellings: dict[SpellingKey, _Seen], key: SpellingKey, seen: _Seen) -
 def _write(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _Seen]) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         # One writer at a time: the limit a day holds exactly, and upserts of the same rows cannot deadlock.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FLUSH_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TALLY_FLUSH])
         cursor.executemany(
             UPSERT_TALLY, [(*key, requests) for key, requests in sorted(tallies.items())]
         )

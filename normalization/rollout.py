@@ -189,6 +189,11 @@ def without_enforcement(rollout: Rollout) -> Rollout:
     return with_mode(rollout, Mode.WARN) if rollout.mode is Mode.ENFORCE else rollout
 
 
+def asks_gates(old: Rollout, new: Rollout) -> bool:
+    """Tell whether the gates are asked: a possible change that can refuse what was let through."""
+    return TRANSITIONS[old.mode, new.mode].allowed and enforces_more(old, new)
+
+
 def enforces_more(old: Rollout, new: Rollout) -> bool:
     """Tell whether `new` can refuse a request that `old` lets through: the changes that gates guard."""
     if new.mode is not Mode.ENFORCE:

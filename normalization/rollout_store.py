@@ -19,13 +19,13 @@ from normalization import conf, instances, metrics
 from normalization.listener import listener
 from normalization.models import RolloutChange
 from normalization.redis_link import link
-from normalization.rollout import TRANSITIONS, Mode, Rollout, enforces_more, with_mode
+from normalization.rollout import TRANSITIONS, Mode, Rollout, asks_gates, with_mode
 from normalization.versioned_store import Kind, Versioned, VersionedStore
+from stagenorm.locks import ROLLOUT_CHANGE
 
 log = structlog.get_logger(__name__)
 
 # One writer at a time, so that versions commit in the order of their numbers. The number is arbitrary but fixed.
-CHANGE_LOCK: Final = 0x57A6_E000_0001
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
 
@@ -141,7 +141,7 @@ def forget() -> None:
 
 def _lock_changes() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHANGE_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ROLLOUT_CHANGE])
 
 
 def _resolve(to: Target, rollout: Rollout) -> Rollout:
@@ -153,8 +153,7 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
 def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str, Any]:
     """Return what to record of the gates; raise `GateRefused` if one holds the change and nobody overrides it."""
     examine = conf.gatekeeper()
-    possible = TRANSITIONS[before.rollout.mode, new.mode].allowed
-    if examine is None or not possible or not enforces_more(before.rollout, new):
+    if examine is None or not asks_gates(before.rollout, new):
         return {}
     verdicts = examine(before, new)
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]

@@ -17,8 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from normalization.bounded import Bounded, TookTooLong
-from ops.backfill.collector import BackfillCollector
-from ops.backups.collector import BackupCollector
+from ops.backfill.metrics import BackfillCollector
+from ops.backups.metrics import BackupCollector
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,9 @@ from django.urls import URLPattern, path
 
 from ops import rollout_api
 from ops.alerts import webhook
-from ops.console import pages
-from ops.console.clients.client_page import client_page
-from ops.console.clients.list_page import clients_page
+from ops.pages.clients.client import client_page
+from ops.pages.clients.listing import clients_page
+from ops.pages.rollout import page as pages
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),

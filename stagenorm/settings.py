@@ -269,7 +269,7 @@ KEPT_DAYS = {
 
 # Asked inside the transaction of a change towards more enforcement; empty: nobody is asked.
 STAGE_GATEKEEPER = (
-    "ops.gatekeeper.examine"
+    "ops.gates.ask.examine"
     if read.flag(
         "STAGE_GATES",
         True,

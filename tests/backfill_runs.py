@@ -22,7 +22,7 @@ from ops.backfill.control import Options
 from ops.backfill.interrupts import Interrupts
 from ops.backfill.models import BackfillRun, NormalizationLog
 from ops.backfill.plan import make_plan
-from ops.backfill.run import Finish, carry_out
+from ops.backfill.runner import Finish, carry_out
 from ops.backups import cycle
 from tests import children
 from tests.servers import ROOT

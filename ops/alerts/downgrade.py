@@ -14,10 +14,10 @@ from django.utils import timezone
 from normalization import rollout_store
 from normalization.observations import printable
 from normalization.rollout import without_enforcement
+from ops.alerts.heartbeats import Heartbeat
 from ops.alerts.metrics import Outcome
 from ops.alerts.models import UsedSignature, WebhookDelivery
 from ops.alerts.payload import Alert
-from ops.heartbeats import Heartbeat
 
 log = structlog.get_logger(__name__)
 

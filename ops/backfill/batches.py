@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from ops.backfill import statements
+from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint

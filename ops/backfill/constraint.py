@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from psycopg import sql
 
 from normalization.fields import CANONICAL_CONSTRAINT
-from ops.backfill import statements
+from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn, quote, regclass
 from ops.backfill.survey import CANONICAL
 

@@ -15,12 +15,12 @@ from django.utils import timezone
 from ops.backfill import lease as leases
 from ops.backfill import ledger
 from ops.backfill.columns import StageColumn
+from ops.backfill.guards import only_one, refuse_if_held, refuse_unless_undoable
 from ops.backfill.lease import Lease
 from ops.backfill.ledger import RunRefused, unfinished, written
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, Kind, NormalizationLog
 from ops.backfill.options import Options
 from ops.backfill.plan import Plan
-from ops.backfill.refusals import only_one, refuse_if_held, refuse_unless_undoable
 from ops.backfill.states import State, refuse_unless_possible
 
 __all__ = [

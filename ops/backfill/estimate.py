@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 from django.db import Error, connection, transaction
 
-from ops.backfill import attempts, statements
+from ops.backfill import retry as attempts
+from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,8 @@ from django.db import connection
 from normalization import aliases
 from normalization.models import StageAlias
 from normalization.stages import Known, fold, normalize
+from ops.admin_ui.characters import Visible, visible
 from ops.backfill.models import BackfillRun
-from ops.visible import Visible, visible
 
 PAIRS_SHOWN: Final = 50
 UNKNOWN_SHOWN: Final = 50

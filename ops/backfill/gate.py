@@ -1,7 +1,7 @@
 """The gate before stored rows are rewritten: a backup that would bring them back. It cannot be overridden."""
 
-from ops import gatekeeper
-from ops.gates import Outcome
+from ops.backups import history
+from ops.gates.rules import Outcome
 
 
 class GateClosed(RuntimeError):
@@ -10,7 +10,7 @@ class GateClosed(RuntimeError):
 
 def ask() -> None:
     """Raise GateClosed unless there is a valid backup right now."""
-    verdict = gatekeeper.backup_verdict()
+    verdict = history.backup_verdict()
     if verdict.outcome is not Outcome.PASS:
         mend = f" Mend it: {verdict.mend}" if verdict.mend else ""
         raise GateClosed(

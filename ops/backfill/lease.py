@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ops.backfill import statements
+from ops.backfill import sql as statements
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import State
 

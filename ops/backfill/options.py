@@ -5,7 +5,7 @@ from typing import Any
 
 from ops.backfill.lease import LEASE_SECONDS
 from ops.backfill.models import Strategy
-from ops.backfill.pace import LARGEST
+from ops.backfill.pacing import LARGEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from typing import Any
 from django.db import connection, transaction
 
 from normalization.stages import AliasTable
-from ops.backfill import statements
-from ops.backfill.attempts import BatchFailed
+from ops.backfill import sql as statements
 from ops.backfill.batches import Outcome, apply_batch, undo_batch
 from ops.backfill.columns import StageColumn
 from ops.backfill.models import BackfillCheckpoint
 from ops.backfill.plan import ColumnPlan, make_plan, unknown_json
+from ops.backfill.retry import BatchFailed
 from ops.backfill.session import Session
 from ops.backfill.survey import Mapping
 from ops.backfill.walk import walk

@@ -7,16 +7,17 @@ from typing import TypeVar
 from django.db import Error
 from django.db.models import QuerySet
 
-from ops.backfill import attempts, control
+from ops.backfill import control
+from ops.backfill import retry as attempts
 from ops.backfill.columns import StageColumn
 from ops.backfill.events import Tell
 from ops.backfill.interrupts import Interrupts
 from ops.backfill.lease import Lease, Steered
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, Strategy
-from ops.backfill.one_transaction import OneTransaction
-from ops.backfill.pace import Pace
+from ops.backfill.pacing import Pace
 from ops.backfill.states import State
 from ops.backfill.throttle import Throttle
+from ops.backfill.transactional import OneTransaction
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from normalization.stages import AliasTable, Known, Stage, Unknown, normalize
-from ops.backfill import statements
+from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 
 MAPPING_SIZE = 4096

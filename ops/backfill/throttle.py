@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection
 
-from ops.backfill import statements
+from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn, regclass
 
 LOOK_EVERY_SECONDS = 1.0

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from django.db import connection
 
-from ops.backfill import columns, constraint, statements
+from ops.backfill import columns, constraint
+from ops.backfill import sql as statements
 from ops.backfill.plan import ColumnPlan, make_plan
 from ops.backfill.survey import CANONICAL
 

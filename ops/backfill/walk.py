@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from django.db import Error, connection
 
-from ops.backfill import attempts, statements
-from ops.backfill.attempts import BatchFailed
+from ops.backfill import retry as attempts
+from ops.backfill import sql as statements
 from ops.backfill.batches import Outcome
 from ops.backfill.columns import StageColumn
+from ops.backfill.retry import BatchFailed
 from ops.backfill.session import Session
 
 

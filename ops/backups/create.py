@@ -20,11 +20,11 @@ from ops.backups import client_tools, dumping, sidecar, sweep
 from ops.backups.archive import Progress, publish, silent
 from ops.backups.client_tools import Tools
 from ops.backups.dumping import Counting, Dumped
+from ops.backups.facts import Facts
 from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.records import actor, first_line, present, record_backup
 from ops.backups.sidecar import Sidecar
-from ops.backups.snapshot_facts import Facts
 from ops.backups.source import (
     Identity,
     Link,
@@ -34,10 +34,10 @@ from ops.backups.source import (
     require_same_database,
     source,
 )
+from stagenorm.locks import BACKUP_DIRECTORY
 
 log = structlog.get_logger(__name__)
 
-LOCK: Final = 0x57A6_E000_0010
 TIME_LIMIT_SECONDS: Final = 3600.0
 OTHER_CREATOR: Final = """
 SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -84,8 +84,8 @@ def create(wish: Wish | None = None, progress: Progress = silent) -> Backup:
 @contextlib.contextmanager
 def alone(holder: Link) -> Iterator[None]:
     """Make and prune backups one at a time. A killed creator's session ends, and gives the lock back."""
-    if not one(holder.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]))[0]:
-        other = holder.execute(OTHER_CREATOR, [LOCK]).fetchone()
+    if not one(holder.execute("SELECT pg_try_advisory_lock(%s)", [BACKUP_DIRECTORY]))[0]:
+        other = holder.execute(OTHER_CREATOR, [BACKUP_DIRECTORY]).fetchone()
         who = f" by database session {other[0]}" if other else ""
         raise BackupRefused(
             f"Backups of this database are being made or pruned already{who}: wait for it to end."
@@ -94,7 +94,7 @@ def alone(holder: Link) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(psycopg.Error):
-            holder.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+            holder.execute("SELECT pg_advisory_unlock(%s)", [BACKUP_DIRECTORY])
 
 
 def _prepare(directory: Path) -> None:

@@ -20,9 +20,9 @@ import psycopg
 from ops.backups import child
 from ops.backups.archive import CHUNK, Progress
 from ops.backups.client_tools import Tools
+from ops.backups.facts import Facts, collect
 from ops.backups.outcomes import BackupFailed
 from ops.backups.records import first_line
-from ops.backups.snapshot_facts import Facts, collect
 from ops.backups.source import Link, Source
 
 F_SETPIPE_SZ: Final = 1031

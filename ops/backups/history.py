@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 
 from django.db.models import QuerySet
 
+from ops.backups import archive
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Check
+from ops.backups.outcomes import Bad, Check
+from ops.backups.outcomes import Verdict as CheckVerdict
 from ops.backups.records import present
 from ops.backups.source import Identity
 from ops.backups.validity import Validity, validity
+from ops.clock import database_now
+from ops.gates import rules
+from ops.gates.rules import BackupFact, Bytes, Facts
 
 Judged = tuple[Backup, Validity, list[BackupCheck]]
 
@@ -54,3 +60,43 @@ def restore_seconds(checks: list[BackupCheck]) -> float | None:
         if check.kind == Check.RESTORE and check.verdict == "passed"
     ]
     return passed[-1] if passed else None
+
+
+def backup_verdict() -> rules.Verdict:
+    """Return the verdict of the gate `backup_valid` now; it reads files that were touched."""
+    facts = Facts(database_now(), 0, 0.0, backups=tuple(backup_facts()))
+    return rules.backup_valid(facts)
+
+
+def backup_facts(*, read_files: bool = True) -> Iterator[BackupFact]:
+    """Yield the backups, newest first, up to the first that is valid and whole, or may be (see `collect`)."""
+    for backup, state, checks in with_validity():
+        found = bytes_on_disk(backup, checks, read_files) if state.valid else None
+        yield BackupFact(
+            backup.name, backup.snapshot_at, state.valid, state.reason, state.mend, found
+        )
+        if found in (Bytes.SAME, Bytes.TOUCHED):
+            return
+
+
+def bytes_on_disk(backup: Backup, checks: list[BackupCheck], read: bool) -> Bytes:
+    """Say whether the file still holds what was checked.
+
+    An untouched file is known by its stamp. One that was touched, moved or rewritten is read again, whole, if `read`.
+    """
+    stamps = {
+        check.stamp
+        for check in checks
+        if check.verdict == CheckVerdict.PASSED and check.sha256 == backup.sha256
+    }
+    try:
+        with archive.opened(backup.path) as descriptor:
+            if archive.stamp(descriptor) in stamps:
+                return Bytes.SAME
+            if not read:
+                return Bytes.TOUCHED
+            return Bytes.SAME if archive.sha256_of(descriptor) == backup.sha256 else Bytes.CHANGED
+    except Bad:
+        return Bytes.MISSING if backup.host == socket.gethostname() else Bytes.ELSEWHERE
+    except OSError:
+        return Bytes.CHANGED

@@ -9,11 +9,11 @@ from typing import Final
 from ops.backups import child, client_tools, scratch
 from ops.backups.archive import Progress, silent
 from ops.backups.comparison import differences
+from ops.backups.facts import collect
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import Bad, Check, NoVerdict
 from ops.backups.records import Findings, judge
 from ops.backups.sidecar import Sidecar
-from ops.backups.snapshot_facts import collect
 from ops.backups.source import Source, require_restoring_role, source
 from ops.backups.verify import authenticated
 

@@ -19,11 +19,11 @@ from psycopg import sql
 
 from ops.backups.outcomes import BackupRefused
 from ops.backups.source import Link, one
+from stagenorm.locks import RESTORE_DRILL_CLASS
 
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "stagenorm_drill_"
-LOCK_CLASS: Final = 0x57A6_0011
 
 LOCALE: Final = """
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale',
@@ -47,7 +47,7 @@ def scratch_database(link: Link) -> Iterator[str]:
     _refuse_reserved_names()
     name = f"{_prefix(link)}{secrets.token_hex(6)}"
     link.execute(
-        "SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)]
+        "SELECT pg_advisory_lock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)]
     )  # before the database can be seen
     try:
         _create(link, name)
@@ -55,7 +55,7 @@ def scratch_database(link: Link) -> Iterator[str]:
     finally:
         with contextlib.suppress(psycopg.Error):
             drop(link, name)
-            link.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, _key(name)])
+            link.execute("SELECT pg_advisory_unlock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)])
 
 
 def sweep(link: Link) -> list[str]:
@@ -66,7 +66,9 @@ def sweep(link: Link) -> list[str]:
         if (
             name in _configured()
             or not one(
-                link.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_CLASS, _key(name)])
+                link.execute(
+                    "SELECT pg_try_advisory_lock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)]
+                )
             )[0]
         ):
             continue
@@ -75,7 +77,7 @@ def sweep(link: Link) -> list[str]:
             dropped.append(name)
             log.warning("stage_backup_scratch_swept", database=name)
         finally:
-            link.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, _key(name)])
+            link.execute("SELECT pg_advisory_unlock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)])
     return dropped
 
 

@@ -17,8 +17,8 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from ops.backups.archive import read_sidecar, write_durably
+from ops.backups.facts import Facts
 from ops.backups.outcomes import Bad
-from ops.backups.snapshot_facts import Facts
 from ops.backups.source import Identity
 
 FORMAT: Final = "stagenorm-backup/1"

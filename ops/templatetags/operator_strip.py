@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils import timezone
 
-from ops.console.strip import tiles
+from ops.pages.home import tiles
 
 register = template.Library()
 

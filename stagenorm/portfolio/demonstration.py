@@ -23,6 +23,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
+from stagenorm.locks import DEMONSTRATION
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey, Fund, PortfolioCompany
 
@@ -30,7 +31,6 @@ OPERATOR: Final = "operator"
 CLIENT: Final = "demo"
 SEED: Final = 20_260_101
 # Two loads at once would draw everything twice. The number is arbitrary but fixed.
-LOAD_LOCK: Final = 0x57A6_E000_0010
 
 # name, size in million USD, vintage, companies
 FUNDS: Final = (
@@ -89,7 +89,7 @@ class Demonstration:
 def load() -> Demonstration:
     """Bring the demonstration up to what it should be, all or nothing, and return how to get in."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOAD_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [DEMONSTRATION])
         for name, millions, vintage, companies in FUNDS:
             _load_fund(name, millions, vintage, companies)
         password, key = _operator(), _key()

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from normalization.models import RolloutChange
+from ops.alerts.heartbeats import Heartbeat
 from ops.alerts.models import WebhookDelivery
-from ops.heartbeats import Heartbeat
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.alert_path import AlertPath, Traffic, figure

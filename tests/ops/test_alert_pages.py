@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from ops.alerts.heartbeats import Heartbeat
 from ops.alerts.metrics import Outcome
 from ops.alerts.models import WebhookDelivery
-from ops.heartbeats import Heartbeat
 
 pytestmark = pytest.mark.django_db
 DELIVERIES, HEARTBEATS = "admin:ops_webhookdelivery_changelist", "admin:ops_heartbeat_changelist"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.backfill import control, pace
+from ops.backfill import control
+from ops.backfill import pacing as pace
 from ops.backfill.models import BackfillRun
 from tests.backfill_runs import (
     CANONICAL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.backfill.pace import LARGEST, SMALLEST, SMALLEST_CONTENDED, Pace
+from ops.backfill.pacing import LARGEST, SMALLEST, SMALLEST_CONTENDED, Pace
 
 
 @pytest.mark.parametrize(

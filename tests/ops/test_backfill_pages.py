@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
-from ops.backfill.collector import BackfillCollector
+from ops.backfill.metrics import BackfillCollector
 from ops.backfill.models import BackfillRun, NormalizationLog
 from tests.backfill_runs import QUICK, begin, store, stored, work
 
@@ -350,7 +350,7 @@ def test_the_log_is_counted_to_a_limit_and_found_by_run_batch_and_value(
     store(["Series A", "seed round", "SERIES B"])
     run = work(begin()).run
     address = reverse("admin:ops_normalizationlog_changelist")
-    monkeypatch.setattr("ops.ledgers.COUNTED_TO", 2)
+    monkeypatch.setattr("ops.admin_ui.ledgers.COUNTED_TO", 2)
     with CaptureQueriesContext(connection) as asked:
         assert operator.get(address).context["cl"].result_count == 2
     counts = [

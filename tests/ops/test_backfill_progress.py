@@ -5,10 +5,11 @@ from io import StringIO
 
 import pytest
 
-from ops.backfill import control, progress
+from ops.backfill import control
 from ops.backfill.interrupts import Interrupts
 from ops.backfill.models import BackfillRun
-from ops.backfill.run import carry_out
+from ops.backfill.runner import carry_out
+from ops.cli import normalize_progress as progress
 from tests.backfill_runs import COMPANIES, QUICK, Heard, begin, store_many, work
 
 pytestmark = pytest.mark.django_db(transaction=True)

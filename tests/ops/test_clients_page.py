@@ -17,7 +17,7 @@ from normalization import aliases
 from normalization.models import OutcomeTally
 from normalization.rollout import Mode, enters_at
 from normalization.stages import Stage
-from ops.console.clients.counts import LISTED
+from ops.pages.clients.counts import LISTED
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
 from tests.ops.test_rollout_console import broken, counted, saw

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normalization.rollout import Mode, Rollout, enters_at
-from ops.console import enforcement, proposals
-from ops.console.enforcement import Standing
-from ops.console.outcome_chart import STRIPE, stripe
-from ops.console.request_counts import Counts
+from ops.pages.clients import enforcement
+from ops.pages.clients.enforcement import Standing
+from ops.pages.outcome_chart import STRIPE, stripe
+from ops.pages.request_counts import Counts
+from ops.pages.rollout import proposals
 
 ENDPOINTS = ("companies", "simulate", "strategies")
 CENT = Decimal("0.01")

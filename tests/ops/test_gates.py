@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.gates import (
+from ops.gates.rules import (
     GATES,
     BackupFact,
     Bytes,

@@ -16,12 +16,13 @@ from pytest_django import Settings
 from normalization import rollout_store
 from normalization.models import OutcomeTally, RolloutChange
 from normalization.rollout import Mode, Rollout
-from ops import facts
+from ops.alerts.heartbeats import Heartbeat, last_heartbeat_at
+from ops.backups import history
+from ops.backups.history import backup_verdict
 from ops.backups.models import Backup
 from ops.backups.verify import verify
-from ops.gatekeeper import backup_verdict
-from ops.gates import Bytes, Outcome
-from ops.heartbeats import Heartbeat, last_heartbeat_at
+from ops.gates import facts
+from ops.gates.rules import Bytes, Outcome
 from tests.backup_faults import companies, execute, flip, valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _asked(settings: Settings, tmp_path: Path) -> None:
-    settings.STAGE_GATEKEEPER, settings.BACKUP_DIR = "ops.gatekeeper.examine", tmp_path
+    settings.STAGE_GATEKEEPER, settings.BACKUP_DIR = "ops.gates.ask.examine", tmp_path
 
 
 @pytest.fixture
@@ -242,6 +243,6 @@ def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Pa
     backup.refresh_from_db()
     for check in checks:
         check.sha256 = backup.sha256
-    assert facts.bytes_on_disk(backup, checks, read=True) is Bytes.SAME
+    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.SAME
     backup.path.touch()
-    assert facts.bytes_on_disk(backup, checks, read=True) is Bytes.CHANGED
+    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.CHANGED

@@ -12,10 +12,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from ops.alerts.heartbeats import Heartbeat
 from ops.backfill.models import BackfillRun
 from ops.backups.models import Backup
-from ops.console import strip as strip_module
-from ops.heartbeats import Heartbeat
+from ops.pages import home as strip_module
 from tests.backup_faults import valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normalization.metrics import OUTCOMES
-from ops.console.outcome_chart import (
+from ops.pages.outcome_chart import (
     BASE,
     LEAST_HEIGHT,
     LEFT,

@@ -27,10 +27,10 @@ from normalization import rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
 from normalization.rollout import Mode
 from ops import pruning
+from ops.alerts.heartbeats import Heartbeat
 from ops.alerts.metrics import Outcome
 from ops.alerts.models import WebhookDelivery
-from ops.facts import collect
-from ops.heartbeats import Heartbeat
+from ops.gates.facts import collect
 from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
 from tests.backup_faults import schema

@@ -17,10 +17,11 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from normalization import aliases, rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
-from ops import facts, gates
-from ops.console.outcome_chart import WINDOWS
-from ops.console.outcome_counts import by_step
-from ops.heartbeats import Heartbeat
+from ops.alerts.heartbeats import Heartbeat
+from ops.gates import facts
+from ops.gates import rules as gates
+from ops.pages.outcome_chart import WINDOWS
+from ops.pages.outcome_counts import by_step
 from tests.ops.test_rollout_admin import URL, body, newest, section
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +30,7 @@ BACK = f"{URL}back-to-warn/"
 
 @pytest.fixture
 def gated(settings: Settings) -> None:
-    settings.STAGE_GATEKEEPER = "ops.gatekeeper.examine"
+    settings.STAGE_GATEKEEPER = "ops.gates.ask.examine"
 
 
 def page(client: Client, query: str = "") -> str:
@@ -88,7 +89,7 @@ def test_the_page_shows_every_gate_with_its_verdict_its_sentence_and_what_mends_
 
 def test_it_says_where_nobody_asks_the_gates(operator: Client, settings: Settings) -> None:
     assert "STAGE_GATES is 0" in section(page(operator), "gates")
-    settings.STAGE_GATEKEEPER = "ops.gatekeeper.examine"
+    settings.STAGE_GATEKEEPER = "ops.gates.ask.examine"
     assert "STAGE_GATES is 0" not in section(page(operator), "gates")
 
 
@@ -275,7 +276,7 @@ def test_back_to_warn_is_one_click_in_enforce_and_asks_no_gate(
 ) -> None:
     settings.STAGE_GATEKEEPER = ""
     set_mode("enforce", pilots=frozenset({"early-bird"}))
-    settings.STAGE_GATEKEEPER = "ops.gatekeeper.examine"
+    settings.STAGE_GATEKEEPER = "ops.gates.ask.examine"
     (form,) = re.findall(r'<form class="back".*?</form>', page(operator), re.DOTALL)
     (reason,) = re.findall(r'name="reason"[^>]* value="([^"]+)"', form)
     assert operator.post(BACK, {"reason": reason}).status_code == 302

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from normalization.rollout import Mode, Rollout, bucket
-from ops.console.effects import effects
+from ops.pages.rollout.effects import effects
 
 WARN = Rollout(Mode.WARN)
 ENFORCE = Rollout(Mode.ENFORCE)

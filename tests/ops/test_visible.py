@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.visible import visible
+from ops.admin_ui.characters import visible
 
 
 def shown(raw: str) -> str:

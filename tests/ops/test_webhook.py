@@ -19,8 +19,8 @@ from normalization import rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode
 from ops.alerts import refusals
+from ops.alerts.heartbeats import Heartbeat
 from ops.alerts.models import UsedSignature, WebhookDelivery
-from ops.heartbeats import Heartbeat
 from tests.logs import Logged
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw, signed
 

@@ -9,9 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console, cycle, prune, restore
+from ops.backups import cycle, prune, restore
 from ops.backups.create import Wish
 from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.cli import backups as console
 from ops.terminal import seconds
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console
-from ops.backups.status import status
+from ops.cli import backups as console
+from ops.cli.backup_status import status
 from ops.terminal import drawn
 
 

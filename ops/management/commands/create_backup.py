@@ -9,8 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console, create
+from ops.backups import create
 from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.cli import backups as console
 from ops.terminal import seconds
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backfill import arguments
-from ops.backfill.answers import USAGE, Answer
-from ops.backfill.tables import drawn
+from ops.cli import normalize_arguments as arguments
+from ops.cli.normalize_requests import USAGE, Answer
+from ops.cli.normalize_tables import drawn
 
 
 class Command(BaseCommand):

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console, prune
+from ops.backups import prune
 from ops.backups.outcomes import BackupRefused
+from ops.cli import backups as console
 
 
 class Command(BaseCommand):

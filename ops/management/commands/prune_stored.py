@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as StoreError
 
-from ops import pruning, pruning_console
+from ops import pruning
+from ops.cli import pruning as pruning_console
 from ops.terminal import drawn
 
 

@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.table import Table
 
 from normalization import rollout_store
-from ops import facts, gates
+from ops.gates import facts
+from ops.gates import rules as gates
 from ops.terminal import drawn
 
 

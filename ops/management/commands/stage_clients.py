@@ -10,8 +10,9 @@ from django.db import Error as StoreError
 from django.utils import timezone
 
 from normalization import rollout_store
-from ops.console.clients import counts, terminal
-from ops.console.periods import PERIODS
+from ops.cli import clients as terminal
+from ops.pages.clients import counts
+from ops.pages.periods import PERIODS
 from ops.terminal import drawn
 
 

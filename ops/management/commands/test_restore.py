@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console, records, restore
+from ops.backups import records, restore
 from ops.backups.outcomes import BackupRefused, Verdict
+from ops.cli import backups as console
 from ops.terminal import seconds
 
 

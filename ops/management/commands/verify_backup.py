@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.backups import console, records
+from ops.backups import records
 from ops.backups.outcomes import BackupRefused, Verdict
 from ops.backups.verify import verify
+from ops.cli import backups as console
 
 
 class Command(BaseCommand):

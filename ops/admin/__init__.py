@@ -1,0 +1,15 @@
+"""The operator's pages in the admin, gathered where Django looks for them; each topic has its module."""
+
+from ops.admin.alerts import HeartbeatAdmin, WebhookDeliveryAdmin
+from ops.admin.backups import BackupAdmin, BackupCheckAdmin
+from ops.admin.normalization_log import NormalizationLogAdmin
+from ops.admin.runs import BackfillRunAdmin
+
+__all__ = [
+    "BackfillRunAdmin",
+    "BackupAdmin",
+    "BackupCheckAdmin",
+    "HeartbeatAdmin",
+    "NormalizationLogAdmin",
+    "WebhookDeliveryAdmin",
+]

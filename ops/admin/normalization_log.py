@@ -1,0 +1,131 @@
+"""The log of every write in the admin. It may have millions of rows: nothing here counts or sorts them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from ops.admin_ui.characters import visible
+from ops.admin_ui.ledgers import COUNTED_TO, ChoiceFilter, CountedToPaginator, OperatorLedger, cell
+from ops.backfill import columns
+from ops.backfill.models import BackfillRun, NormalizationLog
+
+RUNS_OFFERED = 15
+IDS_SHOWN = 200
+
+
+class RunFilter(ChoiceFilter):
+    """The log of one run: what the table's index is for."""
+
+    title, parameter_name = "run", "run_id"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
+        """The last runs."""
+        runs = BackfillRun.objects.values_list("pk", "kind", "state")[:RUNS_OFFERED]
+        return [(str(pk), f"{pk} ({kind}, {state})") for pk, kind, state in runs]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the run; none where the address names no run."""
+        if self.value() and not str(self.value()).isdecimal():
+            return queryset.none()
+        return super().queryset(request, queryset)
+
+
+class TableFilter(ChoiceFilter):
+    """The tables with stages, as the models have them: the log is not searched for its distinct tables."""
+
+    title, parameter_name = "table", "table_name"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
+        """The tables."""
+        return [(name, name) for name in sorted({column.table for column in columns.find()})]
+
+
+@admin.register(NormalizationLog)
+class NormalizationLogAdmin(OperatorLedger):
+    """Every write of every run. The ids are left out of the list: a batch has thousands."""
+
+    list_display = ("entry", "stored", "became", "counted", "place", "written")
+    list_display_links = None
+    list_filter = (RunFilter, TableFilter)
+    ordering = ("-run_id", "-batch", "-id")
+    actions = None
+    show_full_result_count = False
+    paginator = CountedToPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NormalizationLog]:
+        """Leave the ids in the database until one row is opened."""
+        return NormalizationLog.objects.defer("ids")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, and how far it is counted."""
+        return super().changelist_view(
+            request, {"counted_to": COUNTED_TO, **(extra_context or {})}
+        )
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """One entry with its first ids."""
+        if request.method == "POST" or not self.has_view_permission(request):
+            raise PermissionDenied
+        first = NormalizationLog.objects.defer("ids").annotate(first_ids=F(f"ids__0_{IDS_SHOWN}"))
+        entry = first.filter(pk=object_id).first() if object_id.isdecimal() else None
+        if entry is None:
+            raise Http404(f"There is no entry {object_id}.")
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Run {entry.run_id}, batch {entry.batch}",
+            "opts": self.opts,
+            "media": self.media,
+            "entry": entry,
+            "before": visible(entry.before),
+            "after": visible(entry.after),
+            "more": max(0, entry.rows - IDS_SHOWN),
+        }
+        return TemplateResponse(request, "admin/ops/normalizationlog/entry.html", context)
+
+    @admin.display(description="run and batch")
+    def entry(self, entry: NormalizationLog) -> str:
+        """The way to the entry with its ids."""
+        return cell("entry", entry=entry)
+
+    @admin.display(description="before")
+    def stored(self, entry: NormalizationLog) -> str:
+        """The value that was there."""
+        return cell("raw", value=visible(entry.before))
+
+    @admin.display(description="after")
+    def became(self, entry: NormalizationLog) -> str:
+        """What was written."""
+        return cell("raw", value=visible(entry.after))
+
+    @admin.display(description="rows")
+    def counted(self, entry: NormalizationLog) -> str:
+        """How many rows."""
+        return cell("number", number=entry.rows, word="rows")
+
+    @admin.display(description="column")
+    def place(self, entry: NormalizationLog) -> str:
+        """Where."""
+        return f"{entry.table_name}.{entry.column_name}"
+
+    @admin.display(description="written (UTC)")
+    def written(self, entry: NormalizationLog) -> str:
+        """When."""
+        return cell("moment", at=entry.written_at)

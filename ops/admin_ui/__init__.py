@@ -1,0 +1,1 @@
+"""What the operator's pages share: ledgers, badges, cells, and text with invisible characters."""

@@ -1,0 +1,149 @@
+"""What an operator asks first, at any hour: mode, gates, clients, backup, backfill, the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.urls import reverse
+from django.utils.timesince import timesince
+
+from normalization import rollout_store
+from normalization.rollout import Mode
+from ops.alerts.heartbeats import last_heartbeat_at
+from ops.backfill.models import BackfillRun
+from ops.backfill.states import State
+from ops.backups import history
+from ops.gates.rules import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE
+from ops.pages.clients.counts import who_would_be_refused
+from ops.pages.panels import ask_gates, softly
+from ops.pages.periods import PERIODS
+
+SECONDS: Final = 2.0  # the first page is quick or does without
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One answer: `tone` is good, bad, unsure or plain, or the mode; `word` says the same without colour."""
+
+    label: str
+    word: str
+    detail: str
+    tone: str
+    url: str
+
+
+Look = Callable[[datetime], Tile]
+
+
+def tiles(now: datetime) -> list[Tile]:
+    """Return every answer; one that cannot be had says so and leads to its page all the same."""
+    return [
+        softly(label, lambda look=look: look(now), SECONDS)  # type: ignore[misc]
+        or Tile(label, "not known", "It could not be read.", "unsure", url())
+        for label, look, url in _LOOKS
+    ]
+
+
+def _mode(now: datetime) -> Tile:
+    snapshot = rollout_store.newest()
+    change = rollout_store.since(snapshot.version)
+    share = (
+        f"{snapshot.rollout.enforce_percent.normalize():f} %, "
+        if snapshot.rollout.mode is Mode.ENFORCE
+        else ""
+    )
+    since = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
+    return Tile(
+        "Mode",
+        str(snapshot.rollout.mode),
+        f"{share}{since}",
+        f"mode-{snapshot.rollout.mode}",
+        _rollout(),
+    )
+
+
+def _gates(now: datetime) -> Tile:
+    gates = ask_gates(rollout_store.newest().version)
+    held = gates.held
+    word = f"{gates.passing} of {len(gates.every)} pass"
+    detail = f"held by {', '.join(held)}" if held else "more may be enforced"
+    return Tile("Gates", word, detail, "unsure" if held else "good", f"{_rollout()}#gates")
+
+
+def _clients(now: datetime) -> Tile:
+    every, refusable = who_would_be_refused(PERIODS["24h"], now)
+    if not every:
+        return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
+    word = f"{refusable:,} of {every:,}"
+    detail = (
+        "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
+    )
+    return Tile("Clients", word, detail, "unsure" if refusable else "good", _clients_page())
+
+
+def _backup(now: datetime) -> Tile:
+    newest = history.newest_valid()
+    if newest is None:
+        return Tile("Newest valid backup", "none", "none passed both checks", "bad", _backups())
+    fresh = now - newest.snapshot_at < BACKUP_MAX_AGE
+    detail = "fresh enough for the gate" if fresh else "too old for the gate"
+    word = f"{timesince(newest.snapshot_at, now, depth=1)} old"
+    return Tile("Newest valid backup", word, detail, "good" if fresh else "bad", _backups())
+
+
+def _backfill(now: datetime) -> Tile:
+    run = BackfillRun.objects.order_by("-pk").only("state", "created_at", "kind").first()
+    if run is None:
+        return Tile(
+            "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
+        )
+    tone = {State.FAILED: "bad", State.PAUSED: "unsure", State.COMPLETED: "good"}.get(
+        State(run.state), "plain"
+    )
+    detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
+    return Tile("Backfill", run.state, detail, tone, _runs())
+
+
+def _heartbeat(now: datetime) -> Tile:
+    last = last_heartbeat_at()
+    if last is None:
+        return Tile(
+            "Last heartbeat", "never", "the way back is not proven", "unsure", _heartbeats()
+        )
+    is_open = now - last <= HEARTBEAT_MAX_AGE
+    detail = "the way back is open" if is_open else "the way back is closed"
+    word = f"{timesince(last, now, depth=1)} ago"
+    return Tile("Last heartbeat", word, detail, "good" if is_open else "bad", _heartbeats())
+
+
+def _rollout() -> str:
+    return reverse("ops-rollout")
+
+
+def _clients_page() -> str:
+    return f"{reverse('ops-clients')}?window=24h"
+
+
+def _backups() -> str:
+    return reverse("admin:ops_backup_changelist")
+
+
+def _runs() -> str:
+    return reverse("admin:ops_backfillrun_changelist")
+
+
+def _heartbeats() -> str:
+    return reverse("admin:ops_heartbeat_changelist")
+
+
+_LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
+    ("Mode", _mode, _rollout),
+    ("Gates", _gates, _rollout),
+    ("Clients", _clients, _clients_page),
+    ("Newest valid backup", _backup, _backups),
+    ("Backfill", _backfill, _runs),
+    ("Last heartbeat", _heartbeat, _heartbeats),
+)

@@ -1,0 +1,16 @@
+"""Every advisory lock that the product takes in PostgreSQL, so that two of them never share a number.
+
+A 64-bit key locks one thing for the whole database; a class (32 bits) leaves the other 32 bits to name the thing.
+Idempotency keys lock by a hash of their own: docs/architecture.md, "Locks".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROLLOUT_CHANGE: Final = 0x57A6_E000_0001
+TALLY_FLUSH: Final = 0x57A6_E000_0002
+BACKUP_DIRECTORY: Final = 0x57A6_E000_0010
+DEMONSTRATION: Final = 0x57A6_E000_0020
+
+RESTORE_DRILL_CLASS: Final = 0x57A6_0011
