@@ -69,9 +69,9 @@ def _program(name: str) -> Path:
 
 
 def _version(program: Path) -> tuple[int, int]:
-    answer = subprocess.run(
+    answer = subprocess.run(  # noqa: S603 (the configured program)
         [program, "--version"], capture_output=True, text=True, check=False, timeout=30
-    )  # noqa: S603 (the configured program)
+    )
     found = re.search(r"(\d+)(?:\.(\d+))?", answer.stdout.partition(")")[2])
     if not found:
         raise BackupRefused(

@@ -333,8 +333,9 @@ def test_a_change_is_heard_and_not_only_found_when_the_snapshot_expires(
     for mode in (Mode.WARN, Mode.OFF):
         version = rollout_store.change(mode, **BY).version
         wait_until(
-            lambda: all(process.current.version == version for process in others), "every process"
-        )  # noqa: B023
+            lambda: all(process.current.version == version for process in others),  # noqa: B023
+            "every process",
+        )
 
 
 def test_the_listener_survives_whatever_is_published(
