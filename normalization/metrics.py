@@ -107,7 +107,8 @@ def _requests(endpoint: str, mode: Mode, outcome: str) -> Counter:
     return REQUESTS.labels(endpoint=endpoint, mode=mode.value, outcome=outcome)
 
 
-OUTCOMES: Final = ("canonical", "normalized", "unknown", "rejected")
+OUTCOMES: Final = ("canonical", "normalized", "outside", "unknown", "rejected")
+"""From the best to the worst."""
 
 
 def begin_at_zero(endpoints: Iterable[str]) -> None:

@@ -14,7 +14,15 @@ from normalization.rollout import Rollout
 from ops.pages.clients import enforcement
 from ops.pages.clients.counts import ClientCounts, Clients
 
-COLUMNS = ("requests", "canonical", "deprecated", "unknown", "rejected", "would be refused")
+COLUMNS = (
+    "requests",
+    "canonical",
+    "deprecated",
+    "outside",
+    "unknown",
+    "rejected",
+    "would be refused",
+)
 
 
 def to_wire(found: Clients, rollout: Rollout) -> list[dict[str, Any]]:
@@ -68,6 +76,7 @@ def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Text]:
         counts.requests,
         counts.canonical,
         counts.normalized,
+        counts.outside,
         counts.unknown,
         counts.rejected,
     ):

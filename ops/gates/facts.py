@@ -18,7 +18,7 @@ from ops.clock import database_now
 from ops.gates.rules import UNKNOWN_WINDOW, Facts, InstanceFact
 
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
-UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
+UNKNOWN_OUTCOMES: Final = ("outside", "unknown", "rejected")  # what enforcement refuses
 
 
 def collect(version: int, *, read_files: bool = True) -> Facts:

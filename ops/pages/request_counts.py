@@ -11,6 +11,7 @@ class Counts:
 
     canonical: int = 0
     normalized: int = 0
+    outside: int = 0
     unknown: int = 0
     rejected: int = 0
     refusable: int = 0
@@ -18,7 +19,8 @@ class Counts:
     @property
     def requests(self) -> int:
         """All of them."""
-        return self.canonical + self.normalized + self.unknown + self.rejected
+        accepted = self.canonical + self.normalized
+        return accepted + self.outside + self.unknown + self.rejected
 
     @property
     def percent(self) -> float:

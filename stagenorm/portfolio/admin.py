@@ -14,10 +14,10 @@ from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey as UnusedKey
 
-from normalization import aliases, rollout_store
+from normalization import decision_store, rollout_store
 from normalization.admin import LedgerAdmin
 from normalization.rollout import Mode
-from normalization.stages import Known, normalize
+from normalization.stages import Known, Outside, normalize
 from stagenorm.portfolio.models import (
     ApiKey,
     ApiKeyFund,
@@ -62,10 +62,13 @@ class CompanyForm(_ModelForm):
         raw = str(self.cleaned_data["stage"])
         if "stage" not in self.changed_data:
             return raw
-        result = normalize(raw, aliases.current())
+        result = normalize(raw, decision_store.current())
         if isinstance(result, Known):
             return result.stage.value
         if rollout_store.current().rollout.mode is Mode.ENFORCE:
+            if isinstance(result, Outside):
+                note = f": {result.note}" if result.note else ""
+                raise forms.ValidationError(f"This stage is outside the six{note}.")
             meant = " or ".join(result.suggestions)
             raise forms.ValidationError(
                 "This stage is not known." + (f" Did you mean {meant}?" if meant else "")

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from normalization.boundary import Boundary, open_boundary
 from normalization.problems import VALID_STAGES, invalid
 from normalization.serializers import ItemSerializer, problem_responses, stage_headers
-from normalization.stages import AliasTable, Known, Unknown, fold, normalize_all
+from normalization.stages import Known, Meaning, SpellingTable, fold, normalize_all
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
 from stagenorm.portfolio.companies_cursor import CursorInvalid, read_cursor, write_cursor
 from stagenorm.portfolio.companies_parameters import (
@@ -82,30 +82,30 @@ class FundCompanies(APIView):
         rows, last = find_page(_search(fund.pk, parameters, boundary), after)
         return boundary.respond(
             {
-                "companies": _companies(rows, boundary.aliases),
+                "companies": _companies(rows, boundary.table),
                 "next_cursor": write_cursor(fund.pk, parameters, last) if last else None,
             }
         )
 
 
-def matching_stage(wanted: Known | Unknown, aliases: AliasTable) -> Matching:
+def matching_stage(wanted: Meaning, table: SpellingTable) -> Matching:
     """Return what picks, among stored spellings, those of the stage asked for.
 
-    An unknown stage means the companies stored with that very text, or with one that folds to the same.
+    A stage that is unknown or outside means the companies stored with that very text, or with one
+    that folds to the same.
     """
 
     def of_stage(stored: Collection[str]) -> frozenset[str]:
-        results = normalize_all(list(stored), aliases)
+        results = normalize_all(list(stored), table)
         same = (
             each.raw for each in results if isinstance(each, Known) and each.stage is wanted_stage
         )
         return frozenset([wanted_stage.value, *same])
 
     def of_text(stored: Collection[str]) -> frozenset[str]:
-        unknown = (
-            each.raw for each in normalize_all(list(stored), aliases) if isinstance(each, Unknown)
-        )
-        return frozenset([raw, *(str(each) for each in unknown if fold(str(each)) == key)])
+        results = normalize_all(list(stored), table)
+        without_stage = (str(each.raw) for each in results if not isinstance(each, Known))
+        return frozenset([raw, *(each for each in without_stage if fold(each) == key)])
 
     if isinstance(wanted, Known):
         wanted_stage = wanted.stage
@@ -118,7 +118,7 @@ def _search(fund: int, parameters: Parameters, boundary: Boundary) -> Search:
     matching = None
     if parameters.stage is not None:
         [stage] = boundary.check([parameters.stage], lambda _: "/stage", where="query")
-        matching = matching_stage(stage, boundary.aliases)
+        matching = matching_stage(stage, boundary.table)
     return Search(
         fund=fund,
         sort=parameters.sort,
@@ -138,8 +138,8 @@ def _position(fund: int, parameters: Parameters) -> Position | None:
         raise invalid([query_item("cursor", "invalid_cursor", detail)]) from error
 
 
-def _companies(rows: list[Row], aliases: AliasTable) -> list[dict[str, Any]]:
-    stages = normalize_all([row[2] for row in rows], aliases)
+def _companies(rows: list[Row], table: SpellingTable) -> list[dict[str, Any]]:
+    stages = normalize_all([row[2] for row in rows], table)
     return [
         {
             "id": row[0],

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from django.db import reset_queries, transaction
 
-from normalization import aliases, observations, rollout_store
+from normalization import decision_store, observations, rollout_store
 from normalization.observations import OTHER, printable
 from normalization.rollout import Mode
-from normalization.stages import AliasTable, Known, Unknown, normalize
+from normalization.stages import Known, Outside, SpellingTable, Unknown, normalize
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused, Record, read_records
 from stagenorm.portfolio.imports_report import Rejection, Report
 from stagenorm.portfolio.imports_rows import Columns, LineRefused, find_columns
@@ -35,7 +35,10 @@ COUNTED_SPELLINGS: Final = 10_000
 
 @dataclass(slots=True)
 class Summary:
-    """What an import did, in lines. `normalized` and `unknown` count among the imported ones."""
+    """What an import did, in lines.
+
+    `normalized`, `unknown` and `outside` count among the imported ones.
+    """
 
     fund: int
     mode: str
@@ -44,6 +47,7 @@ class Summary:
     rejected: int = 0
     normalized: int = 0
     unknown: int = 0
+    outside: int = 0
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Import:
         """Import the file; raise `FileRefused` when it cannot be read, with nothing imported."""
         mode = rollout_store.current().rollout.mode_for(ENDPOINT, ENDPOINT)
         summary = Summary(self.fund.pk, mode.value)
-        rows = _Rows(self, summary, mode, aliases.current())
+        rows = _Rows(self, summary, mode, decision_store.current())
         with transaction.atomic():
             for batch in _batches(rows.companies()):
                 PortfolioCompany.objects.bulk_create(batch)
@@ -70,7 +74,7 @@ class Import:
                 reset_queries()  # with debug on, Django keeps the text of each statement
             if self.atomic and summary.rejected:
                 transaction.set_rollback(True)
-                summary.imported = summary.normalized = summary.unknown = 0
+                summary.imported = summary.normalized = summary.unknown = summary.outside = 0
         # Only the spellings: the tallies count requests, and the gates and alerts go by those.
         observations.record_spellings(ENDPOINT, ENDPOINT, rows.observed())
         observations.flush()
@@ -82,7 +86,7 @@ class _Rows:
     of: Import
     summary: Summary
     mode: Mode
-    table: AliasTable
+    table: SpellingTable
     spellings: Counter[str] = field(default_factory=Counter)
 
     def observed(self) -> Counter[tuple[str, str]]:
@@ -117,8 +121,11 @@ class _Rows:
             return PortfolioCompany(fund=self.of.fund, **company)
         self._count(company["stage"])
         if self.mode is Mode.ENFORCE:
-            raise LineRefused(columns.names[columns.places["stage"]], _unknown(result))
-        self.summary.unknown += 1
+            raise LineRefused(columns.names[columns.places["stage"]], _refusal(result))
+        if isinstance(result, Outside):
+            self.summary.outside += 1
+        else:
+            self.summary.unknown += 1
         return PortfolioCompany(fund=self.of.fund, **company)
 
     def _count(self, raw: str) -> None:
@@ -126,7 +133,10 @@ class _Rows:
         self.spellings[OTHER if new and len(self.spellings) >= COUNTED_SPELLINGS else raw] += 1
 
 
-def _unknown(result: Unknown) -> str:
+def _refusal(result: Unknown | Outside) -> str:
+    if isinstance(result, Outside):
+        note = f": {result.note}" if result.note else ""
+        return f"The stage {printable(result.raw)!r} is outside the six stages{note}."
     meant = " or ".join(result.suggestions)
     return f"The stage {printable(str(result.raw))!r} is not known." + (
         f" Did you mean {meant}?" if meant else ""

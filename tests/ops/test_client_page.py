@@ -13,12 +13,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange
 from normalization.rollout import Mode
 from normalization.stages import Stage
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
+from tests.decided import decide
 from tests.ops.test_clients_page import DAY, words
 from tests.ops.test_clients_page import URL as CLIENTS
 from tests.ops.test_rollout_admin import URL as ROLLOUT
@@ -197,8 +198,8 @@ def test_it_says_how_far_the_unknown_spellings_are_decided(operator: Client) -> 
         ("Growth", "1 of its 2 unknown spellings are not decided."),
         ("Seires A", "decided since"),
     ):
-        aliases.add(raw, Stage.SERIES_A, decided_by="ann", reason="r")
-        aliases.forget()
+        decide(raw, Stage.SERIES_A)
+        decision_store.forget()
         assert told in status(page(operator))
     assert "now known as series-a" in section(page(operator), "unknown")
 

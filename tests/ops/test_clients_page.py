@@ -13,13 +13,14 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.models import OutcomeTally
 from normalization.rollout import Mode, enters_at
 from normalization.stages import Stage
 from ops.pages.clients.counts import LISTED
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
+from tests.decided import decide
 from tests.ops.test_rollout_console import broken, counted, saw
 
 pytestmark = pytest.mark.django_db
@@ -196,8 +197,8 @@ def test_a_row_names_the_spelling_to_decide_first_and_says_when_all_are_decided(
     saw("Seires\u00a0A", 3)
     assert rows(page(operator))[0][6] == "100.00 % 2 spellings undecided Seires U+00A0 A"
     for raw in ("Growth", "Seires A"):
-        aliases.add(raw, Stage.SERIES_A, decided_by="ann", reason="r")
-    aliases.forget()
+        decide(raw, Stage.SERIES_A)
+    decision_store.forget()
     assert rows(page(operator))[0][6] == "100.00 % all decided since"
 
 

@@ -15,8 +15,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from normalization import aliases, rollout_store
-from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
+from normalization import decision_store, rollout_store
+from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
 from ops.alerts.heartbeats import Heartbeat
 from ops.gates import facts
 from ops.gates import rules as gates
@@ -237,7 +237,7 @@ def test_make_alias_leads_to_the_form_with_spelling_and_suggestion_and_then_it_i
     saw("Seires A")
     links = [
         unescape(link)
-        for link in re.findall(r'<a href="(/admin/[^"]*stagealias/add/[^"]*)"', page(operator))
+        for link in re.findall(r'<a href="(/admin/[^"]*stagedecision/add/[^"]*)"', page(operator))
     ]
     first, second = (operator.get(link).context["adminform"].form for link in links)
     assert {first["spelling"].value(), second["spelling"].value()} == {
@@ -246,17 +246,23 @@ def test_make_alias_leads_to_the_form_with_spelling_and_suggestion_and_then_it_i
     }
     assert second["stage"].value() == "series-a"
     answer = operator.post(
-        links[1], {"spelling": "Seires A", "stage": "series-a", "reason": "a typing mistake"}
+        links[1],
+        {
+            "spelling": "Seires A",
+            "verdict": "stage",
+            "stage": "series-a",
+            "reason": "a typing mistake",
+        },
     )
-    assert (answer.status_code, StageAlias.objects.get().key) == (302, "seires a")
-    aliases.forget()
+    assert (answer.status_code, StageDecision.objects.get().key) == (302, "seires a")
+    decision_store.forget()
     assert "now known as series-a" in section(page(operator), "unknown")
 
 
 def test_no_alias_is_offered_for_what_none_can_be_made_of(operator: Client) -> None:
-    for spelling in ("(other)", "x" * 100, " "):
+    for spelling in ("(other)", "x" * 100):
         saw(spelling)
-    assert "stagealias/add" not in page(operator)
+    assert "stagedecision/add" not in page(operator)
 
 
 def test_who_may_not_add_an_alias_is_offered_none(client: Client) -> None:

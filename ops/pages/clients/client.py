@@ -65,7 +65,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
         "spellings": softly("spellings", lambda: spellings.of_client(client, period, now)),
         "keys": softly("keys", lambda: key_holders.keys_of(client, now)),
         "proposals": proposals.links(rollout, client) if request.user.has_perm(PERMISSION) else [],
-        "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
+        "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
         **_requests(client, rollout, period, now, history),
     }
     return TemplateResponse(request, "admin/ops/rollout_client.html", context)

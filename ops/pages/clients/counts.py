@@ -19,24 +19,28 @@ from ops.pages.request_counts import Counts
 LISTED: Final = 50  # a page
 CLIENTS_COUNTED: Final = 100_000  # what a list is made of at most, the worst first
 
-# Note on `refusable`: what enforcement would refuse. An unknown one in mode enforce is a stored spelling that a PATCH
-# left as it was, which is never refused.
+# Note on `refusable`: what enforcement would refuse. An unknown or outside one in mode enforce is
+# a stored spelling that a PATCH left as it was, which is never refused.
 CLIENTS: Final = """
 WITH seen AS (
     SELECT client::text, sum(requests)::bigint AS requests,
            coalesce(sum(requests) FILTER (WHERE outcome = 'canonical'), 0)::bigint AS canonical,
            coalesce(sum(requests) FILTER (WHERE outcome = 'normalized'), 0)::bigint AS normalized,
+           coalesce(sum(requests) FILTER (WHERE outcome = 'outside'), 0)::bigint AS outside,
            coalesce(sum(requests) FILTER (WHERE outcome = 'unknown'), 0)::bigint AS unknown,
            coalesce(sum(requests) FILTER (WHERE outcome = 'rejected'), 0)::bigint AS rejected,
            coalesce(sum(requests) FILTER (
-               WHERE outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce'), 0)::bigint AS refusable,
+               WHERE outcome = 'rejected'
+                  OR outcome IN ('outside', 'unknown') AND mode <> 'enforce'), 0)::bigint
+               AS refusable,
            max(minute) AS last_seen
     FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client
 ), holder AS (
     SELECT DISTINCT client FROM ({holders}) AS named
 ), everyone AS MATERIALIZED (
     SELECT client, coalesce(requests, 0) AS requests, coalesce(canonical, 0) AS canonical,
-           coalesce(normalized, 0) AS normalized, coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected,
+           coalesce(normalized, 0) AS normalized, coalesce(outside, 0) AS outside,
+           coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected,
            coalesce(refusable, 0) AS refusable, last_seen, holder.client IS NOT NULL AS holds_key
     FROM seen FULL JOIN holder USING (client)
     WHERE position(lower(%(named)s) IN lower(client)) > 0
@@ -54,8 +58,8 @@ WITH seen AS (
     ORDER BY refusable DESC, requests DESC, client LIMIT %(listed)s OFFSET %(skipped)s
 )
 SELECT total.every, total.refusable, total.deprecated, total.silent, total.requests, total.refused,
-       listed.client, listed.canonical, listed.normalized, listed.unknown, listed.rejected, listed.refusable,
-       listed.last_seen, listed.holds_key
+       listed.client, listed.canonical, listed.normalized, listed.outside, listed.unknown,
+       listed.rejected, listed.refusable, listed.last_seen, listed.holds_key
 FROM total LEFT JOIN listed ON true
 ORDER BY listed.refusable DESC, listed.requests DESC, listed.client
 """
@@ -75,7 +79,8 @@ WHERE client = %(client)s AND minute < %(begin)s ORDER BY minute DESC LIMIT 1
 
 WHO_WOULD_BE_REFUSED: Final = """
 SELECT count(*), count(*) FILTER (WHERE refusable)
-FROM (SELECT bool_or(outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce') AS refusable
+FROM (SELECT bool_or(outcome = 'rejected'
+                     OR outcome IN ('outside', 'unknown') AND mode <> 'enforce') AS refusable
       FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client) AS seen
 """
 
@@ -189,7 +194,8 @@ def _gathered(rows: Iterable[tuple[datetime, str, str, str, int, datetime]]) -> 
     endpoints: dict[str, tuple[Counts, datetime]] = {}
     steps: Counter[tuple[datetime, str]] = Counter()
     for start, endpoint, mode, outcome, requests, last in rows:
-        refused = outcome == "rejected" or (outcome == "unknown" and mode != Mode.ENFORCE)
+        without_stage = outcome in ("outside", "unknown")
+        refused = outcome == "rejected" or (without_stage and mode != Mode.ENFORCE)
         counts = Counts(**{outcome: requests}, refusable=requests * refused)
         before, latest = endpoints.get(endpoint, (Counts(), last))
         endpoints[endpoint] = before + counts, max(latest, last)

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from normalization import aliases
-from normalization.stages import Known, normalize
+from normalization import decision_store
+from normalization.stages import Unknown, normalize
 from ops.admin_ui.characters import Visible, visible
 from ops.pages.outcome_chart import Window
 from ops.pages.rollout.unknown_spellings import alias_url, judged, listed
@@ -118,10 +118,10 @@ def undecided(clients: Iterable[str], period: Window, now: datetime) -> dict[str
         cursor.execute(UNKNOWN_OF, values)
         rows = cursor.fetchall()
     found: dict[str, Undecided] = {}
-    table = aliases.current()
+    table = decision_store.current()
     for client, raw, _ in rows:
         mine = found.setdefault(client, Undecided())
-        if not isinstance(normalize(raw, table), Known):
+        if isinstance(normalize(raw, table), Unknown):
             mine.spellings += 1
             mine.most = mine.most or visible(raw)
     return {client: mine for client, mine in found.items() if mine.spellings or len(rows) < JUDGED}
@@ -143,5 +143,5 @@ def _sent(
         suggestions=suggestions,
         alias_url=alias_url(raw, suggestions) if may_be_alias else "",
         why_no_alias=why_not,
-        decided=isinstance(normalize(raw, aliases.current()), Known),
+        decided=not isinstance(normalize(raw, decision_store.current()), Unknown),
     )

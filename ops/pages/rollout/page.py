@@ -139,7 +139,7 @@ def _page(
         "chart": softly("outcomes", lambda: _chart(window.name, now, history)),
         "unknown": softly("unknown spellings", lambda: unknown_spellings.most_frequent(now)),
         "unknown_days": unknown_spellings.DAYS,
-        "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
+        "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
         "seen": instances.convergence(snapshot.version, age),
         "history": history,
         "form": form,

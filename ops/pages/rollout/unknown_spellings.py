@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from urllib.parse import urlencode
 
 from django.db import connection
 from django.urls import reverse
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.observations import OTHER
-from normalization.stages import Known, normalize
+from normalization.stages import Known, Outside, Unknown, normalize
 from ops.admin_ui.characters import Visible, visible
 
 DAYS: Final = 7
@@ -81,15 +81,17 @@ def judged(raw: str) -> tuple[str, tuple[str, ...]]:
     """Return why no alias can be made of `raw` ("" if one can) and what it probably meant."""
     if raw == OTHER:
         return "all that came after the first 1,000 of a day", ()
-    if not raw.strip():
-        return "nothing was written", ()
-    found = normalize(raw, aliases.current())
-    if isinstance(found, Known):
-        return f"now known as {found.stage}", ()
-    suggestions = tuple(str(stage) for stage in found.suggestions)
-    if len(raw) >= CUT_AT:
-        return "too long for a stage", suggestions
-    return "", suggestions
+    found = normalize(raw, decision_store.current())
+    match found:
+        case Known():
+            return f"now known as {found.stage}", ()
+        case Outside():
+            return "decided: outside", ()
+        case Unknown():
+            suggestions = tuple(str(stage) for stage in found.suggestions)
+            return ("too long for a stage" if len(raw) >= CUT_AT else ""), suggestions
+        case _:
+            assert_never(found)
 
 
 def alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
@@ -97,7 +99,7 @@ def alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
     prefilled: dict[str, Any] = {"spelling": raw}
     if suggestions:
         prefilled["stage"] = suggestions[0]
-    return f"{reverse('admin:normalization_stagealias_add')}?{urlencode(prefilled)}"
+    return f"{reverse('admin:normalization_stagedecision_add')}?{urlencode(prefilled)}"
 
 
 def listed(names: Iterable[str]) -> str:

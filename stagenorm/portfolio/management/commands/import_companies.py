@@ -141,5 +141,6 @@ def _progress(path: Path) -> Iterator[Any]:
 def _sentence(summary: Summary) -> str:
     return (
         f"Imported {summary.imported} of {summary.lines} lines into fund {summary.fund} (mode {summary.mode}): "
-        f"{summary.normalized} stages normalized, {summary.unknown} unknown ones stored as they came."
+        f"{summary.normalized} stages normalized, {summary.unknown} unknown ones stored as they came"
+        + (f", {summary.outside} outside." if summary.outside else ".")
     )
