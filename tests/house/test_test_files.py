@@ -28,10 +28,9 @@ def _calls_of_subprocess() -> Iterator[str]:
     for path, node in _nodes():
         if path.name == "children.py" or not isinstance(node, ast.Call):
             continue
-        called = node.func
-        if isinstance(called, ast.Attribute) and called.attr in STARTS_A_PROCESS:
-            if ast.unparse(called.value) == "subprocess":
-                yield f"{path.relative_to(TESTS)}:{node.lineno}"
+        module, _, function = ast.unparse(node.func).rpartition(".")
+        if module == "subprocess" and function in STARTS_A_PROCESS:
+            yield f"{path.relative_to(TESTS)}:{node.lineno}"
 
 
 def _imports_of_test_files() -> Iterator[str]:
