@@ -27,7 +27,7 @@ from normalization import rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
 from normalization.rollout import Mode
 from ops import pruning
-from ops.alerts.models import Heartbeat, WebhookDelivery
+from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
 from ops.gates.facts import collect
 from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
