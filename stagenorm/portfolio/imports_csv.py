@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TextIO, cast
 
 STANDARD_INPUT: Final = Path("-")
 # Memory holds one record at a time; this is a hundred times the longest company.
@@ -66,7 +66,7 @@ def read_records(path: Path, form: CsvFormat, progress: Callable[[int], None]) -
     try:
         with _open(path) as file:
             source = _CountedBytes(file)
-            text = io.TextIOWrapper(source, encoding=form.encoding, newline="")
+            text = io.TextIOWrapper(cast("BinaryIO", source), encoding=form.encoding, newline="")
             lines = _RecordLines(text)
             try:
                 yield from _records(lines, form.delimiter, lambda: progress(source.count))
@@ -118,7 +118,7 @@ class _CountedBytes(io.BufferedIOBase):
 class _RecordLines:
     """The lines of a text. Refuses NUL characters, and a record too long to hold in memory."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, text: TextIO) -> None:
         self._text = text
         self.number = 0
         self.record = 0  # characters of the current record
