@@ -52,7 +52,7 @@ class RequestNames:
 def redact(
     logger: object, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Blank each value of the record whose name contains one of SECRET_NAMES (structlog processor).
+    """Blank each value whose name contains one of SECRET_NAMES (structlog processor).
 
     Only the top level of the record is examined.
     """

@@ -5,7 +5,8 @@
                                              TLS; also ssl_certfile, ssl_keyfile
     unix://[user:password@]/path/to/socket?db=0
     redis+sentinel://[user:password@]host:port[,host:port …]/service[/database]
-                                             also ?sentinel_username=…&sentinel_password=… for the Sentinels
+                                             for the Sentinels themselves also
+                                             ?sentinel_username=…&sentinel_password=…
 
 The result is the settings of a django-redis cache. Its client does not retry and never waits
 longer than the given timeout: every caller has a fallback for an unreachable Redis.
