@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from stagenorm.portfolio.imports import Import, Summary
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused
 from stagenorm.portfolio.imports_report import Rejection, Report, open_report
 from stagenorm.portfolio.imports_rows import FIELDS, read_mapping
 from stagenorm.portfolio.models import Fund
+from stagenorm.terminal import progress_bar
 
 SHOWN: Final = 10
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
@@ -125,17 +124,9 @@ def _fund(number: int) -> Fund:
 
 @contextmanager
 def _progress(path: Path) -> Iterator[Any]:
-    console = Console(stderr=True)
-    bar = Progress(
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("", total=path.stat().st_size if path.is_file() else None)
-        yield lambda count: bar.update(task, completed=count)
+    total = path.stat().st_size if path.is_file() else None
+    with progress_bar("bytes") as report:
+        yield lambda count: report("importing", count, total)
 
 
 def _sentence(summary: Summary) -> str:
