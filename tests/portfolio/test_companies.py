@@ -245,7 +245,7 @@ def test_a_cursor_continues_the_list_in_another_form_of_the_search(
 ) -> None:
     for name in ("Élan 1", "Élan 2"):
         add(fund, name)
-    page = api.get(address(fund), {"q": "É", "limit": 1}).json()
+    page = api.get(address(fund), [("q", "É"), ("limit", "1")]).json()
     rest = api.get(address(fund), {"q": "E\u0301", "cursor": page["next_cursor"]}).json()
     assert [company["name"] for company in rest["companies"]] == ["Élan 2"]
 
