@@ -15,7 +15,6 @@ from django.shortcuts import redirect
 
 from normalization import decisions
 from normalization.decision_plan import DecisionRow
-from normalization.management.rendering import plain
 from normalization.models import (
     VERDICT_CHOICES,
     DecisionBatch,
@@ -25,6 +24,7 @@ from normalization.models import (
     StageDecision,
 )
 from normalization.stages import LONGEST, Stage, Verdict
+from stagenorm.terminal import plain
 
 
 class LedgerAdmin(admin.ModelAdmin[Any]):

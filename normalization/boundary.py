@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from normalization import decision_store, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
 from normalization.problems import Item, UnknownStage
-from normalization.rollout import Mode
+from normalization.rollout import Mode, Rollout
 from normalization.sampling import Sampler
 from normalization.stages import Known, Meaning, Outside, SpellingTable, Unknown, normalize_all
 
@@ -83,6 +83,41 @@ def judge(raws: Sequence[object], table: SpellingTable) -> Judgement:
     return Judgement(results, normalized, unknown, outside)
 
 
+@dataclass(frozen=True, slots=True)
+class StagePolicy:
+    """How the stages of a client at an endpoint are decided: mode and table, read once."""
+
+    mode: Mode
+    rollout: Rollout
+    version: int
+    table: SpellingTable
+
+    def refuses(self, result: Meaning) -> bool:
+        """Return whether this stage is refused: in mode enforce, unless it is known."""
+        return self.mode is Mode.ENFORCE and not isinstance(result, Known)
+
+
+def policy_for(endpoint: str, client: str) -> StagePolicy:
+    """Return the policy in force now for a client at an endpoint.
+
+    Code without a request (admin forms, imports) decides with it as the endpoints do.
+    """
+    snapshot = rollout_store.current()
+    metrics.MODE_AGE.set(snapshot.age)
+    mode = snapshot.rollout.mode_for(endpoint, client)
+    return StagePolicy(mode, snapshot.rollout, snapshot.version, decision_store.current())
+
+
+def refusal_sentence(result: Meaning) -> str:
+    """Return a printable sentence about a refused stage, with its suggestions or its note."""
+    stage = f"The stage {observations.printable(str(result.raw))!r}"
+    if isinstance(result, Outside):
+        note = f": {result.note.rstrip('.')}" if result.note else ""
+        return f"{stage} is outside the six stages{note}."
+    meant = " or ".join(result.suggestions) if isinstance(result, Unknown) else ""
+    return f"{stage} is not known." + (f" Did you mean {meant}?" if meant else "")
+
+
 def open_boundary(request: Request, endpoint: str) -> Boundary:
     """Begin the check of one request: take the rollout, the spelling table and the mode."""
     client = str(getattr(request.auth, "name", ANONYMOUS))
@@ -105,19 +140,18 @@ class Boundary:
     """The check of one request's stages: results, counts, and the answer's headers and warnings."""
 
     def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
-        snapshot = rollout_store.current()
         self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
-        self.rollout, self.policy_version = snapshot.rollout, snapshot.version
-        self.table = decision_store.current()
-        self.applied_mode = snapshot.rollout.mode_for(endpoint, client)
+        given = policy_for(endpoint, client)
+        self.applied_mode = given.mode
+        self.policy = replace(given, mode=Mode.ENFORCE) if rehearsal else given
+        self.policy_version, self.table = self.policy.version, self.policy.table
         self.tally = Tally()
         self.warnings: list[Item] = []
-        metrics.MODE_AGE.set(snapshot.age)
 
     @property
     def mode(self) -> Mode:
         """The mode of this request: the rollout's for this client, or enforce in a rehearsal."""
-        return Mode.ENFORCE if self.rehearsal else self.applied_mode
+        return self.policy.mode
 
     def check(
         self,
@@ -136,10 +170,13 @@ class Boundary:
         started = time.perf_counter()
         judgement = judge(raws, self.table)
         metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
-        refused = sorted(judgement.unknown + judgement.outside)
-        if legacy:
-            refused = [i for i in refused if str(judgement.results[i].raw) not in legacy]
-        rejected = bool(refused) and self.mode is Mode.ENFORCE
+        refused = [
+            i
+            for i in sorted(judgement.unknown + judgement.outside)
+            if self.policy.refuses(result := judgement.results[i])
+            and str(result.raw) not in legacy
+        ]
+        rejected = bool(refused)
         self.tally = Tally(
             len(judgement.normalized), len(judgement.unknown), len(judgement.outside)
         )
@@ -163,7 +200,7 @@ class Boundary:
             "Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)
         }
         if self.mode is not Mode.OFF and self.tally.deprecated:
-            headers |= deprecation_headers(self.rollout)
+            headers |= deprecation_headers(self.policy.rollout)
         if self.rehearsal:
             headers["Preference-Applied"] = REHEARSAL
         return headers

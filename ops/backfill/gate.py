@@ -1,7 +1,7 @@
 """The gate before stored rows are rewritten: a backup that would bring them back. It cannot be overridden."""
 
 from ops.backups import history
-from ops.gates.rules import Outcome
+from ops.gates.rules import GateOutcome
 
 
 class GateClosed(RuntimeError):
@@ -11,8 +11,8 @@ class GateClosed(RuntimeError):
 def ask() -> None:
     """Raise GateClosed unless there is a valid backup right now."""
     verdict = history.backup_verdict()
-    if verdict.outcome is not Outcome.PASS:
-        mend = f" Mend it: {verdict.mend}" if verdict.mend else ""
+    if verdict.outcome is not GateOutcome.PASS:
+        remedy = f" To fix: {verdict.remedy}" if verdict.remedy else ""
         raise GateClosed(
-            f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{mend}"
+            f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{remedy}"
         )

@@ -181,8 +181,8 @@ def test_many_stages_are_judged_and_named_apart(set_mode: SetMode) -> None:
     assert boundary.warnings[-1]["count"] == 5
     assert counted("warn", "unknown") == before + 1  # the worst outcome
     assert boundary.headers()["Stage-Validation"].endswith("unknown=1; outside=21")
+    rehearsed = Boundary("deals", "c", rehearsal=True)
     with pytest.raises(UnknownStage) as refused:
-        rehearsed = Boundary("deals", "c", rehearsal=True)
         rehearsed.check(["Grant", "x", "seed"], pointer=lambda i: f"/{i}")
     assert refused.value.text == "1 of 3 stages is not known, 1 is outside the six stages."
     assert [each["pointer"] for each in refused.value.errors] == ["/0", "/1"]

@@ -157,7 +157,7 @@ def test_unknown_spellings_say_what_they_probably_meant_and_lead_to_an_alias(
     first, second = table(text, "unknown")
     assert first[:4] == ["Seires A", "7", "series-a", "Make alias of Seires A"]
     assert second[:4] == ["Growth", "5", "—", "Make alias of Growth"]
-    link = unescape(re.findall(r'<a href="([^"]*stagealias/add/[^"]*)"', text)[0])
+    link = unescape(re.findall(r'<a href="([^"]*stagedecision/add/[^"]*)"', text)[0])
     form = operator.get(link).context["adminform"].form
     assert (form["spelling"].value(), form["stage"].value()) == ("Seires A", "series-a")
 

@@ -17,7 +17,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from normalization import decision_store, rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
-from ops.alerts.heartbeats import Heartbeat
+from ops.alerts.models import Heartbeat
 from ops.gates import facts
 from ops.gates import rules as gates
 from ops.pages.outcome_chart import WINDOWS
@@ -84,7 +84,7 @@ def test_the_page_shows_every_gate_with_its_verdict_its_sentence_and_what_mends_
     assert len(verdicts) == 6
     for verdict in verdicts:
         assert f"{verdict.outcome} {verdict.gate} {verdict.sentence}" in shown
-        assert not verdict.mend or f"Mend it: {verdict.mend}" in shown
+        assert not verdict.remedy or f"To fix: {verdict.remedy}" in shown
 
 
 def test_it_says_where_nobody_asks_the_gates(operator: Client, settings: Settings) -> None:
@@ -270,7 +270,7 @@ def test_who_may_not_add_an_alias_is_offered_none(client: Client) -> None:
     user = User.objects.create_user("bob", is_staff=True)
     client.force_login(user)
     assert "Make alias" not in page(client)
-    user.user_permissions.add(Permission.objects.get(codename="add_stagealias"))
+    user.user_permissions.add(Permission.objects.get(codename="add_stagedecision"))
     assert "Make alias" in page(client)
 
 
