@@ -116,6 +116,10 @@ _SECOND_CLASS = word_set(
     "growth ipo strategic private public grant debt buyout token sale revenue corporate equity"
     " secondary"
 )
+_PUBLIC = word_set(
+    "ipo pipe public offering listed spac acquired acquisition acqui merger lbo buyout secondary"
+    " spin carve"
+)
 _MATURITY = word_set(
     "idea or patent prototype mvp early post revenue scaling growth pre ipo angel"
 )
@@ -430,16 +434,10 @@ GROUPS: Final[tuple[SpellingGroup, ...]] = (
         ),
         counterexamples=("Public token sale", "Series C+ / Pre-IPO", "Market", "Private"),
         words=ROUND_WORDS
-        | word_set(
-            "ipo pipe public offering listed spac acquired acquisition acqui hire merger lbo buyout"
-        )
-        | word_set(
-            "secondary market transaction initial post pre equity debt private spin off carve out"
-        ),
-        needs=word_set(
-            "ipo pipe public offering listed spac acquired acquisition acqui merger lbo buyout"
-            " secondary spin carve"
-        ),
+        | _PUBLIC
+        | word_set("hire off out initial post pre market transaction")
+        | word_set("equity debt private"),
+        needs=_PUBLIC,
         forms=_NUMBER,
     ),
     SpellingGroup(

@@ -117,8 +117,8 @@ def test_what_cannot_be_seen_or_would_run_is_escaped(text: str, cell: str) -> No
         (
             ["X轮,stage,series-d,,,"],
             [
-                "line 2: unknown stage “series-d”; the stages are pre-seed, seed, series-a, series-b, "
-                "series-c, series-c+"
+                "line 2: unknown stage “series-d”; the stages are pre-seed, seed, series-a, "
+                "series-b, series-c, series-c+"
             ],
         ),
         (["Grant,outside,seed,,,"], ["line 2: the verdict outside has no stage"]),
