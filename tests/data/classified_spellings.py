@@ -1,6 +1,6 @@
 """The 1,104 public spellings that the built-in table does not know, each classified by hand.
 
-`classified_spellings.csv` has a class per spelling: A1 to A3 mean one of the six stages for certain,
+`classified_spellings.csv` has a class per spelling: A1 to A3 certainly mean one of the six stages,
 B is outside, P is outside unless a house decides otherwise, C is left to the operator.
 """
 

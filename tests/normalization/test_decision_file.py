@@ -18,12 +18,12 @@ from normalization.stages import LONGEST, Known, Stage, fold, normalize
 from tests.data.write_mapped_spellings import vocabulary
 
 HEADER = ",".join(COLUMNS)
-STORABLE = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"))
+STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
-def refusals(data: bytes | str, **options: bool) -> list[str]:
+def refusals(data: bytes | str) -> list[str]:
     with pytest.raises(DecisionFileRefused) as refused:
-        read(data, **options)
+        read(data)
     return [str(fault) for fault in refused.value.faults]
 
 

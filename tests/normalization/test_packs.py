@@ -10,7 +10,7 @@ import pytest
 
 from normalization import packs
 from normalization.decision_file import COLUMNS, DecisionRow, write
-from normalization.decision_warnings import DecisionVerdict, warnings
+from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
 from normalization.packs import ONLY_FOR, Pack, load_packs
 from normalization.stages import Known, fold, normalize
 
@@ -65,7 +65,7 @@ def test_a_stage_is_given_only_where_the_text_names_exactly_one() -> None:
     assert hard == {"a": ["short"], "b": ["short"], "c": ["short"], "SeriesC": ["lost_plus"]}
 
 
-def _hard(row: DecisionRow) -> list[object]:
+def _hard(row: DecisionRow) -> list[DecisionWarning]:
     return [each for each in warnings(row.spelling, row.verdict, row.stage) if each.hard]
 
 
