@@ -1,4 +1,4 @@
-"""The pages of backups: which count, why the others do not, how long a restore takes, and what to do."""
+"""The pages of backups: validity, reasons, remedies and the measured restore time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The validity of a backup over its limits: each case gives the same answer in every place that shows it."""
+"""The validity of a backup over its limits: every place that shows it gives the same answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py stage_clients`: the stages that each client sends, and how enforcement would affect it."""
+"""`manage.py stage_clients`: the stages that clients send, and the effect of enforcement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUMBERS: Final = (
 
 
 class Command(BaseCommand):
-    help = "Show the stages that each client sends; those that enforcement would hurt most come first."
+    help = "Show the stages that each client sends; the ones to be refused most come first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -66,8 +66,8 @@ def _table(found: Clients, rollout: Rollout) -> Table:
 def _sentence(found: Clients, period: str) -> str:
     share = f"{found.refused:,} of {found.requests:,} requests ({found.percent:.2f} %)"
     sentence = (
-        f"{found.refusable:,} of {found.seen:,} clients sent what enforcement refuses in the {period}: "
-        f"{share}. {found.silent:,} hold a key and sent nothing."
+        f"{found.refusable:,} of {found.seen:,} clients sent what enforcement refuses "
+        f"in the {period}: {share}. {found.silent:,} hold a key and sent nothing."
     )
     more = found.every - len(found.listed)
     return f"{sentence} {more:,} more are not listed: raise --limit." if more else sentence
