@@ -1,4 +1,4 @@
-"""How `stage_clients` looks: a table for a terminal, or one JSON object."""
+"""Output of `stage_clients`: a table for a terminal, or one JSON object."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from rich.text import Text
 
 from normalization import conf
 from normalization.rollout import Rollout
-from ops.pages.clients import enforcement
-from ops.pages.clients.counts import ClientCounts, Clients
+from ops.pages.clients.counts import ClientCounts, ClientList
+from ops.pages.clients.enforcement import enforcement_of
+from ops.pages.rollout.changes import percent_text
 
 COLUMNS = ("requests", "canonical", "deprecated", "unknown", "rejected", "would be refused")
 
 
-def to_wire(found: Clients, rollout: Rollout) -> list[dict[str, Any]]:
+def to_wire(found: ClientList, rollout: Rollout) -> list[dict[str, Any]]:
     """Return the clients for `--json`; `last_seen` is None for one without a request."""
     return [_members(each, rollout) for each in found.listed]
 
 
-def drawn(found: Clients, rollout: Rollout) -> Table:
+def drawn(found: ClientList, rollout: Rollout) -> Table:
     """Return the clients as a table."""
     table = Table()
     table.add_column("client")
@@ -35,33 +36,33 @@ def drawn(found: Clients, rollout: Rollout) -> Table:
     return table
 
 
-def sentence(found: Clients, period: str) -> str:
-    """Say the same in a sentence."""
+def sentence(found: ClientList, period: str) -> str:
+    """Return the totals in sentences. `period` is its label, as `last 7 days`."""
     more = found.every - len(found.listed)
-    share = f"{found.refused:,} of {found.requests:,} requests ({found.percent:.2f} %)"
-    who = f"{found.refusable:,} of {found.seen:,} clients sent what enforcement refuses in the {period}: {share}."
-    unlisted = f" {more:,} more are not listed: --limit takes more." if more else ""
-    return f"{who} {found.silent:,} hold a key and sent nothing.{unlisted}"
+    refused = found.sentence or "No client sent a stage."
+    silent = f"{found.silent:,} hold a key and sent nothing."
+    unlisted = f" {more:,} more are not listed; raise --limit to see them." if more else ""
+    return f"In the {period}: {refused} {silent}{unlisted}"
 
 
 def _members(each: ClientCounts, rollout: Rollout) -> dict[str, Any]:
-    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
+    enforcement = enforcement_of(rollout, each.client, conf.stage_endpoints())
     return {
         "client": each.client,
         "requests": each.counts.requests,
         **asdict(each.counts),
         "last_seen": each.last_seen and each.last_seen.isoformat(),
         "holds_key": each.holds_key,
-        "bucket": standing.bucket,
-        "enters_at_percent": enforcement.spelled(standing.enters_at),
-        "pilot": standing.pilot,
-        "holdout": standing.holdout,
-        "enforced_at": list(standing.endpoints),
+        "bucket": enforcement.bucket,
+        "enters_at_percent": percent_text(enforcement.enters_at),
+        "pilot": enforcement.pilot,
+        "holdout": enforcement.holdout,
+        "enforced_at": list(enforcement.endpoints),
     }
 
 
 def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Text]:
-    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
+    enforcement = enforcement_of(rollout, each.client, conf.stage_endpoints())
     counts = each.counts
     yield Text(each.client)  # not a str: a name may look like markup
     for number in (
@@ -75,5 +76,6 @@ def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Text]:
     yield Text(
         f"{counts.percent:.2f} %" if counts.refusable else "none" if counts.requests else ""
     )
-    yield Text(standing.word + " (pilot)" * standing.pilot + " (holdout)" * standing.holdout)
+    roles = "".join(f" ({role})" for role in enforcement.roles)
+    yield Text(f"{enforcement.word}{roles}")
     yield Text(f"{each.last_seen:%Y-%m-%d %H:%M}" if each.last_seen else "no request")

@@ -1,4 +1,4 @@
-"""`manage.py stage_clients`: who still sends what, and how enforcement would meet each client."""
+"""`manage.py stage_clients`: what each client sends, and what enforcement would refuse of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from django.utils import timezone
 from normalization import rollout_store
 from ops.cli import clients as terminal
 from ops.pages.clients import counts
-from ops.pages.periods import PERIODS
+from ops.pages.periods import CLIENT_PERIODS
 from ops.terminal import drawn
 
 
 class Command(BaseCommand):
-    help = "Show who still sends what, the clients that enforcement would hurt most first."
+    help = "List the clients and what they send, those that enforcement would refuse most first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--window", choices=list(PERIODS), default="7d", help="how far to look back (7d)"
+            "--window",
+            choices=list(CLIENT_PERIODS),
+            default="7d",
+            help="how far to look back (7d)",
         )
         parser.add_argument(
             "--limit", type=int, default=1_000, help="clients listed at most (1000)"
@@ -33,7 +36,7 @@ class Command(BaseCommand):
         """Parse, make one call, print."""
         if options["limit"] < 1:
             raise CommandError("--limit must be at least 1.")
-        period = PERIODS[options["window"]]
+        period = CLIENT_PERIODS[options["window"]]
         try:
             rollout = rollout_store.newest().rollout
             found = counts.clients(period, timezone.now(), size=options["limit"])
