@@ -288,7 +288,7 @@ def test_a_change_that_a_check_holds_names_the_check_keeps_the_input_and_opens_t
 ) -> None:
     version = set_mode("warn")
     page = RolloutPage(operator.post(ROLLOUT, enforcing(version, pilots="early-bird")))
-    assert "A fresh, tested backup: No backup was ever made." in page.refusal
+    assert "A fresh, tested backup: This database has no backup." in page.refusal
     assert "backup_valid" not in page.text
     assert page.form_value("reason") == "the day has come"
     assert page.form_value("pilots") == "early-bird"

@@ -198,9 +198,9 @@ def clients(
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         rows = cursor.fetchall()
-    totals = rows[0][:6]
+    every, refusable, deprecated, silent, requests, refused = rows[0][:6]
     listed = [_client(*row[6:]) for row in rows if row[6] is not None]
-    return ClientList(*totals, listed)
+    return ClientList(every, refusable, deprecated, silent, requests, refused, listed)
 
 
 def requests_of(client: str, period: Period, now: datetime) -> ClientRequests:

@@ -100,7 +100,7 @@ def unavailable(request: HttpRequest) -> HttpResponse:
 def outcomes_by_step(period: Period, now: datetime) -> dict[tuple[datetime, str], int]:
     """Return the requests of each step of `period` by outcome. Steps without any are absent."""
     begin = period.begin(now)
-    values = {
+    values: dict[str, Any] = {
         "seconds": period.step.total_seconds(),
         "begin": begin,
         "end": begin + period.step * period.columns,
