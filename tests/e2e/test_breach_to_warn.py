@@ -36,7 +36,9 @@ WORKERS = 4
 @pytest.fixture
 def service(granian_server: Callable[..., Service], redis_server: RedisServer) -> Service:
     """Four workers with Redis."""
-    return granian_server(workers=WORKERS, env={"REDIS_URL": redis_server.url(), "STAGE_GUARD": "off"})
+    return granian_server(
+        workers=WORKERS, env={"REDIS_URL": redis_server.url(), "STAGE_GUARD": "off"}
+    )
 
 
 @pytest.fixture
