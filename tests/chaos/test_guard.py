@@ -68,25 +68,18 @@ def guard_changes() -> list[RolloutChange]:
 
 
 def wait_for_answers_in_warn(traffic: list[Traffic]) -> None:
-    """Wait until every client has seen ten more answers in warn, and none enforced in between."""
+    """Wait until every client has ten answers in warn, and none enforced between them."""
+    while not _ten_answers_in_warn(traffic):
+        pass
 
-    def settled() -> bool:
-        return all(
-            each.modes["warn"] > warned + 10 and each.modes["enforce"] == enforced
-            for each, (warned, enforced) in zip(traffic, before, strict=True)
-        )
 
-    while True:
-        before = [(each.modes["warn"], each.modes["enforce"]) for each in traffic]
-        wait_until(
-            lambda: all(
-                each.modes["warn"] > warned + 10
-                for each, (warned, _) in zip(traffic, before, strict=True)
-            ),
-            "answers in mode warn",
-        )
-        if settled():
-            return
+def _ten_answers_in_warn(traffic: list[Traffic]) -> bool:
+    before = [(each, each.modes["warn"], each.modes["enforce"]) for each in traffic]
+    wait_until(
+        lambda: all(each.modes["warn"] > warned + 10 for each, warned, _ in before),
+        "answers in mode warn",
+    )
+    return all(each.modes["enforce"] == enforced for each, _, enforced in before)
 
 
 def seconds_enforced(traffic: list[Traffic]) -> float:
