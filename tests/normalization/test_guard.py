@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import ProgrammingError, connection
@@ -21,7 +22,7 @@ from stagenorm.portfolio.models import Fund
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BY = {"actor": "olga", "source": "command", "reason": "test"}
+BY: dict[str, Any] = {"actor": "olga", "source": "command", "reason": "test"}
 ENDPOINT = "fund-companies"
 
 
@@ -30,10 +31,10 @@ def no_gates(settings: Settings) -> None:
     settings.STAGE_GATEKEEPER = ""
 
 
-def enforce(**parts: object) -> int:
+def enforce(**parts: Any) -> int:
     """Go by warn to enforce; return the version."""
     rollout_store.change(Mode.WARN, **BY)
-    return rollout_store.change(Rollout(Mode.ENFORCE, **parts), **BY).version  # type: ignore[arg-type]
+    return rollout_store.change(Rollout(Mode.ENFORCE, **parts), **BY).version
 
 
 def record(guard: Guard, client: str, accepted: int, rejected: int) -> None:
