@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 # One writer at a time, so that versions commit in the order of their numbers. The number is arbitrary but fixed.
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
+_after_load: list[Callable[[], None]] = []
 
 
 class ChangeRefused(Exception):
@@ -132,6 +133,11 @@ def since(version: int) -> RolloutChange | None:
     return RolloutChange.objects.filter(pk=version).first()
 
 
+def after_load(act: Callable[[], None]) -> None:
+    """Call `act` whenever this process has loaded the rollout: after any fork, and cheaply."""
+    _after_load.append(act)
+
+
 def forget() -> None:
     """Drop what this process knows, and its background thread, as if it had just started."""
     listener.stop()
@@ -222,6 +228,8 @@ def _read() -> tuple[Rollout, int]:
 def _loaded(loaded: Versioned[Rollout]) -> None:
     metrics.show_mode(loaded.value.mode, loaded.version, loaded.age)
     listener.ensure_running()
+    for act in _after_load:
+        act()
 
 
 def _announce() -> None:
