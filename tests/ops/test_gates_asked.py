@@ -128,10 +128,20 @@ def test_a_transition_that_does_not_exist_is_refused_before_any_gate_is_asked() 
         change(Mode.ENFORCE, override="no matter")
 
 
-def test_the_way_back_by_an_alert_holds_more_enforcement_for_half_an_hour(ready: None) -> None:
+@pytest.mark.parametrize("source", ["alert", "guard"])
+def test_an_automatic_way_back_holds_more_enforcement_for_half_an_hour(
+    ready: None, source: str
+) -> None:
     change(Mode.ENFORCE)
-    change(Mode.WARN, source="alert")
+    change(Mode.WARN, source=source)
     assert "cooldown: Enforcement was taken back automatically 0 min ago" in refused(Mode.ENFORCE)
+
+
+def test_a_client_that_the_guard_holds_out_begins_no_cooldown(ready: None) -> None:
+    change(Mode.ENFORCE)
+    change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})), source="guard")
+    change(Mode.WARN)
+    change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})))
 
 
 def test_one_request_too_many_with_an_unknown_stage_holds(ready: None) -> None:
