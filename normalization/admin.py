@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from normalization import decisions
-from normalization.decision_plan import DecisionRow
+from normalization.decision_file import DecisionRow
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import (
     VERDICT_CHOICES,
     DecisionBatch,
@@ -23,7 +24,7 @@ from normalization.models import (
     RolloutChange,
     StageDecision,
 )
-from normalization.stages import LONGEST, Stage, Verdict
+from normalization.stages import LONGEST, Stage
 from stagenorm.terminal import plain
 
 
@@ -65,7 +66,7 @@ class StageDecisionForm(ModelForm):  # type: ignore[type-arg]  # not subscriptab
     """Ask for one decision, and show at the fields why it cannot be made or needs a second look."""
 
     spelling = forms.CharField(required=False, strip=False, max_length=LONGEST)
-    verdict = forms.ChoiceField(choices=VERDICT_CHOICES, initial=Verdict.STAGE.value)
+    verdict = forms.ChoiceField(choices=VERDICT_CHOICES, initial=DecisionVerdict.STAGE.value)
     confirm = forms.BooleanField(
         required=False, label="Confirm", help_text="Decide in spite of what is said above."
     )
@@ -265,7 +266,7 @@ def _name(user: AbstractBaseUser | AnonymousUser) -> str:
 def _row(cleaned: dict[str, Any]) -> DecisionRow:
     return DecisionRow(
         spelling=cleaned["spelling"],
-        verdict=Verdict(cleaned["verdict"]),
+        verdict=DecisionVerdict(cleaned["verdict"]),
         stage=Stage(cleaned["stage"]) if cleaned["stage"] else None,
         kind=cleaned["kind"],
         note=cleaned["note"],

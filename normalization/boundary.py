@@ -17,7 +17,7 @@ import structlog
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from normalization import decision_store, metrics, observations, rollout_store
+from normalization import decision_store, guard, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
 from normalization.problems import Item, UnknownStage
 from normalization.rollout import Mode, Rollout
@@ -218,6 +218,8 @@ class Boundary:
         # A rehearsal counts under the mode that the rollout gave: its rejects must not trigger
         # the automatic way back.
         metrics.count_request(self.endpoint, self.applied_mode, outcome)
+        if self.applied_mode is Mode.ENFORCE and not self.rehearsal:
+            guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
         spellings = judgement.spellings()
         observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)
         if spellings and (rate := _sampler.rate()):

@@ -11,36 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from normalization.stages import BUILTIN, LONGEST, Stage, Verdict, fold
+from normalization.decision_file import DecisionRow
+from normalization.decision_warnings import DecisionVerdict
+from normalization.stages import BUILTIN, LONGEST, Stage
 
 LONGEST_KIND: Final = 60
 LONGEST_TEXT: Final = 500
 """The most characters of a note and of a source."""
 HASH_LENGTH: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """One decision, proposed or in force. `note` is public; `source` is for operators."""
-
-    spelling: str
-    verdict: Verdict
-    stage: Stage | None = None
-    kind: str = ""
-    note: str = ""
-    source: str = ""
-    key: str = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", fold(self.spelling))
-
-    @property
-    def meaning(self) -> tuple[Verdict, Stage | None, str, str]:
-        """What clients can notice of the decision: two rows with the same meaning are equal."""
-        return self.verdict, self.stage, self.kind, self.note
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +91,22 @@ def make_plan(
         changed=tuple(
             DecisionChange(before, row)
             for row, before in known
-            if before is not None and before.meaning != row.meaning
+            if before is not None and _meaning(before) != _meaning(row)
         ),
         retired=tuple(absent),
         unchanged=tuple(
-            row for row, before in known if before is not None and before.meaning == row.meaning
+            row
+            for row, before in known
+            if before is not None and _meaning(before) == _meaning(row)
         ),
         conflicts=conflicts,
         hash=_hash(rows, version, prune),
     )
+
+
+def _meaning(row: DecisionRow) -> tuple[DecisionVerdict, Stage | None, str, str]:
+    """Return what clients can notice of a decision; rows with one meaning change nothing."""
+    return row.verdict, row.stage, row.kind, row.note
 
 
 def _conflicts(rows: list[DecisionRow]) -> Iterator[DecisionConflict]:
@@ -138,7 +126,7 @@ def _fault(row: DecisionRow) -> str:
         return "it is a built-in spelling, which cannot be decided"
     if len(row.spelling) > LONGEST:
         return f"it is longer than {LONGEST} characters"
-    if (row.verdict is Verdict.STAGE) != (row.stage is not None):
+    if (row.verdict is DecisionVerdict.STAGE) != (row.stage is not None):
         return "a stage belongs to the verdict stage, and to no other"
     if len(row.kind) > LONGEST_KIND:
         return f"its kind is longer than {LONGEST_KIND} characters"
@@ -154,6 +142,6 @@ def _storable(text: str) -> bool:
 
 
 def _hash(rows: list[DecisionRow], version: int, prune: bool) -> str:
-    content = [[row.spelling, *row.meaning, row.source] for row in rows]
+    content = [[row.spelling, *_meaning(row), row.source] for row in rows]
     text = json.dumps([version, prune, content], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]

@@ -16,9 +16,11 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from normalization import decision_store
-from normalization.decision_plan import DecisionPlan, DecisionRow, make_plan
+from normalization.decision_file import DecisionRow
+from normalization.decision_plan import DecisionPlan, make_plan
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch, StageDecision
-from normalization.stages import Stage, Verdict, fold
+from normalization.stages import Stage, fold
 from stagenorm.locks import DECISION_CHANGE
 
 log = structlog.get_logger(__name__)
@@ -110,8 +112,10 @@ def in_force() -> list[DecisionRow]:
         "spelling", "verdict", "stage", "kind", "note", "reason"
     )
     rows = [
-        DecisionRow(spelling, Verdict(verdict), Stage(stage) if stage else None, *texts)
-        for spelling, verdict, stage, *texts in found.order_by()
+        DecisionRow(
+            spelling, DecisionVerdict(verdict), Stage(stage) if stage else None, kind, note, reason
+        )
+        for spelling, verdict, stage, kind, note, reason in found.order_by()
     ]
     return sorted(rows, key=lambda row: row.key)
 

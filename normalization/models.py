@@ -9,12 +9,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from normalization.decision_warnings import DecisionVerdict
 from normalization.rollout import Mode, Rollout
-from normalization.stages import LONGEST, Stage, Verdict
+from normalization.stages import LONGEST, Stage
 
 MODE_CHOICES = [(mode.value, mode.value) for mode in Mode]
 STAGE_CHOICES = [(stage.value, stage.value) for stage in Stage]
-VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in Verdict]
+VERDICTS = (DecisionVerdict.STAGE, DecisionVerdict.OUTSIDE, DecisionVerdict.OPEN)
+VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in VERDICTS]
 
 
 class AppendOnlyError(TypeError):
@@ -151,8 +153,8 @@ class StageDecision(models.Model):
             # It is an exclusion constraint on a hash index, which Django cannot declare: a key
             # may be longer than the 2,704 bytes that a unique index takes.
             models.CheckConstraint(
-                condition=(Q(verdict=Verdict.STAGE) & ~Q(stage=""))
-                | (~Q(verdict=Verdict.STAGE) & Q(stage="")),
+                condition=(Q(verdict=DecisionVerdict.STAGE) & ~Q(stage=""))
+                | (~Q(verdict=DecisionVerdict.STAGE) & Q(stage="")),
                 name="stage_decision_stage_given",
             ),
             models.CheckConstraint(
@@ -217,3 +219,21 @@ class ObservedSpelling(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day} {self.spelling!r} {self.client} {self.endpoint}: {self.count}"
+
+
+class GuardCount(models.Model):
+    """Enforced requests in a slot of five seconds, shared by the guards of all processes.
+
+    The table is unlogged: after a crash of the database it is empty, and the guard counts anew.
+    """
+
+    pk = models.CompositePrimaryKey("epoch", "endpoint", "client", "slot")
+    epoch = models.BigIntegerField(help_text="Id of the newest change that enforces more.")
+    endpoint = models.CharField(max_length=100)
+    client = models.CharField(max_length=100, help_text="Empty for the requests of all clients.")
+    slot = models.BigIntegerField(help_text="Unix seconds divided by 5, by the database's clock.")
+    requests = models.BigIntegerField()
+    rejects = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.client}: {self.rejects} of {self.requests}"

@@ -7,7 +7,7 @@ that changes the mode; admin, command line, API and webhook all call it. How a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 # One writer at a time, so that versions commit in the order of their numbers. The number is arbitrary but fixed.
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
+_after_load: list[Callable[[], None]] = []
 
 
 class ChangeRefused(Exception):
@@ -39,7 +40,11 @@ class VersionConflict(ChangeRefused):
 
 
 class GateRefused(ChangeRefused):
-    """More enforcement, and not every gate passes; one line for each that does not, with the command that mends it."""
+    """A change enforces more, and gates do not pass. `held` has the verdicts of those gates."""
+
+    def __init__(self, message: str, held: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 class Spread(StrEnum):
@@ -132,6 +137,11 @@ def since(version: int) -> RolloutChange | None:
     return RolloutChange.objects.filter(pk=version).first()
 
 
+def after_load(act: Callable[[], None]) -> None:
+    """Call `act` whenever this process has loaded the rollout: after any fork, and cheaply."""
+    _after_load.append(act)
+
+
 def forget() -> None:
     """Drop what this process knows, and its background thread, as if it had just started."""
     listener.stop()
@@ -162,7 +172,7 @@ def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str
             f"{each.gate}: {each.sentence}" + (f" → {each.remedy}" if each.remedy else "")
             for each in held
         ]
-        raise GateRefused("\n".join(["More enforcement is refused:", *lines]))
+        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), held)
     overridden = {"override_reason": override_reason} if held else {}
     return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
 
@@ -222,6 +232,8 @@ def _read() -> tuple[Rollout, int]:
 def _loaded(loaded: Versioned[Rollout]) -> None:
     metrics.show_mode(loaded.value.mode, loaded.version, loaded.age)
     listener.ensure_running()
+    for act in _after_load:
+        act()
 
 
 def _announce() -> None:

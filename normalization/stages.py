@@ -64,17 +64,6 @@ def _position(other: object) -> int:
     return _POSITION[other]
 
 
-class Verdict(StrEnum):
-    """What the operator decided about a spelling.
-
-    It means a stage, is outside the six, or was looked at and left open (still undecided).
-    """
-
-    STAGE = "stage"
-    OUTSIDE = "outside"
-    OPEN = "open"
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """A text that means exactly one stage. `canonical`: the text is that stage's name."""

@@ -1,22 +1,25 @@
 """Decisions for the tests: one line each, through the functions that the product uses."""
 
 from normalization import decision_store, decisions
-from normalization.decision_plan import DecisionRow
+from normalization.decision_file import DecisionRow
+from normalization.decision_warnings import DecisionVerdict
 from normalization.decisions import DecisionResult
 from normalization.models import DecisionBatch, StageDecision
-from normalization.stages import Stage, Verdict
+from normalization.stages import Stage
 
 
-def row(spelling: str, verdict: Stage | Verdict, note: str = "", kind: str = "") -> DecisionRow:
+def row(
+    spelling: str, verdict: Stage | DecisionVerdict, note: str = "", kind: str = ""
+) -> DecisionRow:
     """Return a decision: a stage, or another verdict."""
     if isinstance(verdict, Stage):
-        return DecisionRow(spelling, Verdict.STAGE, verdict, kind, note)
+        return DecisionRow(spelling, DecisionVerdict.STAGE, verdict, kind, note)
     return DecisionRow(spelling, verdict, None, kind, note)
 
 
 def decide(
     spelling: str,
-    verdict: Stage | Verdict,
+    verdict: Stage | DecisionVerdict,
     note: str = "",
     *,
     kind: str = "",

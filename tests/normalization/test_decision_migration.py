@@ -10,8 +10,9 @@ from django.core.management import call_command
 from django.db import connection
 
 from normalization import decision_store, decisions
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch, StageDecision
-from normalization.stages import Known, Stage, Unknown, Verdict, normalize
+from normalization.stages import Known, Stage, Unknown, normalize
 from tests.decided import decide, decide_all, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -125,7 +126,13 @@ def test_who_could_add_aliases_can_add_decisions(before: None) -> None:
 
 
 def test_backwards_the_stages_are_aliases_again_and_forwards_they_are_decisions() -> None:
-    decide_all([row("Angel", Stage.SEED), row("Grant", Verdict.OUTSIDE), row("", Verdict.OPEN)])
+    decide_all(
+        [
+            row("Angel", Stage.SEED),
+            row("Grant", DecisionVerdict.OUTSIDE),
+            row("", DecisionVerdict.OPEN),
+        ]
+    )
     decide("Idea", Stage.SEED)
     decisions.retire(["Idea"], author="bob", source=DecisionBatch.Source.COMMAND, reason="x")
     migrate("0002")

@@ -8,7 +8,8 @@ from django.db import connection
 from django.db.utils import IntegrityError, InternalError, ProgrammingError
 
 from normalization import decision_store, decisions
-from normalization.decision_plan import DecisionRow
+from normalization.decision_file import DecisionRow
+from normalization.decision_warnings import DecisionVerdict
 from normalization.decisions import DecisionRefused, DecisionResult, StalePlan
 from normalization.models import DecisionBatch, StageDecision
 from normalization.stages import (
@@ -19,7 +20,6 @@ from normalization.stages import (
     Outside,
     Stage,
     Unknown,
-    Verdict,
     normalize,
 )
 from tests.decided import active, decide, decide_all, retire, row
@@ -50,19 +50,19 @@ def test_a_decision_holds_at_once_for_every_variant_of_its_spelling() -> None:
 
 
 def test_an_outside_spelling_has_its_kind_and_note_and_no_stage() -> None:
-    decide("Grant", Verdict.OUTSIDE, "money that buys no share", kind="grant")
+    decide("Grant", DecisionVerdict.OUTSIDE, "money that buys no share", kind="grant")
     assert meaning("GRANT") == Outside("GRANT", "grant", "money that buys no share")
 
 
 def test_an_open_decision_changes_nothing_for_the_normalizer() -> None:
     before = meaning("Seires A")
-    decide("Seires A", Verdict.OPEN)
+    decide("Seires A", DecisionVerdict.OPEN)
     assert meaning("Seires A") == before == Unknown("Seires A", (Stage.SERIES_A,))
 
 
 @pytest.mark.parametrize("spelling", ["", "  ", "\u200b", "x" * LONGEST, "\ufdfa" * LONGEST])
 def test_blank_text_and_the_longest_text_can_be_decided(spelling: str) -> None:
-    decide(spelling, Verdict.OUTSIDE, "nothing was written")
+    decide(spelling, DecisionVerdict.OUTSIDE, "nothing was written")
     assert meaning(spelling) == Outside(spelling, "", "nothing was written")
 
 
@@ -118,9 +118,9 @@ def test_a_plan_that_changes_nothing_writes_nothing() -> None:
         ("a\ud800b", "cannot store"),
     ],
 )
-@pytest.mark.parametrize("verdict", [Stage.SEED, Verdict.OUTSIDE, Verdict.OPEN])
+@pytest.mark.parametrize("verdict", [Stage.SEED, DecisionVerdict.OUTSIDE, DecisionVerdict.OPEN])
 def test_a_spelling_that_cannot_be_decided_is_refused(
-    spelling: str, why: str, verdict: Stage | Verdict
+    spelling: str, why: str, verdict: Stage | DecisionVerdict
 ) -> None:
     with pytest.raises(DecisionRefused, match=why):
         decide(spelling, verdict)
@@ -227,7 +227,7 @@ def standing() -> list[DecisionRow]:
 def test_undoing_a_batch_restores_what_it_replaced_with_its_author_and_time() -> None:
     decide("angel", Stage.SEED, author="eve")
     before, since = standing(), StageDecision.objects.get().created_at
-    changed = decide_all([row("angel", Stage.PRE_SEED), row("grant", Verdict.OUTSIDE)])
+    changed = decide_all([row("angel", Stage.PRE_SEED), row("grant", DecisionVerdict.OUTSIDE)])
     undone = undo(changed)
     assert standing() == before
     restored = StageDecision.objects.get(superseded_at__isnull=True)
@@ -255,10 +255,10 @@ def test_batches_undone_one_after_the_other_leave_what_was_before_the_first() ->
     decide("angel", Stage.SEED)
     before = standing()
     batches = [
-        decide_all([row("angel", Stage.PRE_SEED), row("grant", Verdict.OUTSIDE)]),
+        decide_all([row("angel", Stage.PRE_SEED), row("grant", DecisionVerdict.OUTSIDE)]),
         retire("grant"),
-        decide("angel", Verdict.OPEN),
-        decide("grant", Verdict.OPEN),
+        decide("angel", DecisionVerdict.OPEN),
+        decide("grant", DecisionVerdict.OPEN),
         retire("angel"),
     ]
     for batch in reversed(batches):
@@ -273,7 +273,7 @@ def test_an_undo_leaves_alone_what_a_later_batch_decided(later: str) -> None:
     if later != "changed":
         retire("angel")
     if later != "retired":
-        decide("angel", Verdict.OUTSIDE)
+        decide("angel", DecisionVerdict.OUTSIDE)
     undo(first)
     expected = {"angel": "outside"} if later != "retired" else {}
     assert active() == {**expected, "idea": "seed"}
@@ -335,13 +335,13 @@ def test_the_hash_of_a_plan_is_that_of_its_rows_and_of_the_version() -> None:
     ]
     assert first not in {decisions.plan(each).hash for each in others}
     assert decisions.plan(rows, prune=True).hash != first
-    decide("grant", Verdict.OUTSIDE)
+    decide("grant", DecisionVerdict.OUTSIDE)
     assert decisions.plan(rows).hash != first
 
 
 def test_a_stale_plan_is_refused_and_nothing_is_written() -> None:
     plan = decisions.plan([row("angel", Stage.SEED)])
-    decide("grant", Verdict.OUTSIDE)
+    decide("grant", DecisionVerdict.OUTSIDE)
     with pytest.raises(StalePlan, match="Nothing was written"):
         decisions.apply(plan, author="ann", source=COMMAND, reason="x")
     assert active() == {"grant": "outside"}

@@ -7,8 +7,9 @@ import pytest
 from django.test import Client
 
 from normalization import observations
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import StageDecision
-from normalization.stages import Known, Stage, Verdict, normalize
+from normalization.stages import Known, Stage, normalize
 from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,9 +52,9 @@ def test_an_operator_alias_is_listed_since_its_decision(client: Client) -> None:
 
 
 def test_an_outside_spelling_is_listed_with_its_note(client: Client) -> None:
-    decide("Grant", Verdict.OUTSIDE, "not <b>equity</b>", kind="grant")
-    decide("", Verdict.OUTSIDE, "no stage given")
-    decide("Later", Verdict.OPEN)
+    decide("Grant", DecisionVerdict.OUTSIDE, "not <b>equity</b>", kind="grant")
+    decide("", DecisionVerdict.OUTSIDE, "no stage given")
+    decide("Later", DecisionVerdict.OPEN)
     listed = {entry.pop("spelling"): entry for entry in client.get(ADDRESS).json()["outside"]}
     since = {each.key: each.created_at for each in StageDecision.objects.all()}
     assert datetime.fromisoformat(listed["grant"].pop("since")) == since["grant"]
@@ -70,7 +71,7 @@ def test_what_a_client_sent_has_the_status_of_today(client: Client) -> None:
     sent = {("Grant", ""): 1, ("Angel", ""): 1, ("Idea", ""): 1}
     observations.record("fund-companies", "web", "warn", "unknown", sent)
     observations.flush()
-    decide("Grant", Verdict.OUTSIDE)
+    decide("Grant", DecisionVerdict.OUTSIDE)
     decide("Angel", Stage.SEED)
     _, key = create_key("web")
     usage = client.get(ADDRESS, headers={"authorization": f"Api-Key {key}"}).json()["your_usage"]

@@ -19,9 +19,10 @@ from rest_framework.views import APIView
 
 from normalization import decision_store, observations, rollout_store
 from normalization.boundary import Boundary, open_boundary
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import ObservedSpelling, OutcomeTally
 from normalization.problems import UnknownStage
-from normalization.stages import Stage, Verdict
+from normalization.stages import Stage
 from tests.decided import decide
 
 SetMode = Callable[..., int]
@@ -86,7 +87,7 @@ def test_mode_and_stage_decide_status_headers_warnings_and_count(
     warned: bool,
 ) -> None:
     version = set_mode(mode) if mode != "off" else 0
-    decide("Grant", Verdict.OUTSIDE, "not equity")
+    decide("Grant", DecisionVerdict.OUTSIDE, "not equity")
     before = counted(mode, outcome)
     answer = post(stage)
     assert answer.status_code == status
@@ -136,7 +137,7 @@ def test_the_problem_of_an_unknown_stage_is_the_documented_one(set_mode: SetMode
 def test_an_outside_stage_is_refused_with_its_note_and_without_suggestions(
     set_mode: SetMode,
 ) -> None:
-    decide("Seires A", Verdict.OUTSIDE, "a series that is not ours")
+    decide("Seires A", DecisionVerdict.OUTSIDE, "a series that is not ours")
     set_mode("enforce")
     body = post("SEIRES A").json()
     assert (body["type"], body["detail"]) == (
@@ -155,7 +156,7 @@ def test_an_outside_stage_is_refused_with_its_note_and_without_suggestions(
 
 
 def test_an_outside_stage_is_warned_of_in_warn(set_mode: SetMode) -> None:
-    decide("Grant", Verdict.OUTSIDE, "not equity")
+    decide("Grant", DecisionVerdict.OUTSIDE, "not equity")
     set_mode("warn")
     answer = post("Grant")
     [warning] = answer.json()["warnings"]
@@ -170,7 +171,7 @@ def test_an_outside_stage_is_warned_of_in_warn(set_mode: SetMode) -> None:
 
 
 def test_many_stages_are_judged_and_named_apart(set_mode: SetMode) -> None:
-    decide("Grant", Verdict.OUTSIDE)
+    decide("Grant", DecisionVerdict.OUTSIDE)
     set_mode("warn")
     request = APIView().initialize_request(APIRequestFactory().post("/deals", {}, format="json"))
     boundary = open_boundary(request, endpoint="deals")

@@ -5,9 +5,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from normalization import decision_store, decisions, observations, rollout_store
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch, StageDecision
 from normalization.rollout import Mode
-from normalization.stages import Known, Outside, Stage, Verdict, normalize
+from normalization.stages import Known, Outside, Stage, normalize
 from tests.decided import active, decide, decide_all, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,7 +103,7 @@ def test_a_decision_is_retired_by_the_action_and_cannot_be_edited_or_deleted(
 
 
 def test_batches_are_undone_by_the_action_the_newest_first(operator: Client) -> None:
-    first = decide_all([row("angel", Stage.SEED), row("grant", Verdict.OUTSIDE)])
+    first = decide_all([row("angel", Stage.SEED), row("grant", DecisionVerdict.OUTSIDE)])
     second = decide("angel", Stage.PRE_SEED)
     answer = operator.post(
         BATCHES,
