@@ -6,7 +6,7 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks and what /readyz asks; a web process exports its counters from its first moment."""
+        """Register the system and readiness checks; start a web process's counters at 0."""
         from django.conf import settings
 
         from normalization import checks, metrics, readiness

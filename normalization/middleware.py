@@ -1,4 +1,4 @@
-"""Writes the observations of ended requests."""
+"""Middleware that writes the observations of finished requests."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from normalization import observations
 
 
 class FlushObservations:
-    """After a request, writes the process's observations if they are older than five seconds."""
+    """Writes the process's observations after a request if they are older than five seconds."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

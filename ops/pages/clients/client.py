@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from normalization import conf, rollout_store
 from normalization.models import RolloutChange
-from normalization.rollout import Decision, Rollout
+from normalization.rollout import AppliedMode, Rollout
 from ops.pages import outcome_counts, periods
 from ops.pages.clients import counts, enforcement, spellings
 from ops.pages.clients import keys as key_holders
@@ -38,7 +38,7 @@ class Endpoint:
     path: str
     counts: Counts
     last_seen: datetime | None
-    decision: Decision
+    decision: AppliedMode
 
 
 @require_safe
