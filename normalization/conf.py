@@ -1,12 +1,15 @@
 """The app's settings, with types. Each function reads Django's settings at the call."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from math import log
 from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from normalization.guard_rule import GuardLimits
 from normalization.rollout import Mode
 
 
@@ -49,3 +52,24 @@ def production() -> bool:
 def gatekeeper() -> Callable[..., Any] | None:
     """Return the function named by `STAGE_GATEKEEPER`, which runs the gates; None without it."""
     return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """How the guard works: `mode` is act, notify or off; `pinned` clients are never held out."""
+
+    mode: str
+    limits: GuardLimits
+    pinned: frozenset[str]
+
+
+def guard() -> GuardSettings:
+    """Return the guard's settings."""
+    odds = settings.STAGE_GUARD_ODDS
+    limits = GuardLimits(
+        share=settings.STAGE_GUARD_LIMIT_PERCENT / 100,
+        client_evidence=log(odds),
+        everybody_evidence=log(odds / 100),
+        clients=settings.STAGE_GUARD_CLIENTS,
+    )
+    return GuardSettings(settings.STAGE_GUARD, limits, frozenset(settings.STAGE_GUARD_PINNED))

@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
+from normalization.guard_rule import GuardScope
 from normalization.outcomes import OUTCOMES
 from normalization.rollout import Mode
 
@@ -70,6 +71,19 @@ MODE_STORE_ERRORS: Final = Counter(
     "Failed reads or writes of a rollout store.",
     ["store", "reason"],
 )
+GUARD_ACTED: Final = Counter(
+    "stage_guard_acted_total",
+    "What the guard took back (client, endpoint, everybody) or would have (notify_…).",
+    ["what"],
+)
+GUARD_FAILURES: Final = Counter(
+    "stage_guard_failures_total", "Ticks of the guard that failed; it tries again each second."
+)
+GUARD_TICK: Final = Gauge(
+    "stage_guard_last_tick_timestamp_seconds",
+    "When the guard of a worker last ticked, the longest ago of all.",
+    multiprocess_mode="livemin",
+)
 MODE_CHANGES: Final = Counter(
     "stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"]
 )
@@ -116,6 +130,9 @@ def begin_at_zero(endpoints: Iterable[str]) -> None:
     """
     for endpoint, mode, outcome in product(endpoints, Mode, OUTCOMES):
         _requests(endpoint, mode, outcome)
+    for scope in GuardScope:
+        GUARD_ACTED.labels(what=scope.value)
+        GUARD_ACTED.labels(what=f"notify_{scope.value}")
 
 
 def count_request(endpoint: str, mode: Mode, outcome: str) -> None:

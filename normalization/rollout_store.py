@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
+_after_load: list[Callable[[], None]] = []
 
 
 class ChangeRefused(Exception):
@@ -142,6 +143,11 @@ def since(version: int) -> RolloutChange | None:
     return RolloutChange.objects.filter(pk=version).first()
 
 
+def after_load(act: Callable[[], None]) -> None:
+    """Call `act` whenever this process has loaded the rollout: after any fork, and cheaply."""
+    _after_load.append(act)
+
+
 def forget() -> None:
     """Drop the snapshot and the background thread, as in a process that has just started."""
     listener.stop()
@@ -233,6 +239,8 @@ def _read() -> tuple[Rollout, int]:
 def _loaded(loaded: Versioned[Rollout]) -> None:
     metrics.show_mode(loaded.value.mode, loaded.version, loaded.age)
     listener.ensure_running()
+    for act in _after_load:
+        act()
 
 
 def _announce() -> None:

@@ -36,7 +36,9 @@ WORKERS = 4
 @pytest.fixture
 def service(granian_server: Callable[..., Service], redis_server: RedisServer) -> Service:
     """Four workers with Redis."""
-    return granian_server(workers=WORKERS, env={"REDIS_URL": redis_server.url()})
+    return granian_server(
+        workers=WORKERS, env={"REDIS_URL": redis_server.url(), "STAGE_GUARD": "off"}
+    )
 
 
 @pytest.fixture
@@ -132,6 +134,7 @@ def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
     postgres_server: PostgresServer,
 ) -> None:
     own = {"DATABASE_URL": postgres_server.url(), "REDIS_URL": redis_server.url()}
+    own["STAGE_GUARD"] = "off"
     service = granian_server(workers=2, env=own)
     service.manage("migrate", "--verbosity", "0")
     enforce(service)
