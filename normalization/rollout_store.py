@@ -7,7 +7,7 @@ only function that changes the rollout; admin, command line, API and webhook all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -39,7 +39,11 @@ class VersionConflict(ChangeRefused):
 
 
 class GateRefused(ChangeRefused):
-    """A gate refuses more enforcement; the message has one line per such gate, with a remedy."""
+    """A change enforces more, and gates do not pass. `held` has the verdicts of those gates."""
+
+    def __init__(self, message: str, held: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 class Spread(StrEnum):
@@ -179,7 +183,7 @@ def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str
             f"{each.gate}: {each.sentence}" + (f" → {each.remedy}" if each.remedy else "")
             for each in held
         ]
-        raise GateRefused("\n".join(["More enforcement is refused:", *lines]))
+        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), held)
     overridden = {"override_reason": override_reason} if held else {}
     return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
 
