@@ -76,8 +76,10 @@ GUARD_ACTED: Final = Counter(
     "What the guard took back (client, endpoint, everybody) or would have (notify_…).",
     ["what"],
 )
-GUARD_FAILURES: Final = Counter(
-    "stage_guard_failures_total", "Ticks of the guard that failed; it tries again each second."
+TASK_FAILURES: Final = Counter(
+    "stage_task_failures_total",
+    "Runs of a task of the ticker (guard, observations) that failed; each is tried again.",
+    ["task"],
 )
 GUARD_TICK: Final = Gauge(
     "stage_guard_last_tick_timestamp_seconds",

@@ -1,4 +1,4 @@
-"""What the tests of backups share: rows to protect, faults made for real, and commands run as processes."""
+"""Shared by the tests of backups: rows to protect, real faults, and commands as processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def execute(statement: str, parameters: list[Any] | None = None) -> list[tuple[A
 
 
 def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
-    """Store a fund with so many companies, every column filled; `noise` bytes a row do not compress."""
+    """Store a fund with `rows` companies, every column filled.
+
+    `noise` bytes of each row do not compress.
+    """
     fund = execute(
         "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
     )
@@ -108,7 +111,7 @@ def address(**other: str) -> str:
 
 
 def client_program(parent: subprocess.Popen[str], name: str) -> psutil.Process:
-    """Wait for the pg_dump or pg_restore that the command has started, not for the one that tells its version."""
+    """Wait for the pg_dump or pg_restore of the command, except the call of `--version`."""
     found: list[psutil.Process] = []
 
     def started() -> bool:

@@ -1,4 +1,4 @@
-"""What a backup that counts costs over a bare one: 1,000,000 companies (BENCH_COMPANIES), in turns with bare tools."""
+"""The cost of a valid backup over bare tools, in turns, for BENCH_COMPANIES companies."""
 
 from __future__ import annotations
 

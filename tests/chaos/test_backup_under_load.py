@@ -127,7 +127,7 @@ def full_during_the_dump(place: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full_at_the_sync(place: Path) -> Iterator[Path]:
-    """A file system of 64 MB on a disk of 2 MB: writes go to memory, and the sync finds that there is no room."""
+    """A file system of 64 MB on a disk of 2 MB: a write succeeds in memory, its sync fails."""
     with mounted(place / "below", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as below:
         image = below / "image"
         with image.open("wb") as file:

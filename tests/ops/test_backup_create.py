@@ -1,4 +1,4 @@
-"""Making a backup: from one snapshot, whole or not at all, by a role that may no more than it needs."""
+"""Making a backup: from one snapshot, whole or not at all, by a least-privilege role."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_another_database_than_the_application_s_is_refused(
 def waiting_create(
     tmp_path: Path,
 ) -> Iterator[tuple[subprocess.Popen[str], psutil.Process, psycopg.Connection[Any]]]:
-    """A create_backup in another process whose pg_dump waits for a lock, and the connection that holds the lock."""
+    """A create_backup process whose pg_dump waits for a lock, and the connection that holds it."""
     with psycopg.connect(address()) as blocker:
         blocker.execute("LOCK TABLE portfolio_fund")
         with manage("create_backup", "--directory", str(tmp_path)) as creating:

@@ -1,4 +1,4 @@
-"""The drill: what comes back from these very bytes is the snapshot, or the check fails; it leaves nothing behind."""
+"""The drill: the restored copy equals the snapshot or the check fails; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
 
 
 def replace_dump(backup: Backup, *options: str) -> None:
-    """Replace the dump by one that pg_dump makes now, under a right signature: only a restore can tell."""
+    """Replace the dump by a new one with a correct signature; only a restore finds that."""
     command = [
         str(binaries() / "pg_dump"),
         "-Fc",

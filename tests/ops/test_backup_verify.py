@@ -1,4 +1,4 @@
-"""The first check: no altered, exchanged, foreign or half-empty backup gets past it, and nothing parses one before."""
+"""The first check: it refuses altered, exchanged, foreign and half-empty backups unparsed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
         assert (verify(backup).verdict, restore(backup).verdict) == ("failed", "failed"), length
         backup.path.write_bytes(whole)
     assert verify(backup).verdict == "passed"
-    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of contents, and not all.
+    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of
+    # contents, and not all.
     assert any(_parses(backup.path, chosen.randrange(8_000)) for _ in range(60))
 
 
@@ -141,7 +142,7 @@ def plain_text(backup: Backup) -> None:
 
 
 def _claim(backup: Backup, **members: object) -> None:
-    """Write sidecars that fit the replaced dump, but keep the old signature: the attacker has no key."""
+    """Write sidecars that fit the replaced dump but keep the old signature."""
     record = json.loads(record_file(backup.path).read_text())
     record_file(backup.path).write_text(json.dumps({**record, **members}))
     hash_file(backup.path).write_text(f"{members['sha256']}  {backup.name}\n")

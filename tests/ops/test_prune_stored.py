@@ -1,4 +1,4 @@
-"""Stored rows go when their time is over: those that the settings name, a batch at a time, and never a ledger's."""
+"""Old stored rows are deleted in batches: those that the settings name, and no ledger's."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ PLACES = list(declared.KEPT_DAYS)
 
 @pytest.fixture(autouse=True)
 def _the_day_does_not_end() -> None:
-    """What is too old is told by whole days: with less than a minute of this one left a test begins in the next."""
+    """Wait for the next day if less than a minute is left: rows age by whole days."""
     wait_until(lambda: timezone.now() < midnight(-1) - timedelta(minutes=1), "the next day", 90)
 
 
@@ -112,7 +112,7 @@ def command(*arguments: str) -> str:
 
 
 def many_heartbeats(rows: int) -> None:
-    """Store heartbeats of 90 to 60 days ago, the ids in another order than the moments, and one of today."""
+    """Store heartbeats of 90 to 60 days ago, not in the order of their ids, and one of today."""
     execute(
         "INSERT INTO ops_heartbeat (received_at, fingerprint) "
         "SELECT now() - interval '60 days' - interval '30 days' * random(), '' FROM generate_series(1, %s)",
