@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -29,6 +28,8 @@ from normalization.rollout import Mode
 from normalization.sampling import Sampler
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests import children
+from tests.alert_path import figure
 from tests.logs import Logged
 from tests.servers import ROOT, Service, wait_until
 
@@ -85,11 +86,9 @@ def test_requests_over_several_workers_are_counted_exactly_and_every_series_begi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
+def test_the_gauges_of_a_killed_worker_are_removed_and_its_counts_kept(
     granian_server: Callable[..., Service], set_mode: Callable[..., int]
 ) -> None:
-    from tests.alert_path import figure
-
     set_mode("warn")
     _, key = create_key("client")
     fund = Fund.objects.create(name="Fund")
@@ -222,12 +221,10 @@ def test_a_mode_change_is_one_event_that_is_never_sampled(
     assert len(events) == 40
 
 
-def test_observe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
+def test_observe_names_missing_programs_and_how_to_install_them(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stagenorm.observe"]
     environment = {**os.environ, "PATH": str(tmp_path), "STAGENORM_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = children.run(command, cwd=ROOT, env=environment, seconds=60)
     assert done.returncode == 1
     assert done.stderr.startswith("prometheus and alertmanager cannot be found.")
     assert done.stderr.count("\n") == 1

@@ -23,6 +23,7 @@ from django.conf import settings
 
 from ops.alerts.relay import FORWARDERS, is_free
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
+from tests import children
 from tests.backup_faults import ended
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw
 from tests.servers import ROOT, free_port, wait_until
@@ -77,7 +78,13 @@ class Upstream:
 class RelayProcess:
     """`manage.py alertmanager_relay` as an operator starts it."""
 
-    def __init__(self, target: str, token_file: Path, log: Path) -> None:
+    def __init__(
+        self,
+        target: str,
+        token_file: Path,
+        log: Path,
+        start: Callable[..., subprocess.Popen[bytes]] = children.start,
+    ) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.log = log
@@ -90,7 +97,7 @@ class RelayProcess:
         ]
         command += ["--target", target, "--token-file", str(token_file)]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            self.process = start(command, cwd=ROOT, stdout=output, stderr=output)
 
     def ready(self) -> "RelayProcess":
         """Wait until it answers."""
@@ -109,7 +116,7 @@ class RelayProcess:
         try:
             return self.process.wait(60)
         finally:
-            self.process.kill()  # one that does not end must not outlive the test; its worker ends with it
+            self.process.kill()  # its worker ends with it
             self.process.wait()
 
     def worker(self) -> psutil.Process:
@@ -162,7 +169,9 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
     """One relay for the module."""
-    relay = RelayProcess(upstream.address, token_file, token_file.with_name("log"))
+    relay = RelayProcess(
+        upstream.address, token_file, token_file.with_name("log"), children.start_shared
+    )
     try:
         yield relay.ready()
     finally:
@@ -195,9 +204,7 @@ def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayP
     return process
 
 
-def test_it_signs_the_very_bytes_and_passes_them_on(
-    relay: RelayProcess, upstream: Upstream
-) -> None:
+def test_it_signs_the_raw_bytes_and_forwards_them(relay: RelayProcess, upstream: Upstream) -> None:
     assert post(relay.address) == (200, "delivered")
     [(path, headers, body)] = upstream.received
     assert (path, body, headers["Content-Type"]) == (PATH, BODY, "application/json")
@@ -232,7 +239,7 @@ def test_each_attempt_has_a_fresh_timestamp(relay: RelayProcess, upstream: Upstr
 @pytest.mark.parametrize(
     "token", [None, "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 20, TOKEN[:-1] + "8"]
 )
-def test_without_the_token_nothing_is_passed_on(
+def test_without_the_token_nothing_is_forwarded(
     relay: RelayProcess, upstream: Upstream, token: str | None
 ) -> None:
     assert post(relay.address, token=token and token.encode().decode("latin-1"))[0] == 401
@@ -342,7 +349,7 @@ def test_bodies_and_headers_are_bounded(relay: RelayProcess, upstream: Upstream)
     assert upstream.received == []
 
 
-def test_a_slow_sender_is_given_up_and_holds_nobody_up(
+def test_a_slow_sender_is_dropped_and_delays_no_other(
     relay: RelayProcess, upstream: Upstream
 ) -> None:
     def in_time() -> bool:
@@ -373,7 +380,7 @@ def test_a_slow_sender_is_given_up_and_holds_nobody_up(
     assert any(in_time() for _ in range(3))
 
 
-def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> None:
+def test_it_exports_its_own_metrics(relay: RelayProcess, upstream: Upstream) -> None:
     def figure(line: str) -> float:
         text = get(relay.address + "metrics")[1]
         return sum(float(each.split()[-1]) for each in text.splitlines() if each.startswith(line))
@@ -387,9 +394,7 @@ def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> No
     assert figure("stage_relay_upstream_seconds_count") >= 1
 
 
-def test_many_requests_leave_it_as_small_as_it_was(
-    relay: RelayProcess, upstream: Upstream
-) -> None:
+def test_many_requests_do_not_increase_its_memory(relay: RelayProcess, upstream: Upstream) -> None:
     worker = relay.worker()
     with ThreadPoolExecutor(4) as senders:
         send = lambda number: post(relay.address, token=TOKEN if number % 3 else "wrong")  # noqa: E731
@@ -405,7 +410,7 @@ def test_many_requests_leave_it_as_small_as_it_was(
     assert after[2] - before[2] < 3 * 2**20
 
 
-def test_a_request_under_way_is_answered_before_it_ends(
+def test_a_request_in_progress_is_answered_before_it_stops(
     another: Callable[[str], RelayProcess], upstream: Upstream
 ) -> None:
     relay = another(upstream.address)
@@ -453,7 +458,7 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
         (["--token-file", "missing"], "--token-file cannot be used"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(
+def test_an_invalid_argument_is_refused_at_the_start(
     token_file: Path, arguments: list[str], advice: str
 ) -> None:
     from django.core.management import CommandError, call_command
@@ -469,7 +474,7 @@ def test_what_cannot_work_is_said_at_the_start(
         call_command("alertmanager_relay", *[part for pair in given.items() for part in pair])
 
 
-def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
+def test_a_port_in_use_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
     command = [
         sys.executable,
         "manage.py",
@@ -478,6 +483,6 @@ def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path
         f"127.0.0.1:{relay.port}",
     ]
     command += ["--target", "http://127.0.0.1:1/", "--token-file", str(token_file)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = children.run(command, cwd=ROOT, seconds=60)
     assert ended.returncode != 0
     assert "Traceback" not in ended.stderr
