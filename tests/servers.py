@@ -107,7 +107,7 @@ class RedisServer:
         options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
         options += ["--port", str(self.port), "--requirepass", self.password]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = [program, *options]
+        command: list[str | Path] = [program, *options]
         self.process = children.start_shared(command, cwd=self.directory, **quiet)
         wait_until(self._answers, f"Redis on port {self.port}")
 
