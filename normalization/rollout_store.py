@@ -159,7 +159,7 @@ def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
     if held and not override_reason:
         lines = [
-            f"{each.gate}: {each.sentence}" + (f" → {each.mend}" if each.mend else "")
+            f"{each.gate}: {each.sentence}" + (f" → {each.remedy}" if each.remedy else "")
             for each in held
         ]
         raise GateRefused("\n".join(["More enforcement is refused:", *lines]))

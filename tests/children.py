@@ -1,4 +1,4 @@
-"""Processes that tests start. Whatever a failed test leaves of them ends with it."""
+"""Every process that a test starts. What a failed test leaves of them ends with it."""
 
 import subprocess
 from collections.abc import Sequence
@@ -9,14 +9,41 @@ _started: list[subprocess.Popen[Any]] = []
 
 
 def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
-    """Start a process that does not outlive the test."""
+    """Start a process that does not outlive the test; `options` are those of `Popen`."""
     process = subprocess.Popen(command, **options)
     _started.append(process)
     return process
 
 
+def run(
+    command: Sequence[str | Path],
+    *,
+    stdin: str | None = None,
+    seconds: float = 240,
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end and return its status and output as text.
+
+    Raises `subprocess.TimeoutExpired` after `seconds`; the process is then killed.
+    """
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    process = start(command, stdin=source, text=True, **options)
+    try:
+        output, errors = process.communicate(stdin, seconds)
+    finally:
+        process.kill()
+        process.wait(60)
+        _started.remove(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
 def end_all() -> None:
-    """SIGKILL what still runs, or was stopped, and wait until it is gone: it may hold rows that the next test needs."""
+    """SIGKILL the processes that still run or are stopped, and wait until each is gone.
+
+    A process that lives on may hold rows that the next test needs.
+    """
     while _started:
         process = _started.pop()
         process.kill()

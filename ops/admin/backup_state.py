@@ -10,7 +10,7 @@ from typing import Final
 from ops.admin_ui.ledgers import BAD, GOOD, QUIET, WARN, Badge
 from ops.backups import archive, history
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Bad, Check, Verdict
+from ops.backups.outcomes import Bad, CheckKind, CheckVerdict
 from ops.backups.source import Identity
 from ops.backups.validity import COMMANDS, Validity, validity
 
@@ -38,7 +38,7 @@ class JudgedBackup:
         """The restore time to count on (RTO), as the last passed drill measured it."""
         return history.restore_seconds(self.checks)
 
-    def last(self, kind: Check) -> BackupCheck | None:
+    def last(self, kind: CheckKind) -> BackupCheck | None:
         """Its last check of that kind."""
         return next((check for check in reversed(self.checks) if check.kind == kind), None)
 
@@ -59,23 +59,23 @@ class JudgedBackup:
             return Badge("of another database", *QUIET), Validity(False, _FOREIGN)
         found = validity(self.backup.name, self.backup.sha256, self.checks)
         if not found.valid:
-            failed = any(check.verdict == Verdict.FAILED for check in self.checks)
+            failed = any(check.verdict == CheckVerdict.FAILED for check in self.checks)
             return (
                 Badge("does not count", *BAD) if failed else Badge("not checked yet", *WARN)
             ), found
         return self._on_disk(found)
 
     def _on_disk(self, found: Validity) -> tuple[Badge, Validity]:
-        good = [check for check in self.checks if check.verdict == Verdict.PASSED]
+        good = [check for check in self.checks if check.verdict == CheckVerdict.PASSED]
         passed = {check.stamp for check in good if check.sha256 == self.backup.sha256}
-        mend = f"{COMMANDS[Check.VERIFY]} {self.backup.name}"
+        remedy = f"{COMMANDS[CheckKind.VERIFY]} {self.backup.name}"
         try:
             with archive.opened(self.backup.path) as descriptor:
                 if archive.stamp(descriptor) in passed:
                     return Badge("counts", *GOOD), found
         except Bad:
             if self.backup.host != socket.gethostname():
-                return _ELSEWHERE, Validity(True, f"Its file is on {self.backup.host}.", mend)
+                return _ELSEWHERE, Validity(True, f"Its file is on {self.backup.host}.", remedy)
             return Badge("file missing", *BAD), Validity(
                 False,
                 f"{self.backup.name} is no longer in {self.backup.directory}.",
@@ -83,10 +83,10 @@ class JudgedBackup:
             )
         except OSError as fault:
             return Badge("file unreadable", *BAD), Validity(
-                False, f"It cannot be opened: {fault.strerror}.", mend
+                False, f"It cannot be opened: {fault.strerror}.", remedy
             )
         touched = "The file was touched or changed since its last check. The gate reads it again; so does this:"
-        return _TOUCHED, Validity(False, touched, mend)
+        return _TOUCHED, Validity(False, touched, remedy)
 
 
 def _identity(backup: Backup) -> Identity:

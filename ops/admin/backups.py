@@ -23,7 +23,7 @@ from ops.admin_ui.ledgers import (
     verdict_badge,
 )
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Check, Verdict
+from ops.backups.outcomes import CheckKind, CheckVerdict
 from ops.backups.source import own_identity
 from ops.clock import database_now
 from ops.gates.rules import BACKUP_MAX_AGE
@@ -99,17 +99,17 @@ class BackupAdmin(OperatorLedger):
         """Whether it counts, and why not."""
         badge, found = _judged(backup).state
         reason = "" if badge.tone == "good" else found.reason.removeprefix(f"{backup.name} ")
-        return cell("counts", badge=badge, reason=reason, mend=found.mend)
+        return cell("counts", badge=badge, reason=reason, remedy=found.remedy)
 
     @admin.display(description="verify")
     def verified(self, backup: Backup) -> str:
         """The last look at its bytes."""
-        return _verdict(_judged(backup), Check.VERIFY)
+        return _verdict(_judged(backup), CheckKind.VERIFY)
 
     @admin.display(description="restore test")
     def restored(self, backup: Backup) -> str:
         """The last drill."""
-        return _verdict(_judged(backup), Check.RESTORE)
+        return _verdict(_judged(backup), CheckKind.RESTORE)
 
     @admin.display(description="size")
     def large(self, backup: Backup) -> str:
@@ -165,11 +165,11 @@ def _judged(backup: Backup) -> JudgedBackup:
     return backup.judged  # type: ignore[attr-defined,no-any-return]  # set by the list's view, for the page at once
 
 
-def _verdict(judged: JudgedBackup, kind: Check) -> str:
+def _verdict(judged: JudgedBackup, kind: CheckKind) -> str:
     check = judged.last(kind)
     if check is None:
         return cell("verdict", badge=NEVER)
-    told = check.verdict == Verdict.PASSED or check.reason in judged.state[1].reason
+    told = check.verdict == CheckVerdict.PASSED or check.reason in judged.state[1].reason
     return cell(
         "verdict",
         badge=verdict_badge(check.verdict),
@@ -209,13 +209,13 @@ def _gate(fresh: bool, unsure: bool) -> Badge:
 class KindFilter(ChoiceFilter):
     """Checks of one kind."""
 
-    title, parameter_name, words = "kind", "kind", tuple(Check)
+    title, parameter_name, words = "kind", "kind", tuple(CheckKind)
 
 
 class VerdictFilter(ChoiceFilter):
     """Checks with one verdict."""
 
-    title, parameter_name, words = "verdict", "verdict", tuple(Verdict)
+    title, parameter_name, words = "verdict", "verdict", tuple(CheckVerdict)
 
 
 @admin.register(BackupCheck)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ops.backups.archive import Progress, silent
 from ops.backups.create import Wish, create
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Verdict
+from ops.backups.outcomes import CheckVerdict
 from ops.backups.prune import Pruned, prune
 from ops.backups.restore import TIME_LIMIT_SECONDS, restore
 from ops.backups.verify import verify
@@ -44,8 +44,8 @@ def run(
     started = time.perf_counter()
     backup = create(wish, progress)
     checks = [verify(backup, progress)]
-    if checks[0].verdict == Verdict.PASSED:
+    if checks[0].verdict == CheckVerdict.PASSED:
         checks.append(restore(backup, time_limit=time_limit, progress=progress))
-    passed = all(check.verdict == Verdict.PASSED for check in checks)
+    passed = all(check.verdict == CheckVerdict.PASSED for check in checks)
     pruned = prune(keep, keep_days, progress) if passed else None
     return Cycle(backup, checks, pruned, time.perf_counter() - started)

@@ -10,14 +10,13 @@ from django.db.models import QuerySet
 
 from ops.backups import archive
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Bad, Check
-from ops.backups.outcomes import Verdict as CheckVerdict
+from ops.backups.outcomes import Bad, CheckKind, CheckVerdict
 from ops.backups.records import present
 from ops.backups.source import Identity
 from ops.backups.validity import Validity, validity
 from ops.clock import database_now
 from ops.gates import rules
-from ops.gates.rules import BackupFact, Bytes, Facts
+from ops.gates.rules import BackupFact, Bytes, GateFacts
 
 Judged = tuple[Backup, Validity, list[BackupCheck]]
 
@@ -57,14 +56,14 @@ def restore_seconds(checks: list[BackupCheck]) -> float | None:
     passed = [
         check.seconds
         for check in checks
-        if check.kind == Check.RESTORE and check.verdict == "passed"
+        if check.kind == CheckKind.RESTORE and check.verdict == "passed"
     ]
     return passed[-1] if passed else None
 
 
-def backup_verdict() -> rules.Verdict:
+def backup_verdict() -> rules.GateVerdict:
     """Return the verdict of the gate `backup_valid` now; it reads files that were touched."""
-    facts = Facts(database_now(), 0, 0.0, backups=tuple(backup_facts()))
+    facts = GateFacts(database_now(), 0, 0.0, backups=tuple(backup_facts()))
     return rules.backup_valid(facts)
 
 
@@ -73,7 +72,7 @@ def backup_facts(*, read_files: bool = True) -> Iterator[BackupFact]:
     for backup, state, checks in with_validity():
         found = bytes_on_disk(backup, checks, read_files) if state.valid else None
         yield BackupFact(
-            backup.name, backup.snapshot_at, state.valid, state.reason, state.mend, found
+            backup.name, backup.snapshot_at, state.valid, state.reason, state.remedy, found
         )
         if found in (Bytes.SAME, Bytes.TOUCHED):
             return

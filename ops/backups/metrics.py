@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from ops.backups import history
 from ops.backups.models import BackupCheck
-from ops.backups.outcomes import Check, Verdict
+from ops.backups.outcomes import CheckKind, CheckVerdict
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class BackupCollector(Collector):
             return
         last_valid, checks = _last_valid(), _checks()
         last_valid.add_metric([], newest.snapshot_at.timestamp() if newest else 0)
-        for check, verdict in product(Check, Verdict):
+        for check, verdict in product(CheckKind, CheckVerdict):
             checks.add_metric(
                 [check.value, verdict.value], counts.get((check.value, verdict.value), 0)
             )

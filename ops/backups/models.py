@@ -11,10 +11,10 @@ from typing import Any
 from django.db import models
 
 from normalization.models import AppendOnlyError
-from ops.backups.outcomes import Check, Verdict
+from ops.backups.outcomes import CheckKind, CheckVerdict
 
-CHECK_CHOICES = [(check.value, check.value) for check in Check]
-VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in Verdict]
+CHECK_CHOICES = [(check.value, check.value) for check in CheckKind]
+VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in CheckVerdict]
 
 
 class Backup(models.Model):

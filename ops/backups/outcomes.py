@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Check(StrEnum):
+class CheckKind(StrEnum):
     """The two proofs that make a backup count."""
 
     VERIFY = "verify"
     RESTORE = "restore"
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     """What a check found: `failed` speaks about the backup, `error` only about the attempt."""
 
     PASSED = "passed"

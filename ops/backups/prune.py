@@ -10,7 +10,7 @@ from ops.backups import history, sidecar
 from ops.backups.archive import Progress, silent
 from ops.backups.create import alone
 from ops.backups.models import Backup
-from ops.backups.outcomes import BackupRefused, Verdict
+from ops.backups.outcomes import BackupRefused, CheckVerdict
 from ops.backups.records import present, record_pruned
 from ops.backups.source import source
 from ops.backups.verify import verify
@@ -57,7 +57,7 @@ def prune(keep: int, keep_days: int, progress: Progress = silent) -> Pruned:
 def _assured(progress: Progress) -> Backup | None:
     """Read valid backups again, newest first, until one has the right bytes; the verdicts are recorded."""
     for backup, state, _ in list(history.with_validity()):
-        if state.valid and verify(backup, progress).verdict == Verdict.PASSED:
+        if state.valid and verify(backup, progress).verdict == CheckVerdict.PASSED:
             return backup
     return None
 

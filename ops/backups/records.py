@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from ops.backups import ledger, sidecar
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import BackupRefused, Bad, Check, NoVerdict, Verdict
+from ops.backups.outcomes import BackupRefused, Bad, CheckKind, CheckVerdict, NoVerdict
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Identity, own_identity
 
@@ -73,7 +73,7 @@ def record_backup(directory: Path, record: Sidecar) -> Backup:
     return backup
 
 
-def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> BackupCheck:
+def judge(backup: Backup, check: CheckKind, examine: Callable[[Findings], None]) -> BackupCheck:
     """Carry out one check and record its verdict, whatever it is; the recorded row is the result."""
     findings, started = Findings(), time.perf_counter()
     verdict, reason = _verdict(examine, findings)
@@ -100,7 +100,7 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
         sha256=findings.sha256,
         seconds=row.seconds,
     )
-    say = log.info if verdict is Verdict.PASSED else log.error
+    say = log.info if verdict is CheckVerdict.PASSED else log.error
     say(
         "stage_backup_checked",
         name=backup.name,
@@ -111,18 +111,18 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
     return row
 
 
-def _verdict(examine: Callable[[Findings], None], findings: Findings) -> tuple[Verdict, str]:
+def _verdict(examine: Callable[[Findings], None], findings: Findings) -> tuple[CheckVerdict, str]:
     try:
         examine(findings)
     except Bad as fault:
-        return Verdict.FAILED, str(fault)
+        return CheckVerdict.FAILED, str(fault)
     except (NoVerdict, BackupRefused) as fault:
-        return Verdict.ERROR, str(fault)
+        return CheckVerdict.ERROR, str(fault)
     except OSError as fault:
-        return Verdict.ERROR, f"the file could not be read: {fault.strerror or fault}"
+        return CheckVerdict.ERROR, f"the file could not be read: {fault.strerror or fault}"
     except (psycopg.Error, DatabaseFault) as fault:
-        return Verdict.ERROR, f"the database did not let the check end: {first_line(fault)}"
-    return Verdict.PASSED, findings.summary
+        return CheckVerdict.ERROR, f"the database did not let the check end: {first_line(fault)}"
+    return CheckVerdict.PASSED, findings.summary
 
 
 def _reconnect_after(seconds: float) -> None:

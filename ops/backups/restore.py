@@ -11,7 +11,7 @@ from ops.backups.archive import Progress, silent
 from ops.backups.comparison import differences
 from ops.backups.facts import collect
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Bad, Check, NoVerdict
+from ops.backups.outcomes import Bad, CheckKind, NoVerdict
 from ops.backups.records import Findings, judge
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Source, require_restoring_role, source
@@ -52,7 +52,7 @@ def restore(
             f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
         )
 
-    return judge(backup, Check.RESTORE, examine)
+    return judge(backup, CheckKind.RESTORE, examine)
 
 
 def _drill(

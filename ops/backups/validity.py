@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ops.backups.outcomes import Check, Verdict
+from ops.backups.outcomes import CheckKind, CheckVerdict
 
-COMMANDS = {Check.VERIFY: "manage.py verify_backup", Check.RESTORE: "manage.py test_restore"}
+COMMANDS = {
+    CheckKind.VERIFY: "manage.py verify_backup",
+    CheckKind.RESTORE: "manage.py test_restore",
+}
 
 
 class Judged(Protocol):
@@ -30,7 +33,7 @@ class Validity:
 
     valid: bool
     reason: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def validity(name: str, sha256: str, checks: Iterable[Judged]) -> Validity:
@@ -42,11 +45,11 @@ def validity(name: str, sha256: str, checks: Iterable[Judged]) -> Validity:
     passed: set[str] = set()
     failure: Judged | None = None
     for check in checks:
-        if check.verdict == Verdict.FAILED:
+        if check.verdict == CheckVerdict.FAILED:
             passed, failure = set(), check
-        elif check.verdict == Verdict.PASSED and check.sha256 == sha256:
+        elif check.verdict == CheckVerdict.PASSED and check.sha256 == sha256:
             passed.add(check.kind)
-    missing = [check for check in Check if check not in passed]
+    missing = [check for check in CheckKind if check not in passed]
     if not missing:
         return Validity(True, f"{name} passed both checks")
     if failure is not None:

@@ -12,7 +12,7 @@ from ops.backups import archive, history, sidecar
 from ops.backups.archive import Progress, silent
 from ops.backups.comparison import fallen_below_floor
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Bad, Check, NoVerdict
+from ops.backups.outcomes import Bad, CheckKind, NoVerdict
 from ops.backups.records import Findings, judge
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Identity, own_identity
@@ -26,7 +26,7 @@ def verify(backup: Backup, progress: Progress = silent) -> BackupCheck:
             _require_rows(genuine)
             findings.summary = f"{genuine.record.size:,} bytes with the signed hash"
 
-    return judge(backup, Check.VERIFY, examine)
+    return judge(backup, CheckKind.VERIFY, examine)
 
 
 @dataclass(frozen=True, slots=True)

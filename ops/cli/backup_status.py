@@ -9,10 +9,10 @@ from typing import Any
 from ops.backups import history
 from ops.backups.history import backup_verdict
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Check
+from ops.backups.outcomes import CheckKind
 from ops.backups.validity import Validity
 from ops.clock import database_now
-from ops.gates.rules import Outcome, Verdict
+from ops.gates.rules import GateOutcome, GateVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Status:
     """All backups, newest first, and what the gate says of them."""
 
     lines: list[Line]
-    verdict: Verdict
+    verdict: GateVerdict
 
     @property
     def fresh(self) -> bool:
         """Whether a valid backup is younger than the limit."""
-        return self.verdict.outcome is Outcome.PASS
+        return self.verdict.outcome is GateOutcome.PASS
 
     @property
     def restore_seconds(self) -> float | None:
@@ -77,7 +77,7 @@ def _line(now: datetime, backup: Backup, state: Validity, checks: list[BackupChe
         backup,
         (now - backup.snapshot_at).total_seconds(),
         state,
-        last.get(Check.VERIFY, "never"),
-        last.get(Check.RESTORE, "never"),
+        last.get(CheckKind.VERIFY, "never"),
+        last.get(CheckKind.RESTORE, "never"),
         history.restore_seconds(checks),
     )

@@ -15,20 +15,20 @@ from ops.alerts.heartbeats import last_heartbeat_at
 from ops.backfill.verify import unclean_rows
 from ops.backups.history import backup_facts
 from ops.clock import database_now
-from ops.gates.rules import UNKNOWN_WINDOW, Facts, InstanceFact
+from ops.gates.rules import UNKNOWN_WINDOW, GateFacts, InstanceFact
 
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
 UNKNOWN_OUTCOMES: Final = ("unknown", "rejected")
 
 
-def collect(version: int, *, read_files: bool = True) -> Facts:
+def collect(version: int, *, read_files: bool = True) -> GateFacts:
     """Return the facts now; `version` is the rollout's, as the caller has seen it.
 
     Without `read_files` no backup is read whole, however long that would take: one that was touched is called so.
     """
     now = database_now()
     requests, unknown = _requests(now)
-    return Facts(
+    return GateFacts(
         now=now,
         version=version,
         ttl_seconds=conf.ttl_seconds(),

@@ -1,6 +1,6 @@
 """The gates: what must hold before more is enforced or stored rows are rewritten.
 
-Pure functions over `Facts`: no clock, no settings, no database. `ops.facts` collects them. A gate says `inconclusive`
+Pure functions over `GateFacts`: no clock, no settings, no database. `ops.facts` collects them. A gate says `inconclusive`
 where a fact is not known, and `inconclusive` holds the step just as `fail` does: only `pass` lets it through.
 """
 
@@ -25,7 +25,7 @@ HEARTBEAT_MAX_AGE: Final = timedelta(
 COOLDOWN: Final = timedelta(minutes=30)
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What a gate says."""
 
     PASS = "pass"  # noqa: S105 (a word, not a password)
@@ -34,14 +34,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """One gate's answer: the sentence for a person, the figures behind it, and the command that could change it."""
 
     gate: str
-    outcome: Outcome
+    outcome: GateOutcome
     sentence: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    mend: str = ""
+    remedy: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form that is kept with a change."""
@@ -69,13 +69,13 @@ class Bytes(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackupFact:
-    """One backup: `valid` by its records, else `reason` and `mend` say why not; `bytes` only where it is valid."""
+    """One backup: `valid` by its records, else `reason` and `remedy` say why not; `bytes` only where it is valid."""
 
     name: str
     snapshot_at: datetime
     valid: bool
     reason: str
-    mend: str = ""
+    remedy: str = ""
     bytes: Bytes | None = None
 
 
@@ -89,7 +89,7 @@ class InstanceFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class GateFacts:
     """Everything that the gates look at. None means that it is not known.
 
     `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical. `requests` and `unknown`: of
@@ -109,14 +109,14 @@ class Facts:
     last_automatic_downgrade_at: datetime | None = None
 
 
-Gate = Callable[[Facts], Verdict]
+Gate = Callable[[GateFacts], GateVerdict]
 
 
-def backup_valid(facts: Facts) -> Verdict:
+def backup_valid(facts: GateFacts) -> GateVerdict:
     """A backup passed both checks, none failed since, its bytes are still there, and it is younger than an hour."""
     gate, cycle = "backup_valid", "manage.py backup_cycle"
     if not facts.backups:
-        return Verdict(gate, Outcome.FAIL, "No backup was ever made.", mend=cycle)
+        return GateVerdict(gate, GateOutcome.FAIL, "No backup was ever made.", remedy=cycle)
     valid = [each for each in facts.backups if each.valid]
     best = next(
         (each for each in valid if each.bytes in (Bytes.SAME, Bytes.TOUCHED)),
@@ -130,14 +130,16 @@ def backup_valid(facts: Facts) -> Verdict:
         "bytes": best.bytes,
     }
     if not best.valid:
-        return Verdict(gate, Outcome.FAIL, f"{best.reason}.", evidence, best.mend or cycle)
+        return GateVerdict(
+            gate, GateOutcome.FAIL, f"{best.reason}.", evidence, best.remedy or cycle
+        )
     if best.bytes is Bytes.ELSEWHERE:
         sentence = (
             f"{best.name} lies on another host: this process cannot see whether it is still whole."
         )
-        return Verdict(
+        return GateVerdict(
             gate,
-            Outcome.INCONCLUSIVE,
+            GateOutcome.INCONCLUSIVE,
             sentence,
             evidence,
             "run the command on the host that keeps the backups",
@@ -148,43 +150,56 @@ def backup_valid(facts: Facts) -> Verdict:
             if best.bytes is Bytes.MISSING
             else "was changed on disk since its checks"
         )
-        return Verdict(gate, Outcome.FAIL, f"{best.name} {what}.", evidence, cycle)
+        return GateVerdict(gate, GateOutcome.FAIL, f"{best.name} {what}.", evidence, cycle)
     if age < 0:
         sentence = (
             f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
         )
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, cycle)
     if age >= BACKUP_MAX_AGE.total_seconds():
         sentence = f"The newest valid backup is {int(age)} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, cycle)
     if best.bytes is Bytes.TOUCHED:
         sentence = f"{best.name} was touched on disk since its checks: it counts if its bytes are still the same."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, f"manage.py verify_backup {best.name}"
+        return GateVerdict(
+            gate,
+            GateOutcome.INCONCLUSIVE,
+            sentence,
+            evidence,
+            f"manage.py verify_backup {best.name}",
         )
-    return Verdict(
-        gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence
+    return GateVerdict(
+        gate,
+        GateOutcome.PASS,
+        f"{best.name} passed both checks and is {int(age)} s old.",
+        evidence,
     )
 
 
-def stored_stages_clean(facts: Facts) -> Verdict:
+def stored_stages_clean(facts: GateFacts) -> GateVerdict:
     """Every stored stage is canonical."""
     gate, evidence = "stored_stages_clean", {"unclean_rows": facts.unclean_rows}
     if facts.unclean_rows is None:
         sentence = "How many stored stages are not canonical is not known."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify"
+        return GateVerdict(
+            gate,
+            GateOutcome.INCONCLUSIVE,
+            sentence,
+            evidence,
+            "manage.py normalize_stages --verify",
         )
     if facts.unclean_rows:
         least = "At least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
         sentence = f"{least}{facts.unclean_rows:,} stored stages are not canonical."
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, "manage.py normalize_stages")
-    return Verdict(gate, Outcome.PASS, "Every stored stage is canonical.", evidence)
+        return GateVerdict(
+            gate, GateOutcome.FAIL, sentence, evidence, "manage.py normalize_stages"
+        )
+    return GateVerdict(gate, GateOutcome.PASS, "Every stored stage is canonical.", evidence)
 
 
-def unknown_rate(facts: Facts) -> Verdict:
+def unknown_rate(facts: GateFacts) -> GateVerdict:
     """Fewer than 0.5 % of at least 1,000 requests within 24 hours named a stage that nobody knows."""
-    gate, mend = "unknown_rate", "decide the unknown spellings on the rollout page of the admin"
+    gate, remedy = "unknown_rate", "decide the unknown spellings on the rollout page of the admin"
     evidence = {
         "requests": facts.requests,
         "unknown": facts.unknown,
@@ -192,54 +207,60 @@ def unknown_rate(facts: Facts) -> Verdict:
     }
     if facts.requests < LEAST_REQUESTS:
         sentence = f"Only {facts.requests:,} requests gave stages within 24 hours; a rate needs {LEAST_REQUESTS:,}."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, "wait for traffic in mode warn"
+        return GateVerdict(
+            gate, GateOutcome.INCONCLUSIVE, sentence, evidence, "wait for traffic in mode warn"
         )
     share = f"{facts.unknown:,} of {facts.requests:,} requests ({100 * facts.unknown / facts.requests:.2f} %)"
     # Whole numbers: exactly 0.5 % must not depend on rounding.
     if 1000 * facts.unknown >= MOST_UNKNOWN_PER_MILLE * facts.requests:
-        return Verdict(
+        return GateVerdict(
             gate,
-            Outcome.FAIL,
+            GateOutcome.FAIL,
             f"{share} named an unknown stage; the limit is below 0.5 %.",
             evidence,
-            mend,
+            remedy,
         )
-    return Verdict(gate, Outcome.PASS, f"{share} named an unknown stage.", evidence)
+    return GateVerdict(gate, GateOutcome.PASS, f"{share} named an unknown stage.", evidence)
 
 
-def alert_path_alive(facts: Facts) -> Verdict:
+def alert_path_alive(facts: GateFacts) -> GateVerdict:
     """The watchdog alert came through lately: the automatic way back is open."""
     gate, last = "alert_path_alive", facts.last_heartbeat_at
-    mend = "see that Prometheus, Alertmanager and manage.py alertmanager_relay run"
+    remedy = "see that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
         sentence = (
             "No heartbeat ever came through the alert path: the automatic way back is not proven."
         )
-        return Verdict(gate, Outcome.INCONCLUSIVE, sentence, {"last_heartbeat_at": None}, mend)
+        return GateVerdict(
+            gate, GateOutcome.INCONCLUSIVE, sentence, {"last_heartbeat_at": None}, remedy
+        )
     age = (facts.now - last).total_seconds()
     evidence = {"last_heartbeat_at": last, "age_seconds": round(age, 1)}
     if age > HEARTBEAT_MAX_AGE.total_seconds():
         sentence = (
             f"The last heartbeat of the alert path is {age / 60:.0f} min old, the limit is 15 min."
         )
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, mend)
-    return Verdict(gate, Outcome.PASS, f"The alert path proved itself {age:.0f} s ago.", evidence)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    return GateVerdict(
+        gate, GateOutcome.PASS, f"The alert path proved itself {age:.0f} s ago.", evidence
+    )
 
 
-def instances_converged(facts: Facts) -> Verdict:
+def instances_converged(facts: GateFacts) -> GateVerdict:
     """Every serving process works with the version that is to be changed."""
     gate, ttl = "instances_converged", f"{facts.ttl_seconds:g} s"
     if not facts.shared_store:
         sentence = (
             f"Without Redis every instance reads the database's version within {ttl} (the TTL)."
         )
-        return Verdict(gate, Outcome.PASS, sentence, {"by": "ttl", "version": facts.version})
+        return GateVerdict(
+            gate, GateOutcome.PASS, sentence, {"by": "ttl", "version": facts.version}
+        )
     if not facts.instances:
         sentence = "No instance has reported which version it serves."
-        return Verdict(
+        return GateVerdict(
             gate,
-            Outcome.INCONCLUSIVE,
+            GateOutcome.INCONCLUSIVE,
             sentence,
             {"version": facts.version},
             "see that the service and Redis run",
@@ -253,34 +274,40 @@ def instances_converged(facts: Facts) -> Verdict:
     if behind:
         share = f"{len(behind)} of {len(facts.instances)}"
         sentence = f"{share} instances do not serve version {facts.version}: {', '.join(behind)}."
-        return Verdict(
-            gate, Outcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances"
+        return GateVerdict(
+            gate, GateOutcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances"
         )
-    return Verdict(
+    return GateVerdict(
         gate,
-        Outcome.PASS,
+        GateOutcome.PASS,
         f"All {len(facts.instances)} instances serve version {facts.version}.",
         evidence,
     )
 
 
-def cooldown(facts: Facts) -> Verdict:
+def cooldown(facts: GateFacts) -> GateVerdict:
     """The last automatic way back is half an hour ago."""
     gate, last = "cooldown", facts.last_automatic_downgrade_at
     if last is None:
-        return Verdict(
-            gate, Outcome.PASS, "Enforcement was never taken back automatically.", {"last": None}
+        return GateVerdict(
+            gate,
+            GateOutcome.PASS,
+            "Enforcement was never taken back automatically.",
+            {"last": None},
         )
     age = (facts.now - last).total_seconds()
     evidence = {"last": last, "age_seconds": round(age, 1)}
     if age < COOLDOWN.total_seconds():
         left = COOLDOWN.total_seconds() - age
         sentence = f"Enforcement was taken back automatically {age / 60:.0f} min ago; the cause needs 30 min to be found."
-        return Verdict(
-            gate, Outcome.FAIL, sentence, evidence, f"find the cause; wait {left / 60:.0f} min"
+        return GateVerdict(
+            gate, GateOutcome.FAIL, sentence, evidence, f"find the cause; wait {left / 60:.0f} min"
         )
-    return Verdict(
-        gate, Outcome.PASS, f"The last automatic way back was {age / 3600:.1f} h ago.", evidence
+    return GateVerdict(
+        gate,
+        GateOutcome.PASS,
+        f"The last automatic way back was {age / 3600:.1f} h ago.",
+        evidence,
     )
 
 
@@ -289,6 +316,6 @@ GATES: Final[tuple[Gate, ...]] = (
 )  # fmt: skip
 
 
-def examine(facts: Facts) -> list[Verdict]:
+def examine(facts: GateFacts) -> list[GateVerdict]:
     """Ask every gate."""
     return [gate(facts) for gate in GATES]

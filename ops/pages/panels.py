@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from ops.gates import facts
 from ops.gates import rules as gates
-from ops.gates.rules import Outcome, Verdict
+from ops.gates.rules import GateOutcome, GateVerdict
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def softly(part: str, read: Callable[[], T], seconds: float = PAGE_SECONDS) -> T
 class Gate:
     """One gate as the page shows it: `command` or `advice` mends it, `url` leads to where its facts are."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     command: str
     advice: str
     url: str
@@ -53,7 +53,7 @@ class Gate:
     @property
     def passes(self) -> bool:
         """Whether it lets more enforcement through."""
-        return self.verdict.outcome is Outcome.PASS
+        return self.verdict.outcome is GateOutcome.PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Gates:
         return len(self.every) - len(self.held)
 
     @property
-    def way_back(self) -> Verdict:
+    def way_back(self) -> GateVerdict:
         """Whether the automatic way back is open: pass is open, fail closed, inconclusive not proven."""
         return next(
             gate.verdict
@@ -89,10 +89,12 @@ def ask_gates(version: int) -> Gates:
     return Gates([_gate(verdict) for verdict in gates.examine(found)], found.last_heartbeat_at)
 
 
-def _gate(verdict: Verdict) -> Gate:
-    is_command = verdict.mend.startswith(COMMAND)
+def _gate(verdict: GateVerdict) -> Gate:
+    is_command = verdict.remedy.startswith(COMMAND)
     url, place = _places().get(verdict.gate, ("", ""))
-    return Gate(verdict, verdict.mend * is_command, verdict.mend * (not is_command), url, place)
+    return Gate(
+        verdict, verdict.remedy * is_command, verdict.remedy * (not is_command), url, place
+    )
 
 
 def _places() -> dict[str, tuple[str, str]]:

@@ -163,7 +163,7 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
 
 def test_status_exits_1_while_no_backup_was_ever_made(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        CommandError, match=r"No backup was ever made\. Mend it: manage.py backup_cycle"
+        CommandError, match=r"No backup was ever made\. To fix: manage.py backup_cycle"
     ):
         call_command("backup_status", "--json")
     assert json.loads(capsys.readouterr().out) == {
@@ -198,7 +198,7 @@ def test_status_shows_each_backup_and_the_measured_restore_time(
 def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) -> None:
     made(directory, 1 / 24)
     with pytest.raises(
-        CommandError, match=r"the limit is 3600 s\. Mend it: manage.py backup_cycle"
+        CommandError, match=r"the limit is 3600 s\. To fix: manage.py backup_cycle"
     ) as refusal:
         call_command("backup_status")
     (age,) = re.findall(r"(\d+) s old", str(refusal.value))

@@ -11,9 +11,9 @@ from ops.gates.rules import (
     GATES,
     BackupFact,
     Bytes,
-    Facts,
+    GateFacts,
+    GateOutcome,
     InstanceFact,
-    Outcome,
     alert_path_alive,
     backup_valid,
     cooldown,
@@ -27,7 +27,7 @@ NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 VALID = BackupFact(
     "a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME
 )
-GOOD = Facts(
+GOOD = GateFacts(
     now=NOW,
     version=7,
     ttl_seconds=5,
@@ -37,7 +37,7 @@ GOOD = Facts(
     unknown=9,
     last_heartbeat_at=NOW - timedelta(minutes=4),
 )
-PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
 
 
 def ago(seconds: float) -> datetime:
@@ -48,7 +48,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     assert {verdict.outcome for verdict in examine(GOOD)} == {PASS}
     nothing = {
         verdict.gate: verdict.outcome
-        for verdict in examine(Facts(now=NOW, version=0, ttl_seconds=5))
+        for verdict in examine(GateFacts(now=NOW, version=0, ttl_seconds=5))
     }
     assert nothing == {
         "backup_valid": FAIL,
@@ -84,14 +84,14 @@ def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
     ],
 )
 def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
-    age: float, outcome: Outcome, said: str
+    age: float, outcome: GateOutcome, said: str
 ) -> None:
     verdict = backup_valid(replace(GOOD, backups=(replace(VALID, snapshot_at=ago(age)),)))
     assert (verdict.outcome, said in verdict.sentence) == (outcome, True), verdict.sentence
 
 
 @pytest.mark.parametrize(
-    ("backups", "outcome", "said", "mend"),
+    ("backups", "outcome", "said", "remedy"),
     [
         ((), FAIL, "No backup was ever made.", "manage.py backup_cycle"),
         (
@@ -100,7 +100,7 @@ def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
                     VALID,
                     valid=False,
                     reason="a.dump has not passed restore",
-                    mend="manage.py test_restore a.dump",
+                    remedy="manage.py test_restore a.dump",
                 ),
             ),
             FAIL,
@@ -141,10 +141,10 @@ def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
     ],
 )
 def test_the_newest_backup_that_counts_and_is_whole_decides(
-    backups: tuple[BackupFact, ...], outcome: Outcome, said: str, mend: str
+    backups: tuple[BackupFact, ...], outcome: GateOutcome, said: str, remedy: str
 ) -> None:
     verdict = backup_valid(replace(GOOD, backups=backups))
-    assert (verdict.outcome, said in verdict.sentence, mend in verdict.mend) == (
+    assert (verdict.outcome, said in verdict.sentence, remedy in verdict.remedy) == (
         outcome,
         True,
         True,
@@ -152,7 +152,9 @@ def test_the_newest_backup_that_counts_and_is_whole_decides(
 
 
 @pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
-def test_stored_stages_are_clean_when_not_one_is_left(rows: int | None, outcome: Outcome) -> None:
+def test_stored_stages_are_clean_when_not_one_is_left(
+    rows: int | None, outcome: GateOutcome
+) -> None:
     assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
 
 
@@ -170,7 +172,7 @@ def test_stored_stages_are_clean_when_not_one_is_left(rows: int | None, outcome:
     ],
 )
 def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
-    requests: int, unknown: int, outcome: Outcome
+    requests: int, unknown: int, outcome: GateOutcome
 ) -> None:
     assert unknown_rate(replace(GOOD, requests=requests, unknown=unknown)).outcome is outcome
 
@@ -179,7 +181,7 @@ def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
     ("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)]
 )
 def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
-    age: float | None, outcome: Outcome
+    age: float | None, outcome: GateOutcome
 ) -> None:
     last = None if age is None else ago(age)
     assert alert_path_alive(replace(GOOD, last_heartbeat_at=last)).outcome is outcome
@@ -196,7 +198,7 @@ def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
     ],
 )
 def test_with_redis_every_instance_has_to_report_the_version(
-    instances: tuple[InstanceFact, ...] | None, outcome: Outcome
+    instances: tuple[InstanceFact, ...] | None, outcome: GateOutcome
 ) -> None:
     verdict = instances_converged(replace(GOOD, shared_store=True, instances=instances))
     assert verdict.outcome is outcome
@@ -209,7 +211,7 @@ def test_without_redis_the_instances_converge_by_the_ttl_and_the_sentence_says_s
 
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])
 def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
-    age: float | None, outcome: Outcome
+    age: float | None, outcome: GateOutcome
 ) -> None:
     assert (
         cooldown(
@@ -220,7 +222,7 @@ def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
 
 
 def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
-    bad = Facts(
+    bad = GateFacts(
         now=NOW,
         version=7,
         ttl_seconds=5,
@@ -232,6 +234,6 @@ def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
         instances=(InstanceFact("a/1", 6, 0),),
         last_automatic_downgrade_at=ago(1),
     )
-    assert [(verdict.outcome, bool(verdict.mend)) for verdict in examine(bad)] == [
+    assert [(verdict.outcome, bool(verdict.remedy)) for verdict in examine(bad)] == [
         (FAIL, True)
     ] * 6

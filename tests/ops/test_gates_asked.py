@@ -22,7 +22,7 @@ from ops.backups.history import backup_verdict
 from ops.backups.models import Backup
 from ops.backups.verify import verify
 from ops.gates import facts
-from ops.gates.rules import Bytes, Outcome
+from ops.gates.rules import Bytes, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -169,7 +169,7 @@ def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
 # -- What the gate sees of a backup -----------------------------------------------------------------
 
 
-def outcome() -> tuple[Outcome, str]:
+def outcome() -> tuple[GateOutcome, str]:
     verdict = backup_verdict()
     return verdict.outcome, verdict.sentence
 
@@ -178,11 +178,11 @@ def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(
     tmp_path: Path,
 ) -> None:
     backup = valid_backup(tmp_path)
-    assert outcome()[0] is Outcome.PASS
+    assert outcome()[0] is GateOutcome.PASS
     modified = backup.path.stat().st_mtime_ns
     flip(backup.path, 2_000)
     os.utime(backup.path, ns=(modified, modified))  # even where the usual time is put back
-    assert outcome() == (Outcome.FAIL, f"{backup.name} was changed on disk since its checks.")
+    assert outcome() == (GateOutcome.FAIL, f"{backup.name} was changed on disk since its checks.")
 
 
 def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(
@@ -199,11 +199,11 @@ def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_
 def test_a_backup_that_was_touched_or_deleted(tmp_path: Path) -> None:
     backup = valid_backup(tmp_path)
     backup.path.touch()
-    assert outcome()[0] is Outcome.PASS
+    assert outcome()[0] is GateOutcome.PASS
     backup.path.unlink()
-    assert outcome() == (Outcome.FAIL, f"{backup.name} is no longer on disk.")
+    assert outcome() == (GateOutcome.FAIL, f"{backup.name} is no longer on disk.")
     Backup.objects.update(host="another-host")
-    assert outcome()[0] is Outcome.INCONCLUSIVE
+    assert outcome()[0] is GateOutcome.INCONCLUSIVE
 
 
 def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("age", "expected"),
     [
-        (3540, Outcome.PASS),
-        (3600, Outcome.FAIL),
-        (-60, Outcome.FAIL),
+        (3540, GateOutcome.PASS),
+        (3600, GateOutcome.FAIL),
+        (-60, GateOutcome.FAIL),
     ],  # test_gates.py has the limits to the second
 )
 def test_the_age_is_the_database_s_now_minus_the_snapshot(
-    tmp_path: Path, age: int, expected: Outcome
+    tmp_path: Path, age: int, expected: GateOutcome
 ) -> None:
     valid_backup(tmp_path)
     execute("UPDATE ops_backup SET snapshot_at = now() - make_interval(secs => %s)", [age])
@@ -233,7 +233,7 @@ def test_the_age_is_the_database_s_now_minus_the_snapshot(
 def test_a_backup_of_a_database_that_was_made_anew_does_not_count(tmp_path: Path) -> None:
     valid_backup(tmp_path)
     Backup.objects.update(database_oid=1)
-    assert outcome() == (Outcome.FAIL, "No backup was ever made.")
+    assert outcome() == (GateOutcome.FAIL, "No backup was ever made.")
 
 
 def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_page_shows_every_gate_with_its_verdict_its_sentence_and_what_mends_
     assert len(verdicts) == 6
     for verdict in verdicts:
         assert f"{verdict.outcome} {verdict.gate} {verdict.sentence}" in shown
-        assert not verdict.mend or f"Mend it: {verdict.mend}" in shown
+        assert not verdict.remedy or f"To fix: {verdict.remedy}" in shown
 
 
 def test_it_says_where_nobody_asks_the_gates(operator: Client, settings: Settings) -> None:

@@ -38,7 +38,7 @@ class Command(BaseCommand):
                     f"A restore takes about {found.restore_seconds:.1f} s, as the last drill measured."
                 )
         if not found.fresh:
-            mend = f" Mend it: {found.verdict.mend}" if found.verdict.mend else ""
-            raise CommandError(f"{found.verdict.sentence}{mend}")
+            remedy = f" To fix: {found.verdict.remedy}" if found.verdict.remedy else ""
+            raise CommandError(f"{found.verdict.sentence}{remedy}")
         if not options["json"]:
             self.stdout.write(found.verdict.sentence)

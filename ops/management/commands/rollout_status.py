@@ -25,7 +25,9 @@ class Command(BaseCommand):
         """Parse, make one call, print."""
         now = rollout_store.newest()
         verdicts = gates.examine(facts.collect(now.version))
-        held = [verdict.gate for verdict in verdicts if verdict.outcome is not gates.Outcome.PASS]
+        held = [
+            verdict.gate for verdict in verdicts if verdict.outcome is not gates.GateOutcome.PASS
+        ]
         if options["json"]:
             members = {
                 "version": now.version,
@@ -42,14 +44,14 @@ class Command(BaseCommand):
             raise CommandError(f"More enforcement would be refused by {', '.join(held)}.")
 
 
-def _table(verdicts: list[gates.Verdict]) -> Table:
+def _table(verdicts: list[gates.GateVerdict]) -> Table:
     table = Table(show_lines=True)
     for heading in ("gate", "verdict", "sentence", "evidence"):
         table.add_column(heading)
     for verdict in verdicts:
-        mend = f"\n→ {verdict.mend}" if verdict.mend else ""
+        remedy = f"\n→ {verdict.remedy}" if verdict.remedy else ""
         evidence = "\n".join(
             f"{name}: {value}" for name, value in verdict.to_wire()["evidence"].items()
         )
-        table.add_row(verdict.gate, verdict.outcome.value, f"{verdict.sentence}{mend}", evidence)
+        table.add_row(verdict.gate, verdict.outcome.value, f"{verdict.sentence}{remedy}", evidence)
     return table

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ops.backups import records
-from ops.backups.outcomes import BackupRefused, Verdict
+from ops.backups.outcomes import BackupRefused, CheckVerdict
 from ops.backups.verify import verify
 from ops.cli import backups as console
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from fault
         if options["json"]:
             self.stdout.write(json.dumps(console.check_json(check)))
-        if check.verdict != Verdict.PASSED:
+        if check.verdict != CheckVerdict.PASSED:
             raise CommandError(console.checked(check))
         if not options["json"]:
             self.stdout.write(console.checked(check))
