@@ -52,9 +52,7 @@ def columns_of(field_class: type[models.Field[Any, Any]]) -> list[ModelColumn]:
     A column that a model inherits from a parent's table is listed once, for that table.
     """
     return sorted(
-        ModelColumn(
-            model._meta.db_table, field.column, _key_column(model), has_integer_key(model)
-        )
+        ModelColumn(model._meta.db_table, field.column, _key_column(model), has_integer_key(model))
         for model in apps.get_models(include_auto_created=True)
         if model._meta.managed and not model._meta.proxy
         for field in model._meta.local_fields

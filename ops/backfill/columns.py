@@ -81,9 +81,10 @@ def find_for_run(only: Iterable[str] = ()) -> list[StageColumn]:
 
     Raises UnsupportedKey when `only` names a column without one; unnamed ones are left out.
     """
-    found = find(only)
+    asked = list(only)
+    found = find(asked)
     unsupported = [column for column in found if not column.integer_key]
-    if unsupported and list(only):
+    if asked and unsupported:
         raise UnsupportedKey(unsupported_key(unsupported))
     return [column for column in found if column.integer_key]
 

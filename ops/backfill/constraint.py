@@ -8,6 +8,7 @@ set of stages makes it stale: `validate` replaces it, and a system check (`ops.c
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 from psycopg import sql
@@ -57,7 +58,7 @@ def name(table: str, column: str) -> str:
 
 def find(column: StageColumn) -> ColumnConstraint | None:
     """Return the column's constraint, or None; also one whose name an earlier release cut."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "table": column.regclass,
         "column": column.column,
         "names": [name(column.table, column.column), _earlier_name(column)],

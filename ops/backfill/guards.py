@@ -16,7 +16,7 @@ from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
 from ops.backfill.states import UNFINISHED, RunState, TransitionRefused, refuse_unless_possible
 from ops.backups import history
-from ops.gates.rules import Outcome
+from ops.gates.rules import GateOutcome
 
 
 class RunRefused(RuntimeError):
@@ -35,8 +35,8 @@ def unfinished() -> BackfillRun | None:
 def refuse_without_backup() -> None:
     """Raise GateClosed unless the gate `backup_valid` passes now. It cannot be overridden."""
     verdict = history.backup_verdict()
-    if verdict.outcome is not Outcome.PASS:
-        remedy = f" To fix it: {verdict.mend}" if verdict.mend else ""
+    if verdict.outcome is not GateOutcome.PASS:
+        remedy = f" To fix it: {verdict.remedy}" if verdict.remedy else ""
         raise GateClosed(
             f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{remedy}"
         )

@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 
 from ops.backfill.states import UNFINISHED, RunState
 
-
 LEASE_SECONDS = 30.0
 LARGEST_BATCH = 50_000
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from django.db import connection
 
@@ -85,7 +86,7 @@ class Throttle:
         return f"replica {name or '?'} is {lag:.1f} s behind (limit {self.max_lag_seconds:g} s)"
 
     def _lock_wait(self, column: StageColumn) -> str | None:
-        parameters = {"table": column.regclass, "seconds": LONG_LOCK_SECONDS}
+        parameters: dict[str, Any] = {"table": column.regclass, "seconds": LONG_LOCK_SECONDS}
         with connection.cursor() as cursor:
             cursor.execute(statements.LONG_LOCK_WAIT, parameters)
             row = cursor.fetchone()

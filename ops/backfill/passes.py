@@ -95,9 +95,7 @@ def _survey(column: StageColumn, aliases: AliasTable) -> ColumnPlan:
     return make_plan([column], aliases, sample=False).columns[0]
 
 
-def _finish(
-    session: RunSession, column: StageColumn, planned: ColumnPlan
-) -> list[dict[str, Any]]:
+def _finish(session: RunSession, column: StageColumn, planned: ColumnPlan) -> list[dict[str, Any]]:
     finish = partial(_update, session, column, finished=True, unknown=planned.unknown_rows)
     session.persist(finish)
     place = {"table": column.table, "column": column.column}

@@ -217,7 +217,7 @@ class _RollBack(Exception):
 
 
 def _seconds_for_one_row(column: StageColumn, mapping: Sequence[tuple[str, str]]) -> float:
-    parameters = {
+    parameters: dict[str, Any] = {
         "raws": [raw for raw, _ in mapping],
         "stages": [stage for _, stage in mapping],
         "size": SAMPLE_ROWS,

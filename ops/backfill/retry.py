@@ -92,4 +92,5 @@ def first_line(error: BaseException) -> str:
 
 
 def _wait_seconds(attempt: int) -> float:
-    return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
+    doubled: float = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+    return min(LONGEST_WAIT_SECONDS, doubled)

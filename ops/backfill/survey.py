@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -122,7 +123,7 @@ class SpellingMap:
 
 
 def _unclean_of(column: StageColumn) -> list[tuple[str, int]]:
-    parameters = {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT}
+    parameters: dict[str, Any] = {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT}
     with connection.cursor() as cursor:
         cursor.execute(column.sql(statements.UNCLEAN), parameters)
         return list(cursor.fetchall())

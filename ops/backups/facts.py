@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Final, TypedDict
 
-from django.apps import apps
 from psycopg import sql
 
-from normalization.fields import StageField
+from normalization import columns as normalization_columns
 from ops.backups.schema import schema_facts
 from ops.backups.source import Link, one
 
@@ -79,6 +77,7 @@ def collect(link: Link, *, hold: bool = False) -> Facts:
     `hold` keeps the tables as they are until that transaction ends, as pg_dump does for itself: a TRUNCATE or a rewrite
     would otherwise reach into the snapshot.
     """
+    columns = stage_columns(link)
     for statement in TEXT_FORMS:
         link.execute(statement.encode())
     tables = [(space, name) for space, name in link.execute(TABLES)]
@@ -90,7 +89,8 @@ def collect(link: Link, *, hold: bool = False) -> Facts:
         tables={_shown(table): _table_facts(link, table) for table in tables},
         stages={
             f"{_shown(table)}.{column}": _stages(link, table, column)
-            for table, column in stage_columns(tables)
+            for table, column in columns
+            if table in tables
         },
         schema=schema,
         schema_digest=hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest(),
@@ -98,16 +98,20 @@ def collect(link: Link, *, hold: bool = False) -> Facts:
     )
 
 
-def stage_columns(tables: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield ((schema, table), column) for each column that holds stages, as Django's models tell."""
-    columns = {
-        (model._meta.db_table, field.column)
-        for model in apps.get_models()
-        for field in model._meta.concrete_fields
-        if isinstance(field, StageField) and field.column
-    }
-    for space, name in tables:
-        yield from (((space, name), column) for table, column in sorted(columns) if table == name)
+def stage_columns(link: Link) -> list[tuple[tuple[str, str], str]]:
+    """Return ((schema, table), column) for each column that holds stages.
+
+    A table of the same name in another schema is not the application's and holds none.
+    """
+    columns = normalization_columns.stage_columns()
+    link.execute("RESET search_path")
+    found = link.execute(normalization_columns.SCHEMAS, [[each.table for each in columns]])
+    schemas: dict[str, str] = dict(found.fetchall())
+    return [
+        ((schemas[each.table], each.table), each.column)
+        for each in columns
+        if each.table in schemas
+    ]
 
 
 def _table_facts(link: Link, table: tuple[str, str]) -> TableFacts:

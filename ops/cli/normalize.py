@@ -259,9 +259,7 @@ def verify(only: Iterable[str]) -> NormalizeAnswer:
     text = "; ".join(f"{each.column}: {_unclean(each)}" for each in unclean)
     data = {"clean": not unclean, "columns": [each.to_json() for each in found]}
     status = FAILED if unclean else DONE
-    return NormalizeAnswer(
-        text or "Every stored stage is canonical.", data, status, tuple(found)
-    )
+    return NormalizeAnswer(text or "Every stored stage is canonical.", data, status, tuple(found))
 
 
 def validate_constraint(only: Iterable[str]) -> NormalizeAnswer:

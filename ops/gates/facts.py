@@ -12,7 +12,7 @@ from normalization.models import OutcomeTally, RolloutChange
 from normalization.redis_link import RedisUnavailable
 from normalization.rollout import Mode
 from ops.alerts.heartbeats import last_heartbeat_at
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from ops.backups.history import backup_facts
 from ops.clock import database_now
 from ops.gates.rules import UNKNOWN_WINDOW, GateFacts, InstanceFact
