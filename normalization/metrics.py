@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
+from normalization.outcomes import OUTCOMES
 from normalization.rollout import Mode
 
 # The validator takes microseconds; a request's own buckets would put everything into the first one.
@@ -105,9 +106,6 @@ def _is_alive(pid: int) -> bool:
 @cache
 def _requests(endpoint: str, mode: Mode, outcome: str) -> Counter:
     return REQUESTS.labels(endpoint=endpoint, mode=mode.value, outcome=outcome)
-
-
-OUTCOMES: Final = ("canonical", "normalized", "unknown", "rejected")
 
 
 def begin_at_zero(endpoints: Iterable[str]) -> None:

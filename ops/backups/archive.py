@@ -7,24 +7,17 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from ops.backups.outcomes import Bad
+from stagenorm.terminal import ReportProgress, no_progress
 
 CHUNK: Final = 1 << 20  # two of them in memory; larger ones take longer to get than they save
 MAGIC: Final = b"PGDMP"
 LARGEST_SIDECAR: Final = 64 << 20
-
-Progress = Callable[
-    [str, int, int | None], None
-]  # what is under way, bytes done, bytes in all if known
-
-
-def silent(what: str, done: int, total: int | None) -> None:
-    """Report no progress."""
 
 
 @contextlib.contextmanager
@@ -55,7 +48,7 @@ def read_sidecar(path: Path) -> bytes:
     return content
 
 
-def sha256_of(descriptor: int, progress: Progress = silent) -> str:
+def sha256_of(descriptor: int, progress: ReportProgress = no_progress) -> str:
     """Return the SHA-256 of all bytes of the open file, read from its beginning in constant memory.
 
     The next chunk is read while one is hashed: a disk and a processor work side by side.
@@ -75,17 +68,17 @@ def sha256_of(descriptor: int, progress: Progress = silent) -> str:
 
 
 @contextlib.contextmanager
-def hashing(descriptor: int, progress: Progress = silent) -> Iterator[Future[str]]:
+def hashing(descriptor: int, progress: ReportProgress = no_progress) -> Iterator[Future[str]]:
     """Yield the future `sha256_of` the open file, computed while the block does something else.
 
     Hashing and reading let other threads run. A block that raises does not wait for the rest of the file.
     """
     given_up = threading.Event()
 
-    def reported(what: str, done: int, total: int | None) -> None:
+    def reported(task: str, done: int, total: int | None = None, /, note: str = "") -> None:
         if given_up.is_set():
             raise CancelledError
-        progress(what, done, total)
+        progress(task, done, total, note)
 
     with ThreadPoolExecutor(1, "stagenorm-hashing") as pool:
         try:

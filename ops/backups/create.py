@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 
 from ops.backups import client_tools, dumping, sidecar, sweep
-from ops.backups.archive import Progress, publish, silent
+from ops.backups.archive import publish
 from ops.backups.client_tools import Tools
 from ops.backups.dumping import Counting, Dumped
 from ops.backups.facts import Facts
@@ -35,6 +35,7 @@ from ops.backups.source import (
     source,
 )
 from stagenorm.locks import BACKUP_DIRECTORY
+from stagenorm.terminal import ReportProgress, no_progress
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Wish:
     time_limit: float = TIME_LIMIT_SECONDS
 
 
-def create(wish: Wish | None = None, progress: Progress = silent) -> Backup:
+def create(wish: Wish | None = None, progress: ReportProgress = no_progress) -> Backup:
     """Dump the database and record the backup. It counts only once both checks have passed.
 
     Raises `BackupRefused` before anything was begun, `BackupFailed` when the dump broke off: nothing was published.
@@ -129,7 +130,7 @@ def _dump(
     snapshot: Link,
     identity: Identity,
     tools: Tools,
-    progress: Progress,
+    progress: ReportProgress,
 ) -> Sidecar:
     snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     snapshot.read_only = True

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ops.backups.archive import Progress, silent
 from ops.backups.create import Wish, create
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import CheckVerdict
 from ops.backups.prune import Pruned, prune
 from ops.backups.restore import TIME_LIMIT_SECONDS, restore
 from ops.backups.verify import verify
+from stagenorm.terminal import ReportProgress, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def run(
     keep: int,
     keep_days: int,
     time_limit: float = TIME_LIMIT_SECONDS,
-    progress: Progress = silent,
+    progress: ReportProgress = no_progress,
 ) -> Cycle:
     """Carry out one round. A backup that fails its verification is not restored.
 

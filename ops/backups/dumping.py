@@ -18,12 +18,13 @@ from typing import Final
 import psycopg
 
 from ops.backups import child
-from ops.backups.archive import CHUNK, Progress
+from ops.backups.archive import CHUNK
 from ops.backups.client_tools import Tools
 from ops.backups.facts import Facts, collect
 from ops.backups.outcomes import BackupFailed
 from ops.backups.records import first_line
 from ops.backups.source import Link, Source
+from stagenorm.terminal import ReportProgress
 
 F_SETPIPE_SZ: Final = 1031
 
@@ -68,7 +69,7 @@ def dump(
     exported: str,
     output: int,
     check: Callable[[], None],
-    progress: Progress,
+    progress: ReportProgress,
     limit: float,
 ) -> Dumped:
     """Run pg_dump on the exported snapshot into `output` until it is whole and on disk; raise `BackupFailed` otherwise.
@@ -109,7 +110,7 @@ def dump(
 
 
 def _stream(
-    dumper: child.Child, output: int, check: Callable[[], None], progress: Progress
+    dumper: child.Child, output: int, check: Callable[[], None], progress: ReportProgress
 ) -> tuple[int, str]:
     assert dumper.process.stdout  # noqa: S101 (a pipe was asked for)
     pipe, digest, size = dumper.process.stdout.fileno(), hashlib.sha256(), 0

@@ -7,13 +7,13 @@ from datetime import date
 from typing import Final
 
 from ops.backups import history, sidecar
-from ops.backups.archive import Progress, silent
 from ops.backups.create import alone
 from ops.backups.models import Backup
 from ops.backups.outcomes import BackupRefused, CheckVerdict
 from ops.backups.records import present, record_pruned
 from ops.backups.source import source
 from ops.backups.verify import verify
+from stagenorm.terminal import ReportProgress, no_progress
 
 KEEP: Final = 12  # four hours of a cycle every 20 minutes
 KEEP_DAYS: Final = 7
@@ -28,7 +28,7 @@ class Pruned:
     assured: str | None
 
 
-def prune(keep: int, keep_days: int, progress: Progress = silent) -> Pruned:
+def prune(keep: int, keep_days: int, progress: ReportProgress = no_progress) -> Pruned:
     """Keep the newest `keep` backups and the newest valid one of each of the last `keep_days` days that have one.
 
     The newest valid one whose bytes are still right is always kept: it is read again before anything is removed, and
@@ -54,7 +54,7 @@ def prune(keep: int, keep_days: int, progress: Progress = silent) -> Pruned:
     )
 
 
-def _assured(progress: Progress) -> Backup | None:
+def _assured(progress: ReportProgress) -> Backup | None:
     """Read valid backups again, newest first, until one has the right bytes; the verdicts are recorded."""
     for backup, state, _ in list(history.with_validity()):
         if state.valid and verify(backup, progress).verdict == CheckVerdict.PASSED:

@@ -7,7 +7,6 @@ import re
 from typing import Final
 
 from ops.backups import child, client_tools, scratch
-from ops.backups.archive import Progress, silent
 from ops.backups.comparison import differences
 from ops.backups.facts import collect
 from ops.backups.models import Backup, BackupCheck
@@ -16,6 +15,7 @@ from ops.backups.records import Findings, judge
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Source, require_restoring_role, source
 from ops.backups.verify import authenticated
+from stagenorm.terminal import ReportProgress, no_progress
 
 TIME_LIMIT_SECONDS: Final = 3600.0
 SHOWN_DIFFERENCES: Final = 5
@@ -38,7 +38,10 @@ FASTER: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB"
 
 
 def restore(
-    backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress: Progress = silent
+    backup: Backup,
+    *,
+    time_limit: float = TIME_LIMIT_SECONDS,
+    progress: ReportProgress = no_progress,
 ) -> BackupCheck:
     """Carry out the drill and record its verdict. Its duration is the time to count on in earnest."""
 
@@ -56,7 +59,7 @@ def restore(
 
 
 def _drill(
-    database: Source, dump: int, record: Sidecar, time_limit: float, progress: Progress
+    database: Source, dump: int, record: Sidecar, time_limit: float, progress: ReportProgress
 ) -> None:
     with database.connect() as link:
         require_restoring_role(link)
@@ -76,7 +79,7 @@ def _drill(
 
 
 def _pg_restore(
-    command: list[str], database: Source, dump: int, time_limit: float, progress: Progress
+    command: list[str], database: Source, dump: int, time_limit: float, progress: ReportProgress
 ) -> None:
     os.lseek(dump, 0, os.SEEK_SET)
     size = os.fstat(dump).st_size

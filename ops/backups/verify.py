@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from ops.backups import archive, history, sidecar
-from ops.backups.archive import Progress, silent
 from ops.backups.comparison import fallen_below_floor
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import Bad, CheckKind, NoVerdict
 from ops.backups.records import Findings, judge
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Identity, own_identity
+from stagenorm.terminal import ReportProgress, no_progress
 
 
-def verify(backup: Backup, progress: Progress = silent) -> BackupCheck:
+def verify(backup: Backup, progress: ReportProgress = no_progress) -> BackupCheck:
     """Check that it is the very file that was made, of this database, not half of the one before; record it."""
 
     def examine(findings: Findings) -> None:
@@ -39,7 +39,9 @@ class Genuine:
 
 
 @contextlib.contextmanager
-def authenticated(backup: Backup, findings: Findings, progress: Progress) -> Iterator[Genuine]:
+def authenticated(
+    backup: Backup, findings: Findings, progress: ReportProgress
+) -> Iterator[Genuine]:
     """Yield the dump once every byte is accounted for; raise `Bad` otherwise.
 
     Whoever reads on reads from the same open file: a name that is exchanged meanwhile changes nothing. The database is

@@ -1,4 +1,4 @@
-"""Asks the gates on behalf of a step that needs them. `STAGE_GATEKEEPER` names `examine`."""
+"""Asks the gates before a change that enforces more. The setting `STAGE_GATEKEEPER` names `examine`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ log = structlog.get_logger(__name__)
 
 
 def examine(before: Snapshot, new: Rollout) -> list[GateVerdict]:
-    """Answer for a change from `before` to a stricter `new`, inside that change's transaction: one verdict a gate."""
+    """Return one verdict for each gate on a change from `before` to the stricter `new`.
+
+    Runs inside the transaction of that change.
+    """
     verdicts = gates.examine(facts.collect(before.version))
     held = [verdict.gate for verdict in verdicts if verdict.outcome is not GateOutcome.PASS]
     log.info("stage_gates_examined", version=before.version, to=str(new.mode), held=held)

@@ -12,16 +12,21 @@ from django.utils.timesince import timesince
 
 from normalization import rollout_store
 from normalization.rollout import Mode
-from ops.alerts.heartbeats import last_heartbeat_at
+from ops.alerts.models import read_way_back
 from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import RunState, state_in_words
 from ops.backups import history
-from ops.gates.rules import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE
+from ops.gates.rules import BACKUP_MAX_AGE, GateOutcome
 from ops.pages.clients.counts import who_would_be_refused
 from ops.pages.panels import ask_gates, softly
 from ops.pages.periods import PERIODS
 
+_VERDICT_TONES: Final = {
+    GateOutcome.PASS: "good",
+    GateOutcome.FAIL: "bad",
+    GateOutcome.INCONCLUSIVE: "unsure",
+}
 SECONDS: Final = 2.0  # the first page is quick or does without
 
 
@@ -107,15 +112,11 @@ def _backfill(now: datetime) -> Tile:
 
 
 def _heartbeat(now: datetime) -> Tile:
-    last = last_heartbeat_at()
-    if last is None:
-        return Tile(
-            "Last heartbeat", "never", "the way back is not proven", "unsure", _heartbeats()
-        )
-    is_open = now - last <= HEARTBEAT_MAX_AGE
-    detail = "the way back is open" if is_open else "the way back is closed"
-    word = f"{timesince(last, now, depth=1)} ago"
-    return Tile("Last heartbeat", word, detail, "good" if is_open else "bad", _heartbeats())
+    way_back = read_way_back()
+    last = way_back.last_heartbeat_at
+    word = f"{timesince(last, now, depth=1)} ago" if last else "never"
+    tone = _VERDICT_TONES[way_back.verdict.outcome]
+    return Tile("Last heartbeat", word, f"the way back is {way_back.word}", tone, _heartbeats())
 
 
 def _rollout() -> str:

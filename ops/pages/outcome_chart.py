@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, floor, log10
 from typing import Final
 
-from normalization.metrics import OUTCOMES
+from normalization.outcomes import OUTCOMES
 
 WIDTH: Final = 720.0
 HEIGHT: Final = 260.0

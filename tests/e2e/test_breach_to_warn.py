@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from normalization.models import RolloutChange
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.models import WebhookDelivery
+from ops.alerts.models import Heartbeat, WebhookDelivery
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.alert_path import AlertPath, Traffic, figure

@@ -135,7 +135,7 @@ def test_packages_that_cannot_be_installed_end_it_before_any_test(tmp_path: Path
     assert done.returncode == 1
     assert (
         done.stderr.splitlines()[-1]
-        == ".ci/run: the packages could not be installed; apt-get says above why."
+        == ".ci/run: the packages could not be installed; see the output above."
     )
     assert not machine.said("make test")
 
@@ -151,12 +151,12 @@ NOT_ROOT = {
     "no sudo": (
         {name for name in STUBS if name != "sudo"},
         {},
-        "Neither root nor a sudo that asks nothing.",
+        "Neither root nor a sudo without a password.",
     ),
     "a sudo that asks": (
         set(STUBS),
         {"SUDO_SAYS": "1"},
-        "Neither root nor a sudo that asks nothing.",
+        "Neither root nor a sudo without a password.",
     ),
     "no apt": ({name for name in STUBS if name != "apt-get"}, {}, "There is no apt-get here."),
     "no apt, root": (
@@ -174,8 +174,9 @@ def test_who_may_not_install_is_told_at_once_what_is_missing(case: str, tmp_path
     done = machine.run(**variables)
     assert (done.returncode, machine.calls.read_text()) == (1, "")
     assert done.stderr == (
-        f".ci/run: missing: alertmanager,chromedriver. {why} Install what Debian calls make python3-venv prometheus "
-        "prometheus-alertmanager chromium chromium-driver, then run it again.\n"
+        f".ci/run: missing: alertmanager,chromedriver. {why} Install Debian's packages "
+        "make python3-venv prometheus prometheus-alertmanager chromium chromium-driver "
+        "or their equivalents, then run it again.\n"
     )
 
 

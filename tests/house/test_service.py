@@ -13,7 +13,7 @@ import psutil
 import pytest
 from structlog.contextvars import bound_contextvars
 
-from ops.alerts.serving import is_free
+from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
 from tests.backup_faults import ended
 from tests.servers import Service, free_port, wait_until

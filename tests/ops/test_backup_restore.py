@@ -21,6 +21,7 @@ from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import source
 from ops.backups.verify import authenticated
 from stagenorm.postgres import binaries
+from stagenorm.terminal import no_progress
 from tests.backup_faults import (
     NO_SLOW_DRILL,
     SLOW_DRILL,
@@ -226,10 +227,10 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     from ops.backups.records import Findings
     from ops.backups.restore import _drill
 
-    with authenticated(good, Findings(), archive.silent) as genuine:
+    with authenticated(good, Findings(), no_progress) as genuine:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), genuine.descriptor, genuine.record, 60, archive.silent)
+        _drill(source(), genuine.descriptor, genuine.record, 60, no_progress)
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 

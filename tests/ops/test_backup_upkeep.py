@@ -131,7 +131,7 @@ def test_a_cycle_whose_drill_has_no_verdict_exits_1_and_takes_nothing_away(
     made(directory, 40)
     with (
         schema(SLOW_DRILL, NO_SLOW_DRILL),
-        pytest.raises(CommandError, match=r"does not count: pg_restore was stopped after 0\.5 s"),
+        pytest.raises(CommandError, match=r"is not valid: pg_restore was stopped after 0\.5 s"),
     ):
         call_command("backup_cycle", "--time-limit", "0.5", "--keep", "1", "--keep-days", "0")
     assert len(dumps(directory)) == 2

@@ -128,7 +128,7 @@ def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
         (
             (replace(VALID, bytes=Bytes.ELSEWHERE),),
             INCONCLUSIVE,
-            "lies on another host",
+            "is on another host",
             "run the command on the host",
         ),
         ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),

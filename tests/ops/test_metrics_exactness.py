@@ -23,6 +23,7 @@ from django.test import RequestFactory
 from normalization import boundary as boundaries
 from normalization import metrics
 from normalization.boundary import Boundary, open_boundary
+from normalization.outcomes import OUTCOMES
 from normalization.problems import UnknownStage
 from normalization.rollout import Mode
 from normalization.sampling import Sampler
@@ -65,7 +66,7 @@ def test_requests_over_several_workers_are_counted_exactly_and_every_series_begi
     fund = Fund.objects.create(name="Fund")
     _, key = create_key("client")
     service = granian_server(workers=3)
-    every = set(product(settings.STAGE_ENDPOINTS, Mode, metrics.OUTCOMES))
+    every = set(product(settings.STAGE_ENDPOINTS, Mode, OUTCOMES))
     assert counted(service) == dict.fromkeys(every, 0.0)
     sent = ["series-a"] * 40 + ["SERIES_A"] * 30 + ["Seires%20A"] * 20
     address = f"{service.address}/api/funds/{fund.pk}/companies?limit=1&stage="
@@ -162,7 +163,7 @@ def test_ten_thousand_spellings_add_no_series(
                 except UnknownStage:
                     assert mode is Mode.ENFORCE
     assert counter() == before
-    assert before >= set(product(settings.STAGE_ENDPOINTS, map(str, Mode), metrics.OUTCOMES))
+    assert before >= set(product(settings.STAGE_ENDPOINTS, map(str, Mode), OUTCOMES))
     text = json.dumps(sorted(map(str, series())))
     assert "Stage " not in text
     assert "client " not in text

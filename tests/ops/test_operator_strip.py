@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from ops.alerts.heartbeats import Heartbeat
+from ops.alerts.models import Heartbeat
 from ops.backfill.models import BackfillRun
 from ops.backups.models import Backup
 from ops.pages import home as strip_module

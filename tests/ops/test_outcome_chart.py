@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normalization.metrics import OUTCOMES
+from normalization.outcomes import OUTCOMES
 from ops.pages.outcome_chart import (
     BASE,
     LEAST_HEIGHT,

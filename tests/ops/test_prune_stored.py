@@ -27,9 +27,7 @@ from normalization import rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
 from normalization.rollout import Mode
 from ops import pruning
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.metrics import Outcome
-from ops.alerts.models import WebhookDelivery
+from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
 from ops.gates.facts import collect
 from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
@@ -191,7 +189,7 @@ def test_what_is_pruned_is_no_ledger_is_referred_to_by_nothing_and_is_found_by_a
 def test_ledgers_stay_whatever_their_age(settings: Settings) -> None:
     settings.KEPT_DAYS = dict.fromkeys(PLACES, 1)
     rollout_store.change(Mode.WARN, actor="ann", source="tests", reason="long ago")
-    WebhookDelivery.objects.create(endpoint="heartbeat", outcome=Outcome.ALIVE.value)
+    WebhookDelivery.objects.create(endpoint="heartbeat", outcome=DeliveryOutcome.ALIVE.value)
     StageAlias.objects.create(
         spelling="Angel", key="angel", stage="seed", decided_by="ann", reason="ours"
     )

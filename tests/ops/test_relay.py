@@ -21,8 +21,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from ops.alerts.relay import FORWARDERS
-from ops.alerts.serving import is_free
+from ops.alerts.relay import FORWARDERS, is_free
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
 from tests.backup_faults import ended
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw

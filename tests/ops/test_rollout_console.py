@@ -17,7 +17,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from normalization import aliases, rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
-from ops.alerts.heartbeats import Heartbeat
+from ops.alerts.models import Heartbeat
 from ops.gates import facts
 from ops.gates import rules as gates
 from ops.pages.outcome_chart import WINDOWS

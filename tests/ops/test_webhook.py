@@ -18,9 +18,8 @@ from hypothesis import settings as hypothesis_settings
 from normalization import rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode
-from ops.alerts import refusals
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.models import UsedSignature, WebhookDelivery
+from ops.alerts import webhook
+from ops.alerts.models import Heartbeat, UsedSignature, WebhookDelivery
 from tests.logs import Logged
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw, signed
 
@@ -35,10 +34,8 @@ def _samplers_of_one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """New samplers whose minute does not end, so that none begins in the middle of a test."""
     from normalization.sampling import Sampler
 
-    monkeypatch.setattr(refusals, "_logged", Sampler(refusals.A_MINUTE, 1000, clock=lambda: 0.0))
-    monkeypatch.setattr(
-        refusals, "_kept", Sampler(refusals.A_MINUTE, 1_000_000, clock=lambda: 0.0)
-    )
+    monkeypatch.setattr(webhook, "_logged", Sampler(webhook.A_MINUTE, 1000, clock=lambda: 0.0))
+    monkeypatch.setattr(webhook, "_kept", Sampler(webhook.A_MINUTE, 1_000_000, clock=lambda: 0.0))
 
 
 def post(
@@ -532,7 +529,7 @@ def test_bad_requests_cannot_fill_the_ledger_and_never_lock_the_genuine_sender_o
     set_mode("enforce")
     for _ in range(50):
         assert post(BODY, headers(signature=flip_digit)).status_code == 401
-    assert WebhookDelivery.objects.filter(outcome="forged").count() == refusals.A_MINUTE
+    assert WebhookDelivery.objects.filter(outcome="forged").count() == webhook.A_MINUTE
     assert deliver().json()["outcome"] == "downgraded"
 
 

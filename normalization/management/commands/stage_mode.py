@@ -16,8 +16,9 @@ from django.db import OperationalError as StoreError
 from django.utils import timezone
 
 from normalization import conf, instances, rollout_store
-from normalization.management.rendering import instance_table, rollout_lines, show
+from normalization.management.rendering import instance_table, rollout_lines
 from normalization.rollout import Mode, Rollout, RolloutInvalid
+from stagenorm.terminal import show
 
 WAIT_TTLS: Final = 3
 WHAT: Final = (

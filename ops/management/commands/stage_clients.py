@@ -1,23 +1,30 @@
-"""`manage.py stage_clients`: who still sends what, and how enforcement would meet each client."""
+"""`manage.py stage_clients`: the stages that each client sends, and how enforcement would affect it."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as StoreError
 from django.utils import timezone
+from rich.table import Table
 
-from normalization import rollout_store
-from ops.cli import clients as terminal
-from ops.pages.clients import counts
+from normalization import conf, rollout_store
+from normalization.rollout import Rollout
+from ops.pages.clients import counts, enforcement
+from ops.pages.clients.counts import ClientCounts, Clients
 from ops.pages.periods import PERIODS
-from ops.terminal import drawn
+from stagenorm.terminal import Cell, add_row, show, show_json, table, whole_number
+
+NUMBERS: Final = (
+    "requests", "canonical", "deprecated", "unknown", "rejected", "would be refused",
+)  # fmt: skip
 
 
 class Command(BaseCommand):
-    help = "Show who still sends what, the clients that enforcement would hurt most first."
+    help = "Show the stages that each client sends; those that enforcement would hurt most come first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -25,14 +32,15 @@ class Command(BaseCommand):
             "--window", choices=list(PERIODS), default="7d", help="how far to look back (7d)"
         )
         parser.add_argument(
-            "--limit", type=int, default=1_000, help="clients listed at most (1000)"
+            "--limit",
+            type=whole_number(1),
+            default=1_000,
+            help="how many clients to list (1000)",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        if options["limit"] < 1:
-            raise CommandError("--limit must be at least 1.")
         period = PERIODS[options["window"]]
         try:
             rollout = rollout_store.newest().rollout
@@ -40,8 +48,60 @@ class Command(BaseCommand):
         except StoreError as fault:
             raise CommandError(f"The tallies could not be read: {fault}") from fault
         if options["json"]:
+            listed = [_members(each, rollout) for each in found.listed]
             members = {"window": period.name, "mode": rollout.mode.value, "clients": found.every}
-            self.stdout.write(json.dumps({**members, "listed": terminal.to_wire(found, rollout)}))
+            show_json(self.stdout, {**members, "listed": listed})
         else:
-            self.stdout.write(drawn(terminal.drawn(found, rollout)))
-            self.stdout.write(terminal.sentence(found, period.label))
+            show(self.stdout, _table(found, rollout))
+            self.stdout.write(_sentence(found, period.label))
+
+
+def _table(found: Clients, rollout: Rollout) -> Table:
+    drawn = table("client", *NUMBERS, "enforced", "last seen (UTC)", numbers=NUMBERS)
+    for each in found.listed:
+        add_row(drawn, *_cells(each, rollout))
+    return drawn
+
+
+def _sentence(found: Clients, period: str) -> str:
+    share = f"{found.refused:,} of {found.requests:,} requests ({found.percent:.2f} %)"
+    sentence = (
+        f"{found.refusable:,} of {found.seen:,} clients sent what enforcement refuses in the {period}: "
+        f"{share}. {found.silent:,} hold a key and sent nothing."
+    )
+    more = found.every - len(found.listed)
+    return f"{sentence} {more:,} more are not listed: raise --limit." if more else sentence
+
+
+def _members(each: ClientCounts, rollout: Rollout) -> dict[str, Any]:
+    """Return one client for `--json`; `last_seen` is None for a client without a request."""
+    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
+    return {
+        "client": each.client,
+        "requests": each.counts.requests,
+        **asdict(each.counts),
+        "last_seen": each.last_seen and each.last_seen.isoformat(),
+        "holds_key": each.holds_key,
+        "bucket": standing.bucket,
+        "enters_at_percent": enforcement.spelled(standing.enters_at),
+        "pilot": standing.pilot,
+        "holdout": standing.holdout,
+        "enforced_at": list(standing.endpoints),
+    }
+
+
+def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Cell]:
+    counted = each.counts
+    yield each.client
+    yield from (counted.requests, counted.canonical, counted.normalized)
+    yield from (counted.unknown, counted.rejected)
+    yield _refusable(each)
+    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
+    yield standing.word + " (pilot)" * standing.pilot + " (holdout)" * standing.holdout
+    yield f"{each.last_seen:%Y-%m-%d %H:%M}" if each.last_seen else "no request"
+
+
+def _refusable(each: ClientCounts) -> str:
+    if each.counts.refusable:
+        return f"{each.counts.percent:.2f} %"
+    return "none" if each.counts.requests else ""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db import connection
 from psycopg import sql
 
-from normalization.rollout import Mode
+from normalization.outcomes import WOULD_BE_REFUSED, would_be_refused
 from ops.pages.clients import keys as key_holders
 from ops.pages.outcome_chart import Window
 from ops.pages.request_counts import Counts
@@ -19,8 +19,6 @@ from ops.pages.request_counts import Counts
 LISTED: Final = 50  # a page
 CLIENTS_COUNTED: Final = 100_000  # what a list is made of at most, the worst first
 
-# Note on `refusable`: what enforcement would refuse. An unknown one in mode enforce is a stored spelling that a PATCH
-# left as it was, which is never refused.
 CLIENTS: Final = """
 WITH seen AS (
     SELECT client::text, sum(requests)::bigint AS requests,
@@ -28,8 +26,7 @@ WITH seen AS (
            coalesce(sum(requests) FILTER (WHERE outcome = 'normalized'), 0)::bigint AS normalized,
            coalesce(sum(requests) FILTER (WHERE outcome = 'unknown'), 0)::bigint AS unknown,
            coalesce(sum(requests) FILTER (WHERE outcome = 'rejected'), 0)::bigint AS rejected,
-           coalesce(sum(requests) FILTER (
-               WHERE outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce'), 0)::bigint AS refusable,
+           coalesce(sum(requests) FILTER (WHERE {refused}), 0)::bigint AS refusable,
            max(minute) AS last_seen
     FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client
 ), holder AS (
@@ -75,7 +72,7 @@ WHERE client = %(client)s AND minute < %(begin)s ORDER BY minute DESC LIMIT 1
 
 WHO_WOULD_BE_REFUSED: Final = """
 SELECT count(*), count(*) FILTER (WHERE refusable)
-FROM (SELECT bool_or(outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce') AS refusable
+FROM (SELECT bool_or({refused}) AS refusable
       FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client) AS seen
 """
 
@@ -144,7 +141,12 @@ def clients(
         "counted": CLIENTS_COUNTED, "listed": size, "skipped": size * (page - 1),
     }  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(CLIENTS).format(holders=key_holders.statement()), values)
+        cursor.execute(
+            sql.SQL(CLIENTS).format(
+                holders=key_holders.statement(), refused=sql.SQL(WOULD_BE_REFUSED)
+            ),
+            values,
+        )
         rows = cursor.fetchall()
     (every, refusable, deprecated, silent, requests, refused, *_), *_ = rows
     listed = [_client(*row[6:]) for row in rows if row[6] is not None]
@@ -175,7 +177,10 @@ def last_before(client: str, period: Window, now: datetime) -> datetime | None:
 def who_would_be_refused(period: Window, now: datetime) -> tuple[int, int]:
     """Return how many clients sent stages within the period, and how many of them sent what enforcement refuses."""
     with connection.cursor() as cursor:
-        cursor.execute(WHO_WOULD_BE_REFUSED, {"begin": period.starts(now)[0]})
+        cursor.execute(
+            sql.SQL(WHO_WOULD_BE_REFUSED).format(refused=sql.SQL(WOULD_BE_REFUSED)),
+            {"begin": period.starts(now)[0]},
+        )
         every, refusable = cursor.fetchone()
         return every, refusable
 
@@ -189,7 +194,7 @@ def _gathered(rows: Iterable[tuple[datetime, str, str, str, int, datetime]]) -> 
     endpoints: dict[str, tuple[Counts, datetime]] = {}
     steps: Counter[tuple[datetime, str]] = Counter()
     for start, endpoint, mode, outcome, requests, last in rows:
-        refused = outcome == "rejected" or (outcome == "unknown" and mode != Mode.ENFORCE)
+        refused = would_be_refused(outcome, mode)
         counts = Counts(**{outcome: requests}, refusable=requests * refused)
         before, latest = endpoints.get(endpoint, (Counts(), last))
         endpoints[endpoint] = before + counts, max(latest, last)
