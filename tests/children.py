@@ -15,6 +15,11 @@ def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any
     return process
 
 
+def start_shared(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+    """Start a process that several tests share. The fixture that starts it has to end it."""
+    return subprocess.Popen(command, **options)
+
+
 def run(
     command: Sequence[str | Path],
     *,

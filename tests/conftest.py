@@ -122,9 +122,9 @@ def pytest_runtest_teardown() -> None:
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> None:
     """Each test begins without what the process remembers between requests: mode, aliases, tallies."""
-    from normalization import aliases, observations, rollout_store
+    from normalization import aliases, guard, observations, rollout_store
 
-    for remembered in (rollout_store, aliases, observations):
+    for remembered in (rollout_store, aliases, observations, guard):
         remembered.forget()
 
 

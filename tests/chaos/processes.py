@@ -14,7 +14,7 @@ from normalization.listener import Listener
 from normalization.redis_link import RedisLink
 from normalization.rollout import Rollout
 from normalization.shared_copy import SharedCopy
-from normalization.versioned_store import Kind, Versioned, VersionedStore
+from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
 
 
 class Refresh(NamedTuple):
@@ -53,7 +53,7 @@ class Process:
     ) -> None:
         self.link = RedisLink(clock)
         self.listener = Listener(self.link, clock)
-        kind: Kind[Rollout] = rollout_store.store.kind
+        kind: VersionedKind[Rollout] = rollout_store.store.kind
         ensure = self.listener.ensure_running if listens else lambda: None
         self.store = Observed(
             replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock
