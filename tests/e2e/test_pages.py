@@ -1,20 +1,18 @@
 """The pages work in a browser under the strict content-security policy."""
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from normalization import rollout_store
 from normalization.models import RolloutChange, StageAlias
 from normalization.rollout import Mode
+from tests.browser import complaints, wait
 from tests.observed import counted, saw
 from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
 from tests.servers import Service
@@ -34,44 +32,10 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    """A headless Chromium whose console can be read."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--window-size=1280,1000",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture
 def service(granian_server: Callable[..., Service]) -> Service:
     """The service with its static files, as in production."""
     call_command("collectstatic", interactive=False, verbosity=0)
     return granian_server(workers=1)
-
-
-def wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
-    """Return a waiter for a condition of the page. It retries if the page changes meanwhile."""
-    return WebDriverWait(
-        browser, 60, ignored_exceptions=[StaleElementReferenceException, JavascriptException]
-    )
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    """Return the warnings and errors in the browser's console, except the missing favicon."""
-    log = browser.get_log("browser")  # type: ignore[no-untyped-call]
-    entries = [entry for entry in log if entry["level"] in {"WARNING", "SEVERE"}]
-    return [entry["message"] for entry in entries if "/favicon.ico" not in entry["message"]]
 
 
 def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(

@@ -124,7 +124,7 @@ def test_more_enforcement_asks_and_less_never_does(
 
 
 def test_a_transition_that_does_not_exist_is_refused_before_any_gate_is_asked() -> None:
-    with pytest.raises(rollout_store.ChangeRefused, match="clients must have been warned first"):
+    with pytest.raises(rollout_store.ChangeRefused, match="clients must be warned first"):
         change(Mode.ENFORCE, override="no matter")
 
 

@@ -329,7 +329,7 @@ def test_the_override_is_closed_until_a_check_holds_a_change(operator: Client) -
 def test_each_mode_has_its_meaning_and_unreachable_modes_their_reason(operator: Client) -> None:
     shown = RolloutPage.open(operator).section("change").text
     assert "off: stages are observed and counted, clients see nothing (in force)" in shown
-    assert "enforce: not from off; clients must have been warned first" in shown
+    assert "enforce: not from off; clients must be warned first" in shown
 
 
 # -- The pages as a whole -----------------------------------------------------
