@@ -28,8 +28,8 @@ from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
 from ops.backups import archive, cycle
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import CheckKind, CheckVerdict
 from ops.backups.source import own_identity
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 from tests import children
 from tests.servers import ROOT
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import psutil
 from django.db import connection
 
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.verify import verify
@@ -68,7 +68,7 @@ def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
 
 def valid_backup(directory: Path) -> Backup:
     """Make a backup that passed both checks."""
-    backup = create(Wish(directory))
+    backup = create(BackupRequest(directory))
     assert [(check.verdict, check.reason)[0] for check in (verify(backup), restore(backup))] == [
         "passed",
         "passed",

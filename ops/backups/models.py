@@ -11,7 +11,7 @@ from typing import Any
 from django.db import models
 
 from normalization.models import AppendOnlyError
-from ops.backups.outcomes import CheckKind, CheckVerdict
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 
 CHECK_CHOICES = [(check.value, check.value) for check in CheckKind]
 VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in CheckVerdict]

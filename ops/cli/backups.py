@@ -6,7 +6,6 @@ import contextlib
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.table import Table
 
+from ops import clock
 from ops.backups import history
-from ops.backups.cycle import Cycle
-from ops.backups.history import backup_verdict
+from ops.backups.cycle import KEEP, KEEP_DAYS, CycleResult, PruneResult
+from ops.backups.history import JudgedBackup
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import BackupFailed, BackupRefused, CheckKind, CheckVerdict
-from ops.backups.prune import KEEP, KEEP_DAYS, Pruned
-from ops.backups.validity import Validity
-from ops.clock import database_now
-from ops.gates.rules import GateOutcome, GateVerdict
+from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.gates.backup_rule import CheckKind, CheckVerdict
+from ops.gates.rules import GateFacts, GateOutcome, GateVerdict, backup_valid
 from stagenorm.terminal import (
     ReportProgress,
     add_row,
@@ -112,12 +110,12 @@ def check_json(check: BackupCheck) -> dict[str, Any]:
     return {"name": check.backup.name, "check": check.kind, **members}
 
 
-def pruned_json(done: Pruned) -> dict[str, Any]:
+def pruned_json(done: PruneResult) -> dict[str, Any]:
     """Return the result of a prune for `--json`."""
     return {"taken": done.taken, "kept": done.kept, "assured": done.assured}
 
 
-def cycle_json(done: Cycle) -> dict[str, Any]:
+def cycle_json(done: CycleResult) -> dict[str, Any]:
     """Return one cycle for `--json`."""
     return {
         "passed": done.passed,
@@ -140,7 +138,7 @@ def checked(check: BackupCheck) -> str:
     return f"{found} ({check.seconds:.1f} s)."
 
 
-def pruned(done: Pruned) -> str:
+def pruned(done: PruneResult) -> str:
     """Return the sentence about a prune."""
     if done.assured is None:
         return (
@@ -152,7 +150,7 @@ def pruned(done: Pruned) -> str:
     )
 
 
-def cycle(done: Cycle) -> str:
+def cycle(done: CycleResult) -> str:
     """Return the lines about one cycle, one for each step."""
     lines = [created(done.backup), *map(checked, done.checks)]
     if done.pruned:
@@ -161,51 +159,22 @@ def cycle(done: Cycle) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BackupLine:
-    """One backup. `restore_seconds`: how long its last passed drill took, all in all."""
-
-    backup: Backup
-    age_seconds: float
-    validity: Validity
-    verify: str
-    restore: str
-    restore_seconds: float | None
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "name": self.backup.name,
-            "directory": self.backup.directory,
-            "snapshot_at": self.backup.snapshot_at.isoformat(),
-            "age_seconds": round(self.age_seconds, 1),
-            "size": self.backup.size,
-            "sha256": self.backup.sha256,
-            "seconds": round(self.backup.seconds, 3),
-            "verify": self.verify,
-            "restore": self.restore,
-            "restore_seconds": self.restore_seconds,
-            "valid": self.validity.valid,
-            "reason": self.validity.reason,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class BackupStatus:
     """All backups, newest first, and the verdict of the gate."""
 
-    lines: list[BackupLine]
+    backups: list[JudgedBackup]
     verdict: GateVerdict
 
     @property
     def fresh(self) -> bool:
-        """Whether a valid backup is younger than the limit."""
+        """Whether the gate passes."""
         return self.verdict.outcome is GateOutcome.PASS
 
     @property
     def restore_seconds(self) -> float | None:
         """The measured restore time to count on (RTO): of the newest backup that has one."""
-        measured = (line.restore_seconds for line in self.lines)
-        return next((each for each in measured if each is not None), None)
+        measured = (each.restore_seconds for each in self.backups)
+        return next((seconds for seconds in measured if seconds is not None), None)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -213,42 +182,54 @@ class BackupStatus:
             "fresh": self.fresh,
             "sentence": self.verdict.sentence,
             "restore_seconds": self.restore_seconds,
-            "backups": [line.to_wire() for line in self.lines],
+            "backups": [_status_json(each) for each in self.backups],
         }
 
 
 def status() -> BackupStatus:
-    """Return the state of the backups of this database."""
-    now = database_now()
-    lines = [_line(now, *each) for each in history.with_validity()]
-    return BackupStatus(lines, backup_verdict())
+    """Return the state of the backups of this database; fresh dumps that were touched are read."""
+    found = list(history.judged(read_files=True))
+    facts = GateFacts(clock.database_now(), 0, 0.0, backups=tuple(each.validity for each in found))
+    return BackupStatus(found, backup_valid(facts))
 
 
 def status_table(status: BackupStatus) -> Table:
     """Return the table of `backup_status`."""
-    headings = ("backup", "age", "bytes", "verify", "restore", "restored in", "valid")
+    headings = ("backup", "age", "bytes", "verify", "restore", "restored in", "state")
     drawn = table(*headings, title="Backups", numbers=("age", "bytes", "restored in"))
-    for line in status.lines:
+    for each in status.backups:
+        seconds = each.restore_seconds
         add_row(
             drawn,
-            line.backup.name,
-            f"{line.age_seconds / 60:.0f} min",
-            line.backup.size,
-            line.verify,
-            line.restore,
-            "" if line.restore_seconds is None else f"{line.restore_seconds:.1f} s",
-            "yes" if line.validity.valid else "no",
+            each.backup.name,
+            f"{each.validity.age_seconds / 60:.0f} min",
+            each.backup.size,
+            _last_verdict(each, CheckKind.VERIFY),
+            _last_verdict(each, CheckKind.RESTORE),
+            "" if seconds is None else f"{seconds:.1f} s",
+            each.validity.state.value,
         )
     return drawn
 
 
-def _line(now: datetime, backup: Backup, state: Validity, checks: list[BackupCheck]) -> BackupLine:
-    last = {check.kind: str(check.verdict) for check in checks}
-    return BackupLine(
-        backup,
-        (now - backup.snapshot_at).total_seconds(),
-        state,
-        last.get(CheckKind.VERIFY, "never"),
-        last.get(CheckKind.RESTORE, "never"),
-        history.restore_seconds(checks),
-    )
+def _status_json(each: JudgedBackup) -> dict[str, Any]:
+    return {
+        "name": each.backup.name,
+        "directory": each.backup.directory,
+        "snapshot_at": each.backup.snapshot_at.isoformat(),
+        "age_seconds": round(each.validity.age_seconds, 1),
+        "size": each.backup.size,
+        "sha256": each.backup.sha256,
+        "seconds": round(each.backup.seconds, 3),
+        "verify": _last_verdict(each, CheckKind.VERIFY),
+        "restore": _last_verdict(each, CheckKind.RESTORE),
+        "restore_seconds": each.restore_seconds,
+        "valid": each.validity.valid is True,
+        "state": each.validity.state.value,
+        "reason": each.validity.sentence,
+    }
+
+
+def _last_verdict(each: JudgedBackup, kind: CheckKind) -> str:
+    check = each.last(kind)
+    return "never" if check is None else str(check.verdict)

@@ -19,7 +19,7 @@ from normalization.rollout import Mode
 from ops import clock
 from ops.alerts.models import last_heartbeat_at
 from ops.backfill.survey import unclean_rows
-from ops.backups.history import backup_facts
+from ops.backups.history import gate_backups
 from ops.gates.rules import UNKNOWN_WINDOW, GateFacts, InstanceFact
 
 AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
@@ -36,7 +36,7 @@ def collect(version: int, *, read_files: bool = True) -> GateFacts:
     """Return the facts now. `version` is the rollout's version that the caller has read.
 
     Without `read_files` no backup file is read, which could take minutes: a file that changed
-    since its checks is then `Bytes.TOUCHED`.
+    since its checks is then `FileState.TOUCHED`.
     """
     now = clock.database_now()
     requests, unknown = _requests(now)
@@ -44,7 +44,7 @@ def collect(version: int, *, read_files: bool = True) -> GateFacts:
         now=now,
         version=version,
         ttl_seconds=conf.ttl_seconds(),
-        backups=tuple(backup_facts(read_files=read_files)),
+        backups=tuple(gate_backups(read_files=read_files)),
         unclean_rows=_unclean_rows(),
         requests=requests,
         unknown=unknown,

@@ -7,13 +7,14 @@ fact is not known. Only `pass` allows the step; `fail` and `inconclusive` both h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-BACKUP_MAX_AGE: Final = timedelta(seconds=3600)
+from ops.gates.backup_rule import CYCLE, BackupValidity
+
 UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
 MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
@@ -60,31 +61,6 @@ class GateVerdict:
         }
 
 
-class Bytes(StrEnum):
-    """What is on disk where a checked backup should be."""
-
-    SAME = "same"
-    TOUCHED = "touched"  # written, moved or copied since its checks, and not read again
-    CHANGED = "changed"
-    MISSING = "missing"
-    ELSEWHERE = "elsewhere"  # on a host whose disk this process cannot see
-
-
-@dataclass(frozen=True, slots=True)
-class BackupFact:
-    """One backup. If its records do not make it `valid`, `reason` and `remedy` explain why.
-
-    `bytes` is None unless the backup is valid.
-    """
-
-    name: str
-    snapshot_at: datetime
-    valid: bool
-    reason: str
-    remedy: str = ""
-    bytes: Bytes | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class InstanceFact:
     """The report of one serving process. `age` is in seconds."""
@@ -106,7 +82,7 @@ class GateFacts:
     now: datetime
     version: int
     ttl_seconds: float
-    backups: tuple[BackupFact, ...] = ()
+    backups: tuple[BackupValidity, ...] = ()
     unclean_rows: int | None = None
     requests: int = 0
     unknown: int = 0
@@ -120,56 +96,37 @@ Gate = Callable[[GateFacts], GateVerdict]
 
 
 def backup_valid(facts: GateFacts) -> GateVerdict:
-    """A backup passed both checks, its bytes are unchanged, and it is younger than an hour."""
-    gate, cycle = "backup_valid", "manage.py backup_cycle"
-    if not facts.backups:
-        return GateVerdict(gate, GateOutcome.FAIL, "No backup was ever made.", remedy=cycle)
-    best = _best_backup(facts.backups)
-    age = (facts.now - best.snapshot_at).total_seconds()
+    """One backup is valid and younger than an hour (`ops.gates.backup_rule` has the rule)."""
+    gate = "backup_valid"
+    best = best_backup(facts.backups)
+    if best is None:
+        sentence = "This database has no backup."
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, remedy=CYCLE)
     evidence = {
         "backup": best.name,
         "snapshot_at": best.snapshot_at,
-        "age_seconds": round(age, 1),
-        "bytes": best.bytes,
+        "age_seconds": round(best.age_seconds, 1),
+        "bytes": best.files,
     }
-    if not best.valid:
-        remedy = best.remedy or cycle
-        return GateVerdict(gate, GateOutcome.FAIL, f"{best.reason}.", evidence, remedy)
-    if best.bytes is Bytes.ELSEWHERE:
-        sentence = f"{best.name} is on another host: this process cannot check its bytes."
-        remedy = "run the command on the host that keeps the backups"
-        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    if fault := _backup_fault(best, age):
-        return GateVerdict(gate, GateOutcome.FAIL, fault, evidence, cycle)
-    if best.bytes is Bytes.TOUCHED:
-        sentence = f"{best.name} was touched on disk since its checks: verify its bytes again."
-        remedy = f"manage.py verify_backup {best.name}"
-        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    sentence = f"{best.name} passed both checks and is {int(age)} s old."
-    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+    return GateVerdict(gate, backup_outcome(best), best.sentence, evidence, best.remedy)
 
 
-def _best_backup(backups: tuple[BackupFact, ...]) -> BackupFact:
-    """Return the newest valid backup that may be whole, else the newest valid one, else any."""
-    valid = [each for each in backups if each.valid]
-    whole = (each for each in valid if each.bytes in (Bytes.SAME, Bytes.TOUCHED))
-    return next(whole, (valid or backups)[0])
+def backup_outcome(backup: BackupValidity) -> GateOutcome:
+    """Return what one backup alone would make of the gate."""
+    if backup.valid is False or not backup.fresh:
+        return GateOutcome.FAIL
+    return GateOutcome.PASS if backup.valid else GateOutcome.INCONCLUSIVE
 
 
-def _backup_fault(backup: BackupFact, age: float) -> str:
-    """Return why a valid backup does not count, "" if it may. `age` is in seconds."""
-    limit = BACKUP_MAX_AGE.total_seconds()
-    if backup.bytes is Bytes.MISSING:
-        return f"{backup.name} is no longer on disk."
-    if backup.bytes is Bytes.CHANGED:
-        return f"{backup.name} was changed on disk since its checks."
-    if age < 0:
-        return (
-            f"The snapshot of {backup.name} is {-age:.0f} s in the future: a clock was set back."
-        )
-    if age >= limit:
-        return f"The newest valid backup is {int(age)} s old, the limit is {limit:.0f} s."
-    return ""
+def best_backup(backups: Iterable[BackupValidity]) -> BackupValidity | None:
+    """Return the backup that decides the gate: the one closest to passing, the newest of equals."""
+    return min(backups, key=_backup_rank, default=None)
+
+
+def _backup_rank(backup: BackupValidity) -> tuple[int, bool]:
+    """Order backups by how close they come to passing the gate."""
+    outcomes = (GateOutcome.PASS, GateOutcome.INCONCLUSIVE, GateOutcome.FAIL)
+    return outcomes.index(backup_outcome(backup)), backup.valid is False
 
 
 def stored_stages_clean(facts: GateFacts) -> GateVerdict:

@@ -17,7 +17,7 @@ from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import RunState, state_in_words
 from ops.backups import history
-from ops.gates.rules import BACKUP_MAX_AGE, GateOutcome
+from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
 from ops.pages.clients.counts import who_would_be_refused
 from ops.pages.panels import ask_gates, softly
 from ops.pages.periods import PERIODS
@@ -91,13 +91,16 @@ def _clients(now: datetime) -> Tile:
 
 
 def _backup(now: datetime) -> Tile:
-    newest = history.newest_valid()
-    if newest is None:
-        return Tile("Newest valid backup", "none", "none passed both checks", "bad", _backups())
-    fresh = now - newest.snapshot_at < BACKUP_MAX_AGE
-    detail = "fresh enough for the gate" if fresh else "too old for the gate"
-    word = f"{timesince(newest.snapshot_at, now, depth=1)} old"
-    return Tile("Newest valid backup", word, detail, "good" if fresh else "bad", _backups())
+    found = tuple(history.gate_backups(read_files=False))
+    verdict = backup_valid(GateFacts(now, 0, 0.0, backups=found))
+    best = best_backup(found)
+    word = "none"
+    if best is not None and best.valid is not False:
+        word = f"{timesince(best.snapshot_at, now, depth=1)} old"
+    passes = verdict.outcome is GateOutcome.PASS
+    detail = "fresh enough for the gate" if passes else verdict.sentence
+    tone = _VERDICT_TONES[verdict.outcome]
+    return Tile("Newest valid backup", word, detail, tone, _backups())
 
 
 def _backfill(now: datetime) -> Tile:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from ops.backups import archive, client_tools, cycle
-from ops.backups.create import Wish, create
+from ops.backups import archive, children, cycle
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.source import source
@@ -36,7 +36,7 @@ def backup(tmp_path: Path, transactional_db: None) -> Backup:
     """A backup of so many companies."""
     companies(COMPANIES, noise=32)
     execute("ANALYZE")
-    return create(Wish(tmp_path))
+    return create(BackupRequest(tmp_path))
 
 
 def in_turns(
@@ -65,7 +65,7 @@ def elapsed(work: Callable[[], object]) -> float:
 
 def bare_dump(target: Path) -> None:
     """pg_dump as a person would run it, to disk."""
-    tools = client_tools.find(180000)
+    tools = children.find_tools(180000)
     subprocess.run(
         [tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], check=True
     )
@@ -76,7 +76,7 @@ def bare_dump(target: Path) -> None:
 
 def bare_restore(dump: Path) -> None:
     """pg_restore into a new database as a person would run it."""
-    tools = client_tools.find(180000)
+    tools = children.find_tools(180000)
     execute("CREATE DATABASE bare_restore TEMPLATE template0")
     try:
         into = source().argument("bare_restore")
@@ -107,7 +107,9 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
         )
     )
 
-    created = in_turns(lambda: create(Wish(tmp_path)), lambda: bare_dump(tmp_path / "bare"))
+    created = in_turns(
+        lambda: create(BackupRequest(tmp_path)), lambda: bare_dump(tmp_path / "bare")
+    )
     note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
     hold(Ratio("create_backup / pg_dump -Fc -Z1", goal=2, measured=created[2], note=note))
 
@@ -118,7 +120,7 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
     note = f"{restored[0]:.1f} s; bare {restored[1]:.1f} s"
     hold(Ratio("test_restore / pg_restore -e -1", goal=1.8, measured=restored[2], note=note))
 
-    done = cycle.run(Wish(tmp_path), keep=12, keep_days=7)
+    done = cycle.run(BackupRequest(tmp_path), keep=12, keep_days=7)
     assert done.passed
     hold(
         Ratio(

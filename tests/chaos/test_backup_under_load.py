@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed
 from ops.backups.restore import restore
@@ -84,7 +84,7 @@ def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(
     with Writers() as writers:
         for _ in range(RUNS):
             before, started = writers.written, time.monotonic()
-            backup = create(Wish(tmp_path, accept_fewer_rows="the writers delete"))
+            backup = create(BackupRequest(tmp_path, accept_fewer_rows="the writers delete"))
             assert writers.written > before
             check = restore(backup)
             rates.append((writers.written - before) / (time.monotonic() - started))
@@ -148,14 +148,14 @@ def can_mount() -> bool:
 def test_a_full_disk_publishes_nothing_and_says_so_in_one_line(
     tmp_path: Path, disk: Callable[[Path], contextlib.AbstractContextManager[Path]]
 ) -> None:
-    create(Wish(tmp_path / "before"))  # the room that the next one asks for
+    create(BackupRequest(tmp_path / "before"))  # the room that the next one asks for
     companies(30_000, noise=190)
     chosen = disk if can_mount() else limited
     with chosen(tmp_path / "disk") as place:
         with pytest.raises(
             BackupFailed, match=r"could not be written to .*; nothing was published"
         ) as failure:
-            create(Wish(place))
+            create(BackupRequest(place))
         assert [path.name for path in place.iterdir() if path.name != "lost+found"] == []
     print(failure.value)
     assert len(str(failure.value).splitlines()) == 1
@@ -178,7 +178,7 @@ def test_a_table_that_is_emptied_during_the_dump_is_counted_as_it_was_dumped(
 
     emptying = threading.Thread(target=empty)
     emptying.start()
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     emptying.join()
     check = restore(backup)
     assert (emptied.is_set(), check.verdict) == (True, "passed"), check.reason

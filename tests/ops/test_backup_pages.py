@@ -71,11 +71,11 @@ def test_a_backup_that_counts_is_shown_with_age_size_verdicts_and_the_measured_r
     text = shown(operator, reverse(LIST))
     drill = backup.checks.get(kind="restore")
     assert "✓ open" in text
-    assert "✓ counts" in text
+    assert "✓ valid" in text
     assert text.count("✓ passed") == 2
     assert re.search(r"[\d.]+ KB", text)
     assert re.search(r"RTO\) [\d.]+ m?s, as the last drill measured", text)
-    assert re.search(r"[\d.]+ m?s old, fresh for (1 h|59 min)", text)
+    assert re.search(r"passed both checks and is \d+ s old. Fresh for (1 h|59 min)", text)
     page = page_of(operator, backup)
     assert drill.reason in page
     assert f"manage.py verify_backup {backup.name}" in page
@@ -90,7 +90,7 @@ def test_the_checks_of_a_backup_stand_oldest_first_with_their_reasons(
     failure = verify(backup)
     assert failure.verdict == "failed"
     for text in (page_of(operator, backup), shown(operator, reverse(LIST))):
-        assert "✕ does not count" in text
+        assert "✕ failed" in text
         assert failure.reason in text
         assert "manage.py backup_cycle" in text
     page = page_of(operator, backup)
@@ -108,14 +108,14 @@ def test_a_file_that_was_touched_or_is_gone_is_not_called_good(
     backup = valid_backup(directory)
     backup.path.touch()
     text = shown(operator, reverse(LIST))
-    assert "! file touched" in text
-    assert "open only if the file is whole" in text
+    assert "! files touched" in text
+    assert "! inconclusive" in text
     assert f"manage.py verify_backup {backup.name}" in text
     assert verify(backup).verdict == "passed"
-    assert "✓ counts" in shown(operator, reverse(LIST))
+    assert "✓ valid" in shown(operator, reverse(LIST))
     backup.path.unlink()
     text = shown(operator, reverse(LIST))
-    assert "✕ file missing" in text
+    assert "✕ files missing" in text
     assert "✕ closed" in text
 
 
@@ -128,7 +128,7 @@ def test_a_backup_older_than_an_hour_closes_the_gate_and_says_what_opens_it(
     assert "✕ closed" in text
     assert "2 h 5 min old" in text
     assert "To open the gate: manage.py backup_cycle" in text
-    assert "✓ counts" in page_of(operator, backup)
+    assert "✓ valid" in page_of(operator, backup)
 
 
 def test_a_backup_of_another_database_does_not_count_here(
@@ -149,7 +149,7 @@ def test_backups_that_were_taken_away_stand_apart(operator: Client, directory: P
     apart = operator.get(reverse(LIST), {"kept": "pruned"}).content.decode()
     assert link in apart
     assert reverse("admin:ops_backup_change", args=[backup.pk]) not in apart
-    assert "taken away" in page_of(operator, kept)
+    assert "was removed to make room" in page_of(operator, kept)
     assert "Check it again" not in page_of(operator, kept)
 
 

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from ops.backups import archive, scratch, sidecar
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
@@ -157,9 +157,9 @@ def without_not_null(backup: Backup) -> None:
         ),
         (
             without_trigger,
-            "trigger public.ops_backupcheck.stage_backup_check_append_only is defined otherwise",
+            "trigger public.ops_backupcheck.stage_backup_check_append_only has another definition",
         ),
-        (without_not_null, "table public.portfolio_companies is defined otherwise"),
+        (without_not_null, "table public.portfolio_companies has another definition"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -167,7 +167,7 @@ def test_a_dump_that_restores_into_something_else_fails(
     tmp_path: Path, fault: Callable[[Backup], None], said: str
 ) -> None:
     companies(50)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     fault(backup)
     check = restore(backup)
     assert (check.verdict, said in check.reason) == ("failed", True), check.reason
@@ -175,7 +175,7 @@ def test_a_dump_that_restores_into_something_else_fails(
 
 def test_a_backup_of_a_release_that_kept_stages_in_other_columns_passes(tmp_path: Path) -> None:
     companies(50)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     of_a_release_with_stages_elsewhere(backup)
     check = restore(backup)
     assert check.verdict == "passed", check.reason
@@ -213,7 +213,7 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     DROP DOMAIN public.share; DROP TYPE public.mood; SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
     """
     with schema(change, undo):
-        check = restore(create(Wish(tmp_path)))
+        check = restore(create(BackupRequest(tmp_path)))
     assert check.verdict == "passed", check.reason
 
 
@@ -221,22 +221,22 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     tmp_path: Path,
 ) -> None:
     companies(10)
-    good = create(Wish(tmp_path))
+    good = create(BackupRequest(tmp_path))
     execute("UPDATE portfolio_companies SET stage = 'seed'")
-    other = create(Wish(tmp_path))
-    from ops.backups.records import Findings
+    other = create(BackupRequest(tmp_path))
+    from ops.backups.records import CheckFindings
     from ops.backups.restore import _drill
 
-    with authenticated(good, Findings(), no_progress) as genuine:
+    with authenticated(good, CheckFindings(), no_progress) as authentic:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), genuine.descriptor, genuine.record, 60, no_progress)
+        _drill(source(), authentic.descriptor, authentic.record, 60, no_progress)
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 
 def test_a_dump_that_pg_restore_refuses_fails(tmp_path: Path) -> None:
     companies(10)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     flip(backup.path, 5)  # the archive's version
     record = json.loads(record_file(backup.path).read_text())
     with archive.opened(backup.path) as descriptor:
@@ -257,7 +257,7 @@ def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_not
 ) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        backup = create(Wish(tmp_path))
+        backup = create(BackupRequest(tmp_path))
         with pytest.raises(
             CommandError, match=r"pg_restore was stopped after 1 s \(--time-limit\)"
         ):
@@ -270,7 +270,7 @@ def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_its_leftover_an
 ) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        create(Wish(tmp_path))
+        create(BackupRequest(tmp_path))
         with manage("test_restore") as killed, manage("test_restore") as living:
             orphan, other = (
                 client_program(killed, "pg_restore"),
@@ -296,14 +296,14 @@ def test_the_next_drill_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     with source().connect() as link:
         prefix = scratch._prefix(link)
         link.execute(f'CREATE DATABASE "{prefix}0123456789ab" TEMPLATE template0'.encode())
-    assert restore(create(Wish(tmp_path))).verdict == "passed"
+    assert restore(create(BackupRequest(tmp_path))).verdict == "passed"
     assert f"{prefix}0123456789ab" not in scratch_databases()
 
 
 def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_never_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     with source().connect() as link:
         name = f"{scratch._prefix(link)}configured"
         link.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -319,13 +319,13 @@ def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_
         finally:
             scratch.drop(link, name)
     assert check.verdict == "error"
-    assert f"{name} has a name of the drill's scratch databases" in check.reason
+    assert f"{name} has a name that is reserved for scratch databases" in check.reason
 
 
 def test_a_server_that_goes_away_says_nothing_about_the_backup(tmp_path: Path) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        backup = create(Wish(tmp_path))
+        backup = create(BackupRequest(tmp_path))
         with manage("test_restore") as drill:
             client_program(drill, "pg_restore")
             wait_until(

@@ -16,10 +16,10 @@ from pytest_django import Settings
 
 from ops import exporter
 from ops.backups import history
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
+from ops.backups.cycle import prune
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import BackupFailed
-from ops.backups.prune import prune
+from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.verify import verify
 from tests.backup_faults import NO_SLOW_DRILL, SLOW_DRILL, companies, flip, schema, valid_backup
 
@@ -36,7 +36,7 @@ def made(
     directory: Path, days_ago: float = 0, valid: bool = True, at: datetime | None = None
 ) -> Backup:
     """A backup with a snapshot of some days ago, or of a moment."""
-    backup = valid_backup(directory) if valid else create(Wish(directory))
+    backup = valid_backup(directory) if valid else create(BackupRequest(directory))
     snapshot_at = at or backup.snapshot_at - timedelta(days=days_ago)
     Backup.objects.filter(pk=backup.pk).update(snapshot_at=snapshot_at)
     backup.refresh_from_db()
@@ -98,12 +98,14 @@ def test_files_that_a_killed_prune_has_left_are_removed_by_the_next(directory: P
 
 def test_a_negative_number_to_keep_is_refused(directory: Path) -> None:
     made(directory, 0)
-    with pytest.raises(CommandError, match="cannot be negative"):
+    with pytest.raises(CommandError, match="not a whole number of at least 0"):
         call_command("prune_backups", "--keep=-1")
+    with pytest.raises(BackupRefused, match="cannot be negative"):
+        prune(keep=0, keep_days=-1)
     assert len(dumps(directory)) == 1
 
 
-# -- Cycle ------------------------------------------------------------------------------------------
+# -- CycleResult ------------------------------------------------------------------------------------------
 
 
 def test_a_cycle_makes_a_backup_that_counts(
@@ -119,7 +121,7 @@ def test_a_cycle_makes_a_backup_that_counts(
     assert done["seconds"] > 0
     newest = history.newest_valid()
     assert newest
-    assert newest.name == done["backup"]["name"]
+    assert newest.backup.name == done["backup"]["name"]
     call_command("backup_cycle")
     assert "All in all" in capsys.readouterr().out
 
@@ -154,21 +156,21 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
         schema(change, "DROP TABLE public.broken"),
         pytest.raises(BackupFailed, match="counted: division by zero"),
     ):
-        create(Wish(directory))
+        create(BackupRequest(directory))
     assert (dumps(directory), Backup.objects.count()) == (set(), 0)
 
 
 # -- Status, metrics, admin -------------------------------------------------------------------------
 
 
-def test_status_exits_1_while_no_backup_was_ever_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_exits_1_without_a_backup(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        CommandError, match=r"No backup was ever made\. To fix: manage.py backup_cycle"
+        CommandError, match=r"This database has no backup\. To fix: manage.py backup_cycle"
     ):
         call_command("backup_status", "--json")
     assert json.loads(capsys.readouterr().out) == {
         "fresh": False,
-        "sentence": "No backup was ever made.",
+        "sentence": "This database has no backup.",
         "restore_seconds": None,
         "backups": [],
     }
@@ -258,7 +260,7 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(
     client.force_login(User.objects.create_superuser("operator"))
     page = client.get("/admin/ops/backup/").content.decode()
     assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page
-    assert "</span>counts</span>" in page
+    assert "</span>valid</span>" in page
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200
     for address in (

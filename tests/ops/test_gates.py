@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ops.gates.backup_rule import (
+    BackupFiles,
+    BackupRecord,
+    BackupValidity,
+    FileState,
+    validity,
+)
 from ops.gates.rules import (
     GATES,
-    BackupFact,
-    Bytes,
     GateFacts,
     GateOutcome,
     InstanceFact,
@@ -24,8 +29,22 @@ from ops.gates.rules import (
 )
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
-VALID = BackupFact(
-    "a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME
+
+
+@dataclass(frozen=True)
+class Check:
+    kind: str
+    verdict: str = "passed"
+    sha256: str = "sha"
+    reason: str = "it works"
+
+
+VALID = validity(
+    BackupRecord(
+        "a.dump", "sha", NOW - timedelta(seconds=60), [Check("verify"), Check("restore")]
+    ),
+    BackupFiles(FileState.SAME),
+    NOW,
 )
 GOOD = GateFacts(
     now=NOW,
@@ -73,75 +92,86 @@ def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
     assert [verdict.gate for verdict in examine(GOOD)] == names
 
 
+def backup(
+    age: float = 60,
+    files: FileState = FileState.SAME,
+    name: str = "a.dump",
+    passed: tuple[str, ...] = ("verify", "restore"),
+) -> BackupValidity:
+    checks = [Check(kind) for kind in passed]
+    return validity(
+        BackupRecord(name, "sha", ago(age), checks), BackupFiles(files, "on the host b"), NOW
+    )
+
+
 @pytest.mark.parametrize(
     ("age", "outcome", "said"),
     [
         (0, PASS, "passed both checks"),
         (3599, PASS, "3599 s old"),
-        (3600, FAIL, "3600 s old, the limit is 3600 s"),
-        (3601, FAIL, "3601 s old, the limit is 3600 s"),
+        (3600, FAIL, "3600 s old; the limit is 3600 s"),
+        (3601, FAIL, "3601 s old; the limit is 3600 s"),
         (-1, FAIL, "1 s in the future"),
     ],
 )
 def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
     age: float, outcome: GateOutcome, said: str
 ) -> None:
-    verdict = backup_valid(replace(GOOD, backups=(replace(VALID, snapshot_at=ago(age)),)))
+    verdict = backup_valid(replace(GOOD, backups=(backup(age),)))
     assert (verdict.outcome, said in verdict.sentence) == (outcome, True), verdict.sentence
+
+
+CYCLE = "manage.py backup_cycle"
 
 
 @pytest.mark.parametrize(
     ("backups", "outcome", "said", "remedy"),
     [
-        ((), FAIL, "No backup was ever made.", "manage.py backup_cycle"),
+        ((), FAIL, "This database has no backup.", CYCLE),
         (
-            (
-                replace(
-                    VALID,
-                    valid=False,
-                    reason="a.dump has not passed restore",
-                    remedy="manage.py test_restore a.dump",
-                ),
-            ),
+            (backup(passed=("verify",)),),
             FAIL,
             "a.dump has not passed restore.",
             "manage.py test_restore a.dump",
         ),
+        ((backup(files=FileState.MISSING),), FAIL, "a.dump is no longer complete on disk", CYCLE),
+        ((backup(files=FileState.CHANGED),), FAIL, "changed on disk since its checks", CYCLE),
         (
-            (replace(VALID, bytes=Bytes.MISSING),),
-            FAIL,
-            "a.dump is no longer on disk.",
-            "manage.py backup_cycle",
-        ),
-        (
-            (replace(VALID, bytes=Bytes.CHANGED),),
-            FAIL,
-            "changed on disk since its checks",
-            "manage.py backup_cycle",
-        ),
-        (
-            (replace(VALID, bytes=Bytes.TOUCHED),),
+            (backup(files=FileState.TOUCHED),),
             INCONCLUSIVE,
             "was touched on disk",
-            f"verify_backup {VALID.name}",
+            "verify_backup a.dump",
         ),
         (
-            (replace(VALID, bytes=Bytes.ELSEWHERE),),
+            (backup(files=FileState.ELSEWHERE),),
             INCONCLUSIVE,
-            "is on another host",
+            "a.dump is on the host b",
             "run the command on the host",
         ),
-        ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),
         (
-            (replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")),
+            (backup(files=FileState.UNREADABLE),),
+            INCONCLUSIVE,
+            "a.dump cannot be read",
+            "run the command as the user",
+        ),
+        ((backup(passed=()), backup()), PASS, "a.dump passed both checks", ""),
+        (
+            (backup(files=FileState.MISSING), backup(name="b.dump")),
             PASS,
             "b.dump passed both checks",
             "",
         ),
+        (
+            (backup(files=FileState.TOUCHED), backup(name="b.dump")),
+            PASS,
+            "b.dump passed both checks",
+            "",
+        ),
+        ((backup(passed=()), backup(7200, name="b.dump")), FAIL, "b.dump is 7200 s old", CYCLE),
     ],
 )
-def test_the_newest_backup_that_counts_and_is_whole_decides(
-    backups: tuple[BackupFact, ...], outcome: GateOutcome, said: str, remedy: str
+def test_the_backup_that_comes_closest_to_passing_decides_the_newest_of_equals(
+    backups: tuple[BackupValidity, ...], outcome: GateOutcome, said: str, remedy: str
 ) -> None:
     verdict = backup_valid(replace(GOOD, backups=backups))
     assert (verdict.outcome, said in verdict.sentence, remedy in verdict.remedy) == (
@@ -149,6 +179,7 @@ def test_the_newest_backup_that_counts_and_is_whole_decides(
         True,
         True,
     ), verdict
+    assert bool(verdict.remedy) == bool(remedy)
 
 
 @pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])

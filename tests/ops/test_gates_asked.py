@@ -22,7 +22,8 @@ from ops.backups.history import backup_verdict
 from ops.backups.models import Backup
 from ops.backups.verify import verify
 from ops.gates import facts
-from ops.gates.rules import Bytes, GateOutcome
+from ops.gates.backup_rule import FileState
+from ops.gates.rules import GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,7 +76,7 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
 ) -> None:
     lines = refused(Mode.ENFORCE).splitlines()
     assert lines[0] == "More enforcement is refused:"
-    assert "backup_valid: No backup was ever made. → manage.py backup_cycle" in lines
+    assert "backup_valid: This database has no backup. → manage.py backup_cycle" in lines
     assert any(line.startswith("unknown_rate: Only 0 requests") for line in lines)
     assert any(
         line.startswith("alert_path_alive: The way back never proved itself") for line in lines
@@ -93,7 +94,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
 
 
 def test_the_command_refuses_and_overrides(warned: int) -> None:
-    with pytest.raises(CommandError, match="backup_valid: No backup was ever made"):
+    with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
     call_command("stage_mode", "set", "enforce", "--reason", "r", "--override", "a rehearsal")
     assert rollout_store.newest().rollout.mode is Mode.ENFORCE
@@ -173,6 +174,16 @@ def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
 # -- What the gate sees of a backup -----------------------------------------------------------------
 
 
+def _changed(backup: Backup, detail: str) -> str:
+    return f"{backup.name} was changed on disk since its checks: {detail}."
+
+
+def _missing(backup: Backup) -> str:
+    return (
+        f"{backup.name} is no longer complete on disk: {backup.name} is not in {backup.directory}."
+    )
+
+
 def outcome() -> tuple[GateOutcome, str]:
     verdict = backup_verdict()
     return verdict.outcome, verdict.sentence
@@ -186,7 +197,10 @@ def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(
     modified = backup.path.stat().st_mtime_ns
     flip(backup.path, 2_000)
     os.utime(backup.path, ns=(modified, modified))  # even where the usual time is put back
-    assert outcome() == (GateOutcome.FAIL, f"{backup.name} was changed on disk since its checks.")
+    assert outcome() == (
+        GateOutcome.FAIL,
+        _changed(backup, "its SHA-256 differs from the recorded one"),
+    )
 
 
 def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(
@@ -205,17 +219,22 @@ def test_a_backup_that_was_touched_or_deleted(tmp_path: Path) -> None:
     backup.path.touch()
     assert outcome()[0] is GateOutcome.PASS
     backup.path.unlink()
-    assert outcome() == (GateOutcome.FAIL, f"{backup.name} is no longer on disk.")
+    assert outcome() == (GateOutcome.FAIL, _missing(backup))
     Backup.objects.update(host="another-host")
     assert outcome()[0] is GateOutcome.INCONCLUSIVE
 
 
-def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -> None:
+def files_seen(*, read_files: bool) -> list[FileState | None]:
+    return [each.files for each in facts.collect(0, read_files=read_files).backups]
+
+
+def test_a_page_calls_a_touched_backup_touched_and_does_not_read_it(tmp_path: Path) -> None:
     backup = valid_backup(tmp_path)
+    flip(backup.path, 2_000)
+    assert files_seen(read_files=False) == [FileState.TOUCHED]
+    assert files_seen(read_files=True) == [FileState.CHANGED]
     backup.path.write_bytes(b"other bytes")
-    seen = [each.bytes for each in facts.collect(0, read_files=False).backups]
-    assert seen == [Bytes.TOUCHED]
-    assert [each.bytes for each in facts.collect(0).backups] == [Bytes.CHANGED]
+    assert files_seen(read_files=False) == [FileState.CHANGED]  # by its size
 
 
 @pytest.mark.parametrize(
@@ -237,7 +256,7 @@ def test_the_age_is_the_database_s_now_minus_the_snapshot(
 def test_a_backup_of_a_database_that_was_made_anew_does_not_count(tmp_path: Path) -> None:
     valid_backup(tmp_path)
     Backup.objects.update(database_oid=1)
-    assert outcome() == (GateOutcome.FAIL, "No backup was ever made.")
+    assert outcome() == (GateOutcome.FAIL, "This database has no backup.")
 
 
 def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Path) -> None:
@@ -247,6 +266,6 @@ def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Pa
     backup.refresh_from_db()
     for check in checks:
         check.sha256 = backup.sha256
-    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.SAME
+    assert history.files_on_disk(backup, checks, read=True).state is FileState.SAME
     backup.path.touch()
-    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.CHANGED
+    assert history.files_on_disk(backup, checks, read=True).state is FileState.CHANGED

@@ -334,7 +334,7 @@ def test_a_change_that_a_gate_holds_says_which_keeps_what_was_typed_and_opens_th
     version = set_mode("warn")
     text = operator.post(URL, asked_to_enforce(version, pilots="early-bird")).content.decode()
     for told in (
-        "backup_valid: No backup was ever made.",
+        "backup_valid: This database has no backup.",
         "the day has come",
         "early-bird",
         "Mode warn → enforce",

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ops.backups import cycle
-from ops.backups.create import Wish
+from ops.backups.create import BackupRequest
 from ops.backups.restore import TIME_LIMIT_SECONDS
 from ops.cli import backups as cli
 from stagenorm.terminal import show_json
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print; exit 1 unless the new backup is valid."""
-        request = Wish(options["directory"].absolute(), options["accept_fewer_rows"])
+        request = BackupRequest(options["directory"].absolute(), options["accept_fewer_rows"])
         with cli.operation(options) as progress:
             done = cycle.run(
                 request,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ops.backups.create import TIME_LIMIT_SECONDS, Wish, create
+from ops.backups.create import TIME_LIMIT_SECONDS, BackupRequest, create
 from ops.cli import backups as cli
 from stagenorm.terminal import show_json
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        request = Wish(
+        request = BackupRequest(
             options["directory"].absolute(), options["accept_fewer_rows"], options["time_limit"]
         )
         with cli.operation(options) as progress:

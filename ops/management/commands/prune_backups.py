@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ops.backups.prune import prune
+from ops.backups.cycle import prune
 from ops.cli import backups as cli
 from stagenorm.terminal import show_json
 
