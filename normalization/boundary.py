@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from normalization import aliases as alias_store
-from normalization import metrics, observations, rollout_store
+from normalization import guard, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
 from normalization.problems import Item, UnknownStage
 from normalization.rollout import Mode, Rollout
@@ -201,6 +201,8 @@ class Boundary:
         outcome = judgement.outcome(rejected)
         # A rehearsal counts under the mode that the rollout gave: its rejects must not set off the way back.
         metrics.count_request(self.endpoint, self.applied_mode, outcome)
+        if self.applied_mode is Mode.ENFORCE and not self.rehearsal:
+            guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
         spellings = judgement.spellings()
         observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)
         if spellings and (rate := _sampler.rate()):

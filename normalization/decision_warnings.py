@@ -165,7 +165,7 @@ def _other_stage(text: _SpellingText, stage: Stage) -> DecisionWarning | None:
 def _tranche_or_plus(text: _SpellingText, stage: Stage) -> DecisionWarning | None:
     if any(mention.after.isdecimal() for mention in text.mentions):
         return _hard("tranche_or_plus", "The text names a tranche of a series, not the series.")
-    if any(mention.after == "+" and mention.stage is None for mention in text.mentions):
+    if any(_is_open_ended(mention) for mention in text.mentions):
         return _hard(
             "tranche_or_plus", "The plus may mean an extension of the round, or later rounds."
         )
@@ -174,6 +174,12 @@ def _tranche_or_plus(text: _SpellingText, stage: Stage) -> DecisionWarning | Non
             "tranche_or_plus", "The text names an extension or a round between two stages."
         )
     return None
+
+
+def _is_open_ended(mention: Mention) -> bool:
+    # Series C with a word for the plus is the business of `_lost_plus`.
+    word = mention.after in ("plus", "later") and mention.name != "c"
+    return mention.stage is None and (mention.after == "+" or word)
 
 
 def _lost_plus(text: _SpellingText, stage: Stage) -> DecisionWarning | None:

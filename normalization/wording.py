@@ -81,6 +81,10 @@ _LATIN = {
     "croissance": "growth",
     "crecimiento": "growth",
     "mna": "merger",
+    "runde": "round",
+    "ronda": "round",
+    "finanzierung": "funding",
+    "finanzierungsrunde": "round",
 }
 """Words of other languages and frequent slips, without accents, and their English equivalent."""
 
@@ -98,7 +102,7 @@ _SEED = ("seed", "pre-seed")
 _PART = re.compile(
     r"""
     (?P<before>\bpre[\s-]*)?
-      \b(?P<series>series|serie(?!s))[\s.:-]*(?P<inner>pre[\s-]*)?
+      \b(?P<series>series|serie(?!s)|ser(?=[.\ ]))[\s.:-]*(?P<inner>pre[\s-]*)?
       (?P<in_series>seed|[a-z]|[0-9])?(?P<tranche>-?[0-9]{1,2})?\b     # Pre-Series A1
   | \b(?P<pre_seed>pre[\s-]*)?(?P<seed>seed)\b
   | \bpre[\s-]*(?P<pre_letter>[a-z])(?P<pre_tranche>-?[0-9]{1,2})?\b   # pre-A
@@ -267,6 +271,7 @@ def _qualified(mention: Mention, after: re.Match[str] | None) -> Mention:
     """The mention with what follows it, where that changes it."""
     if after is None or mention.after:
         return mention
-    group = after.lastgroup
-    kind = {"plus": "+", "plus_word": "plus", "later": "later"}.get(group or "", "?")
-    return mention._replace(after=kind)
+    if after["plus"] == "+":
+        return mention._replace(after="+")
+    named = {"plus_word": "plus", "later": "later"}
+    return mention._replace(after=named.get(after.lastgroup or "", "?"))

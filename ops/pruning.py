@@ -1,6 +1,7 @@
-"""Deletes stored rows that are older than their limit: the tables that `KEPT_DAYS` in the settings names, no others.
+"""Deletes stored rows that are older than their limit, in the tables of `settings.KEPT_DAYS` only.
 
-Each batch is a transaction of its own. A run that ends early has deleted the batches before; the next run continues.
+Each batch is a transaction of its own. A run that ends early has deleted the batches before; the
+next run continues.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from stagenorm.terminal import ReportProgress, no_progress
 
 BATCH: Final = 1_000
 
-# Whole days: a row that is dated by its midnight stays as long as one that is dated to the second. The newest row
-# always stays: it shows when something happened last.
+# Whole days: a row that is dated by its midnight stays as long as one that is dated to the second.
+# The newest row always stays: it shows when something happened last.
 UNTIL: Final = """
-SELECT least(date_trunc('day', clock_timestamp()) - make_interval(days => %(days)s), max({moment})) FROM {table}
+SELECT least(date_trunc('day', clock_timestamp()) - make_interval(days => %(days)s), max({moment}))
+FROM {table}
 """
 
 COUNT: Final = "SELECT count(*) FROM {table} WHERE {moment} < %(until)s"
 
-# A batch starts at the newest moment of the last one, so that it does not scan the deleted entries of the index again.
-# SKIP LOCKED: two runs share the work, and a locked row waits for the next run. An array of keys instead of a join:
-# for a join the planner may scan the whole table in each batch.
+# A batch starts at the newest moment of the last one, so that it does not scan the deleted entries
+# of the index again. SKIP LOCKED: two runs share the work, and a locked row waits for the next
+# run. An array of keys instead of a join: for a join the planner may scan the whole table in each
+# batch.
 DELETE_BATCH: Final = """
 WITH deleted AS (
     DELETE FROM {table} WHERE {key} = ANY (ARRAY(
@@ -61,7 +64,10 @@ class PrunedTable:
 
 @dataclass(frozen=True, slots=True)
 class _KeptTable:
-    """A table with a limit. `moment` is the column that dates its rows; an index begins with it."""
+    """A table with a limit.
+
+    `moment` is the column that dates its rows; an index begins with it.
+    """
 
     table: str
     key: str

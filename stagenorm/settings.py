@@ -118,7 +118,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "normalization.middleware.FlushObservations",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -243,6 +242,33 @@ STAGE_ENDPOINTS = {
     "portfolio-strategies": "POST /api/portfolio/strategies",
     "fund-companies": "GET /api/funds/{fund_id}/companies",
 }
+STAGE_GUARD = read.choice(
+    "STAGE_GUARD",
+    "act",
+    ("act", "notify", "off"),
+    "Whether the service takes enforcement back by itself: act, only notify, or off.",
+)
+STAGE_GUARD_LIMIT_PERCENT = read.whole(
+    "STAGE_GUARD_LIMIT_PERCENT",
+    5,
+    "Share of refused requests, in percent, up to which the guard never acts.",
+    1,
+)
+STAGE_GUARD_ODDS = read.whole(
+    "STAGE_GUARD_ODDS",
+    1_000_000,
+    "Odds against chance that the guard requires for one client; 1/100 of it for everybody.",
+    1_000,
+)
+STAGE_GUARD_CLIENTS = read.whole(
+    "STAGE_GUARD_CLIENTS",
+    3,
+    "Clients held out within 10 minutes that take enforcement back for everybody.",
+    2,
+)
+STAGE_GUARD_PINNED = read.words(
+    "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
+)
 SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE",
     "60/minute",

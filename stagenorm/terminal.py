@@ -1,8 +1,9 @@
 """Output of the management commands: tables, one progress bar, JSON, and the types of arguments.
 
-Every command prints through this module, so that all of them look and behave alike. A table is as wide as the
-terminal and wraps long cells; nothing is cut off. Output to a pipe or a file is plain text. Text that people typed
-is shown as they typed it: rich's markup is off, and control characters are spelled out.
+Every command prints through this module, so that all of them look and behave alike. A table is as
+wide as the terminal and wraps long cells; nothing is cut off. Output to a pipe or a file is plain
+text. Text that people typed is shown as they typed it: rich's markup is off, and control
+characters are spelled out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def table(
 ) -> Table:
     """Return an empty table; fill it with `add_row`.
 
-    Columns named in `numbers` are right-aligned. `ruled` draws a line between rows, for rows of several lines.
+    Columns named in `numbers` are right-aligned. `ruled` draws a line between rows, for rows of
+    several lines.
     """
     made = Table(title=title or None, title_justify="left", show_lines=ruled)
     for heading in headings:
@@ -50,7 +52,10 @@ def table(
 
 
 def add_row(to: Table, *cells: Cell, style: str | None = None) -> None:
-    """Add a row to a table. An `int` gets thousands separators; several strings are lines of one cell."""
+    """Add a row to a table.
+
+    An `int` gets thousands separators; several strings are lines of one cell.
+    """
     to.add_row(*map(_cell, cells), style=style)
 
 
@@ -65,7 +70,7 @@ def pairs(members: Iterable[tuple[str, str]]) -> Table:
 
 
 def plain(text: str) -> str:
-    """Return `text` with its control characters spelled out: an escape sequence must not reach the terminal."""
+    """Return `text` with its control characters spelled out, so that none reaches the terminal."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
@@ -86,8 +91,8 @@ def show_json(stream: TextIO | Any, members: Mapping[str, Any]) -> None:
 class ReportProgress(Protocol):
     """What a long operation calls as it proceeds.
 
-    `task` names the step, `done` and `total` count its bytes or rows; `total` is None when it is unknown. `note` is
-    one remark, such as what the step waits for.
+    `task` names the step, `done` and `total` count its bytes or rows; `total` is None when it is
+    unknown. `note` is one remark, such as what the step waits for.
     """
 
     def __call__(self, task: str, done: int, total: int | None = None, /, note: str = "") -> None:
@@ -104,8 +109,8 @@ def progress_bar(
 ) -> Iterator[ReportProgress]:
     """Yield the callback that draws a progress bar for each task; the bars vanish at the end.
 
-    `unit` is "bytes" or the plural of what is counted, such as "rows". The bars go to `stream`, standard error by
-    default. Without a terminal, or with `quiet`, nothing is drawn.
+    `unit` is "bytes" or the plural of what is counted, such as "rows". The bars go to `stream`,
+    standard error by default. Without a terminal, or with `quiet`, nothing is drawn.
     """
     console = Console(file=stream or sys.stderr, markup=False, emoji=False, highlight=False)
     if quiet or not console.is_terminal:
@@ -126,7 +131,7 @@ def progress_bar(
 
 
 def seconds(text: str) -> float:
-    """Read an argument that is a duration: a number of seconds above 0. Raises ArgumentTypeError."""
+    """Read an argument that is a number of seconds above 0. Raises ArgumentTypeError."""
     return _positive(text, "a number of seconds above 0")
 
 
@@ -136,7 +141,7 @@ def positive_number(text: str) -> float:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Return the type of an argument that is a whole number of at least `least`; it raises ArgumentTypeError."""
+    """Return the type of an argument that is a whole number of at least `least`."""
 
     def whole(text: str) -> int:
         try:

@@ -1,4 +1,4 @@
-"""Backups and their checks in the admin: which are valid, why the others are not, and how long a restore takes."""
+"""Backups and their checks in the admin: validity, reasons, remedies and measured restore time."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class BackupAdmin(OperatorLedger):
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Backup]:
-        """Prefetch the checks, which decide the validity; leave the large facts in the database."""
+        """Prefetch the checks, which decide the validity; defer the large facts."""
         return Backup.objects.defer("facts").prefetch_related("checks")
 
     def changelist_view(

@@ -1,4 +1,4 @@
-"""The files of backups: opened without following a symlink, hashed as a stream, written durably, swept."""
+"""The files of backups: opening without following symlinks, hashing, durable writing, sweeping."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ LARGEST_SIDECAR: Final = 64 << 20
 def opened(path: Path) -> Iterator[int]:
     """Yield a descriptor of the regular file at `path`.
 
-    Raises `BackupFileMissing` if there is none, `BackupInvalid` for a symlink or a special file, and OSError.
+    Raises `BackupFileMissing` if there is none, `BackupInvalid` for a symlink or a special file,
+    and OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -49,7 +50,10 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def read_sidecar(path: Path) -> bytes:
-    """Return the content of a small file beside the dump. Raises as `opened`, also if it is too large."""
+    """Return the content of a small file beside the dump.
+
+    Raises as `opened`, also if it is too large.
+    """
     with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         content = file.read(LARGEST_SIDECAR + 1)
     if len(content) > LARGEST_SIDECAR:
@@ -66,9 +70,10 @@ def unreadable(error: OSError, path: Path) -> str:
 
 
 def sha256_of(descriptor: int, progress: ReportProgress = no_progress) -> str:
-    """Return the SHA-256 of all bytes of the open file, read from its beginning in constant memory.
+    """Return the SHA-256 of the whole open file; the memory it takes is constant.
 
-    A thread reads the next chunk while this one is hashed, so that disk and processor work in parallel.
+    A thread reads the next chunk while this one is hashed, so that disk and processor work in
+    parallel.
     """
     digest, done, total = hashlib.sha256(), 0, os.fstat(descriptor).st_size
     buffer, ahead = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
@@ -88,7 +93,8 @@ def sha256_of(descriptor: int, progress: ReportProgress = no_progress) -> str:
 def hashing(descriptor: int, progress: ReportProgress = no_progress) -> Iterator[Future[str]]:
     """Yield the future `sha256_of` the open file, computed while the block runs.
 
-    Hashing and reading release the interpreter's lock. If the block raises, the rest of the file is not read.
+    Hashing and reading release the interpreter's lock. If the block raises, the rest of the file
+    is not read.
     """
     given_up = threading.Event()
 
@@ -108,8 +114,8 @@ def hashing(descriptor: int, progress: ReportProgress = no_progress) -> Iterator
 def stamp(descriptor: int) -> str:
     """Return device, inode, size and both times of the open file.
 
-    Writing, replacing or touching the file changes its stamp. A program cannot set the change time, so an equal
-    stamp means that nothing was written through the file system.
+    Writing, replacing or touching the file changes its stamp. A program cannot set the change
+    time, so an equal stamp means that nothing was written through the file system.
     """
     found = os.fstat(descriptor)
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
@@ -146,7 +152,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def sweep_drafts(directory: Path) -> list[str]:
-    """Remove the drafts of killed creators; return their names. A live creator holds a lock on its draft."""
+    """Remove the drafts of killed creators; return their names.
+
+    A live creator holds a lock on its draft.
+    """
     removed = []
     for draft in sorted(directory.glob("*.part")):
         with contextlib.suppress(FileNotFoundError, BlockingIOError):

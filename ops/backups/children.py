@@ -41,7 +41,10 @@ class ClientProgram:
         self._errors, self._secret = errors, secret
 
     def wait(self, tick: Callable[[], None] = lambda: None) -> int:
-        """Wait for the end, calling `tick` ten times a second; return the exit status. Raises `TimeLimitExceeded`."""
+        """Wait for the end, calling `tick` ten times a second; return the exit status.
+
+        Raises `TimeLimitExceeded`.
+        """
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.process.wait(0.1)
@@ -95,8 +98,9 @@ def running(
                 process.stdout.close()
 
 
-# A dump from a hostile server runs code in the client (CVE-2025-8714, CVE-2025-8715, fixed in August 2025), or the
-# server overwrites its memory (CVE-2026-6477, fixed in May 2026). The first fixed minor release of each major one:
+# A dump from a hostile server runs code in the client (CVE-2025-8714, CVE-2025-8715, fixed in
+# August 2025), or the server overwrites its memory (CVE-2026-6477, fixed in May 2026). The first
+# fixed minor release of each major one:
 HOLES_CLOSED_SINCE: Final = {14: 23, 15: 18, 16: 14, 17: 10, 18: 4}
 HOLES: Final = "CVE-2025-8714, CVE-2025-8715, CVE-2026-6477"
 
@@ -123,10 +127,10 @@ class ClientTools:
 
 
 def find_tools(server_version: int) -> ClientTools:
-    """Return the tools for a server of `server_version_num`; raise `BackupRefused` if they are missing or do not fit.
+    """Return the tools for a server of `server_version_num`.
 
-    The major versions must be equal: an older pg_dump refuses, and a newer pg_restore sets parameters that an older
-    server lacks, so that a drill would fail on a good backup.
+    The major versions must be equal: an older pg_dump refuses, and a newer pg_restore sets
+    parameters that an older server lacks, so that a drill would fail on a good backup.
     """
     dump, restore = _program("pg_dump"), _program("pg_restore")
     versions = {program: _version(program) for program in (dump, restore)}
@@ -134,8 +138,8 @@ def find_tools(server_version: int) -> ClientTools:
     for program, version in versions.items():
         if version[0] != server:
             raise BackupRefused(
-                f"{program} is of version {version[0]}, the server of {server}: set PG_BIN_DIR to the directory of "
-                f"version {server}'s programs, for example /usr/lib/postgresql/{server}/bin."
+                f"{program} is of version {version[0]}, the server of {server}: set PG_BIN_DIR "
+                f"to the programs of {server}, for example /usr/lib/postgresql/{server}/bin."
             )
     return ClientTools(dump, restore, versions[restore])
 
@@ -145,7 +149,8 @@ def _program(name: str) -> Path:
     found = shutil.which(name, path=str(chosen) if chosen != Path() else None)
     if not found:
         raise BackupRefused(
-            f"{name} was not found: install the PostgreSQL client, or set PG_BIN_DIR to its directory."
+            f"{name} was not found: "
+            "install the PostgreSQL client, or set PG_BIN_DIR to its directory."
         )
     return Path(found)
 

@@ -1,4 +1,4 @@
-"""Makes a backup: dump and facts of one snapshot, published when it is whole, recorded when it is published."""
+"""Makes a backup: dump and facts of one snapshot, published when whole and then recorded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted A
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest:
-    """Where to make a backup, the reason to accept fewer rows ("": none), and the time limit of pg_dump in seconds."""
+    """What to make.
+
+    `accept_fewer_rows` is the reason to accept fewer rows, "" for none; `time_limit` is pg_dump's,
+    in seconds.
+    """
 
     directory: Path
     accept_fewer_rows: str = ""
@@ -59,7 +63,8 @@ class BackupRequest:
 def create(request: BackupRequest | None = None, progress: ReportProgress = no_progress) -> Backup:
     """Dump the database and record the backup. It is valid once both checks have passed.
 
-    Raises `BackupRefused` before anything is started, and `BackupFailed` if the dump stops; nothing is published then.
+    Raises `BackupRefused` before anything is started, and `BackupFailed` if the dump stops;
+    nothing is published then.
     """
     request = request or BackupRequest(settings.BACKUP_DIR)
     _prepare(request.directory)
@@ -120,8 +125,8 @@ def _require_room(directory: Path, holder: SourceConnection) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise BackupRefused(
-            f"{directory} has {free:,} bytes free, the backup may need {needed:,} ({why}): make room with "
-            "manage.py prune_backups, or set BACKUP_DIR."
+            f"{directory} has {free:,} bytes free, the backup may need {needed:,} ({why}): "
+            "make room with manage.py prune_backups, or set BACKUP_DIR."
         )
 
 
@@ -135,7 +140,8 @@ def _dump(
 ) -> Sidecar:
     snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     snapshot.read_only = True
-    # now() is the transaction's begin, before its snapshot is taken: the age can only be over-estimated.
+    # now() is the transaction's begin, before its snapshot is taken: the age can only be
+    # over-estimated.
     snapshot_at, exported = one(snapshot.execute("SELECT now(), pg_export_snapshot()"))
     target = request.directory / _name(identity, snapshot_at)
     with dumping.draft(target.with_name(f"{target.name}.part")) as output:

@@ -1,4 +1,4 @@
-"""The upkeep of backups: one cycle of everything that a timer runs, and the removal of old backups."""
+"""The upkeep of backups: the cycle that a timer runs, and the removal of old backups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ KEEP_DAYS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The names of removed and kept backups, and of the one that was read again before (None: nothing was removed)."""
+    """The names of removed and kept backups.
+
+    `assured` is the backup that was verified before; None if nothing was removed.
+    """
 
     taken: list[str]
     kept: list[str]
@@ -33,7 +36,10 @@ class PruneResult:
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """The result of one cycle. `pruned` is None if the new backup did not pass: then nothing is removed."""
+    """The result of one cycle.
+
+    `pruned` is None if the new backup did not pass: then nothing is removed.
+    """
 
     backup: Backup
     checks: list[BackupCheck]
@@ -56,8 +62,8 @@ def run(
 ) -> CycleResult:
     """Make a backup, verify it, test its restore (`time_limit` in seconds) and prune.
 
-    A backup that fails its verification is not restored. Raises `BackupRefused` or `BackupFailed` if no backup
-    could be made.
+    A backup that fails its verification is not restored. Raises `BackupRefused` or `BackupFailed`
+    if no backup could be made.
     """
     started = time.perf_counter()
     backup = create(request, progress)
@@ -70,10 +76,14 @@ def run(
 
 
 def prune(keep: int, keep_days: int, progress: ReportProgress = no_progress) -> PruneResult:
-    """Keep the newest `keep` backups and the newest valid one of each of the last `keep_days` days that have one.
+    """Remove old backups.
 
-    The newest valid backup is always kept. It is verified again first; if no backup passes, nothing is removed.
-    Raises `BackupRefused` for negative numbers and while another process makes or prunes backups.
+    Kept are the newest `keep` backups, and the newest valid one of each of the last `keep_days`
+    days that have one.
+
+    The newest valid backup is always kept. It is verified again first; if no backup passes,
+    nothing is removed. Raises `BackupRefused` for negative numbers and while another process makes
+    or prunes backups.
     """
     if keep < 0 or keep_days < 0:
         raise BackupRefused("The number of backups to keep cannot be negative.")

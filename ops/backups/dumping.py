@@ -40,7 +40,10 @@ class DumpResult:
 
 @contextlib.contextmanager
 def draft(path: Path) -> Iterator[int]:
-    """Yield a new file (0600); remove it unless it was renamed. Its lock protects it from a sweep."""
+    """Yield a new file (0600); remove it unless it was renamed.
+
+    Its lock protects it from a sweep.
+    """
     try:
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -54,8 +57,8 @@ def draft(path: Path) -> Iterator[int]:
         yield descriptor
     except OSError as error:
         raise BackupFailed(
-            f"The backup could not be written to {path.parent} ({error.strerror}); nothing was published. "
-            "Make room with manage.py prune_backups, or set BACKUP_DIR."
+            f"The backup could not be written to {path.parent} ({error.strerror}); "
+            "nothing was published. Make room with manage.py prune_backups, or set BACKUP_DIR."
         ) from error
     finally:
         path.unlink(missing_ok=True)
@@ -72,7 +75,7 @@ def dump(
     progress: ReportProgress,
     limit: float,
 ) -> DumpResult:
-    """Run pg_dump on the exported snapshot into `output`, until it is whole and on disk; `limit` is in seconds.
+    """Run pg_dump on the exported snapshot into `output` until it is whole and on disk.
 
     `check` is called repeatedly and raises to stop. Raises `BackupFailed`.
     """
@@ -103,7 +106,8 @@ def dump(
             check()  # a broken snapshot is the cause, the complaint its effect
             complaint = dumper.complaint()
             raise BackupFailed(
-                f"pg_dump ended with status {status}; nothing was published. {complaint}{_hint(complaint)}"
+                f"pg_dump ended with status {status}; nothing was published. "
+                f"{complaint}{_hint(complaint)}"
             )
     os.fsync(output)
     return DumpResult(size, sha256, time.perf_counter() - started)
@@ -141,7 +145,10 @@ def _write(output: int, chunk: bytes) -> None:
 
 def _hint(complaint: str) -> str:
     if "row-level security" in complaint:
-        return " A policy hides rows from this role: ALTER ROLE … BYPASSRLS, or dump with the table's owner."
+        return (
+            " A policy hides rows from this role: ALTER ROLE … BYPASSRLS, "
+            "or dump with the table's owner."
+        )
     return ""
 
 

@@ -1,6 +1,7 @@
-"""The facts of a snapshot that a restored copy must reproduce: rows, digests, stages and schema; their comparison.
+"""The facts of a snapshot that its restored copy must reproduce: rows, digests, stages, schema.
 
-They are counted in the snapshot that the dump is taken from; the database may change before and after it.
+They are counted in the snapshot that the dump is taken from; the database may change before and
+after it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ ORDER BY 1, 2
 
 # A sum does not depend on the order, and two equal rows do not cancel out as they would under XOR.
 DIGEST: Final = """
-SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)), 0)::text FROM ONLY {table} t
+SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)), 0)::text
+FROM ONLY {table} t
 """
 
 STAGES: Final = """
@@ -60,7 +62,8 @@ class TableFacts(TypedDict):
 class SnapshotFacts(TypedDict):
     """The content of a snapshot.
 
-    `stages`: "table.column" → spelling → rows, the 1,000 most frequent. `schema`: object → digest.
+    `stages`: "table.column" → spelling → rows, the 1,000 most frequent.
+    `schema`: object → digest.
     """
 
     tables: dict[str, TableFacts]
@@ -70,10 +73,10 @@ class SnapshotFacts(TypedDict):
 
 
 def collect(link: SourceConnection, *, hold: bool = False) -> SnapshotFacts:
-    """Return the facts of the database as `link` sees it; for a snapshot, `link` is inside its transaction.
+    """Return the facts of the database as `link` sees it, for a snapshot inside its transaction.
 
-    `hold` locks the tables until that transaction ends, as pg_dump does: a TRUNCATE or a rewrite would otherwise
-    change the content of the snapshot.
+    `hold` locks the tables until that transaction ends, as pg_dump does: a TRUNCATE or a rewrite
+    would otherwise change the content of the snapshot.
     """
     columns = stage_columns(link)
     for statement in TEXT_FORMS:
@@ -128,13 +131,15 @@ def _shown(table: tuple[str, str]) -> str:
     return ".".join(table)
 
 
-# PostgreSQL writes an expression differently once it has been dumped and restored (`('a'::varchar)::text` for
-# `'a'::text`), so casts, parentheses and white space are removed before the digest. A missing or different column,
-# index, constraint, trigger, view, function, type, sequence or policy still changes it. Owners, grants and comments
-# are not compared: a drill restores without them.
+# PostgreSQL writes an expression differently once it has been dumped and restored
+# (`('a'::varchar)::text` for `'a'::text`), so casts, parentheses and white space are removed
+# before the digest. A missing or different column, index, constraint, trigger, view, function,
+# type, sequence or policy still changes it. Owners, grants and comments are not compared: a drill
+# restores without them.
 OBJECTS: Final = """
 WITH spaces AS (
-    SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+    SELECT oid, nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 ), owned_by_extension AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), relations AS (
@@ -142,7 +147,8 @@ WITH spaces AS (
     FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace
     WHERE ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
 ), columns AS (
-    SELECT a.attrelid, string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+    SELECT a.attrelid, string_agg(concat_ws(' ', quote_ident(a.attname),
+               format_type(a.atttypid, a.atttypmod),
                a.attnotnull, a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid),
                CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END),
                ', ' ORDER BY a.attnum) AS text
@@ -152,13 +158,16 @@ WITH spaces AS (
 SELECT 'schema', quote_ident(nspname), '' FROM spaces WHERE nspname <> 'public'
 UNION ALL
 SELECT CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
-            WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'type' END, r.name,
+            WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'type' END,
+       r.name,
        concat_ws(' ', r.relpersistence, r.relrowsecurity, r.relforcerowsecurity, c.text,
                  CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) END)
-FROM relations r LEFT JOIN columns c ON c.attrelid = r.oid WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+FROM relations r LEFT JOIN columns c ON c.attrelid = r.oid
+WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
 UNION ALL
-SELECT 'sequence', r.name, concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
-                                     s.seqcache, s.seqcycle)
+SELECT 'sequence', r.name,
+       concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
+                 s.seqcache, s.seqcycle)
 FROM relations r JOIN pg_sequence s ON s.seqrelid = r.oid
 UNION ALL
 SELECT 'index', i.name, pg_get_indexdef(i.oid)
@@ -167,7 +176,8 @@ UNION ALL
 SELECT 'constraint', r.name || '.' || quote_ident(k.conname), pg_get_constraintdef(k.oid)
 FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid WHERE k.contype NOT IN ('n', 't')
 UNION ALL
-SELECT 'trigger', r.name || '.' || quote_ident(t.tgname), concat_ws(' ', t.tgenabled, pg_get_triggerdef(t.oid))
+SELECT 'trigger', r.name || '.' || quote_ident(t.tgname),
+       concat_ws(' ', t.tgenabled, pg_get_triggerdef(t.oid))
 FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
 UNION ALL
 SELECT 'policy', r.name || '.' || quote_ident(p.polname),
@@ -184,25 +194,27 @@ WHERE p.prokind IN ('f', 'p', 'w')
   AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
 UNION ALL
 SELECT 'type', format('%I.%I', s.nspname, t.typname),
-       concat_ws(' ', (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder) FROM pg_enum
-                       WHERE enumtypid = t.oid),
+       concat_ws(' ', (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder)
+                       FROM pg_enum WHERE enumtypid = t.oid),
                  CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END,
-                 (SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname) FROM pg_constraint
-                  WHERE contypid = t.oid))
+                 (SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname)
+                  FROM pg_constraint WHERE contypid = t.oid))
 FROM pg_type t JOIN spaces s ON s.oid = t.typnamespace
-WHERE t.typtype IN ('e', 'd') AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
+WHERE t.typtype IN ('e', 'd')
+  AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
 UNION ALL
 SELECT 'extension', quote_ident(extname), '' FROM pg_extension
 """
 
 _CAST: Final = re.compile(
-    r"::(?:\"[^\"]+\"|[a-z_][\w.]*(?: varying| precision| with(?:out)? time zone)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
+    r"::(?:\"[^\"]+\"|[a-z_][\w.]*(?: varying| precision| with(?:out)? time zone)?)"
+    r"(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
 )
 _NOISE: Final = re.compile(r"[\s()]+")
 
 
 def schema_facts(link: SourceConnection) -> dict[str, str]:
-    """Return "kind name" → digest for every object of the application's schemas; extensions by name."""
+    """Return "kind name" → digest for every object of the schema; extensions by name."""
     return {f"{kind} {name}": _digest(text) for kind, name, text in link.execute(OBJECTS)}
 
 
@@ -216,7 +228,7 @@ FLOOR_FROM_ROWS: Final = 10
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return how `found` (the facts of a restored copy) differs from `expected` (the facts of its snapshot)."""
+    """Return how `found` (of a restored copy) differs from `expected` (of its snapshot)."""
     return [
         *_schema_differences(expected["schema"], found["schema"]),
         *_table_differences(expected["tables"], found["tables"]),
@@ -252,7 +264,7 @@ def _table_differences(expected: Mapping[str, Any], found: Mapping[str, Any]) ->
 
 
 def fallen_below_floor(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return which tables with stages lost half of their rows or more since the valid backup before."""
+    """Return which tables with stages lost half of their rows or more since `before`."""
     return [
         f"{name} has {_rows(now, name):,} rows, the last valid backup had {_rows(before, name):,}"
         for name in sorted({column.rpartition(".")[0] for column in before["stages"]})

@@ -1,6 +1,7 @@
 """The validity of backups: their records and files, put to the rule of `ops.gates.backup_rule`.
 
-A page and a scrape only look at the files' stamps; the gate also reads a fresh dump that was touched.
+A page and a scrape only look at the files' stamps; the gate also reads a fresh dump that was
+touched.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def judge(
 ) -> JudgedBackup:
     """Return the backup with its validity for the database `own` at its time `now`.
 
-    With `read_files`, a dump that was touched is read whole if it is fresh; for an older one the gate is closed anyway.
+    With `read_files`, a dump that was touched is read whole if it is fresh; for an older one the
+    gate is closed anyway.
     """
     checks = sorted(backup.checks.all(), key=lambda check: check.pk)
     record = _record(backup, checks, own)
@@ -80,7 +82,7 @@ def judged(*, read_files: bool = False) -> Iterator[JudgedBackup]:
 
 
 def gate_backups(*, read_files: bool = True) -> Iterator[BackupValidity]:
-    """Yield the backups that the gate has to know, newest first: none after the one that decides."""
+    """Yield the backups that the gate needs, newest first; stop after one that decides."""
     limit = BACKUP_MAX_AGE.total_seconds()
     for each in judged(read_files=read_files):
         found = each.validity
@@ -97,15 +99,16 @@ def backup_verdict(*, read_files: bool = True) -> GateVerdict:
 
 
 def newest_valid() -> JudgedBackup | None:
-    """Return the newest backup that is valid as far as this process can see without reading a file.
+    """Return the newest backup that is valid as far as this process can see unread.
 
-    A file that was touched, that is on another host or that this user may not read does not rule a backup out.
+    A file that was touched, that is on another host or that this user may not read does not rule a
+    backup out.
     """
     return next((each for each in judged() if each.validity.valid is not False), None)
 
 
 def newest_valid_before(moment: datetime, own: DatabaseIdentity) -> Backup | None:
-    """Return the newest backup of `own` with a snapshot before `moment` that is valid by its records."""
+    """Return the newest backup of `own` before `moment` that is valid by its records."""
     for backup in _with_checks(present(own).filter(snapshot_at__lt=moment)):
         checks = sorted(backup.checks.all(), key=lambda check: check.pk)
         if by_records(_record(backup, checks, own)) is None:
@@ -116,8 +119,8 @@ def newest_valid_before(moment: datetime, own: DatabaseIdentity) -> Backup | Non
 def files_on_disk(backup: Backup, checks: list[BackupCheck], *, read: bool) -> BackupFiles:
     """Compare the three files with those that passed the checks.
 
-    Unchanged files are recognized by their stamps. Others are read, whole, if `read`; otherwise they are TOUCHED,
-    unless the size of the dump gives a change away.
+    Unchanged files are recognized by their stamps. Others are read, whole, if `read`; otherwise
+    they are TOUCHED, unless the size of the dump gives a change away.
     """
     if elsewhere(backup):
         return BackupFiles(FileState.ELSEWHERE, f"on the host {backup.host}")

@@ -1,7 +1,10 @@
-"""The metrics of backups, read from the database at each scrape: the counters of a command would end with it.
+"""The metrics of backups, read from the database at each scrape.
 
-`stage_backup_last_valid_timestamp_seconds` is 0 if there is no valid backup, and absent if the database does not
-answer; the alert rule takes both for stale (docs/backups.md). A scrape looks at the files without reading them.
+Counters of a command would end with its process.
+
+`stage_backup_last_valid_timestamp_seconds` is 0 if there is no valid backup, and absent if the
+database does not answer; the alert rule takes both for stale (docs/backups.md). A scrape looks at
+the files without reading them.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ log = structlog.get_logger(__name__)
 
 
 class BackupCollector(Collector):
-    """Collects the snapshot time of the newest valid backup, and the number of checks by verdict."""
+    """Collects the snapshot time of the newest valid backup and the checks by verdict."""
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without asking the database."""
         yield from (_last_valid(), _checks())
 
     def collect(self) -> Iterator[Metric]:
-        """Read both from the database; yield nothing if it does not answer, so that the scrape succeeds."""
+        """Read both; yield nothing if the database does not answer, so that a scrape succeeds."""
         try:
             newest = history.newest_valid()
             rows = (
@@ -52,8 +55,8 @@ class BackupCollector(Collector):
 
 def _last_valid() -> GaugeMetricFamily:
     text = (
-        "Snapshot time of the newest backup that passed both checks and whose files are not known to be "
-        "missing or changed; 0 if there is none."
+        "Snapshot time of the newest backup that passed both checks and whose files are not "
+        "known to be missing or changed; 0 if there is none."
     )
     return GaugeMetricFamily("stage_backup_last_valid_timestamp_seconds", text)
 

@@ -1,4 +1,7 @@
-"""How an operation on backups ends early. Each message has the reason and, if there is one, the remedy."""
+"""How an operation on backups ends early.
+
+Each message has the reason and, if there is one, the remedy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of backups: the only place that writes them, first the row, then the ledger's line, then the log.
+"""The only place that writes records of backups: the row, then the ledger's line, then the log.
 
 `ledger.jsonl` beside the backups has the same content as the tables, in case the tables are lost.
 """
@@ -83,7 +83,10 @@ def record_backup(directory: Path, record: Sidecar) -> Backup:
 def record_check(
     backup: Backup, check: CheckKind, examine: Callable[[CheckFindings], None]
 ) -> BackupCheck:
-    """Carry out one check, record its verdict and return the row. `examine` raises unless the backup passes."""
+    """Carry out one check, record its verdict and return the row.
+
+    `examine` raises unless the backup passes.
+    """
     findings, started = CheckFindings(), time.perf_counter()
     verdict, reason = _verdict(examine, findings, backup.path)
     _reconnect_after(time.perf_counter() - started)
@@ -143,7 +146,9 @@ def _reconnect_after(seconds: float) -> None:
 
 
 def find(name: str | None) -> Backup:
-    """Return the backup with that file name or path, or the newest; raise `BackupRefused` if there is none.
+    """Return the backup with that file name or path, or the newest.
+
+    Raises `BackupRefused` if there is none.
 
     A dump with a signed record but without a row (the database was restored) gets its row again.
     """
@@ -161,7 +166,10 @@ def find(name: str | None) -> Backup:
 
 
 def present(own: DatabaseIdentity | None = None) -> QuerySet[Backup]:
-    """Return the backups of this database (`own`, if it is known already) that were not pruned, newest first."""
+    """Return the backups of this database that were not pruned, newest first.
+
+    `own` saves a query where the identity is known.
+    """
     own = own or own_identity()
     return Backup.objects.filter(
         pruned_at__isnull=True,

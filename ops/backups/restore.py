@@ -1,4 +1,4 @@
-"""The second check, the drill: restore the verified bytes into a scratch database and compare it with the record."""
+"""The second check, the drill: restore the verified bytes and compare the copy with the record."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ SHOWN_DIFFERENCES: Final = 5
 
 # These complaints are about the server or this machine, not about the backup.
 ENVIRONMENT: Final = re.compile(
-    r"No space left|could not connect|connection to server|server closed the connection|terminating connection|"
-    r"the database system is|permission denied|must be (?:superuser|owner)|out of (?:shared )?memory|"
-    r"canceling statement|too many (?:clients|connections)|remaining connection slots|could not (?:extend|write|fsync)",
+    r"No space left|could not connect|connection to server|server closed the connection|"
+    r"terminating connection|the database system is|permission denied|"
+    r"must be (?:superuser|owner)|out of (?:shared )?memory|canceling statement|"
+    r"too many (?:clients|connections)|remaining connection slots|"
+    r"could not (?:extend|write|fsync)",
     re.IGNORECASE,
 )
 
 # No grants: the roles may be missing. No subscriptions: they would connect to a publisher.
 OPTIONS: Final = (
-    "--format=custom", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",
-    "--no-security-labels", "--no-publications", "--no-subscriptions", "--no-password",
+    "--format=custom", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
+    "--no-comments", "--no-security-labels", "--no-publications", "--no-subscriptions",
+    "--no-password",
 )  # fmt: skip
-# The copy is dropped after the drill, so its commits need not reach the disk; indexes are built in memory.
+# The copy is dropped after the drill, so its commits need not reach the disk; indexes are built in
+# memory.
 FASTER: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB"
 
 
@@ -43,7 +47,10 @@ def restore(
     time_limit: float = TIME_LIMIT_SECONDS,
     progress: ReportProgress = no_progress,
 ) -> BackupCheck:
-    """Carry out the drill, at most `time_limit` seconds, and record its verdict. Its duration is the measured RTO."""
+    """Carry out the drill, at most `time_limit` seconds, and record its verdict.
+
+    Its duration is the measured RTO.
+    """
 
     def examine(findings: CheckFindings) -> None:
         database = source()

@@ -1,7 +1,7 @@
-"""The scratch database of a drill: created under a reserved prefix, locked while it is in use, dropped at the end.
+"""The scratch database of a drill: named by a reserved prefix, locked in use, dropped at the end.
 
-Its name contains the oid of the database it belongs to, and the lock is held in that database. So a drill of one
-database never sweeps a running drill of another one in the same cluster.
+Its name contains the oid of the database it belongs to, and the lock is held in that database. So
+a drill of one database never sweeps a running drill of another one in the same cluster.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 PREFIX: Final = "stagenorm_drill_"
 
 LOCALE: Final = """
-SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale',
-       to_jsonb(d) ->> 'daticulocale'
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text,
+       to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'
 FROM pg_database d WHERE datname = current_database()
 """
 
@@ -41,7 +41,7 @@ WHERE starts_with(datname, %s) AND datname <> current_database()
 
 @contextlib.contextmanager
 def scratch_database(link: SourceConnection) -> Iterator[str]:
-    """Yield the name of a new empty database with the same encoding and locale; drop it at the end.
+    """Yield the name of a new empty database with the same encoding and locale, then drop it.
 
     Raises `BackupRefused` if a configured database has a name under the reserved prefix.
     """
@@ -117,7 +117,8 @@ def _prefix(link: SourceConnection) -> str:
 def _refuse_reserved_names() -> None:
     if taken := sorted(name for name in _configured() if name.startswith(PREFIX)):
         raise BackupRefused(
-            f"The database {taken[0]} has a name that is reserved for scratch databases ({PREFIX}…): rename it."
+            f"The database {taken[0]} has a name that is reserved for scratch databases "
+            f"({PREFIX}…): rename it."
         )
 
 

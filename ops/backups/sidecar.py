@@ -1,7 +1,7 @@
-"""The two files beside a dump: its hash as `sha256sum -c` reads it, and a signed record of what it holds.
+"""The two files beside a dump: its hash for `sha256sum -c`, and a signed record of its content.
 
-The signature is an HMAC with a key derived from `DJANGO_SECRET_KEY`. Write access to the backup directory is enough
-to replace a dump and its hash, but not to sign a record for them.
+The signature is an HMAC with a key derived from `DJANGO_SECRET_KEY`. Write access to the backup
+directory is enough to replace a dump and its hash, but not to sign a record for them.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def record_file(dump: Path) -> Path:
 def read(dump: Path) -> Sidecar:
     """Return the signed record of `dump`.
 
-    Raises `BackupInvalid` if it is missing, malformed, signed with another key or belongs to another file.
+    Raises `BackupInvalid` if it is missing, malformed, signed with another key or belongs to
+    another file.
     """
     members = _members(record_file(dump))
     signature = members.pop("hmac", "")
@@ -87,8 +88,8 @@ def read(dump: Path) -> Sidecar:
         for key in keys
     ):
         raise BackupInvalid(
-            f"the signature of {record_file(dump).name} does not fit: dump or record were replaced, or "
-            "DJANGO_SECRET_KEY was changed since"
+            f"the signature of {record_file(dump).name} does not fit: "
+            "dump or record were replaced, or DJANGO_SECRET_KEY was changed since"
         )
     found = _parsed(members, record_file(dump).name)
     if found.name != dump.name:

@@ -1,4 +1,4 @@
-"""The database that is backed up: how to reach it, which one it is, and whether the role may dump and restore.
+"""The database to back up: its address, its identity, and what the role must be allowed to do.
 
 Child processes get the password through their environment only; `argument()` never contains it.
 """
@@ -77,7 +77,7 @@ class Source:
         return make_conninfo(**{**self.parameters, **({"dbname": database} if database else {})})
 
     def environment(self, options: str = "") -> dict[str, str]:
-        """Return the complete environment of a client program, without the secrets of this process."""
+        """Return the environment of a client program, without the secrets of this process."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -91,7 +91,7 @@ _PASSED_ON: Final = {"PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "KRB5CCNAME"}
 
 
 def source() -> Source:
-    """Return how to reach the database: `BACKUP_DATABASE_URL`, or else the connection of the application."""
+    """Return how to reach the database: by `BACKUP_DATABASE_URL`, else as the application does."""
     if settings.BACKUP_DATABASE_URL:
         found = {
             name: str(value)
@@ -143,12 +143,13 @@ def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
 
 
 def require_dumping_role(link: SourceConnection) -> None:
-    """Raise `BackupRefused` unless the role can read every table and is no superuser (embedded server apart)."""
+    """Raise `BackupRefused` unless the role can read every table without being a superuser."""
     role, superuser, _ = one(link.execute(ROLE))
     if superuser and not settings.BACKUP_ALLOW_SUPERUSER:
         raise BackupRefused(
-            f"The role {role} is a superuser, and a backup needs none: CREATE ROLE backup LOGIN CREATEDB; "
-            "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL."
+            f"The role {role} is a superuser, and a backup needs none: "
+            "CREATE ROLE backup LOGIN CREATEDB; GRANT pg_read_all_data TO backup; "
+            "and name that role in BACKUP_DATABASE_URL."
         )
     if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
         raise BackupRefused(
@@ -166,11 +167,15 @@ def require_restoring_role(link: SourceConnection) -> None:
 
 
 def require_same_database(link: SourceConnection) -> DatabaseIdentity:
-    """Return the identity of `link`; raise `BackupRefused` if the application uses another database."""
+    """Return the identity of `link`.
+
+    Raises `BackupRefused` if the application uses another one.
+    """
     found, own = identity(link), own_identity()
     if found != own:
         raise BackupRefused(
-            f"BACKUP_DATABASE_URL names the database {found.database}, not to the application's own {own.database}: "
+            f"BACKUP_DATABASE_URL names the database {found.database}, "
+            f"not the application's own {own.database}: "
             "both must name the same database of the same cluster."
         )
     return found

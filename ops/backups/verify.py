@@ -19,7 +19,7 @@ from stagenorm.terminal import ReportProgress, no_progress
 
 
 def verify(backup: Backup, progress: ReportProgress = no_progress) -> BackupCheck:
-    """Check that the backup is the file that was made, of this database, with its rows; record the verdict."""
+    """Check that the backup is the file that was made, and record the verdict."""
 
     def examine(findings: CheckFindings) -> None:
         with authenticated(backup, findings, progress) as authentic:
@@ -44,8 +44,9 @@ def authenticated(
 ) -> Iterator[AuthenticDump]:
     """Yield the dump once its signature, identity, size and hash are right.
 
-    Keep using the yielded descriptor; replacing the file has no effect on it. The queries run while the file is
-    hashed, so that they take no extra time. Raises `BackupInvalid`, `CheckInconclusive` and OSError.
+    Keep using the yielded descriptor; replacing the file has no effect on it. The queries run
+    while the file is hashed, so that they take no extra time. Raises `BackupInvalid`,
+    `CheckInconclusive` and OSError.
     """
     if history.elsewhere(backup):
         raise CheckInconclusive(

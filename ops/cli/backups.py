@@ -1,4 +1,4 @@
-"""Arguments and output of the backup commands: progress by bytes, then sentences or one JSON object."""
+"""Arguments and output of the backup commands: progress, then sentences or one JSON object."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def declare_time_limit(parser: ArgumentParser, program: str, default: float) -> 
 
 @contextlib.contextmanager
 def operation(options: dict[str, Any]) -> Iterator[ReportProgress]:
-    """Yield the progress callback of one operation; raise CommandError when it is refused or fails."""
+    """Yield the progress callback of one operation. Raises CommandError if it fails."""
     try:
         with progress_bar("bytes", quiet=options["json"]) as progress:
             yield progress

@@ -64,7 +64,7 @@ class BackupRecord:
 
 
 class FileState(StrEnum):
-    """The three files of a backup (dump, record, hash) compared with those that passed the checks."""
+    """The three files of a backup (dump, record, hash) compared with those that were checked."""
 
     SAME = "same"
     TOUCHED = "touched"  # written, moved or copied since the checks, and not read again
@@ -103,7 +103,10 @@ UNCERTAIN: Final = frozenset({BackupState.TOUCHED, BackupState.ELSEWHERE, Backup
 
 @dataclass(frozen=True, slots=True)
 class BackupValidity:
-    """The result for one backup. `sentence` is for people, `remedy` is "" if nothing is to be done."""
+    """The result for one backup.
+
+    `sentence` is for people, `remedy` is "" if nothing is to be done.
+    """
 
     name: str
     snapshot_at: datetime

@@ -22,7 +22,7 @@ from ops.backfill.survey import unclean_rows
 from ops.backups.history import gate_backups
 from ops.gates.rules import UNKNOWN_WINDOW, GateFacts, InstanceFact
 
-AUTOMATIC: Final = "alert"  # `source` of a change that the webhook made
+AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
 
 REQUESTS_SINCE: Final = """
 SELECT coalesce(sum(requests), 0)::bigint,
@@ -66,7 +66,8 @@ def _requests(now: datetime) -> tuple[int, int]:
 
 def _last_automatic_downgrade_at() -> datetime | None:
     change = (
-        RolloutChange.objects.filter(source=AUTOMATIC, previous_mode=Mode.ENFORCE.value)
+        RolloutChange.objects.filter(source__in=AUTOMATIC, previous_mode=Mode.ENFORCE.value)
+        .exclude(mode=Mode.ENFORCE.value)
         .order_by("-id")
         .first()
     )

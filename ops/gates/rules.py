@@ -119,7 +119,7 @@ def backup_outcome(backup: BackupValidity) -> GateOutcome:
 
 
 def best_backup(backups: Iterable[BackupValidity]) -> BackupValidity | None:
-    """Return the backup that decides the gate: the one closest to passing, the newest of equals."""
+    """Return the backup closest to passing the gate, the newest of equals."""
     return min(backups, key=_backup_rank, default=None)
 
 

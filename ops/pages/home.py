@@ -1,4 +1,4 @@
-"""What an operator asks first, at any hour: mode, gates, clients, backup, backfill, the way back."""
+"""Tiles of the admin's start page: mode, checks, clients, backup, backfill, the way back."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from ops.backfill.models import BackfillRun
 from ops.backfill.states import RunState, state_in_words
 from ops.backups import history
 from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
-from ops.pages.clients.counts import who_would_be_refused
+from ops.pages.clients.counts import clients_refused
 from ops.pages.panels import ask_gates, softly
-from ops.pages.periods import PERIODS
+from ops.pages.periods import DAY
+from ops.pages.rollout.changes import percent_text
 
 _VERDICT_TONES: Final = {
     GateOutcome.PASS: "good",
     GateOutcome.FAIL: "bad",
     GateOutcome.INCONCLUSIVE: "unsure",
 }
-SECONDS: Final = 2.0  # the first page is quick or does without
+SECONDS: Final = 2.0  # the start page omits a tile that takes longer
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One answer: `tone` is good, bad, unsure or plain, or the mode; `word` says the same without colour."""
+    """One tile. `tone` (good, bad, unsure, plain or the mode) is its colour; `word` names it."""
 
     label: str
     word: str
@@ -45,49 +46,38 @@ Look = Callable[[datetime], Tile]
 
 
 def tiles(now: datetime) -> list[Tile]:
-    """Return every answer; one that cannot be had says so and leads to its page all the same."""
-    return [
-        softly(label, lambda look=look: look(now), SECONDS)  # type: ignore[misc]
-        or Tile(label, "not known", "It could not be read.", "unsure", url())
-        for label, look, url in _LOOKS
-    ]
+    """Return every tile. A tile that cannot be read still links to its page."""
+    return [_tile(label, look, url(), now) for label, look, url in _LOOKS]
+
+
+def _tile(label: str, look: Look, url: str, now: datetime) -> Tile:
+    found = softly(label, lambda: look(now), SECONDS)
+    return found or Tile(label, "not known", "This part is slow right now.", "unsure", url)
 
 
 def _mode(now: datetime) -> Tile:
     snapshot = rollout_store.newest()
+    rollout = snapshot.rollout
     change = rollout_store.since(snapshot.version)
-    share = (
-        f"{snapshot.rollout.enforce_percent.normalize():f} %, "
-        if snapshot.rollout.mode is Mode.ENFORCE
-        else ""
-    )
-    since = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
-    return Tile(
-        "Mode",
-        str(snapshot.rollout.mode),
-        f"{share}{since}",
-        f"mode-{snapshot.rollout.mode}",
-        _rollout(),
-    )
+    detail = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
+    if rollout.mode is Mode.ENFORCE:
+        detail = f"{percent_text(rollout.enforce_percent)} %, {detail}"
+    return Tile("Mode", str(rollout.mode), detail, f"mode-{rollout.mode}", _rollout())
 
 
 def _gates(now: datetime) -> Tile:
     gates = ask_gates(rollout_store.newest().version)
-    held = gates.held
-    word = f"{gates.passing} of {len(gates.every)} pass"
-    detail = f"held by {', '.join(held)}" if held else "more may be enforced"
-    return Tile("Gates", word, detail, "unsure" if held else "good", f"{_rollout()}#gates")
+    tone = "unsure" if gates.held else "good"
+    return Tile("Checks", gates.summary, gates.sentence, tone, f"{_rollout()}#gates")
 
 
 def _clients(now: datetime) -> Tile:
-    every, refusable = who_would_be_refused(PERIODS["24h"], now)
+    every, refusable = clients_refused(DAY, now)
     if not every:
         return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
-    word = f"{refusable:,} of {every:,}"
-    detail = (
-        "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
-    )
-    return Tile("Clients", word, detail, "unsure" if refusable else "good", _clients_page())
+    tone = "unsure" if refusable else "good"
+    detail = "would be refused (last 24 hours)"
+    return Tile("Clients", f"{refusable:,} of {every:,}", detail, tone, _clients_page())
 
 
 def _backup(now: datetime) -> Tile:
@@ -151,7 +141,7 @@ _BACKFILL_TONES: Final = {
 
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
     ("Mode", _mode, _rollout),
-    ("Gates", _gates, _rollout),
+    ("Checks", _gates, _rollout),
     ("Clients", _clients, _clients_page),
     ("Newest valid backup", _backup, _backups),
     ("Backfill", _backfill, _runs),

@@ -1,4 +1,4 @@
-"""Keeping backups: the cycle, what is taken away and what never is, and what status, metrics and admin show."""
+"""The upkeep of backups: the cycle, what a prune keeps, and the status, metrics and admin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def dumps(directory: Path) -> set[str]:
     return {path.name for path in directory.glob("*.dump")}
 
 
-# -- Prune ------------------------------------------------------------------------------------------
+# -- Prune -------------------------------------------------------------------------------------
 
 
 def test_the_newest_and_one_valid_backup_of_each_day_are_kept(directory: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_negative_number_to_keep_is_refused(directory: Path) -> None:
     assert len(dumps(directory)) == 1
 
 
-# -- CycleResult ------------------------------------------------------------------------------------------
+# -- Cycle -----------------------------------------------------------------------------
 
 
 def test_a_cycle_makes_a_backup_that_counts(
@@ -160,7 +160,7 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
     assert (dumps(directory), Backup.objects.count()) == (set(), 0)
 
 
-# -- Status, metrics, admin -------------------------------------------------------------------------
+# -- Status, metrics, admin --------------------------------------------------------------------
 
 
 def test_status_exits_1_without_a_backup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +211,7 @@ def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) ->
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape waits for the database as long as a machine that stands still for a while may need."""
+    """A scrape waits long for the database, also on a machine that stalls."""
     monkeypatch.setattr(exporter, "DATABASE_SECONDS", 60.0)
 
 

@@ -1,4 +1,4 @@
-"""The first check: no altered, exchanged, foreign or half-empty backup gets past it, and nothing parses one before."""
+"""The first check: it refuses altered, exchanged, foreign and half-empty backups unparsed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.verify import verify
+from stagenorm.postgres import binaries
 from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.children import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,17 +50,14 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
         assert (verify(backup).verdict, restore(backup).verdict) == ("failed", "failed"), length
         backup.path.write_bytes(whole)
     assert verify(backup).verdict == "passed"
-    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of contents, and not all.
+    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of
+    # contents, and not all.
     assert any(_parses(backup.path, chosen.randrange(8_000)) for _ in range(60))
 
 
 def _parses(dump: Path, position: int) -> bool:
-    from stagenorm.postgres import binaries
-
     flip(dump, position)
-    done = subprocess.run(
-        [binaries() / "pg_restore", "--file=/dev/null", dump], capture_output=True
-    )
+    done = run([binaries() / "pg_restore", "--file=/dev/null", dump])
     flip(dump, position)
     return done.returncode == 0
 
@@ -141,7 +139,7 @@ def plain_text(backup: Backup) -> None:
 
 
 def _claim(backup: Backup, **members: object) -> None:
-    """Write sidecars that fit the replaced dump, but keep the old signature: the attacker has no key."""
+    """Write sidecars that fit the replaced dump but keep the old signature."""
     record = json.loads(record_file(backup.path).read_text())
     record_file(backup.path).write_text(json.dumps({**record, **members}))
     hash_file(backup.path).write_text(f"{members['sha256']}  {backup.name}\n")

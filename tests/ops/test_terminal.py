@@ -1,4 +1,4 @@
-"""Output of commands: tables that cut nothing off, one progress bar, JSON, and the types of arguments."""
+"""Output of commands: tables that cut nothing off, the progress bar, JSON, types of arguments."""
 
 import argparse
 import io

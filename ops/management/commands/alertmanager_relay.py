@@ -1,4 +1,4 @@
-"""`manage.py alertmanager_relay`: sign Alertmanager's deliveries and forward them to the service."""
+"""`manage.py alertmanager_relay`: sign Alertmanager's deliveries and forward them."""
 
 from __future__ import annotations
 

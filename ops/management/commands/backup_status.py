@@ -1,4 +1,4 @@
-"""`manage.py backup_status`: every backup and whether it is valid; exit 1 when no valid one is fresh."""
+"""`manage.py backup_status`: every backup and its validity; exit 1 if no valid one is fresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py create_backup`: dump the database. The backup is valid once both checks have passed."""
+"""`manage.py create_backup`: dump the database. Both checks then make it valid."""
 
 from __future__ import annotations
 

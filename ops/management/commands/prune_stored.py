@@ -1,4 +1,4 @@
-"""`manage.py prune_stored`: delete stored rows that are older than their setting; a timer runs it every night."""
+"""`manage.py prune_stored`: delete old stored rows. A timer runs it every night."""
 
 from __future__ import annotations
 

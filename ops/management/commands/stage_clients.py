@@ -1,4 +1,4 @@
-"""`manage.py stage_clients`: the stages that each client sends, and how enforcement would affect it."""
+"""`manage.py stage_clients`: what each client sends, and what enforcement would refuse of it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,33 @@ from rich.table import Table
 
 from normalization import conf, rollout_store
 from normalization.rollout import Rollout
-from ops.pages.clients import counts, enforcement
-from ops.pages.clients.counts import ClientCounts, Clients
-from ops.pages.periods import PERIODS
+from ops.pages.clients import counts
+from ops.pages.clients.counts import ClientCounts, ClientList
+from ops.pages.clients.enforcement import enforcement_of
+from ops.pages.periods import CLIENT_PERIODS
+from ops.pages.rollout.changes import percent_text
 from stagenorm.terminal import Cell, add_row, show, show_json, table, whole_number
 
 NUMBERS: Final = (
-    "requests", "canonical", "deprecated", "unknown", "rejected", "would be refused",
-)  # fmt: skip
+    "requests",
+    "canonical",
+    "deprecated",
+    "unknown",
+    "rejected",
+    "would be refused",
+)
 
 
 class Command(BaseCommand):
-    help = "Show the stages that each client sends; those that enforcement would hurt most come first."
+    help = "List the clients and what they send; those refused most come first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--window", choices=list(PERIODS), default="7d", help="how far to look back (7d)"
+            "--window",
+            choices=list(CLIENT_PERIODS),
+            default="7d",
+            help="how far to look back (7d)",
         )
         parser.add_argument(
             "--limit",
@@ -41,7 +51,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        period = PERIODS[options["window"]]
+        period = CLIENT_PERIODS[options["window"]]
         try:
             rollout = rollout_store.newest().rollout
             found = counts.clients(period, timezone.now(), size=options["limit"])
@@ -56,37 +66,34 @@ class Command(BaseCommand):
             self.stdout.write(_sentence(found, period.label))
 
 
-def _table(found: Clients, rollout: Rollout) -> Table:
+def _table(found: ClientList, rollout: Rollout) -> Table:
     drawn = table("client", *NUMBERS, "enforced", "last seen (UTC)", numbers=NUMBERS)
     for each in found.listed:
         add_row(drawn, *_cells(each, rollout))
     return drawn
 
 
-def _sentence(found: Clients, period: str) -> str:
-    share = f"{found.refused:,} of {found.requests:,} requests ({found.percent:.2f} %)"
-    sentence = (
-        f"{found.refusable:,} of {found.seen:,} clients sent what enforcement refuses in the {period}: "
-        f"{share}. {found.silent:,} hold a key and sent nothing."
-    )
+def _sentence(found: ClientList, period: str) -> str:
+    refused = found.sentence or "No client sent a stage."
+    sentence = f"In the {period}: {refused} {found.silent:,} hold a key and sent nothing."
     more = found.every - len(found.listed)
     return f"{sentence} {more:,} more are not listed: raise --limit." if more else sentence
 
 
 def _members(each: ClientCounts, rollout: Rollout) -> dict[str, Any]:
     """Return one client for `--json`; `last_seen` is None for a client without a request."""
-    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
+    enforcement = enforcement_of(rollout, each.client, conf.stage_endpoints())
     return {
         "client": each.client,
         "requests": each.counts.requests,
         **asdict(each.counts),
         "last_seen": each.last_seen and each.last_seen.isoformat(),
         "holds_key": each.holds_key,
-        "bucket": standing.bucket,
-        "enters_at_percent": enforcement.spelled(standing.enters_at),
-        "pilot": standing.pilot,
-        "holdout": standing.holdout,
-        "enforced_at": list(standing.endpoints),
+        "bucket": enforcement.bucket,
+        "enters_at_percent": percent_text(enforcement.enters_at),
+        "pilot": enforcement.pilot,
+        "holdout": enforcement.holdout,
+        "enforced_at": list(enforcement.endpoints),
     }
 
 
@@ -96,8 +103,8 @@ def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Cell]:
     yield from (counted.requests, counted.canonical, counted.normalized)
     yield from (counted.unknown, counted.rejected)
     yield _refusable(each)
-    standing = enforcement.of(rollout, each.client, conf.stage_endpoints())
-    yield standing.word + " (pilot)" * standing.pilot + " (holdout)" * standing.holdout
+    enforcement = enforcement_of(rollout, each.client, conf.stage_endpoints())
+    yield enforcement.word + "".join(f" ({role})" for role in enforcement.roles)
     yield f"{each.last_seen:%Y-%m-%d %H:%M}" if each.last_seen else "no request"
 
 

@@ -1,4 +1,4 @@
-"""`manage.py test_restore`: the second check, a restore into a scratch database that is compared and dropped."""
+"""`manage.py test_restore`: the second check, a compared restore into a scratch database."""
 
 from __future__ import annotations
 
