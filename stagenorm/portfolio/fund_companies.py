@@ -42,8 +42,8 @@ class CellTotals:
 
 def sums(place: Indices, values: Floats, size: int) -> Floats:
     """Return the sum of the values at each of `size` places."""
-    total: Floats = np.bincount(place.ravel(), weights=values.ravel(), minlength=size)
-    return total
+    total = np.bincount(place.ravel(), weights=values.ravel(), minlength=size)
+    return total  # type: ignore[return-value]  # numpy's types know bincount without weights only
 
 
 class CompanyTile:

@@ -78,7 +78,7 @@ def _mean_multiples(profile: MarketProfile) -> Floats:
 
 def _mean_follow_on(plan: FundPlan, graduation: float) -> float:
     """Return the expected follow-on of a graduate, in first cheques; `graduation` is its probability."""
-    graduates = np.arange(plan.cheques_made + 1)
+    graduates = np.arange(plan.cheques_made + 1.0)
     total = graduates * plan.follow_on_cheques(graduates)
     mean = float(total @ _binomial(plan.cheques_made, graduation))
     return mean / (plan.cheques_made * graduation)

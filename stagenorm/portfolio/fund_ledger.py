@@ -80,6 +80,8 @@ class FundLedger:
         self._proceeds = memory[: quarters + 1]
         self._follow_ons = memory[quarters + 1 : 2 * quarters + 1]
         self._net = memory[2 * quarters + 1 :]
+        # What the investors of all closed runs together got, or paid, at the end of each quarter from 0 on.
+        self.pooled_net = np.zeros(quarters + 1)
 
     def enter(self, columns: slice, proceeds: Floats, follow_ons: Floats) -> None:
         """Set the cash flows of some runs, in units of a first cheque."""
@@ -87,7 +89,7 @@ class FundLedger:
         self._follow_ons[:, columns] = follow_ons
 
     def close(self, runs: int, yearly: Floats | None, *, gross_irr: bool) -> RunResults:
-        """Return the results of the first `runs` runs.
+        """Return the results of the first `runs` runs; afterwards the flows are spent.
 
         `yearly` has shape (3, years, runs) and in its last part the value of the companies at each year's end,
         before carry. It is overwritten with the path: contributions, distributions and net asset value.
@@ -102,7 +104,9 @@ class FundLedger:
             year, rest = divmod(quarter + 1, QUARTERS_PER_YEAR)
             if yearly is not None and rest == 0:
                 yearly[:, year - 1] = investor.standing(yearly[2, year - 1])
-        return investor.results(proceeds[-1], follow_ons, proceeds, gross_irr=gross_irr)
+        results = investor.results(follow_ons, proceeds, gross_irr=gross_irr)
+        self.pooled_net += investor.pooled_net
+        return results
 
 
 def _one_piece(shape: tuple[int, int]) -> Floats:
@@ -142,12 +146,12 @@ class _Investor:
         net_value = after_carry(self._cash + value, self._paid_in, self._carry)
         return self._paid_in, self._net_cash, net_value - self._net_cash
 
-    def results(
-        self, residual: Floats, follow_ons: Floats, proceeds: Floats, *, gross_irr: bool
-    ) -> RunResults:
-        """Return the results after the last quarter; `residual` is the value of the companies that are left."""
+    def results(self, follow_ons: Floats, proceeds: Floats, *, gross_irr: bool) -> RunResults:
+        """Return the results after the last quarter; the last row of `proceeds` is the value that is left."""
+        residual = proceeds[-1]
         _, _, nav = self.standing(residual)
         self._net[-1] += nav
+        self.pooled_net = self._net.sum(axis=1)
         gross = self._cash + residual
         invested = self._paid_in - self._fees.sum()
         return RunResults(

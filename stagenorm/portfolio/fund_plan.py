@@ -91,7 +91,9 @@ class FundPlan:
     def first_cheque_calls(self) -> Floats:
         """Return the first cheques called at the start of each quarter within the horizon."""
         quarter = self.cheque_quarters.astype(np.intp)
-        return np.bincount(quarter, minlength=self.horizon_quarters) * self.first_cheque
+        calls = np.zeros(self.horizon_quarters)
+        np.add.at(calls, quarter, self.first_cheque)
+        return calls
 
     def follow_on_cheques(self, graduates: Floats) -> Floats:
         """Return the follow-on of one graduate, in first cheques, for each number of graduates.
@@ -100,4 +102,5 @@ class FundPlan:
         never calls it.
         """
         even = self.reserve_in_cheques / np.maximum(graduates, 1.0)
-        return np.minimum(even, MOST_FOLLOW_ON_CHEQUES)
+        cheques: Floats = np.clip(even, 0.0, MOST_FOLLOW_ON_CHEQUES)
+        return cheques

@@ -85,11 +85,15 @@ class FundParameters:
 
 @dataclass(frozen=True, slots=True)
 class FundResult:
-    """The runs in the order of the stream, the path if it was asked for, and totals by cell over all runs."""
+    """The runs in the order of the stream, the path (of no year unless asked for), and totals over all runs.
+
+    `totals` are by cell. `pooled_net` has for each quarter from 0 on what all investors together got or paid.
+    """
 
     runs: RunResults
-    path: FundPath | None
+    path: FundPath
     totals: CellTotals
+    pooled_net: Floats
 
 
 def simulate_fund(
@@ -110,7 +114,7 @@ def simulate_fund(
         simulation.run(columns, ledger, nav[2])
         part = ledger.close(columns.stop - first, nav if path else None, gross_irr=gross_irr)
         results.put(columns, part)
-    return FundResult(results, FundPath(*yearly) if path else None, simulation.totals)
+    return FundResult(results, FundPath(*yearly), simulation.totals, ledger.pooled_net)
 
 
 class _Streams:

@@ -137,20 +137,24 @@ def annual_irr_of_net(net: Floats) -> Floats:
 def _log_discount_of_net(net: Floats) -> Floats:
     """The root y of each run: Newton's method for the net present value, the safe search where it fails."""
     y = _start_of_net(net)
-    roots, going = np.empty_like(y), np.arange(y.size)
+    roots, going, settled = np.empty_like(y), np.arange(y.size), np.zeros(y.size, dtype=np.bool_)
     for _ in range(NEWTON_STEPS):
         x = np.exp(y)
         value, slope = _horner(net, x)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = value / (slope * x)
-        y = np.clip(y - step, -LARGEST_LOG, LARGEST_LOG)
+        step[settled] = 0.0  # so that a run stops where it would stop alone
+        y -= step
+        np.clip(y, -LARGEST_LOG, LARGEST_LOG, out=y)
         roots[going] = y
-        rest = np.flatnonzero(~((np.abs(step) <= LAST_STEP) & (slope > 0.0)))
+        settled |= (np.abs(step) <= LAST_STEP) & (slope > 0.0)
+        rest = np.flatnonzero(~settled)
         if not rest.size:
             return roots
         if 2 * rest.size < y.size:
-            going, net, y = going[rest], net[:, rest], y[rest]
-    roots[going] = _safe_log_discount(net)
+            going, net, y, settled = going[rest], net[:, rest], y[rest], settled[rest]
+    rest = np.flatnonzero(~settled)
+    roots[going[rest]] = _safe_log_discount(net[:, rest])
     return roots
 
 
@@ -195,7 +199,8 @@ def _start_of_net(net: Floats) -> Floats:
     curvature = returned.variance() - paid.variance()
     discriminant = np.maximum(slope * slope - 2.0 * curvature * value, 0.0)
     y = -2.0 * value / (slope + np.sqrt(discriminant))
-    return np.clip(y, -LARGEST_LOG, LARGEST_LOG)
+    start: Floats = np.clip(y, -LARGEST_LOG, LARGEST_LOG)
+    return start
 
 
 class _Moments:

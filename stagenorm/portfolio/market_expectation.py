@@ -38,7 +38,7 @@ def pareto_mean(tail_index: float, low: float, high: float) -> float:
     """Return the mean of a Pareto variable on [low, high]; `tail_index` is above 1."""
     power = 1.0 - tail_index
     scale = tail_index * low**tail_index / (1.0 - (low / high) ** tail_index)
-    return scale * (high**power - low**power) / power
+    return float(scale * (high**power - low**power) / power)
 
 
 def band_means(profile: MarketProfile, stage: Stage) -> Floats:

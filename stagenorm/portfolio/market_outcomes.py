@@ -20,7 +20,6 @@ from stagenorm.portfolio.market_profiles import (
     MONTHS_PER_QUARTER,
     QUARTERS_PER_YEAR,
     STAGES,
-    WINNER_BANDS,
     MarketProfile,
 )
 from stagenorm.portfolio.outcomes import Floats, Indices, guide_table, rescaled
