@@ -1,13 +1,13 @@
-# make run, make test: all that most people need. `make help` lists the rest.
+# Most people need only `make run` and `make test`. `make help` lists all targets.
 
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
-# The first interpreter that is new enough; `make setup PYTHON=python3.12` chooses another.
+# The first interpreter that is new enough; `make setup PYTHON=python3.12` selects another one.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --progress-bar off \
-	--retries 10 --timeout 60 --require-hashes
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check \
+	--no-input --progress-bar off --retries 10 --timeout 60 --require-hashes
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header
 
@@ -17,52 +17,53 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-run: $(VENV)/.runtime ## start everything, with demonstration data, on http://127.0.0.1:8000 (PORT=…)
+run: $(VENV)/.runtime ## start the service with demonstration data (PORT=8000)
 	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.serve
 
-observe: $(VENV)/.runtime ## the same with Prometheus, Alertmanager and the relay: the whole automatic way back
+observe: $(VENV)/.runtime ## the same with Prometheus, Alertmanager and the relay
 	@PORT=$(PORT) exec $(BIN)/python -m stagenorm.observe
 
-stop: ## stop the embedded database, should one be left running after a kill -9
+stop: ## stop the embedded database, if it still runs after a kill -9
 	@$(BIN)/python -m stagenorm.postgres stop
 
-setup: $(VENV)/.dev ## install everything into .venv (hash-pinned); done again only when requirements/ change
+setup: $(VENV)/.dev ## install the pinned requirements into .venv
 
-test: setup check ## lint, types, import rules, every test
+test: setup check ## run all checks and all tests
 	@$(BIN)/python -m pytest
 
-check: setup ## all checks but the tests
+check: setup ## run lint, format, types, import rules and Django's checks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@DJANGO_DEBUG=1 $(BIN)/mypy
 	@$(BIN)/lint-imports
 	@DJANGO_DEBUG=1 $(BIN)/python manage.py check --fail-level WARNING
 	@DJANGO_DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
+	@DJANGO_DEBUG=1 $(BIN)/python manage.py spectacular --validate --fail-on-warn >/dev/null
 
-format: setup ## put the code into its form
+format: setup ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: setup ## write the generated parts of docs/ anew
+docs: setup ## regenerate the generated parts of docs/
 	@DJANGO_DEBUG=1 $(BIN)/python -m tests.house.write_configuration
 
-bench: setup ## the benchmarks; their figures are in docs/benchmarks.md
+bench: setup ## run the benchmarks; docs/benchmarks.md has their figures
 	@$(BIN)/python -m pytest tests/benchmarks -n0 -p no:randomly -q
 
-lock: setup ## pin requirements/*.in anew (LOCK=--upgrade for newer releases)
+lock: setup ## pin requirements/*.in (LOCK=--upgrade for newer releases)
 	@$(UV_COMPILE) $(LOCK) -o requirements/dev.txt requirements/dev.in
 	@$(UV_COMPILE) -c requirements/dev.txt -o requirements/runtime.txt requirements/runtime.in
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found on PATH." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found on PATH." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements/runtime.txt | $(VENV)/bin/python
-	@echo "Installing the packages of requirements/runtime.txt into $(VENV) (a minute or two) …"
+	@echo "Installing requirements/runtime.txt into $(VENV) (a minute or two) …"
 	@$(PIP_INSTALL) -r requirements/runtime.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
-	@echo "Installing the packages of requirements/dev.txt into $(VENV) (a minute or two) …"
+	@echo "Installing requirements/dev.txt into $(VENV) (a minute or two) …"
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@ $(VENV)/.runtime

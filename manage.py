@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Django's command line. Without any environment it finds the database of `make run` (see docs/configuration.md)."""
+"""Django's command line. Without environment variables it uses the database of `make run`.
+
+See docs/configuration.md.
+"""
 
 import os
 import sys
@@ -20,7 +23,7 @@ WITHOUT_DATABASE = {
 
 
 def main() -> None:
-    """Run one command; a fault in the configuration is one line for each variable, and exit status 1."""
+    """Run one command. Configuration errors print one line per variable and exit with status 1."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stagenorm.settings")
     os.environ["STAGENORM_PROCESS"] = "command"
     from django.core.exceptions import ImproperlyConfigured

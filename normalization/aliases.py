@@ -18,7 +18,7 @@ from django.utils import timezone
 from normalization.listener import listener
 from normalization.models import StageAlias
 from normalization.stages import BUILTIN, AliasConflict, AliasTable, Stage, fold
-from normalization.versioned_store import Kind, Versioned, VersionedStore
+from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
 
 log = structlog.get_logger(__name__)
 
@@ -154,7 +154,7 @@ def _loaded(_: Versioned[InForce]) -> None:
 
 
 store: Final = VersionedStore(
-    Kind(
+    VersionedKind(
         name="aliases",
         read=_read,
         default=lambda: InForce({}, BUILTIN),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -18,10 +18,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from normalization import aliases as alias_store
-from normalization import metrics, observations, rollout_store
+from normalization import guard, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
 from normalization.problems import Item, UnknownStage
-from normalization.rollout import Mode
+from normalization.rollout import Mode, Rollout
 from normalization.sampling import Sampler
 from normalization.stages import AliasTable, Known, Unknown, normalize_all
 
@@ -75,6 +75,38 @@ def judge(raws: Sequence[object], aliases: AliasTable) -> Judgement:
     return Judgement(results, normalized, unknown)
 
 
+@dataclass(frozen=True, slots=True)
+class StagePolicy:
+    """How the stages of a client at an endpoint are decided: mode and alias table, read once."""
+
+    mode: Mode
+    rollout: Rollout
+    version: int
+    aliases: AliasTable
+
+    def refuses(self, result: Known | Unknown) -> bool:
+        """Return whether this stage is refused: in mode enforce, unless it is known."""
+        return self.mode is Mode.ENFORCE and not isinstance(result, Known)
+
+
+def policy_for(endpoint: str, client: str) -> StagePolicy:
+    """Return the policy in force now for a client at an endpoint.
+
+    What has no request (admin forms, imports) decides with it as the endpoints do.
+    """
+    snapshot = rollout_store.current()
+    metrics.MODE_AGE.set(snapshot.age)
+    mode = snapshot.rollout.mode_for(endpoint, client)
+    return StagePolicy(mode, snapshot.rollout, snapshot.version, alias_store.current())
+
+
+def refusal_sentence(result: Known | Unknown) -> str:
+    """Return one sentence for a person whose stage was refused, with suggestions; printable text."""
+    sentence = f"The stage {observations.printable(str(result.raw))!r} is not known."
+    meant = " or ".join(result.suggestions) if isinstance(result, Unknown) else ""
+    return f"{sentence} Did you mean {meant}?" if meant else sentence
+
+
 def open_boundary(request: Request, endpoint: str) -> Boundary:
     """Begin the check of one request: pick the rollout, the aliases and the mode for this endpoint and client."""
     client = str(getattr(request.auth, "name", ANONYMOUS))
@@ -96,19 +128,18 @@ class Boundary:
     """One request's check of its stages: normalizes, decides, counts, knows the headers and warnings to answer with."""
 
     def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
-        snapshot = rollout_store.current()
         self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
-        self.rollout, self.policy_version = snapshot.rollout, snapshot.version
-        self.aliases = alias_store.current()
-        self.applied_mode = snapshot.rollout.mode_for(endpoint, client)
+        given = policy_for(endpoint, client)
+        self.applied_mode = given.mode
+        self.policy = replace(given, mode=Mode.ENFORCE) if rehearsal else given
+        self.policy_version, self.aliases = self.policy.version, self.policy.aliases
         self.tally = Tally()
         self.warnings: list[Item] = []
-        metrics.MODE_AGE.set(snapshot.age)
 
     @property
     def mode(self) -> Mode:
-        """The mode of this request: the rollout's for this client, or enforce while the client rehearses."""
-        return Mode.ENFORCE if self.rehearsal else self.applied_mode
+        """The mode of this request: the rollout's for this client, or enforce in a rehearsal."""
+        return self.policy.mode
 
     def check(
         self,
@@ -126,10 +157,13 @@ class Boundary:
         started = time.perf_counter()
         judgement = judge(raws, self.aliases)
         metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
-        refused = judgement.unknown
-        if legacy:
-            refused = [i for i in refused if str(judgement.results[i].raw) not in legacy]
-        rejected = bool(refused) and self.mode is Mode.ENFORCE
+        refused = [
+            i
+            for i in judgement.unknown
+            if self.policy.refuses(result := judgement.results[i])
+            and str(result.raw) not in legacy
+        ]
+        rejected = bool(refused)
         self.tally = Tally(len(judgement.normalized), len(judgement.unknown))
         if raws:
             self._count(judgement, rejected)
@@ -150,7 +184,7 @@ class Boundary:
             "Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)
         }
         if self.mode is not Mode.OFF and (self.tally.normalized or self.tally.unknown):
-            headers |= deprecation_headers(self.rollout)
+            headers |= deprecation_headers(self.policy.rollout)
         if self.rehearsal:
             headers["Preference-Applied"] = REHEARSAL
         return headers
@@ -167,6 +201,8 @@ class Boundary:
         outcome = judgement.outcome(rejected)
         # A rehearsal counts under the mode that the rollout gave: its rejects must not set off the way back.
         metrics.count_request(self.endpoint, self.applied_mode, outcome)
+        if self.applied_mode is Mode.ENFORCE and not self.rehearsal:
+            guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
         spellings = judgement.spellings()
         observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)
         if spellings and (rate := _sampler.rate()):

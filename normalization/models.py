@@ -148,3 +148,21 @@ class ObservedSpelling(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day} {self.spelling!r} {self.client} {self.endpoint}: {self.count}"
+
+
+class GuardCount(models.Model):
+    """Enforced requests in a slot of five seconds, shared by the guards of all processes.
+
+    The table is unlogged: after a crash of the database it is empty, and the guard counts anew.
+    """
+
+    pk = models.CompositePrimaryKey("epoch", "endpoint", "client", "slot")
+    epoch = models.BigIntegerField(help_text="Id of the newest change that enforces more.")
+    endpoint = models.CharField(max_length=100)
+    client = models.CharField(max_length=100, help_text="Empty for the requests of all clients.")
+    slot = models.BigIntegerField(help_text="Unix seconds divided by 5, by the database's clock.")
+    requests = models.BigIntegerField()
+    rejects = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.client}: {self.rejects} of {self.requests}"

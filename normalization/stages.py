@@ -5,10 +5,12 @@ that is not in the table is `Unknown`, with suggestions that are shown and never
 Pure: no Django, no clock, no settings.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
@@ -237,22 +239,29 @@ def normalize_weights(
 ) -> Weights:
     """Weights whose stages are text → weights by stage, in stage order.
 
-    The weights of one stage are added up, in the order of the items, and reported in `merged`. Weights are not judged
+    The weights of one stage are added up, as decimals, and reported in `merged`. Weights are not judged
     here: whether they may be negative, or have to sum to 1, is the caller's business.
     """
     raws: dict[Stage, list[str]] = {}
-    sums: dict[Stage, float] = {}
+    given: dict[Stage, list[float]] = {}
     unknown: list[tuple[Unknown, float]] = []
     for raw, weight in weights.items() if isinstance(weights, Mapping) else weights:
         found = normalize(raw, aliases)
         if isinstance(found, Unknown):
             unknown.append((found, weight))
         else:
-            sums[found.stage] = sums.get(found.stage, 0.0) + weight
+            given.setdefault(found.stage, []).append(weight)
             raws.setdefault(found.stage, []).append(found.raw)
-    named = sorted(sums)
+    named = sorted(given)
     return Weights(
-        by_stage={stage: sums[stage] for stage in named},
+        by_stage={stage: _sum_of(given[stage]) for stage in named},
         unknown=tuple(unknown),
         merged=tuple((stage, tuple(raws[stage])) for stage in named if len(raws[stage]) > 1),
     )
+
+
+def _sum_of(weights: list[float]) -> float:
+    # Decimal: the weights .1 and .2 of one stage are .3, and not the binary 0.30000000000000004.
+    if len(weights) == 1 or not all(map(math.isfinite, weights)):
+        return sum(weights)
+    return float(sum(Decimal(repr(weight)) for weight in weights))

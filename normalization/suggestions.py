@@ -46,7 +46,7 @@ _BY_LENGTH = {
 _READABLE = _SPELLINGS | vocabulary.PROBABLE
 
 # Cyrillic, Greek, Armenian and phonetic letters that look like a letter of our spellings, after casefolding.
-_LOOK_ALIKES = str.maketrans(
+LOOK_ALIKES = str.maketrans(
     "\u0430\u0432\u044c\u0441\u0501\u0435\u0456\u0457\u043e\u0440\u0455\u0433\u0442\u043f\u0443"  # Cyrillic
     "\u03b1\u03b2\u03b5\u03b9\u03bf\u03c1\u03c4\u03c5\u03b7\u03bd"  # Greek
     "\u0578\u057d\u0581\u0585"  # Armenian
@@ -83,7 +83,7 @@ def _plain(key: str) -> str:
         text = "".join(
             char for char in decomposed if unicodedata.category(char) not in ("Mn", "Cf")
         )
-        text = text.translate(_LOOK_ALIKES)
+        text = text.translate(LOOK_ALIKES)
     if _CUT_OFF in text:
         return ""
     text = _PLUS.sub("+", _EDGES.sub("", _WRITTEN_OUT.sub(" ", text)))

@@ -6,10 +6,10 @@ class OpsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """A web process exports the webhook's counter from its first moment."""
+        """Export the webhook's counter from the start of a web process."""
         from django.conf import settings
 
-        from ops.alerts import metrics
+        from ops.alerts import webhook
 
         if settings.SERVES_REQUESTS:
-            metrics.begin_at_zero()
+            webhook.begin_at_zero()

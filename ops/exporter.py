@@ -1,6 +1,7 @@
-"""`/metrics`: what the worker processes counted, together with what only the database knows.
+"""`/metrics`: the counters of the worker processes, and the metrics that the database holds.
 
-prometheus_client's multi-process mode leaves collectors out, so those that read the database are asked here.
+prometheus_client's multi-process mode ignores custom collectors, so the collectors that read the
+database are called here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from ops.backups.metrics import BackupCollector
 log = structlog.get_logger(__name__)
 
 FROM_DATABASE: Final[tuple[type[Collector], ...]] = (BackupCollector, BackfillCollector)
-# prometheus.yml gives a scrape 2 s: a database that does not answer must not cost what the processes counted.
+# prometheus.yml gives a scrape 2 s. If the database does not answer in time, the counters of the
+# processes are exported without its metrics.
 DATABASE_SECONDS: Final = 1.0
 
 _database = Bounded("metrics of the database")
@@ -32,7 +34,7 @@ _database = Bounded("metrics of the database")
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer a scrape."""
-    return HttpResponse(_counted() + _asked(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(_counted() + _from_database(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _counted() -> bytes:
@@ -43,19 +45,19 @@ def _counted() -> bytes:
     return generate_latest(counted)
 
 
-def _asked() -> bytes:
+def _from_database() -> bytes:
     try:
-        return _database.run(_ask, DATABASE_SECONDS)
+        return _database.run(_collect, DATABASE_SECONDS)
     except TookTooLong as error:
         log.warning("stage_database_metrics_not_read", error=str(error))
         return b""
 
 
-def _ask() -> bytes:
-    asked = CollectorRegistry()
+def _collect() -> bytes:
+    registry = CollectorRegistry()
     for collector in FROM_DATABASE:
-        asked.register(collector())
+        registry.register(collector())
     try:
-        return generate_latest(asked)
+        return generate_latest(registry)
     finally:
-        connection.close()  # this thread's own
+        connection.close()  # the thread's own connection

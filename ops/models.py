@@ -1,7 +1,6 @@
-"""The operator's tables, gathered here because this is where Django looks."""
+"""The models of `ops`. Django imports this module; each room defines its own models."""
 
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.models import UsedSignature, WebhookDelivery
+from ops.alerts.models import Heartbeat, UsedSignature, WebhookDelivery
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backups.models import Backup, BackupCheck
 

@@ -1,13 +1,13 @@
-"""Takes away stored rows that have had their time: what `KEPT_DAYS` in the settings names, and nothing else.
+"""Deletes stored rows that are older than their limit, in the tables of `settings.KEPT_DAYS` only.
 
-Each batch is a transaction of its own. Whatever ends a run early, the batches before it are gone for good and the rest
-is there as before; the next run goes on where this one stopped.
+Each batch is a transaction of its own. A run that ends early has deleted the batches before; the
+next run continues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,19 +16,23 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
+from stagenorm.terminal import ReportProgress, no_progress
+
 BATCH: Final = 1_000
 
-# Whole days, so that a row of one day, dated by its midnight, stays as long as one that is dated to the second. The
-# newest row always stays: it says when something happened last, which is worth knowing however long ago that was.
+# Whole days: a row that is dated by its midnight stays as long as one that is dated to the second.
+# The newest row always stays: it shows when something happened last.
 UNTIL: Final = """
-SELECT least(date_trunc('day', clock_timestamp()) - make_interval(days => %(days)s), max({moment})) FROM {table}
+SELECT least(date_trunc('day', clock_timestamp()) - make_interval(days => %(days)s), max({moment}))
+FROM {table}
 """
 
 COUNT: Final = "SELECT count(*) FROM {table} WHERE {moment} < %(until)s"
 
-# From the last batch's newest moment on: the index is not walked again through what has just been deleted. SKIP LOCKED,
-# so that two runs share the work and a row that somebody holds waits for the next run. An array of keys, not a join:
-# for that the planner may read the whole table, and for each batch again.
+# A batch starts at the newest moment of the last one, so that it does not scan the deleted entries
+# of the index again. SKIP LOCKED: two runs share the work, and a locked row waits for the next
+# run. An array of keys instead of a join: for a join the planner may scan the whole table in each
+# batch.
 DELETE_BATCH: Final = """
 WITH deleted AS (
     DELETE FROM {table} WHERE {key} = ANY (ARRAY(
@@ -41,8 +45,11 @@ SELECT count(*), max(moment) FROM deleted
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """What became of one table: rows older than `until`, and how many of them were deleted. Without `days` all stay."""
+class PrunedTable:
+    """The result for one table: rows older than `until`, and how many of them were deleted.
+
+    `days` is the table's limit; with 0 all rows stay.
+    """
 
     table: str
     days: int
@@ -50,14 +57,17 @@ class Pruned:
     old: int = 0
     deleted: int = 0
 
-
-# Called with the table, its old rows, and how many of them are deleted so far.
-Progress = Callable[[str, int, int], None]
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**asdict(self), "until": self.until.isoformat() if self.until else None}
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """A table with a limit. `moment` is the column that dates its rows; an index begins with it."""
+class _KeptTable:
+    """A table with a limit.
+
+    `moment` is the column that dates its rows; an index begins with it.
+    """
 
     table: str
     key: str
@@ -72,31 +82,36 @@ class _Kept:
             return row
 
 
-def prune(*, dry_run: bool = False, progress: Progress = lambda *_: None) -> list[Pruned]:
-    """Delete what is too old, or with `dry_run` only count it; raise `django.db.Error`, with finished batches gone."""
+def prune(*, dry_run: bool = False, progress: ReportProgress = no_progress) -> list[PrunedTable]:
+    """Delete the rows that are too old; with `dry_run` only count them.
+
+    Raises `django.db.Error`; finished batches stay deleted.
+    """
     return [_prune(kept, dry_run, progress) for kept in _tables()]
 
 
-def _tables() -> Iterator[_Kept]:
+def _tables() -> Iterator[_KeptTable]:
     for place, days in settings.KEPT_DAYS.items():
         name, _, moment = place.rpartition(".")
         model = apps.get_model(name)
         fields = model._meta
-        yield _Kept(
+        yield _KeptTable(
             fields.db_table, str(fields.pk.column), str(fields.get_field(moment).column), days
         )
 
 
-def _prune(kept: _Kept, dry_run: bool, progress: Progress) -> Pruned:
+def _prune(kept: _KeptTable, dry_run: bool, progress: ReportProgress) -> PrunedTable:
     if not kept.days:
-        return Pruned(kept.table, 0)
+        return PrunedTable(kept.table, 0)
     (until,) = kept.ask(UNTIL, days=kept.days)
     (old,) = kept.ask(COUNT, until=until)
-    deleted, since = 0, "-infinity"
+    deleted = 0
+    since = "-infinity"
     while old and not dry_run:
-        progress(kept.table, old, deleted)
+        progress(kept.table, deleted, old)
         count, newest = kept.ask(DELETE_BATCH, since=since, until=until, batch=BATCH)
         if not count:
             break
-        deleted, since = deleted + count, newest
-    return Pruned(kept.table, kept.days, until, old, deleted)
+        deleted += count
+        since = newest
+    return PrunedTable(kept.table, kept.days, until, old, deleted)

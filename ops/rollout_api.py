@@ -1,4 +1,8 @@
-"""`/_ops/stage-validation/mode`: the rollout for programs. Everybody else has the admin and `manage.py stage_mode`."""
+"""`/_ops/stage-validation/mode`: the rollout for programs.
+
+Operators read it everywhere and change it outside production. People use the admin or
+`manage.py stage_mode`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from django.db import Error as StoreError
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,17 +23,33 @@ from normalization import conf, instances, rollout_store
 from normalization.problems import Problem, invalid
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 from normalization.serializers import StrictCharField, StrictIntegerField, StrictSerializer, parse
-from ops.permissions import IsOperator
 
 MODES: Final = [mode.value for mode in Mode]
 INSTEAD: Final = (
-    "On a live platform the mode is not set over HTTP. On the server: "
-    'manage.py stage_mode set {mode} --reason "…" (or in the admin at /admin/ops/rollout/).'
+    "In production the mode cannot be set over HTTP. On the server use "
+    'manage.py stage_mode set {mode} --reason "…", or the admin at /admin/ops/rollout/.'
 )
 
 
+class IsOperator(BasePermission):
+    """Allows the session of a staff member, and an API key of an operator.
+
+    The model of keys belongs to another app. Only its attributes `operator` and `read_only` count.
+    """
+
+    message = "This is for operators: use a staff session, or a key of create_api_key --operator."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Return whether the caller may use this method."""
+        if request.auth is None:
+            return request.user.is_active and request.user.is_staff
+        read_only = getattr(request.auth, "read_only", False)
+        allowed = request.method in SAFE_METHODS or not read_only
+        return bool(getattr(request.auth, "operator", False)) and allowed
+
+
 class RolloutBody(StrictSerializer):
-    """What to change and why. What is absent stays as it is."""
+    """The changes and their reason. Absent members keep their value."""
 
     mode = serializers.ChoiceField(MODES)
     enforce_percent = serializers.DecimalField(5, 2, min_value=0, max_value=100, required=False)
@@ -51,9 +72,9 @@ class RolloutModeView(APIView):
     authentication_classes = (*APIView.authentication_classes, SessionAuthentication)
     permission_classes = (IsOperator,)
 
-    @extend_schema(exclude=True)  # the operator's, not the consumers'
+    @extend_schema(exclude=True)  # not for the API's consumers
     def get(self, request: Request) -> Response:
-        """Return the rollout as the database has it, who changed it last, and which instances serve which version."""
+        """Return the rollout in the database, its last change, and each instance's version."""
         try:
             snapshot = rollout_store.newest()
             change = rollout_store.since(snapshot.version)
@@ -63,13 +84,12 @@ class RolloutModeView(APIView):
         if change is not None:
             body |= {"since": change.created_at, "actor": change.actor, "source": change.source}
             body |= {"reason": change.reason}
-        return Response(
-            {**body, "instances": [one._asdict() for one in instances.report()]}, headers=_NOT_KEPT
-        )
+        reported = [one._asdict() for one in instances.report()]
+        return Response({**body, "instances": reported}, headers=_NOT_KEPT)
 
     @extend_schema(exclude=True)
     def put(self, request: Request) -> Response:
-        """Change it, outside production."""
+        """Change the rollout; 403 in production."""
         if conf.production():
             given = request.data.get("mode") if isinstance(request.data, Mapping) else None
             mode = given if given in MODES else "warn"

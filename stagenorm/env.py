@@ -1,12 +1,13 @@
-"""The one reader of the environment.
+"""Read all environment variables.
 
-``settings.py`` declares each variable here: its name, its kind, its default and one line of help. The reader parses
-strictly, collects every fault, and ``finish()`` raises them together, one line each, naming the variable and what
-to do. The table in docs/configuration.md is made from the same declarations.
+``settings.py`` declares each variable with its name, kind, default and one line of help. The
+reader parses strictly and collects all errors. ``finish()`` raises them together, one line each,
+with the variable and the remedy. The table in docs/configuration.md is generated from the same
+declarations.
 
-With debug on, a secret that is not set is made once and kept in ``.data/env`` (0600). ``manage.py`` reads that file
-too when neither DATABASE_URL nor DJANGO_DEBUG is set, so that a command beside a running ``make run`` finds the
-same database.
+With debug on, missing secrets are generated once and kept in ``.data/env`` (0600). ``manage.py``
+also reads that file when neither DATABASE_URL nor DJANGO_DEBUG is set, so that a command beside a
+running ``make run`` uses the same database.
 """
 
 import math
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One declared setting, as the table shows it."""
+    """One row of the table in docs/configuration.md."""
 
     name: str
     kind: str
@@ -41,27 +42,27 @@ class Variable:
 
 @dataclass
 class Reader:
-    """Reads declared variables from the process environment; ``debug`` relaxes what production demands."""
+    """Reads variables from the process environment. Each method declares and reads one."""
 
     variables: list[Variable] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     _environ: environs.Env = field(default_factory=environs.Env)
 
     def flag(self, name: str, default: bool, help: str, shown: str | None = None) -> bool:
-        """``1``/``true``/``yes``/``on`` or ``0``/``false``/``no``/``off``."""
+        """Read ``1``/``true``/``yes``/``on`` or ``0``/``false``/``no``/``off``."""
         shown = shown or ("1" if default else "0")
         return self._read(
             Variable(name, "flag", shown, help), self._environ.bool, default, "use 1 or 0"
         )
 
     def text(self, name: str, default: str, help: str) -> str:
-        """Any text."""
+        """Read any text."""
         return self._read(
             Variable(name, "text", default, help), self._environ.str, default, "give a text"
         )
 
     def whole(self, name: str, default: int, help: str, minimum: int = 0) -> int:
-        """A whole number of at least ``minimum``."""
+        """Read a whole number of at least ``minimum``."""
 
         def parse(name: str) -> int:
             value = self._environ.int(name)
@@ -77,7 +78,7 @@ class Reader:
         )
 
     def seconds(self, name: str, default: float, help: str) -> float:
-        """A positive number of seconds; fractions are allowed."""
+        """Read a positive number of seconds; fractions are allowed."""
 
         def parse(name: str) -> float:
             value = self._environ.float(name)
@@ -93,7 +94,7 @@ class Reader:
         )
 
     def choice(self, name: str, default: str, options: tuple[str, ...], help: str) -> str:
-        """One of ``options``."""
+        """Read one of ``options``."""
         kind = " or ".join(f"`{option}`" for option in options)
         return self._read(
             Variable(name, kind, default, help),
@@ -103,7 +104,7 @@ class Reader:
         )
 
     def day(self, name: str, default: date, help: str) -> date:
-        """A date, ``YYYY-MM-DD``."""
+        """Read a date, ``YYYY-MM-DD``."""
         return self._read(
             Variable(name, "date", default.isoformat(), help),
             self._environ.date,
@@ -112,7 +113,7 @@ class Reader:
         )
 
     def path(self, name: str, default: Path, shown: str, help: str) -> Path:
-        """A path; ``shown`` is the default as the table names it."""
+        """Read a path; the table shows ``shown`` as the default."""
         return self._read(
             Variable(name, "path", shown, help),
             lambda name: self._environ.path(name).absolute(),
@@ -123,7 +124,7 @@ class Reader:
     def words(
         self, name: str, default: list[str], help: str, required: bool = False, shown: str = ""
     ) -> list[str]:
-        """A comma-separated list."""
+        """Read a comma-separated list."""
         kind = Variable(name, "list", f"demanded; {shown}" if shown else ",".join(default), help)
         return self._read(
             kind,
@@ -134,16 +135,16 @@ class Reader:
         )
 
     def rate(self, name: str, default: str, help: str) -> str:
-        """A number of requests in a period: ``60/minute``; empty for no limit."""
+        """Read a number of requests per period such as ``60/minute``; empty for no limit."""
         return self._read(
             Variable(name, "rate", default, help),
-            lambda name: _rate(self._environ.str(name)),
+            lambda name: _rate(self._environ.str(name)),  # checked here, parsed at each use
             default,
             "use for example 60/minute",
         )
 
     def url(self, name: str, schemes: tuple[str, ...], help: str) -> str:
-        """An address beginning with one of ``schemes``; empty when not set."""
+        """Read an address that begins with one of ``schemes``; empty when not set."""
 
         def parse(name: str) -> str:
             value = self._environ.str(name)
@@ -156,7 +157,7 @@ class Reader:
         )
 
     def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
-        """An address of Redis as the settings of a cache (``redis_url``); None when not set."""
+        """Read a Redis address as cache settings (``redis_url.cache``); None when not set."""
         return self._read(
             Variable(name, "address", "", help),
             lambda name: redis_url.cache(self._environ.str(name), seconds),
@@ -165,7 +166,10 @@ class Reader:
         )
 
     def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
-        """A ``postgresql://`` address as Django's database settings, read by libpq's own rules; None when not set."""
+        """Read a ``postgresql://`` address as Django's database settings; None when not set.
+
+        libpq parses the address.
+        """
         shown = Variable(name, "address", "demanded; with debug the embedded PostgreSQL", help)
         advice = "use postgresql://user:password@host:port/database"
         return self._read(
@@ -175,14 +179,14 @@ class Reader:
     def secret(
         self, name: str, help: str, required: bool, made: str | None, at_least: int = 32
     ) -> str:
-        """A secret of at least ``at_least`` characters; ``made`` is the development one."""
+        """Read a secret of at least ``at_least`` characters; ``made`` is for development."""
         found = self._secret(name, help, required, made, at_least, lambda text: [text])
         return found[0] if found else ""
 
     def secrets(
         self, name: str, help: str, required: bool, made: str | None, at_least: int = 32
     ) -> list[str]:
-        """Secrets separated by commas, each of at least ``at_least`` characters."""
+        """Read comma-separated secrets, each of at least ``at_least`` characters."""
         return self._secret(name, help, required, made, at_least, _words)
 
     def _secret(
@@ -202,17 +206,17 @@ class Reader:
                 raise ValueError("an example")
             return found
 
-        variable = Variable(name, "secret", "demanded; with debug made once", help)
+        variable = Variable(name, "secret", "demanded; with debug generated once", help)
         return self._read(
             variable,
             parse,
             [made] if made else [],
-            f"give at least {at_least} characters, random and no example",
+            f"give at least {at_least} random characters, not an example",
             required,
         )
 
     def finish(self) -> None:
-        """Raise ImproperlyConfigured with one line for each fault found so far."""
+        """Raise ImproperlyConfigured with one line per error found so far."""
         if self.faults:
             raise ImproperlyConfigured("\n".join(self.faults))
 
@@ -231,23 +235,25 @@ class Reader:
             return default
         try:
             return parse(variable.name)
-        except (environs.EnvError, ValueError, ProgrammingError):
-            # The value is not repeated: it may be a secret, and the name is enough to find it.
+        except (environs.EnvError, ValueError, ProgrammingError, ImproperlyConfigured):
+            # The message omits the value, which may be a secret.
             self.faults.append(f"{variable.name} is malformed: {advice} ({variable.help})")
             return default
 
 
 def database_settings(url: str) -> dict[str, Any]:
-    """Django's database settings for a libpq address; ValueError or psycopg's ProgrammingError when malformed."""
+    """Return Django's database settings for a libpq address.
+
+    Raises ValueError or psycopg's ProgrammingError when it is malformed.
+    """
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("not a PostgreSQL address")
     parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     named = {key: parts.pop(part, "") for key, part in _DATABASE_PARTS.items()}
     if not named["NAME"]:
         raise ValueError("no database name")
-    if not all(
-        port.isdecimal() for port in named["PORT"].split(",") if port
-    ):  # libpq checks it only when it connects
+    # libpq checks the port only when it connects.
+    if not all(port.isdecimal() for port in named["PORT"].split(",") if port):
         raise ValueError("the port is not a number")
     return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
 
@@ -262,35 +268,13 @@ _DATABASE_PARTS = {
 
 
 def development_file(directory: Path) -> Mapping[str, str]:
-    """The development settings of ``<directory>/env``; made with fresh secrets (0600) when it is not there yet."""
+    """Return the development settings in ``<directory>/env``.
+
+    Creates the file (0600) with new secrets if it does not exist.
+    """
     place = directory / "env"
     if not place.exists():
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lines = [
-            "DJANGO_DEBUG=1",
-            *(f"{name}={secrets.token_urlsafe(48)}" for name in _MADE_SECRETS),
-        ]
-        descriptor, draft = tempfile.mkstemp(
-            dir=directory, prefix="env."
-        )  # 0600 from its first moment
-        with os.fdopen(descriptor, "w") as file:
-            file.write(
-                "\n".join(
-                    [
-                        "# Development settings, made on first use; never used in production.",
-                        *lines,
-                        "",
-                    ]
-                )
-            )
-        try:
-            os.link(
-                draft, place
-            )  # the first of several processes wins, and all read what it wrote
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(draft)
+        _write_development_file(place)
     pairs = (
         line.split("=", 1)
         for line in place.read_text().splitlines()
@@ -302,8 +286,30 @@ def development_file(directory: Path) -> Mapping[str, str]:
 _MADE_SECRETS = ("DJANGO_SECRET_KEY", "ALERTMANAGER_WEBHOOK_SECRETS")
 
 
+def _write_development_file(place: Path) -> None:
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = [
+        "# Development settings, generated on first use; never used in production.",
+        "DJANGO_DEBUG=1",
+        *(f"{name}={secrets.token_urlsafe(48)}" for name in _MADE_SECRETS),
+    ]
+    descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix="env.")  # created with mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        file.write("\n".join([*lines, ""]))
+    try:
+        # Of several processes the first one wins, and all read the same file.
+        os.link(draft, place)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(draft)
+
+
 def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -> None:
-    """Put ``<directory>/env`` into ``environ`` if it exists and nothing there says which database or mode is meant."""
+    """Add the settings of ``<directory>/env``, if it exists, to ``environ``.
+
+    Does nothing when ``environ`` already has DATABASE_URL or DJANGO_DEBUG.
+    """
     if "DATABASE_URL" in environ or "DJANGO_DEBUG" in environ or not (directory / "env").exists():
         return
     for name, value in development_file(directory).items():
@@ -311,7 +317,7 @@ def adopt_development_file(directory: Path, environ: MutableMapping[str, str]) -
 
 
 def table(variables: list[Variable]) -> str:
-    """The Markdown table of docs/configuration.md."""
+    """Return the Markdown table of docs/configuration.md."""
     rows = [f"| `{v.name}` | {v.kind} | {_shown(v.default)} | {v.help} |" for v in variables]
     return "\n".join(
         ["| variable | kind | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
@@ -344,7 +350,7 @@ _EXAMPLES = (
 
 
 def _guessable(secret: str) -> bool:
-    """Whether it is an example, or so monotonous that it is no secret (a random one has far more different letters)."""
+    """Return whether the secret is an example, or has too few different characters."""
     return len(set(secret)) < 8 or any(word in secret.lower() for word in _EXAMPLES)
 
 
@@ -355,13 +361,23 @@ def _one_of(value: str, options: tuple[str, ...]) -> str:
 
 
 def _rate(value: str) -> str:
-    if not value:  # no limit
-        return value
-    number, _, period = value.partition("/")
-    if (
-        not number.isdecimal()
-        or int(number) < 1
-        or period not in {"second", "minute", "hour", "day"}
-    ):
-        raise ValueError(value)
+    if value:  # empty: no limit
+        parse_rate(value)
     return value
+
+
+PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+
+
+def parse_rate(rate: str) -> tuple[int, int]:
+    """Return the number of requests and the period in seconds: (60, 60) for `"60/minute"`.
+
+    Raises ImproperlyConfigured unless the rate is a positive whole number per second, minute,
+    hour or day.
+    """
+    number, _, period = rate.partition("/")
+    if not (number.isascii() and number.isdigit() and int(number) > 0 and period in PERIODS):
+        raise ImproperlyConfigured(
+            f"A throttle rate is N/second, N/minute, N/hour or N/day, not {rate!r}."
+        )
+    return int(number), PERIODS[period]

@@ -1,4 +1,4 @@
-"""Health: ``/healthz`` says that the process answers, ``/readyz`` that it can do its work."""
+"""Health endpoints: ``/healthz`` for liveness, ``/readyz`` for readiness."""
 
 from collections.abc import Callable
 
@@ -11,43 +11,46 @@ from health_check.exceptions import HealthCheckException
 
 
 class NotReady(HealthCheckException):  # type: ignore[misc]  # ships no types
-    """The work cannot be done; the message says why."""
+    """A readiness check failed; the message is the reason."""
 
     message_type = "Not ready"
 
 
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process answers at all; touches nothing else."""
+    """Return 200 while the process answers, without asking any store."""
     return JsonResponse({"status": "ok"})
 
 
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when every check passes; else 503, and ``checks`` says what fails. The database's timeouts bound it."""
-    answers: dict[str, str] = {}
+    """Return 200 when every check passes, else 503; ``checks`` has the result of each.
+
+    The timeouts of the database limit the time this takes.
+    """
+    results: dict[str, str] = {}
     ready = True
     for name, check in CHECKS.items():
-        # What needs a database that is away would only wait for it once more.
-        answers[name] = _verdict(check) if ready or name in _without_database else "not checked"
-        ready = ready and answers[name] == "ok"
+        # After a failure, a check that needs the database would only wait for it again.
+        results[name] = _result(check) if ready or name in _without_database else "not checked"
+        ready = ready and results[name] == "ok"
     return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": answers},
+        {"status": "ok" if ready else "unavailable", "checks": results},
         status=200 if ready else 503,
     )
 
 
 def register(name: str, check: Callable[[], None]) -> None:
-    """Have /readyz ask ``check`` as well; it raises NotReady, and can do without the database."""
+    """Add ``check`` to /readyz. It raises NotReady, and must not need the database."""
     CHECKS[name] = check
     _without_database.add(name)
 
 
-def _verdict(check: Callable[[], None]) -> str:
+def _result(check: Callable[[], None]) -> str:
     try:
         check()
     except (HealthCheckException, DatabaseError) as failure:
-        # The first line without libpq's address: enough for an operator, nothing for a stranger.
+        # Only the first line: the others name the database server's address, and anyone can ask.
         return str(failure).partition("\n")[0][:200] or type(failure).__name__
     return "ok"
 
@@ -57,7 +60,8 @@ def _database() -> None:
 
 
 def _migrations() -> None:
-    if missing := _unapplied():
+    missing = _unapplied()
+    if missing:
         raise HealthCheckException(f"not applied: {', '.join(missing)}. Run `manage.py migrate`.")
 
 

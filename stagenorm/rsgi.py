@@ -1,13 +1,15 @@
 """The application as granian serves it: ``granian --interface rsgi stagenorm.rsgi:application``.
 
-WSGI gives a worker thread to a request as soon as its headers are there; the thread then waits for the body, and four
-connections whose bodies never come stop a worker. Here the event loop collects the body within BODY_SECONDS, and only a
-whole request gets a thread (STAGENORM_THREADS of them) and Django's own WSGI handler.
+A WSGI server assigns a worker thread as soon as the headers have arrived. The thread then waits
+for the body, so four connections that never send their bodies block a worker. Here the event loop
+reads the body within BODY_SECONDS, and only a complete request gets one of the STAGENORM_THREADS
+threads and Django's WSGI handler.
 
-WSGI also cannot tell ``X_Header`` from ``X-Header``, and granian's keeps one of several equal headers. Names with
-an underscore are dropped here, as proxies do, and equal headers are joined by commas, as RFC 9110 (5.3) has it. A
-value beyond ASCII, which granian names but does not hand out, becomes UNREADABLE: an endpoint can then refuse it, where
-it would otherwise do without (an Idempotency-Key, say, that the client relies on).
+WSGI cannot distinguish ``X_Header`` from ``X-Header``, and granian's WSGI keeps one of several
+equal headers. This module drops names with an underscore, as proxies do, and joins equal headers
+with commas (RFC 9110, section 5.3). granian lists a header with a non-ASCII value but does not
+return the value. It becomes UNREADABLE, so that an endpoint can refuse it instead of ignoring a
+header that the client relies on, such as an Idempotency-Key.
 """
 
 import asyncio
@@ -25,11 +27,11 @@ from stagenorm.parent_death import end_worker_with_server
 from stagenorm.wsgi import application as wsgi_application
 
 BODY_SECONDS: Final = 10.0
-# Above what any endpoint reads, so that each answers a longer body in its own way; the rest is never read.
+# Larger than any endpoint's limit, so that each endpoint refuses a longer body itself. The
+# remainder is never read.
 BODY_BYTES: Final = 3 * 1024 * 1024
-UNREADABLE: Final = (
-    "\xbf"  # "¿": Latin-1 as PEP 3333 has it, and no value that any header's grammar knows
-)
+# "¿" in Latin-1, the encoding of PEP 3333. It is not valid in the grammar of any header we read.
+UNREADABLE: Final = "\xbf"
 
 Headers = list[tuple[str, str]]
 
@@ -49,7 +51,10 @@ class Scope(Protocol):
 
     @property
     def headers(self) -> Any:
-        """Has `items()`: every readable header as it came, names in lower case; `keys()`: all names; `get(name)`."""
+        """A multi-dict with `get(name)`; names are in lower case.
+
+        `items()` has each readable header in order, `keys()` has all names.
+        """
 
 
 class Exchange(Protocol):
@@ -63,7 +68,7 @@ class Exchange(Protocol):
 
 
 class Unreadable(Exception):
-    """The body did not come, or not whole; `status` is the answer."""
+    """The body did not arrive completely; `status` is the response status."""
 
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
@@ -87,7 +92,10 @@ async def application(scope: Scope, exchange: Exchange) -> None:
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the headers by lower-case name, equal ones joined, names with an underscore left out."""
+    """Return the headers by lower-case name, with equal ones joined.
+
+    Names with an underscore are left out.
+    """
     headers: dict[str, str] = {}
     for name, value in pairs:
         if "_" in name:
@@ -98,12 +106,13 @@ def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def unreadable(headers: Any) -> list[tuple[str, str]]:
-    """Return UNREADABLE for each name whose (first) value granian does not hand out."""
-    return [(name, UNREADABLE) for name in headers.keys() if headers.get(name) is None]  # noqa: SIM118  # no mapping
+    """Return UNREADABLE for each name whose (first) value granian does not return."""
+    names = headers.keys()  # granian's object is not iterable itself
+    return [(name, UNREADABLE) for name in names if headers.get(name) is None]
 
 
 def environ_of(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """Return the WSGI environment (PEP 3333) of a whole request."""
+    """Return the WSGI environment (PEP 3333) of a complete request."""
     server, _, port = scope.server.rpartition(":")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
@@ -135,10 +144,9 @@ _NAMES: Final = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENG
 
 
 async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
-    """Read the body, or its first BODY_BYTES; raise `Unreadable` where it stays away or ends early."""
-    announced = int(
-        headers.get("content-length", "0")
-    )  # the server has refused what is not a number
+    """Read the body, or its first BODY_BYTES; raise `Unreadable` on a timeout or early end."""
+    # granian has already refused a value that is not a number.
+    announced = int(headers.get("content-length", "0"))
     if not announced and "transfer-encoding" not in headers:
         return b""
     body = bytearray()
@@ -150,7 +158,7 @@ async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
                     return bytes(body)
     except TimeoutError:
         raise Unreadable(
-            408, "Request timeout", f"The body did not come within {BODY_SECONDS:.0f} s."
+            408, "Request timeout", f"The body did not arrive within {BODY_SECONDS:.0f} s."
         ) from None
     if len(body) < announced:
         raise Unreadable(
@@ -173,9 +181,10 @@ def _serve(environ: dict[str, Any], exchange: Exchange) -> None:
     try:
         body += response
     finally:
-        if close := getattr(response, "close", None):
+        close = getattr(response, "close", None)
+        if close is not None:
             close()
-    with contextlib.suppress(RuntimeError):  # the client went away
+    with contextlib.suppress(RuntimeError):  # the client closed the connection
         exchange.response_bytes(started[0], started[1], b"".join(body))
 
 

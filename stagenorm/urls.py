@@ -1,4 +1,4 @@
-"""Every address the service answers."""
+"""The URL configuration of the whole service."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -13,7 +13,7 @@ admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
 admin.site.site_url = "/api/docs"
 
-# A page has no description of itself (OPTIONS) to render.
+# Swagger UI is an HTML page: it has no OPTIONS description to render.
 _docs = SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"])
 
 urlpatterns = [

@@ -1,4 +1,7 @@
-"""The WSGI application: ``gunicorn stagenorm.wsgi``. granian serves it through ``rsgi``, which reads bodies whole."""
+"""The WSGI application: ``gunicorn stagenorm.wsgi``.
+
+granian serves it through ``stagenorm.rsgi``, which reads each request body before Django runs.
+"""
 
 import os
 import sys
@@ -9,10 +12,10 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stagenorm.settings")
 os.environ["STAGENORM_PROCESS"] = "web"
 
-NOT_BOOTED = 3  # what gunicorn takes for "do not start this worker again"
+NOT_BOOTED = 3  # gunicorn does not restart a worker that exits with this status
 
 try:
     application = get_wsgi_application()
-except ImproperlyConfigured as fault:  # one line for each variable; a traceback would hide them
+except ImproperlyConfigured as fault:  # one line per variable; a traceback would hide them
     print(fault, file=sys.stderr)
     sys.exit(NOT_BOOTED)

@@ -1,4 +1,7 @@
-"""The alert path in the admin: what came in over the webhook, and when the path last proved itself."""
+"""Admin lists of the alert path: webhook deliveries and heartbeats.
+
+Both lists show above their rows whether the automatic way back is open.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,21 @@ from ops.admin_ui.ledgers import (
     CountedToPaginator,
     OperatorLedger,
     cell,
-    spoken,
 )
-from ops.alerts.heartbeats import Heartbeat, last_heartbeat_at
-from ops.alerts.metrics import Outcome
-from ops.alerts.models import WebhookDelivery
-from ops.clock import database_now
-from ops.gates.rules import HEARTBEAT_MAX_AGE
+from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery, read_way_back
+from ops.gates.rules import GateOutcome
 
-_TONES: Final = {
-    Outcome.DOWNGRADED: WARN,
-    Outcome.ALIVE: GOOD,
-    Outcome.ALREADY: QUIET,
-    Outcome.IGNORED: QUIET,
-    Outcome.REPEATED: QUIET,
+_OUTCOME_TONES: Final = {
+    DeliveryOutcome.DOWNGRADED: WARN,
+    DeliveryOutcome.ALIVE: GOOD,
+    DeliveryOutcome.ALREADY: QUIET,
+    DeliveryOutcome.IGNORED: QUIET,
+    DeliveryOutcome.REPEATED: QUIET,
+}
+_WAY_BACK_TONES: Final = {
+    GateOutcome.PASS: GOOD,
+    GateOutcome.FAIL: BAD,
+    GateOutcome.INCONCLUSIVE: WARN,
 }
 
 
@@ -43,7 +47,7 @@ class EndpointFilter(ChoiceFilter):
 
 
 class AlertLedger(OperatorLedger):
-    """Newest first by the index; counted to COUNTED_TO only, for it grows by some hundred rows a day."""
+    """A list of the alert path, newest first. It grows by some hundred rows a day."""
 
     actions = None
     list_per_page = 50
@@ -52,60 +56,69 @@ class AlertLedger(OperatorLedger):
 
     @admin.display(description="received (UTC)")
     def received(self, row: WebhookDelivery | Heartbeat) -> str:
-        """When."""
+        """Return the time of arrival."""
         return cell("moment", at=row.received_at)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list, and above it whether the alert path is alive."""
-        context = {**_alert_path(), "counted_to": COUNTED_TO, **(extra_context or {})}
+        """Show the list, and above it whether the way back is open."""
+        context = {**_way_back(), "counted_to": COUNTED_TO, **(extra_context or {})}
         return super().changelist_view(request, context)
 
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(AlertLedger):
-    """What came in over the webhook, and what became of it."""
+    """Requests to the webhook and their outcomes."""
 
-    list_display = ("received", "became", "endpoint", "alerts", "in_force", "actor", "said")
+    list_display = (
+        "received",
+        "outcome_badge",
+        "endpoint",
+        "alerts",
+        "in_force",
+        "actor",
+        "refusal",
+    )
     list_filter = (EndpointFilter, "outcome", "received_at")
     ordering = ("-id",)
 
     @admin.display(description="outcome")
-    def became(self, delivery: WebhookDelivery) -> str:
-        """What became of it: anything but the expected is bad news."""
-        tone = _TONES.get(Outcome(delivery.outcome), BAD)
+    def outcome_badge(self, delivery: WebhookDelivery) -> str:
+        """Return the outcome; its tone is bad unless the outcome is an expected one."""
+        tone = _OUTCOME_TONES.get(DeliveryOutcome(delivery.outcome), BAD)
         return cell("state", badge=Badge(delivery.outcome.replace("_", " "), *tone))
 
     @admin.display(description="alerts")
     def alerts(self, delivery: WebhookDelivery) -> str:
-        """The names of its alerts, as they were sent."""
+        """Return the names of the alerts, as they were sent."""
         return cell("raws", values=[visible(str(name)) for name in delivery.alert_names])
 
     @admin.display(description="version")
     def in_force(self, delivery: WebhookDelivery) -> str:
-        """The rollout's version afterwards, with the way to it."""
+        """Return the rollout's version afterwards, with a link to it."""
         return cell("version", version=delivery.version)
 
     @admin.display(description="detail")
-    def said(self, delivery: WebhookDelivery) -> str:
-        """Why it was refused: what strangers sent may be in it."""
+    def refusal(self, delivery: WebhookDelivery) -> str:
+        """Return why the request was refused. The text may contain what a stranger sent."""
         return cell("raws", values=[visible(delivery.detail)] if delivery.detail else [])
 
 
 @admin.register(Heartbeat)
 class HeartbeatAdmin(AlertLedger):
-    """When the alert path proved itself."""
+    """Arrivals of the watchdog alert."""
 
     list_display = ("received", "fingerprint")
     list_filter = ("received_at",)
     ordering = ("-received_at", "-id")
 
 
-def _alert_path() -> dict[str, Any]:
-    last = last_heartbeat_at()
-    if last is None:
-        return {"alive": Badge("never heard", *WARN), "last_heard": "", "limit": HEARTBEAT_MAX_AGE}
-    age = database_now() - last
-    alive = Badge("alive", *GOOD) if age < HEARTBEAT_MAX_AGE else Badge("silent", *BAD)
-    return {"alive": alive, "last_heard": spoken(age.total_seconds()), "limit": HEARTBEAT_MAX_AGE}
+def _way_back() -> dict[str, Any]:
+    way_back = read_way_back()
+    tone = _WAY_BACK_TONES[way_back.verdict.outcome]
+    return {
+        "way_back": Badge(way_back.word, *tone),
+        "way_back_sentence": way_back.verdict.sentence,
+        "never_proven": way_back.last_heartbeat_at is None,
+    }

@@ -1,8 +1,8 @@
-"""Backups and their checks in the admin: which count, why the others do not, and how long a restore takes."""
+"""Backups and their checks in the admin: validity, reasons, remedies and measured restore time."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -10,10 +10,11 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from ops.admin.backup_state import JudgedBackup
+from ops import clock
 from ops.admin_ui.ledgers import (
     BAD,
     GOOD,
+    QUIET,
     WARN,
     Badge,
     ChoiceFilter,
@@ -22,46 +23,67 @@ from ops.admin_ui.ledgers import (
     spoken,
     verdict_badge,
 )
+from ops.backups import history
+from ops.backups.history import JudgedBackup
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Check, Verdict
 from ops.backups.source import own_identity
-from ops.clock import database_now
-from ops.gates.rules import BACKUP_MAX_AGE
+from ops.gates.backup_rule import (
+    BACKUP_MAX_AGE,
+    CHECK_COMMANDS,
+    BackupState,
+    CheckKind,
+    CheckVerdict,
+)
+from ops.gates.rules import GateOutcome
 
-NEVER = Badge("never", *WARN)
-MAX_AGE_SECONDS = BACKUP_MAX_AGE.total_seconds()
+NEVER: Final = Badge("never", *WARN)
+STATE_BADGES: Final = {
+    BackupState.VALID: Badge("valid", *GOOD),
+    BackupState.TOUCHED: Badge("files touched", *WARN),
+    BackupState.ELSEWHERE: Badge("on another host", *WARN),
+    BackupState.UNREADABLE: Badge("files unreadable", *WARN),
+    BackupState.CHANGED: Badge("files changed", *BAD),
+    BackupState.MISSING: Badge("files missing", *BAD),
+    BackupState.FAILED: Badge("failed", *BAD),
+    BackupState.UNCHECKED: Badge("not checked yet", *WARN),
+    BackupState.FOREIGN: Badge("of another database", *QUIET),
+    BackupState.PRUNED: Badge("removed", "quiet", "–"),
+}
+GATE_BADGES: Final = {
+    GateOutcome.PASS: Badge("open", *GOOD),
+    GateOutcome.FAIL: Badge("closed", *BAD),
+    GateOutcome.INCONCLUSIVE: Badge("inconclusive", *WARN),
+}
 
 
 class KeptFilter(admin.SimpleListFilter):
-    """Backups that are there; those taken away are apart."""
+    """Backups on disk by default; removed ones apart."""
 
     title, parameter_name = "kept", "kept"
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
     ) -> list[tuple[str, str]]:
-        """Besides the default, which is what is there."""
-        return [("pruned", "Taken away"), ("all", "All")]
+        """Return the choices besides the default."""
+        return [("pruned", "Removed"), ("all", "All")]
 
     def choices(self, changelist: Any) -> Any:
-        """Call the default by its name."""
+        """Name the default choice."""
         first, *others = super().choices(changelist)
-        return [{**first, "display": "There"}, *others]
+        return [{**first, "display": "Kept"}, *others]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The chosen ones."""
-        return (
-            queryset
-            if self.value() == "all"
-            else queryset.filter(pruned_at__isnull=self.value() != "pruned")
-        )
+        """Return the chosen backups."""
+        if self.value() == "all":
+            return queryset
+        return queryset.filter(pruned_at__isnull=self.value() != "pruned")
 
 
 @admin.register(Backup)
 class BackupAdmin(OperatorLedger):
-    """Backups, and which of them count."""
+    """Backups and their validity."""
 
-    list_display = ("taken", "counts", "verified", "restored", "large", "place")
+    list_display = ("taken", "state", "verified", "restored", "large", "place")
     list_display_links = None
     list_filter = (KeptFilter,)
     list_per_page = 50
@@ -69,56 +91,58 @@ class BackupAdmin(OperatorLedger):
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Backup]:
-        """Fetch the checks along: each line is judged by them. What is compared in a drill stays in the database."""
+        """Prefetch the checks, which decide the validity; defer the large facts."""
         return Backup.objects.defer("facts").prefetch_related("checks")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list, and above it what the gate wants to know."""
+        """Show the list, and the gate's verdict above it."""
         answer = super().changelist_view(request, extra_context)
-        if (
-            isinstance(answer, TemplateResponse)
-            and answer.context_data
-            and "cl" in answer.context_data
-        ):
-            lines = answer.context_data["cl"].result_list
-            own, now = own_identity(), database_now()
+        if not isinstance(answer, TemplateResponse):
+            return answer
+        context = answer.context_data
+        if context and "cl" in context:
+            lines = context["cl"].result_list
+            own, now = own_identity(), clock.database_now()
             for backup in lines:
-                backup.judged = JudgedBackup(backup, own, now)
-            answer.context_data.update(_summary([backup.judged for backup in lines]))
+                backup.judged = history.judge(backup, own, now)
+            context.update(_summary([backup.judged for backup in lines]))
         return answer
 
     @admin.display(description="snapshot (UTC)")
     def taken(self, backup: Backup) -> str:
-        """When, how old, and the way to its page."""
-        return cell("snapshot", backup=backup, age=spoken(_judged(backup).age_seconds))
+        """Show when the snapshot was taken, its age, and the link to its page."""
+        return cell("snapshot", backup=backup, age=spoken(_judged(backup).validity.age_seconds))
 
-    @admin.display(description="counts")
-    def counts(self, backup: Backup) -> str:
-        """Whether it counts, and why not."""
-        badge, found = _judged(backup).state
-        reason = "" if badge.tone == "good" else found.reason.removeprefix(f"{backup.name} ")
-        return cell("counts", badge=badge, reason=reason, mend=found.mend)
+    @admin.display(description="state")
+    def state(self, backup: Backup) -> str:
+        """Show the validity, the reason and the remedy."""
+        found = _judged(backup).validity
+        if found.state is BackupState.VALID:
+            return cell("validity", badge=STATE_BADGES[found.state])
+        reason = found.sentence.removeprefix(f"{backup.name} ")
+        badge = STATE_BADGES[found.state]
+        return cell("validity", badge=badge, reason=reason, remedy=found.remedy)
 
     @admin.display(description="verify")
     def verified(self, backup: Backup) -> str:
-        """The last look at its bytes."""
-        return _verdict(_judged(backup), Check.VERIFY)
+        """Show the last verification."""
+        return _verdict(_judged(backup), CheckKind.VERIFY)
 
     @admin.display(description="restore test")
     def restored(self, backup: Backup) -> str:
-        """The last drill."""
-        return _verdict(_judged(backup), Check.RESTORE)
+        """Show the last drill."""
+        return _verdict(_judged(backup), CheckKind.RESTORE)
 
     @admin.display(description="size")
     def large(self, backup: Backup) -> str:
-        """Bytes of the dump, and how long it took."""
+        """Show the size of the dump, and how long it took."""
         return cell("size", size=backup.size, took=spoken(backup.seconds))
 
     @admin.display(description="where")
     def place(self, backup: Backup) -> str:
-        """Host and directory."""
+        """Show the host, and when the backup was removed."""
         return cell("place", backup=backup)
 
     def change_view(
@@ -128,126 +152,134 @@ class BackupAdmin(OperatorLedger):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """One backup with its checks, oldest first."""
+        """Show one backup with its checks, oldest first."""
         if request.method == "POST" or not self.has_view_permission(request):
             raise PermissionDenied
-        found = (
-            Backup.objects.prefetch_related("checks").filter(pk=object_id).first()
-            if object_id.isdecimal()
-            else None
-        )
+        pk = int(object_id) if object_id.isdecimal() else 0
+        found = Backup.objects.prefetch_related("checks").filter(pk=pk).first()
         if found is None:
             raise Http404(f"There is no backup {object_id}.")
-        judged = JudgedBackup(found, own_identity(), database_now())
-        badge, state = judged.state
-        seconds = judged.restore_seconds
+        judged = history.judge(found, own_identity(), clock.database_now())
         context = {
             **self.admin_site.each_context(request),
             "title": f"Backup of {found.snapshot_at:%Y-%m-%d %H:%M:%S}",
             "opts": self.opts,
             "media": self.media,
-            "backup": found,
-            "badge": badge,
-            "state": state,
-            "age": spoken(judged.age_seconds),
-            "restore_time": None if seconds is None else spoken(seconds),
-            "took": spoken(found.seconds),
-            "checks": [
-                (check, verdict_badge(check.verdict), spoken(check.seconds))
-                for check in judged.checks
-            ],
-            "tables": sorted(found.facts.get("tables", {}).items()),
+            **_page(judged),
         }
         return TemplateResponse(request, "admin/ops/backup/backup.html", context)
 
 
 def _judged(backup: Backup) -> JudgedBackup:
-    return backup.judged  # type: ignore[attr-defined,no-any-return]  # set by the list's view, for the page at once
+    return backup.judged  # type: ignore[attr-defined,no-any-return]  # set in changelist_view
 
 
-def _verdict(judged: JudgedBackup, kind: Check) -> str:
+def _page(judged: JudgedBackup) -> dict[str, Any]:
+    """Return the context of the page of one backup."""
+    backup, validity = judged.backup, judged.validity
+    checks = [
+        (check, verdict_badge(check.verdict), spoken(check.seconds)) for check in judged.checks
+    ]
+    return {
+        "backup": backup,
+        "badge": STATE_BADGES[validity.state],
+        "validity": validity,
+        "age": spoken(validity.age_seconds),
+        "restore_time": _restore_time([judged]),
+        "took": spoken(backup.seconds),
+        "checks": checks,
+        "tables": sorted(backup.facts.get("tables", {}).items()),
+        "commands": {kind.value: command for kind, command in CHECK_COMMANDS.items()},
+    }
+
+
+def _verdict(judged: JudgedBackup, kind: CheckKind) -> str:
     check = judged.last(kind)
     if check is None:
         return cell("verdict", badge=NEVER)
-    told = check.verdict == Verdict.PASSED or check.reason in judged.state[1].reason
+    passed = check.verdict == CheckVerdict.PASSED
+    repeated = passed or check.reason in judged.validity.sentence
     return cell(
         "verdict",
         badge=verdict_badge(check.verdict),
         took=spoken(check.seconds),
         at=check.checked_at,
-        reason="" if told else check.reason,
+        reason="" if repeated else check.reason,
     )
 
 
 def _summary(lines: list[JudgedBackup]) -> dict[str, Any]:
-    """The newest backup that counts, what the gate would say, and the measured restore time (RTO)."""
-    newest = next((line for line in lines if line.state[0].tone == "good"), None)
-    seconds = next(
-        (line.restore_seconds for line in lines if line.restore_seconds is not None), None
-    )
-    fresh = newest is not None and _fresh(newest)
+    """Return the gate's verdict, how long it stays open, and the measured restore time (RTO)."""
+    verdict = history.backup_verdict(read_files=False)
+    closes_in = ""
+    if verdict.outcome is GateOutcome.PASS:
+        age = verdict.evidence["age_seconds"]
+        closes_in = spoken(BACKUP_MAX_AGE.total_seconds() - age)
     return {
-        "newest": newest,
-        "newest_age": spoken(newest.age_seconds) if newest else "",
-        "gate": _gate(fresh, any(line.unsure and _fresh(line) for line in lines)),
-        "fresh": fresh,
-        "closes_in": spoken(MAX_AGE_SECONDS - newest.age_seconds) if newest and fresh else "",
-        "restore_time": None if seconds is None else spoken(seconds),
+        "gate": GATE_BADGES[verdict.outcome],
+        "verdict": verdict,
+        "closes_in": closes_in,
+        "restore_time": _restore_time(lines),
     }
 
 
-def _fresh(line: JudgedBackup) -> bool:
-    return 0 <= line.age_seconds < MAX_AGE_SECONDS
-
-
-def _gate(fresh: bool, unsure: bool) -> Badge:
-    if fresh:
-        return Badge("open", *GOOD)
-    return Badge("open only if the file is whole", *WARN) if unsure else Badge("closed", *BAD)
+def _restore_time(lines: list[JudgedBackup]) -> str | None:
+    measured = (line.restore_seconds for line in lines)
+    seconds = next((each for each in measured if each is not None), None)
+    return None if seconds is None else spoken(seconds)
 
 
 class KindFilter(ChoiceFilter):
     """Checks of one kind."""
 
-    title, parameter_name, words = "kind", "kind", tuple(Check)
+    title, parameter_name, words = "kind", "kind", tuple(CheckKind)
 
 
 class VerdictFilter(ChoiceFilter):
     """Checks with one verdict."""
 
-    title, parameter_name, words = "verdict", "verdict", tuple(Verdict)
+    title, parameter_name, words = "verdict", "verdict", tuple(CheckVerdict)
 
 
 @admin.register(BackupCheck)
 class BackupCheckAdmin(OperatorLedger):
     """The ledger of checks, newest first."""
 
-    list_display = ("checked", "kind", "said", "reason", "of_backup", "took", "checked_by", "host")
+    list_display = (
+        "checked",
+        "kind",
+        "result",
+        "reason",
+        "of_backup",
+        "took",
+        "checked_by",
+        "host",
+    )
     list_filter = (KindFilter, VerdictFilter)
     list_select_related = ("backup",)
     ordering = ("-id",)
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackupCheck]:
-        """Leave what is compared in a drill in the database."""
+        """Leave the large facts of the backups in the database."""
         return BackupCheck.objects.select_related("backup").defer("backup__facts")
 
     @admin.display(description="when (UTC)")
     def checked(self, check: BackupCheck) -> str:
-        """When."""
+        """Show when the check ended."""
         return cell("moment", at=check.checked_at)
 
     @admin.display(description="verdict")
-    def said(self, check: BackupCheck) -> str:
-        """The verdict."""
+    def result(self, check: BackupCheck) -> str:
+        """Show the verdict."""
         return cell("state", badge=verdict_badge(check.verdict))
 
     @admin.display(description="backup")
     def of_backup(self, check: BackupCheck) -> str:
-        """The way to the backup's page."""
+        """Show the link to the backup's page."""
         return cell("of_backup", backup=check.backup)
 
     @admin.display(description="took")
     def took(self, check: BackupCheck) -> str:
-        """How long it took."""
+        """Show how long the check took."""
         return spoken(check.seconds)

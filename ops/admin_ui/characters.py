@@ -1,4 +1,4 @@
-"""Stored text for a page: what cannot be seen is named by its code point, and what is long is cut."""
+"""Stored text for a page: invisible characters are named by code point, long text is cut."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 LONGEST: Final = 80
 NAMED_LETTERS: Final = 6
 
-# White space at either end, and wherever it is no single space.
+# White space at either end, and runs of several spaces.
 _BLANK = re.compile(r"\A +| +\Z| {2,}")
-# Unicode calls these letters and marks, and nothing is to be seen of them.
+# Unicode calls these letters and marks, but they render as nothing.
 _BLANK_LETTERS: Final = frozenset(
     [
         0x034F,
@@ -31,7 +31,7 @@ _WORDS: Final = {"\n": "new line", "\r": "return", "\t": "tab"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of text as it is, or (`hidden`) the name of one character that could not be seen."""
+    """A run of text, or (`hidden`) the name of one invisible character."""
 
     text: str
     hidden: bool = False
@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """`pieces` make up the text, `cut` characters of it are left out; `letters` are its code points beyond ASCII."""
+    """A text in `pieces`; `cut` characters are left out, `letters` are not ASCII."""
 
     pieces: list[Piece]
     cut: int

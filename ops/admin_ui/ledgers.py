@@ -1,4 +1,4 @@
-"""What the operator's ledgers in the admin have in common: badges, durations, and pages of tables that may be huge."""
+"""The parts that the operator's lists share: badges, durations, and pages of huge tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTED_TO: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A word with a sign, so that nobody needs the colour. `tone`: good, bad, warn, busy or quiet."""
+    """A word with a sign, readable without colour; `tone`: good, bad, warn, busy or quiet."""
 
     word: str
     tone: str
@@ -46,7 +46,7 @@ def cell(name: str, **context: Any) -> str:
 
 
 def spoken(seconds: float) -> str:
-    """Return a duration as people say it: 8 ms, 0.4 s, 12 s, 3 min 20 s, 1 h 5 min, 2 d 3 h."""
+    """Return a duration for people: 8 ms, 0.4 s, 12 s, 3 min 20 s, 1 h 5 min, 2 d 3 h."""
     if seconds < 0.0995:
         return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 9.95:
@@ -68,7 +68,7 @@ def spoken(seconds: float) -> str:
 
 
 class OperatorLedger(LedgerAdmin):
-    """A ledger in the operator's style: ordered by the table's index, so no column is sorted or counted by a click."""
+    """A read-only list in the operator's style, ordered by the index of its table."""
 
     sortable_by = ()
     empty_value_display = ""
@@ -79,29 +79,29 @@ class OperatorLedger(LedgerAdmin):
 
 
 class CountedToPaginator(Paginator[Any]):
-    """Counts COUNTED_TO rows at most: beyond that a reader narrows the list instead of turning pages."""
+    """Counts at most COUNTED_TO rows; longer lists are filtered instead of paged through."""
 
     object_list: QuerySet[Any]
 
     @cached_property
     def count(self) -> int:
-        """The rows, or COUNTED_TO where there are as many or more."""
+        """The number of rows, at most COUNTED_TO."""
         return self.object_list.order_by()[:COUNTED_TO].count()
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """Rows whose column `parameter_name` holds one of `words`; the words are known without asking the table."""
+    """Filters by the column `parameter_name`, which holds one of `words`."""
 
     words: Iterable[str] = ()
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
     ) -> list[tuple[str, str]]:
-        """The words."""
+        """Return the words."""
         return [(word, word) for word in self.words]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows with the chosen word."""
+        """Return the rows with the chosen word."""
         return (
             queryset.filter(**{str(self.parameter_name): self.value()})
             if self.value()

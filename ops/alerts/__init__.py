@@ -1,1 +1,0 @@
-"""The automatic way back: alert rules fire, a signed webhook turns `enforce` into `warn`. Start at `webhook`."""

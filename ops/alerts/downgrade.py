@@ -1,4 +1,8 @@
-"""What a genuine delivery does: at most `enforce → warn`, or one heartbeat. The only writers of the alert path."""
+"""What a genuine delivery changes: the mode from `enforce` to `warn`, or one heartbeat.
+
+`downgrade` and `heartbeat` are the only writers of the alert path. The webhook calls them after it
+has verified the signature.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,7 @@ from django.utils import timezone
 from normalization import rollout_store
 from normalization.observations import printable
 from normalization.rollout import without_enforcement
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.metrics import Outcome
-from ops.alerts.models import UsedSignature, WebhookDelivery
+from ops.alerts.models import DeliveryOutcome, Heartbeat, UsedSignature, WebhookDelivery
 from ops.alerts.payload import Alert
 
 log = structlog.get_logger(__name__)
@@ -28,85 +30,91 @@ LISTED_NAMES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What a delivery did, and the version of the rollout afterwards where it was looked at."""
+class DeliveryResult:
+    """The outcome of a delivery, and the rollout's version afterwards if it was read."""
 
-    outcome: Outcome
+    outcome: DeliveryOutcome
     version: int | None = None
 
 
-Deed = Callable[[Sequence[Alert]], Done]
+Action = Callable[[Sequence[Alert]], DeliveryResult]
 
 
-def downgrade(alerts: Sequence[Alert], digest: str) -> Done:
-    """Turn `enforce` into `warn` if one of the alerts asks for it; raise `django.db.Error` if it cannot be recorded."""
-    return _once("auto-downgrade", alerts, digest, _flip)
+def downgrade(alerts: Sequence[Alert], digest: str) -> DeliveryResult:
+    """Turn `enforce` into `warn` if one of the alerts asks for it.
+
+    `digest` identifies the signature. Raises `django.db.Error` if the result cannot be recorded.
+    """
+    return _once("auto-downgrade", alerts, digest, _take_back)
 
 
-def heartbeat(alerts: Sequence[Alert], digest: str) -> Done:
-    """Record that the path is open if the watchdog is among the alerts; raise `django.db.Error` as `downgrade` does."""
-    return _once("heartbeat", alerts, digest, _beat)
+def heartbeat(alerts: Sequence[Alert], digest: str) -> DeliveryResult:
+    """Record a heartbeat if the watchdog is among the alerts.
+
+    `digest` identifies the signature. Raises `django.db.Error` if the result cannot be recorded.
+    """
+    return _once("heartbeat", alerts, digest, _record_heartbeat)
 
 
-def _once(endpoint: str, alerts: Sequence[Alert], digest: str, deed: Deed) -> Done:
-    """Do `deed` unless this signature has been used; signature, deed and ledger commit together.
+def _once(endpoint: str, alerts: Sequence[Alert], digest: str, act: Action) -> DeliveryResult:
+    """Call `act` unless this signature has been used.
 
-    Two requests with one signature meet at its primary key: the second waits for the first to commit and then finds it.
+    The signature, the change and the ledger's row commit together. The primary key serializes two
+    requests with one signature: the second waits for the first to commit and then finds its row.
     """
     try:
         with transaction.atomic():
             UsedSignature.objects.create(digest=digest)
-            done = deed(alerts)
-            _record(endpoint, alerts, done)
+            result = act(alerts)
+            _record(endpoint, alerts, result)
             UsedSignature.objects.filter(used_at__lt=timezone.now() - KEEP_USED).delete()
     except IntegrityError:
         if not UsedSignature.objects.filter(digest=digest).exists():
             raise
-        done = Done(Outcome.REPEATED)
+        result = DeliveryResult(DeliveryOutcome.REPEATED)
     log.info(
         "stage_webhook_delivery",
         endpoint=endpoint,
-        outcome=done.outcome,
-        version=done.version,
+        outcome=result.outcome,
+        version=result.version,
         alerts=_names(alerts),
     )
-    return done
+    return result
 
 
-def _flip(alerts: Sequence[Alert]) -> Done:
+def _take_back(alerts: Sequence[Alert]) -> DeliveryResult:
     asking = next((alert for alert in alerts if alert.asks_to_downgrade), None)
     if asking is None:
-        return Done(Outcome.IGNORED)
-    result = rollout_store.change(
-        without_enforcement,  # decided under the lock that change() holds, from the rollout in force there
+        return DeliveryResult(DeliveryOutcome.IGNORED)
+    change = rollout_store.change(
+        without_enforcement,  # applied under the lock of change(), to the rollout in force there
         actor=ACTOR,
         source=SOURCE,
         reason=f"{asking.name} fires: more requests are rejected than the threshold allows.",
         evidence={"alert": asking.name, "fingerprint": asking.fingerprint},
     )
-    return Done(Outcome.DOWNGRADED if result.changed else Outcome.ALREADY, result.version)
+    outcome = DeliveryOutcome.DOWNGRADED if change.changed else DeliveryOutcome.ALREADY
+    return DeliveryResult(outcome, change.version)
 
 
-def _beat(alerts: Sequence[Alert]) -> Done:
+def _record_heartbeat(alerts: Sequence[Alert]) -> DeliveryResult:
     watchdog = next((alert for alert in alerts if alert.is_watchdog), None)
     if watchdog is None:
-        return Done(Outcome.IGNORED)
+        return DeliveryResult(DeliveryOutcome.IGNORED)
     Heartbeat.objects.create(fingerprint=watchdog.fingerprint)
-    return Done(Outcome.ALIVE)
+    return DeliveryResult(DeliveryOutcome.ALIVE)
 
 
-def _record(endpoint: str, alerts: Sequence[Alert], done: Done) -> None:
-    acting = next(
-        (alert for alert in alerts if alert.asks_to_downgrade or alert.is_watchdog), None
-    )
-    shown = acting or next(iter(alerts), None)
+def _record(endpoint: str, alerts: Sequence[Alert], result: DeliveryResult) -> None:
+    acting = (alert for alert in alerts if alert.asks_to_downgrade or alert.is_watchdog)
+    shown = next(acting, alerts[0] if alerts else None)
     WebhookDelivery.objects.create(
         endpoint=endpoint,
-        outcome=done.outcome,
+        outcome=result.outcome,
         alert_names=_names(alerts),
         fingerprint=shown.fingerprint if shown else "",
         actor=ACTOR,
-        version=done.version,
+        version=result.version,
     )
 
 

@@ -1,19 +1,46 @@
-"""What the webhook remembers: which signatures were used, and a ledger of deliveries."""
+"""Tables of the automatic way back: used signatures, a ledger of deliveries, and heartbeats.
+
+`read_way_back` answers whether the way back is open. It asks the gate `alert_path_alive`, so that
+the gate, the pages and the lists of the admin always agree.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from django.db import models
 
 from normalization.models import AppendOnlyError
-from ops.alerts.metrics import Outcome
+from ops import clock
+from ops.gates import rules
+from ops.gates.rules import GateFacts, GateOutcome, GateVerdict
+
+
+class DeliveryOutcome(StrEnum):
+    """The result of one request to the webhook or the heartbeat."""
+
+    DOWNGRADED = "downgraded"
+    ALREADY = "already"  # the mode was off or warn
+    IGNORED = "ignored"  # resolved, or another alert
+    ALIVE = "alive"  # a heartbeat
+    REPEATED = "repeated"  # this signature has been used
+    FORGED = "forged"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    WRONG_METHOD = "wrong_method"
+    WRONG_TYPE = "wrong_type"
+    NO_LENGTH = "no_length"
+    INCOMPLETE = "incomplete"
+    STORE_DOWN = "store_down"
 
 
 class UsedSignature(models.Model):
-    """A signature that has done its work. Written in the transaction of the flip: either both happen or neither.
+    """A signature that cannot be used again, written in the transaction of the delivery.
 
-    Rows are needed for as long as a signature would be accepted (ten minutes at most) and swept after a day.
+    A signature is accepted for ten minutes at most. Rows older than a day are deleted.
     """
 
     digest = models.CharField(
@@ -26,15 +53,16 @@ class UsedSignature(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One request to the webhook or the heartbeat, and what became of it. Append-only: a trigger refuses changes.
+    """One request to the webhook or the heartbeat and its outcome.
 
-    Genuine deliveries are all here. Of the others only a few a minute are: whoever cannot sign cannot fill the table.
+    The table has every genuine delivery, and a few refused ones per minute, so that a sender
+    without the secret cannot fill it. Rows are append-only: a trigger refuses changes.
     """
 
     received_at = models.DateTimeField(auto_now_add=True, db_index=True)
     endpoint = models.CharField(max_length=20)
     outcome = models.CharField(
-        max_length=12, choices=[(each.value, each.value) for each in Outcome]
+        max_length=12, choices=[(each.value, each.value) for each in DeliveryOutcome]
     )
     alert_names = models.JSONField(default=list)
     fingerprint = models.CharField(
@@ -56,7 +84,7 @@ class WebhookDelivery(models.Model):
         return f"{self.received_at:%F %T} {self.endpoint}: {self.outcome}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert; raise `AppendOnlyError` for a row that exists."""
+        """Insert the row. Raises `AppendOnlyError` if it is stored already."""
         if self.pk is not None:
             raise AppendOnlyError("Deliveries are append-only.")
         super().save(*args, **kwargs)
@@ -64,3 +92,47 @@ class WebhookDelivery(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Raise `AppendOnlyError`."""
         raise AppendOnlyError("Deliveries are append-only and cannot be deleted.")
+
+
+class Heartbeat(models.Model):
+    """One accepted delivery of the watchdog alert: the way back was open at that moment."""
+
+    received_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    fingerprint = models.CharField(
+        max_length=64, help_text="Of the alert, as Alertmanager names it."
+    )
+
+    class Meta:
+        ordering = ("-received_at",)
+
+    def __str__(self) -> str:
+        return f"{self.received_at:%F %T} {self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Whether the automatic way back is open: the gate's verdict and the last heartbeat."""
+
+    verdict: GateVerdict
+    last_heartbeat_at: datetime | None
+
+    @property
+    def word(self) -> str:
+        """The verdict as pages show it: open, closed or not proven."""
+        return {
+            GateOutcome.PASS: "open",
+            GateOutcome.FAIL: "closed",
+            GateOutcome.INCONCLUSIVE: "not proven",
+        }[self.verdict.outcome]
+
+
+def read_way_back() -> WayBack:
+    """Return the state of the way back now, by the database's clock."""
+    facts = GateFacts(clock.database_now(), 0, 0.0, last_heartbeat_at=last_heartbeat_at())
+    return WayBack(rules.alert_path_alive(facts), facts.last_heartbeat_at)
+
+
+def last_heartbeat_at() -> datetime | None:
+    """Return the time of the newest heartbeat, or None if the table is empty."""
+    newest: datetime | None = Heartbeat.objects.aggregate(last=models.Max("received_at"))["last"]
+    return newest

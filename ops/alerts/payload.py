@@ -1,7 +1,7 @@
-"""What a delivery says: Alertmanager's webhook JSON, version 4, which Grafana Alerting sends too.
+"""The body of a delivery: Alertmanager's webhook JSON, version 4, also sent by Grafana.
 
-Read only after the signature held, and still strictly: members that are used must have their documented types, members
-that are not used may be anything.
+The webhook reads it only after the signature is verified. The reader is still strict: members that
+it uses must have their documented types. It ignores all others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DOWNGRADE_ACTION: Final = "auto_downgrade"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert of a delivery. `firing` only if it says so itself and the group it came in does."""
+    """One alert of a delivery. It is `firing` only if its own status and the group's are."""
 
     name: str
     action: str | None
@@ -32,7 +32,7 @@ class Alert:
 
     @property
     def asks_to_downgrade(self) -> bool:
-        """Whether this is the firing alert that may take enforcement back."""
+        """Whether this is the firing alert that takes enforcement back."""
         return (
             self.firing
             and self.name == DOWNGRADE_ALERT
@@ -46,7 +46,7 @@ class Alert:
 
 
 def read(body: bytes) -> list[Alert]:
-    """Return the alerts of a raw body; raise a 400 `Problem` naming every place that is wrong."""
+    """Return the alerts of a raw body. Raises a 400 `Problem` that lists every wrong member."""
     payload = loads(body)
     errors: list[Item] = []
     if not isinstance(payload, Mapping):

@@ -1,7 +1,8 @@
-"""Who sent a delivery: hex HMAC-SHA256 of `{timestamp}:{raw body}`, the form that Grafana Alerting sends by itself.
+"""The signature of a delivery: hex HMAC-SHA256 of `{timestamp}:{raw body}`.
 
-Pure: takes bytes and a clock's reading, returns a verdict. The raw bytes are what counts: what is parsed and written
-again (Alertmanager escapes `<`, `>`, `&` and ends with a newline) has another signature.
+Grafana Alerting signs this way. Pure: takes bytes and the time, returns `Genuine` or `Forged`.
+Sign and verify the raw bytes: JSON that is parsed and written again has another signature
+(Alertmanager escapes `<`, `>` and `&`, and ends the body with a newline).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ TIMESTAMP_HEADER: Final = "X-Alertmanager-Timestamp"
 SIGNATURE_HEADER: Final = "X-Alertmanager-Signature"
 WINDOW_SECONDS: Final = 300
 
-# ASCII digits only: str.isdigit and int() also take Arabic-Indic ones. Twelve of them reach beyond the year 30000.
+# ASCII digits only: str.isdigit() and int() also accept Arabic-Indic digits.
+# Twelve digits reach beyond the year 30000.
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -25,12 +27,12 @@ _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 class Genuine:
     """The delivery was signed with a current secret, and recently."""
 
-    digest: str  # names this signature in the store; the signature itself is not kept
+    digest: str  # identifies the signature in the store, which does not keep the signature
 
 
 @dataclass(frozen=True, slots=True)
 class Forged:
-    """The delivery is not to be believed. `reason` is for the log; the sender is told nothing but 401."""
+    """The signature does not verify. `reason` is for the log; the sender gets a plain 401."""
 
     reason: str
 
@@ -43,10 +45,10 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 def verify(
     secrets: Sequence[str], timestamp: str | None, signature: str | None, body: bytes, now: float
 ) -> Genuine | Forged:
-    """Judge a delivery by its two headers (None where missing) and its raw body; `now` in unix seconds.
+    """Verify a delivery's two headers (None if missing) against its raw body.
 
-    Every secret is computed and compared whether or not an earlier one matched, and each comparison takes the same time
-    wherever the first wrong character is: time tells a forger nothing. Never raises.
+    `now` is in unix seconds. Constant time: every secret is tried even after a match, and each
+    comparison takes the same time for any wrong signature. Never raises.
     """
     if timestamp is None or signature is None:
         return Forged("unsigned")
@@ -58,7 +60,7 @@ def verify(
     if abs(int(now) - int(timestamp)) > WINDOW_SECONDS:
         return Forged("timestamp outside the window")
     signed, matched = timestamp.encode("ascii") + b":" + body, False
-    for secret in secrets:  # bool | bool: on an int, 0 | True takes longer than 0 | False
+    for secret in secrets:  # bool | bool: with an int, 0 | True takes longer than 0 | False
         matched |= hmac.compare_digest(hmac.digest(secret.encode(), signed, "sha256"), given)
     if not matched:
         return Forged("signature wrong")
@@ -66,7 +68,7 @@ def verify(
 
 
 def _digest(signature: str) -> bytes | None:
-    """Return the 32 bytes that 64 lower-case hex digits write, None for any other text."""
+    """Return the 32 bytes of 64 lower-case hex digits, or None for any other text."""
     try:
         digest = bytes.fromhex(signature)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Making a backup: dump and facts from one snapshot, published only when whole, recorded when published."""
+"""Makes a backup: dump and facts of one snapshot, published when whole and then recorded."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ import psycopg
 import structlog
 from django.conf import settings
 
-from ops.backups import client_tools, dumping, sidecar, sweep
-from ops.backups.archive import Progress, publish, silent
-from ops.backups.client_tools import Tools
-from ops.backups.dumping import Counting, Dumped
-from ops.backups.facts import Facts
+from ops.backups import archive, children, dumping, sidecar
+from ops.backups.archive import publish
+from ops.backups.children import ClientTools
+from ops.backups.dumping import DumpResult, SnapshotCount
+from ops.backups.facts import SnapshotFacts
 from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.records import actor, first_line, present, record_backup
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import (
-    Identity,
-    Link,
+    DatabaseIdentity,
     Source,
+    SourceConnection,
     one,
     require_dumping_role,
     require_same_database,
     source,
 )
 from stagenorm.locks import BACKUP_DIRECTORY
+from stagenorm.terminal import ReportProgress, no_progress
 
 log = structlog.get_logger(__name__)
 
@@ -47,48 +48,54 @@ WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted A
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked for: where to, whether fewer rows than before are meant, and the longest time for pg_dump."""
+class BackupRequest:
+    """What to make.
+
+    `accept_fewer_rows` is the reason to accept fewer rows, "" for none; `time_limit` is pg_dump's,
+    in seconds.
+    """
 
     directory: Path
     accept_fewer_rows: str = ""
     time_limit: float = TIME_LIMIT_SECONDS
 
 
-def create(wish: Wish | None = None, progress: Progress = silent) -> Backup:
-    """Dump the database and record the backup. It counts only once both checks have passed.
+def create(request: BackupRequest | None = None, progress: ReportProgress = no_progress) -> Backup:
+    """Dump the database and record the backup. It is valid once both checks have passed.
 
-    Raises `BackupRefused` before anything was begun, `BackupFailed` when the dump broke off: nothing was published.
+    Raises `BackupRefused` before anything is started, and `BackupFailed` if the dump stops;
+    nothing is published then.
     """
-    wish = wish or Wish(settings.BACKUP_DIR)
-    _prepare(wish.directory)
+    request = request or BackupRequest(settings.BACKUP_DIR)
+    _prepare(request.directory)
     database = source()
     try:
         with database.connect() as holder, database.connect(autocommit=False) as snapshot:
             identity = require_same_database(holder)
             require_dumping_role(holder)
-            tools = client_tools.find(holder.info.server_version)
+            tools = children.find_tools(holder.info.server_version)
             if tools.warning:
                 log.warning("stage_backup_tools_have_holes", warning=tools.warning)
             with alone(holder):
-                sweep.forget_drafts(wish.directory)
-                _require_room(wish.directory, holder)
-                record = _dump(wish, database, snapshot, identity, tools, progress)
+                archive.sweep_drafts(request.directory)
+                _require_room(request.directory, holder)
+                record = _dump(request, database, snapshot, identity, tools, progress)
     except psycopg.Error as error:
-        raise BackupFailed(
-            f"The database did not let the backup end: {first_line(error)}"
-        ) from error
-    return record_backup(wish.directory, record)
+        raise BackupFailed(f"The database interrupted the backup: {first_line(error)}") from error
+    return record_backup(request.directory, record)
 
 
 @contextlib.contextmanager
-def alone(holder: Link) -> Iterator[None]:
-    """Make and prune backups one at a time. A killed creator's session ends, and gives the lock back."""
+def alone(holder: SourceConnection) -> Iterator[None]:
+    """Hold the lock under which backups are made and pruned; raise `BackupRefused` if it is taken.
+
+    The session of a killed process ends and releases the lock.
+    """
     if not one(holder.execute("SELECT pg_try_advisory_lock(%s)", [BACKUP_DIRECTORY]))[0]:
         other = holder.execute(OTHER_CREATOR, [BACKUP_DIRECTORY]).fetchone()
-        who = f" by database session {other[0]}" if other else ""
+        who = f"Database session {other[0]}" if other else "Another process"
         raise BackupRefused(
-            f"Backups of this database are being made or pruned already{who}: wait for it to end."
+            f"{who} is making or pruning backups of this database: wait until it has ended."
         )
     try:
         yield
@@ -106,7 +113,7 @@ def _prepare(directory: Path) -> None:
         ) from error
 
 
-def _require_room(directory: Path, holder: Link) -> None:
+def _require_room(directory: Path, holder: SourceConnection) -> None:
     last = present().first()
     if last is not None:
         needed, why = int(last.size * 1.25), "the last backup and a quarter"
@@ -118,32 +125,35 @@ def _require_room(directory: Path, holder: Link) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise BackupRefused(
-            f"{directory} has {free:,} bytes free, the backup may need {needed:,} ({why}): make room with "
-            "manage.py prune_backups, or set BACKUP_DIR."
+            f"{directory} has {free:,} bytes free, the backup may need {needed:,} ({why}): "
+            "make room with manage.py prune_backups, or set BACKUP_DIR."
         )
 
 
 def _dump(
-    wish: Wish,
+    request: BackupRequest,
     database: Source,
-    snapshot: Link,
-    identity: Identity,
-    tools: Tools,
-    progress: Progress,
+    snapshot: SourceConnection,
+    identity: DatabaseIdentity,
+    tools: ClientTools,
+    progress: ReportProgress,
 ) -> Sidecar:
     snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     snapshot.read_only = True
-    # now() is the transaction's begin, before its snapshot is taken: the age can only be over-estimated.
+    # now() is the transaction's begin, before its snapshot is taken: the age can only be
+    # over-estimated.
     snapshot_at, exported = one(snapshot.execute("SELECT now(), pg_export_snapshot()"))
-    target = wish.directory / _name(identity, snapshot_at)
+    target = request.directory / _name(identity, snapshot_at)
     with dumping.draft(target.with_name(f"{target.name}.part")) as output:
-        with Counting(snapshot) as counting:
+        with SnapshotCount(snapshot) as counting:
             dumped = dumping.dump(
-                tools, database, exported, output, counting.check, progress, wish.time_limit
+                tools, database, exported, output, counting.check, progress, request.time_limit
             )
             progress("counting", dumped.size, dumped.size)
             facts = counting.result()
-        record = _record(target.name, dumped, snapshot_at, identity, tools, snapshot, wish, facts)
+        record = _record(
+            target.name, dumped, snapshot_at, identity, tools, snapshot, request, facts
+        )
         _publish(target, record)
     return record
 
@@ -160,13 +170,13 @@ def _publish(target: Path, record: Sidecar) -> None:
 
 def _record(
     name: str,
-    dumped: Dumped,
+    dumped: DumpResult,
     snapshot_at: datetime,
-    identity: Identity,
-    tools: Tools,
-    snapshot: Link,
-    wish: Wish,
-    facts: Facts,
+    identity: DatabaseIdentity,
+    tools: ClientTools,
+    snapshot: SourceConnection,
+    request: BackupRequest,
+    facts: SnapshotFacts,
 ) -> Sidecar:
     return Sidecar(
         name=name,
@@ -179,12 +189,12 @@ def _record(
         host=socket.gethostname(),
         created_by=actor(),
         seconds=dumped.seconds,
-        fewer_rows_accepted=wish.accept_fewer_rows,
+        fewer_rows_accepted=request.accept_fewer_rows,
         facts=facts,
     )
 
 
-def _name(identity: Identity, snapshot_at: datetime) -> str:
+def _name(identity: DatabaseIdentity, snapshot_at: datetime) -> str:
     database = "".join(
         each if each.isalnum() or each in "-_" else "_" for each in identity.database
     )

@@ -1,4 +1,4 @@
-"""The stream from pg_dump to disk: hashed as it passes, under a draft name that nobody takes for a backup."""
+"""The stream from pg_dump to disk: hashed as it passes, and written under a draft name."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from typing import Final
 
 import psycopg
 
-from ops.backups import child
-from ops.backups.archive import CHUNK, Progress
-from ops.backups.client_tools import Tools
-from ops.backups.facts import Facts, collect
+from ops.backups import children
+from ops.backups.archive import CHUNK
+from ops.backups.children import ClientTools
+from ops.backups.facts import SnapshotFacts, collect
 from ops.backups.outcomes import BackupFailed
 from ops.backups.records import first_line
-from ops.backups.source import Link, Source
+from ops.backups.source import Source, SourceConnection
+from stagenorm.terminal import ReportProgress
 
 F_SETPIPE_SZ: Final = 1031
 
 
 @dataclass(frozen=True, slots=True)
-class Dumped:
-    """What streaming the dump has told."""
+class DumpResult:
+    """The figures of a dump that is on disk."""
 
     size: int
     sha256: str
@@ -39,7 +40,10 @@ class Dumped:
 
 @contextlib.contextmanager
 def draft(path: Path) -> Iterator[int]:
-    """Yield a new file (0600); remove it unless it got another name. Its lock tells a sweep that the writer lives."""
+    """Yield a new file (0600); remove it unless it was renamed.
+
+    Its lock protects it from a sweep.
+    """
     try:
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -53,8 +57,8 @@ def draft(path: Path) -> Iterator[int]:
         yield descriptor
     except OSError as error:
         raise BackupFailed(
-            f"The backup could not be written to {path.parent} ({error.strerror}); nothing was published. "
-            "Make room with manage.py prune_backups, or set BACKUP_DIR."
+            f"The backup could not be written to {path.parent} ({error.strerror}); "
+            "nothing was published. Make room with manage.py prune_backups, or set BACKUP_DIR."
         ) from error
     finally:
         path.unlink(missing_ok=True)
@@ -63,17 +67,17 @@ def draft(path: Path) -> Iterator[int]:
 
 
 def dump(
-    tools: Tools,
+    tools: ClientTools,
     database: Source,
     exported: str,
     output: int,
     check: Callable[[], None],
-    progress: Progress,
+    progress: ReportProgress,
     limit: float,
-) -> Dumped:
-    """Run pg_dump on the exported snapshot into `output` until it is whole and on disk; raise `BackupFailed` otherwise.
+) -> DumpResult:
+    """Run pg_dump on the exported snapshot into `output` until it is whole and on disk.
 
-    `check` is asked again and again and raises to break off.
+    `check` is called repeatedly and raises to stop. Raises `BackupFailed`.
     """
     options = [
         "--format=custom",
@@ -84,7 +88,7 @@ def dump(
     ]
     command = [str(tools.pg_dump), *options, f"--dbname={database.argument()}"]
     environment, started = database.environment(), time.perf_counter()
-    with child.running(
+    with children.running(
         command,
         environment=environment,
         time_limit=limit,
@@ -94,22 +98,26 @@ def dump(
         try:
             size, sha256 = _stream(dumper, output, check, progress)
             status = dumper.wait()
-        except child.TimeLimit as error:
+        except children.TimeLimitExceeded as error:
             raise BackupFailed(
                 f"pg_dump was stopped after {limit:g} s; nothing was published."
             ) from error
         if status != 0:
-            check()  # a snapshot that broke is the cause, pg_dump's complaint its effect
+            check()  # a broken snapshot is the cause, the complaint its effect
             complaint = dumper.complaint()
             raise BackupFailed(
-                f"pg_dump ended with status {status}; nothing was published. {complaint}{_hint(complaint)}"
+                f"pg_dump ended with status {status}; nothing was published. "
+                f"{complaint}{_hint(complaint)}"
             )
     os.fsync(output)
-    return Dumped(size, sha256, time.perf_counter() - started)
+    return DumpResult(size, sha256, time.perf_counter() - started)
 
 
 def _stream(
-    dumper: child.Child, output: int, check: Callable[[], None], progress: Progress
+    dumper: children.ClientProgram,
+    output: int,
+    check: Callable[[], None],
+    progress: ReportProgress,
 ) -> tuple[int, str]:
     assert dumper.process.stdout  # noqa: S101 (a pipe was asked for)
     pipe, digest, size = dumper.process.stdout.fileno(), hashlib.sha256(), 0
@@ -137,25 +145,28 @@ def _write(output: int, chunk: bytes) -> None:
 
 def _hint(complaint: str) -> str:
     if "row-level security" in complaint:
-        return " A policy hides rows from this role: ALTER ROLE … BYPASSRLS, or dump with the table's owner."
+        return (
+            " A policy hides rows from this role: ALTER ROLE … BYPASSRLS, "
+            "or dump with the table's owner."
+        )
     return ""
 
 
-class Counting:
+class SnapshotCount:
     """The facts of a snapshot, counted in a thread while pg_dump reads the same snapshot."""
 
-    def __init__(self, snapshot: Link) -> None:
+    def __init__(self, snapshot: SourceConnection) -> None:
         self._snapshot = snapshot
-        self._facts: Facts | None = None
+        self._facts: SnapshotFacts | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._count, name="snapshot facts", daemon=True)
 
-    def __enter__(self) -> Counting:
+    def __enter__(self) -> SnapshotCount:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Whatever ended the block early ends the counting too."""
+        """Stop counting if the block ended early."""
         if self._thread.is_alive():
             with contextlib.suppress(psycopg.Error):
                 self._snapshot.cancel_safe(timeout=5)
@@ -168,7 +179,7 @@ class Counting:
                 f"The snapshot could not be counted: {first_line(self._error)}"
             ) from self._error
 
-    def result(self) -> Facts:
+    def result(self) -> SnapshotFacts:
         """Wait for the facts; raise `BackupFailed` if they could not be counted."""
         self._thread.join()
         self.check()
@@ -178,5 +189,5 @@ class Counting:
     def _count(self) -> None:
         try:
             self._facts = collect(self._snapshot, hold=True)
-        except Exception as error:  # told to the thread that waits
+        except Exception as error:  # raised in the thread that waits
             self._error = error

@@ -1,26 +1,24 @@
-"""What a database holds, as a few figures that a restored copy must reproduce: rows, digests, stages, schema.
+"""The facts of a snapshot that its restored copy must reproduce: rows, digests, stages, schema.
 
-Counted in the very snapshot that the dump is taken from. Counts taken before or after it differ from the dump as soon
-as somebody writes.
+They are counted in the snapshot that the dump is taken from; the database may change before and
+after it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from typing import Final, TypedDict
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypedDict
 
-from django.apps import apps
 from psycopg import sql
 
-from normalization.fields import StageField
-from ops.backups.schema import schema_facts
-from ops.backups.source import Link, one
+from normalization import columns as normalization_columns
+from ops.backups.source import SourceConnection, one
 
 MOST_SPELLINGS: Final = 1_000
 
-# Text forms of values depend on these; the same on both sides, or equal rows would differ.
+# Text forms of values depend on these settings, so both sides use the same ones.
 TEXT_FORMS: Final = (
     "SET search_path = pg_catalog",
     "SET datestyle = 'ISO, YMD'",
@@ -40,9 +38,10 @@ WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_sche
 ORDER BY 1, 2
 """
 
-# Order does not matter, and two equal rows do not cancel out as they would under XOR.
+# A sum does not depend on the order, and two equal rows do not cancel out as they would under XOR.
 DIGEST: Final = """
-SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)), 0)::text FROM ONLY {table} t
+SELECT count(*), coalesce(sum(hashtextextended((t.*)::text COLLATE "C", 0)), 0)::text
+FROM ONLY {table} t
 """
 
 STAGES: Final = """
@@ -54,68 +53,72 @@ LARGE_OBJECTS: Final = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
 class TableFacts(TypedDict):
-    """Rows of one table and the digest over all their values."""
+    """The number of rows of one table, and the digest of all their values."""
 
     rows: int
     digest: str
 
 
-class Facts(TypedDict):
-    """What a snapshot holds.
+class SnapshotFacts(TypedDict):
+    """The content of a snapshot.
 
-    `stages`: "table.column" → spelling → rows, the 1,000 most frequent. `schema`: object → digest.
+    `stages`: "table.column" → spelling → rows, the 1,000 most frequent.
+    `schema`: object → digest.
     """
 
     tables: dict[str, TableFacts]
     stages: dict[str, dict[str, int]]
     schema: dict[str, str]
-    schema_digest: str
     large_objects: int
 
 
-def collect(link: Link, *, hold: bool = False) -> Facts:
-    """Return the facts of what `link` sees; for a snapshot, `link` is inside its transaction.
+def collect(link: SourceConnection, *, hold: bool = False) -> SnapshotFacts:
+    """Return the facts of the database as `link` sees it, for a snapshot inside its transaction.
 
-    `hold` keeps the tables as they are until that transaction ends, as pg_dump does for itself: a TRUNCATE or a rewrite
-    would otherwise reach into the snapshot.
+    `hold` locks the tables until that transaction ends, as pg_dump does: a TRUNCATE or a rewrite
+    would otherwise change the content of the snapshot.
     """
+    columns = stage_columns(link)
     for statement in TEXT_FORMS:
         link.execute(statement.encode())
     tables = [(space, name) for space, name in link.execute(TABLES)]
     if hold and tables:
         names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
         link.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(names))
-    schema = schema_facts(link)
-    return Facts(
+    return SnapshotFacts(
         tables={_shown(table): _table_facts(link, table) for table in tables},
         stages={
             f"{_shown(table)}.{column}": _stages(link, table, column)
-            for table, column in stage_columns(tables)
+            for table, column in columns
+            if table in tables
         },
-        schema=schema,
-        schema_digest=hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest(),
+        schema=schema_facts(link),
         large_objects=one(link.execute(LARGE_OBJECTS))[0],
     )
 
 
-def stage_columns(tables: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield ((schema, table), column) for each column that holds stages, as Django's models tell."""
-    columns = {
-        (model._meta.db_table, field.column)
-        for model in apps.get_models()
-        for field in model._meta.concrete_fields
-        if isinstance(field, StageField) and field.column
-    }
-    for space, name in tables:
-        yield from (((space, name), column) for table, column in sorted(columns) if table == name)
+def stage_columns(link: SourceConnection) -> list[tuple[tuple[str, str], str]]:
+    """Return ((schema, table), column) for each column that holds stages.
+
+    A table of the same name in another schema is not the application's and holds none.
+    """
+    columns = normalization_columns.stage_columns()
+    link.execute("RESET search_path")
+    found = link.execute(normalization_columns.SCHEMAS, [[each.table for each in columns]])
+    schemas: dict[str, str] = dict(found.fetchall())
+    return [
+        ((schemas[each.table], each.table), each.column)
+        for each in columns
+        if each.table in schemas
+    ]
 
 
-def _table_facts(link: Link, table: tuple[str, str]) -> TableFacts:
+def _table_facts(link: SourceConnection, table: tuple[str, str]) -> TableFacts:
     rows, digest = one(link.execute(sql.SQL(DIGEST).format(table=sql.Identifier(*table))))
     return TableFacts(rows=rows, digest=digest)
 
 
-def _stages(link: Link, table: tuple[str, str], column: str) -> dict[str, int]:
+def _stages(link: SourceConnection, table: tuple[str, str], column: str) -> dict[str, int]:
     query = sql.SQL(STAGES).format(
         table=sql.Identifier(*table),
         column=sql.Identifier(column),
@@ -126,3 +129,149 @@ def _stages(link: Link, table: tuple[str, str], column: str) -> dict[str, int]:
 
 def _shown(table: tuple[str, str]) -> str:
     return ".".join(table)
+
+
+# PostgreSQL writes an expression differently once it has been dumped and restored
+# (`('a'::varchar)::text` for `'a'::text`), so casts, parentheses and white space are removed
+# before the digest. A missing or different column, index, constraint, trigger, view, function,
+# type, sequence or policy still changes it. Owners, grants and comments are not compared: a drill
+# restores without them.
+OBJECTS: Final = """
+WITH spaces AS (
+    SELECT oid, nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+), owned_by_extension AS (
+    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+), relations AS (
+    SELECT c.*, format('%I.%I', s.nspname, c.relname) AS name
+    FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace
+    WHERE ('pg_class'::regclass, c.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
+), columns AS (
+    SELECT a.attrelid, string_agg(concat_ws(' ', quote_ident(a.attname),
+               format_type(a.atttypid, a.atttypmod),
+               a.attnotnull, a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid),
+               CASE WHEN a.attcollation <> 0 THEN a.attcollation::regcollation::text END),
+               ', ' ORDER BY a.attnum) AS text
+    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
+)
+SELECT 'schema', quote_ident(nspname), '' FROM spaces WHERE nspname <> 'public'
+UNION ALL
+SELECT CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+            WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'type' END,
+       r.name,
+       concat_ws(' ', r.relpersistence, r.relrowsecurity, r.relforcerowsecurity, c.text,
+                 CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) END)
+FROM relations r LEFT JOIN columns c ON c.attrelid = r.oid
+WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
+UNION ALL
+SELECT 'sequence', r.name,
+       concat_ws(' ', s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax,
+                 s.seqcache, s.seqcycle)
+FROM relations r JOIN pg_sequence s ON s.seqrelid = r.oid
+UNION ALL
+SELECT 'index', i.name, pg_get_indexdef(i.oid)
+FROM relations i JOIN pg_index x ON x.indexrelid = i.oid WHERE x.indisvalid
+UNION ALL
+SELECT 'constraint', r.name || '.' || quote_ident(k.conname), pg_get_constraintdef(k.oid)
+FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid WHERE k.contype NOT IN ('n', 't')
+UNION ALL
+SELECT 'trigger', r.name || '.' || quote_ident(t.tgname),
+       concat_ws(' ', t.tgenabled, pg_get_triggerdef(t.oid))
+FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+UNION ALL
+SELECT 'policy', r.name || '.' || quote_ident(p.polname),
+       concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),
+                 pg_get_expr(p.polwithcheck, p.polrelid))
+FROM pg_policy p JOIN relations r ON r.oid = p.polrelid
+UNION ALL
+SELECT 'statistics', format('%I.%I', s.nspname, e.stxname), pg_get_statisticsobjdef(e.oid)
+FROM pg_statistic_ext e JOIN spaces s ON s.oid = e.stxnamespace
+UNION ALL
+SELECT 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid)
+FROM pg_proc p JOIN spaces s ON s.oid = p.pronamespace
+WHERE p.prokind IN ('f', 'p', 'w')
+  AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
+UNION ALL
+SELECT 'type', format('%I.%I', s.nspname, t.typname),
+       concat_ws(' ', (SELECT string_agg(quote_literal(enumlabel), ',' ORDER BY enumsortorder)
+                       FROM pg_enum WHERE enumtypid = t.oid),
+                 CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END,
+                 (SELECT string_agg(pg_get_constraintdef(oid), ' ' ORDER BY conname)
+                  FROM pg_constraint WHERE contypid = t.oid))
+FROM pg_type t JOIN spaces s ON s.oid = t.typnamespace
+WHERE t.typtype IN ('e', 'd')
+  AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM owned_by_extension)
+UNION ALL
+SELECT 'extension', quote_ident(extname), '' FROM pg_extension
+"""
+
+_CAST: Final = re.compile(
+    r"::(?:\"[^\"]+\"|[a-z_][\w.]*(?: varying| precision| with(?:out)? time zone)?)"
+    r"(?:\(\d+(?:,\d+)?\))?(?:\[\])*"
+)
+_NOISE: Final = re.compile(r"[\s()]+")
+
+
+def schema_facts(link: SourceConnection) -> dict[str, str]:
+    """Return "kind name" → digest for every object of the schema; extensions by name."""
+    return {f"{kind} {name}": _digest(text) for kind, name, text in link.execute(OBJECTS)}
+
+
+def _digest(definition: str) -> str:
+    plain = _NOISE.sub("", _CAST.sub("", definition))
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+# In a smaller table, losing half of the rows is a day's work and not a disaster.
+FLOOR_FROM_ROWS: Final = 10
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return how `found` (of a restored copy) differs from `expected` (of its snapshot)."""
+    return [
+        *_schema_differences(expected["schema"], found["schema"]),
+        *_table_differences(expected["tables"], found["tables"]),
+        *(
+            f"stages of {name} differ"
+            # A column that is not a StageField any more is covered by the digest of its table.
+            for name in sorted(expected["stages"].keys() & found["stages"].keys())
+            if expected["stages"][name] != found["stages"][name]
+        ),
+        *(["large objects differ"] if expected["large_objects"] != found["large_objects"] else []),
+    ]
+
+
+def _schema_differences(expected: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in expected:
+            yield f"{name} is not in the snapshot"
+        elif expected[name] != found[name]:
+            yield f"{name} has another definition"
+
+
+def _table_differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    for name, facts in expected.items():
+        restored = found.get(name)
+        if restored is None:
+            continue  # reported by the schema
+        if facts["rows"] != restored["rows"]:
+            yield f"{name} has {restored['rows']:,} rows instead of {facts['rows']:,}"
+        elif facts["digest"] != restored["digest"]:
+            yield f"{name} has other values in its {facts['rows']:,} rows"
+
+
+def fallen_below_floor(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return which tables with stages lost half of their rows or more since `before`."""
+    return [
+        f"{name} has {_rows(now, name):,} rows, the last valid backup had {_rows(before, name):,}"
+        for name in sorted({column.rpartition(".")[0] for column in before["stages"]})
+        if _rows(before, name) >= FLOOR_FROM_ROWS and 2 * _rows(now, name) <= _rows(before, name)
+    ]
+
+
+def _rows(facts: Mapping[str, Any], table: str) -> int:
+    found = facts["tables"].get(table)
+    return found["rows"] if found else 0

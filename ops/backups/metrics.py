@@ -1,7 +1,10 @@
-"""The metrics of backups, read from the database at each scrape: the counters of a command would die with it.
+"""The metrics of backups, read from the database at each scrape.
 
-`stage_backup_last_valid_timestamp_seconds` is 0 when no backup ever counted, and absent when the database does not
-answer; the alert rule takes both for stale (docs/backups.md).
+Counters of a command would end with its process.
+
+`stage_backup_last_valid_timestamp_seconds` is 0 if there is no valid backup, and absent if the
+database does not answer; the alert rule takes both for stale (docs/backups.md). A scrape looks at
+the files without reading them.
 """
 
 from __future__ import annotations
@@ -17,20 +20,20 @@ from prometheus_client.registry import Collector
 
 from ops.backups import history
 from ops.backups.models import BackupCheck
-from ops.backups.outcomes import Check, Verdict
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 
 log = structlog.get_logger(__name__)
 
 
 class BackupCollector(Collector):
-    """Answers with the newest snapshot that counts and the number of checks by verdict."""
+    """Collects the snapshot time of the newest valid backup and the checks by verdict."""
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without asking the database."""
         yield from (_last_valid(), _checks())
 
     def collect(self) -> Iterator[Metric]:
-        """Read both from the database; nothing when it does not answer, so that a scrape never fails for it."""
+        """Read both; yield nothing if the database does not answer, so that a scrape succeeds."""
         try:
             newest = history.newest_valid()
             rows = (
@@ -43,16 +46,18 @@ class BackupCollector(Collector):
             log.warning("stage_backup_metrics_not_read", error=type(error).__name__)
             return
         last_valid, checks = _last_valid(), _checks()
-        last_valid.add_metric([], newest.snapshot_at.timestamp() if newest else 0)
-        for check, verdict in product(Check, Verdict):
-            checks.add_metric(
-                [check.value, verdict.value], counts.get((check.value, verdict.value), 0)
-            )
+        last_valid.add_metric([], newest.backup.snapshot_at.timestamp() if newest else 0)
+        for kind, verdict in product(CheckKind, CheckVerdict):
+            number = counts.get((kind.value, verdict.value), 0)
+            checks.add_metric([kind.value, verdict.value], number)
         yield from (last_valid, checks)
 
 
 def _last_valid() -> GaugeMetricFamily:
-    text = "Snapshot time of the newest backup that passed both checks; 0 when there is none."
+    text = (
+        "Snapshot time of the newest backup that passed both checks and whose files are not "
+        "known to be missing or changed; 0 if there is none."
+    )
     return GaugeMetricFamily("stage_backup_last_valid_timestamp_seconds", text)
 
 

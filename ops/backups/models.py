@@ -1,6 +1,7 @@
-"""What is known about backups: one row for each, and an append-only ledger of the checks it was put to.
+"""The tables of backups: one row for each backup, and an append-only ledger of their checks.
 
-Both are inside the database that they protect, so `ledger` mirrors them into a file beside the backups.
+Both are inside the database that they protect, so `records` mirrors them into a file beside the
+backups.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import Any
 from django.db import models
 
 from normalization.models import AppendOnlyError
-from ops.backups.outcomes import Check, Verdict
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 
-CHECK_CHOICES = [(check.value, check.value) for check in Check]
-VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in Verdict]
+CHECK_CHOICES = [(check.value, check.value) for check in CheckKind]
+VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in CheckVerdict]
 
 
 class Backup(models.Model):
-    """A published dump. `snapshot_at` is the database's time just before the snapshot that it holds."""
+    """A published dump.
+
+    `snapshot_at` is the database's time just before the snapshot that it holds.
+    """
 
     name = models.CharField(max_length=100, unique=True)
     directory = models.CharField(max_length=1000)

@@ -1,36 +1,26 @@
-"""The words of this package: which checks a backup has to pass, what a check can say, and how one ends early."""
+"""How an operation on backups ends early.
+
+Each message has the reason and, if there is one, the remedy.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-
-class Check(StrEnum):
-    """The two proofs that make a backup count."""
-
-    VERIFY = "verify"
-    RESTORE = "restore"
-
-
-class Verdict(StrEnum):
-    """What a check found: `failed` speaks about the backup, `error` only about the attempt."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
-
 
 class BackupRefused(Exception):
-    """Nothing was started; the message says why and what to do."""
+    """Nothing was started."""
 
 
 class BackupFailed(Exception):
-    """The dump could not be made; nothing was published. The message says why and what to do."""
+    """The dump could not be made; nothing was published."""
 
 
-class Bad(Exception):
-    """The backup itself is not what it should be: verdict `failed`."""
+class BackupInvalid(Exception):
+    """The backup itself is damaged or not the one that was made: verdict `failed`."""
 
 
-class NoVerdict(Exception):
-    """The check could not be carried out, which says nothing about the backup: verdict `error`."""
+class BackupFileMissing(BackupInvalid):
+    """One of the three files of the backup does not exist."""
+
+
+class CheckInconclusive(Exception):
+    """The check could not be carried out; the backup may be good: verdict `error`."""

@@ -1,14 +1,19 @@
-"""The one place that writes what is known about backups: the row, then the ledger's line, then the log."""
+"""The only place that writes records of backups: the row, then the ledger's line, then the log.
+
+`ledger.jsonl` beside the backups has the same content as the tables, in case the tables are lost.
+"""
 
 from __future__ import annotations
 
 import getpass
+import json
+import os
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -18,20 +23,22 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from ops.backups import ledger, sidecar
+from ops.backups import archive, sidecar
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import BackupRefused, Bad, Check, NoVerdict, Verdict
+from ops.backups.outcomes import BackupInvalid, BackupRefused, CheckInconclusive
 from ops.backups.sidecar import Sidecar
-from ops.backups.source import Identity, own_identity
+from ops.backups.source import DatabaseIdentity, own_identity
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 
 log = structlog.get_logger(__name__)
 
 LONG_SECONDS: Final = 30.0
+LEDGER: Final = "ledger.jsonl"
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a check has measured so far; kept also when it ends early."""
+class CheckFindings:
+    """The measurements of a check so far; they are recorded even if it ends early."""
 
     sha256: str = ""
     size: int | None = None
@@ -56,7 +63,7 @@ def record_backup(directory: Path, record: Sidecar) -> Backup:
         seconds=record.seconds,
         created_by=record.created_by,
     )
-    ledger.append(
+    _append_to_ledger(
         directory,
         "backup",
         name=record.name,
@@ -73,10 +80,15 @@ def record_backup(directory: Path, record: Sidecar) -> Backup:
     return backup
 
 
-def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> BackupCheck:
-    """Carry out one check and record its verdict, whatever it is; the recorded row is the result."""
-    findings, started = Findings(), time.perf_counter()
-    verdict, reason = _verdict(examine, findings)
+def record_check(
+    backup: Backup, check: CheckKind, examine: Callable[[CheckFindings], None]
+) -> BackupCheck:
+    """Carry out one check, record its verdict and return the row.
+
+    `examine` raises unless the backup passes.
+    """
+    findings, started = CheckFindings(), time.perf_counter()
+    verdict, reason = _verdict(examine, findings, backup.path)
     _reconnect_after(time.perf_counter() - started)
     row = BackupCheck.objects.create(
         backup=backup,
@@ -90,7 +102,7 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
         checked_by=actor(),
         host=socket.gethostname(),
     )
-    ledger.append(
+    _append_to_ledger(
         Path(backup.directory),
         "check",
         name=backup.name,
@@ -100,7 +112,7 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
         sha256=findings.sha256,
         seconds=row.seconds,
     )
-    say = log.info if verdict is Verdict.PASSED else log.error
+    say = log.info if verdict is CheckVerdict.PASSED else log.error
     say(
         "stage_backup_checked",
         name=backup.name,
@@ -111,48 +123,53 @@ def judge(backup: Backup, check: Check, examine: Callable[[Findings], None]) -> 
     return row
 
 
-def _verdict(examine: Callable[[Findings], None], findings: Findings) -> tuple[Verdict, str]:
+def _verdict(
+    examine: Callable[[CheckFindings], None], findings: CheckFindings, path: Path
+) -> tuple[CheckVerdict, str]:
     try:
         examine(findings)
-    except Bad as fault:
-        return Verdict.FAILED, str(fault)
-    except (NoVerdict, BackupRefused) as fault:
-        return Verdict.ERROR, str(fault)
+    except BackupInvalid as fault:
+        return CheckVerdict.FAILED, str(fault)
+    except (CheckInconclusive, BackupRefused) as fault:
+        return CheckVerdict.ERROR, str(fault)
     except OSError as fault:
-        return Verdict.ERROR, f"the file could not be read: {fault.strerror or fault}"
+        return CheckVerdict.ERROR, archive.unreadable(fault, path)
     except (psycopg.Error, DatabaseFault) as fault:
-        return Verdict.ERROR, f"the database did not let the check end: {first_line(fault)}"
-    return Verdict.PASSED, findings.summary
+        return CheckVerdict.ERROR, f"the database interrupted the check: {first_line(fault)}"
+    return CheckVerdict.PASSED, findings.summary
 
 
 def _reconnect_after(seconds: float) -> None:
-    """Leave a connection that was idle for long: something on its way may have forgotten it."""
+    """Close a connection that was idle for long: a firewall may have dropped it."""
     if seconds > LONG_SECONDS and not connection.in_atomic_block:
         connection.close()
 
 
 def find(name: str | None) -> Backup:
-    """Return the backup with that file name (a path is fine), or the newest; raise `BackupRefused` if there is none.
+    """Return the backup with that file name or path, or the newest.
 
-    A dump that lies there with its signed record but has no row (the database was restored) gets its row again.
+    Raises `BackupRefused` if there is none.
+
+    A dump with a signed record but without a row (the database was restored) gets its row again.
     """
     if name is None:
         if newest := present().first():
             return newest
-        raise BackupRefused("No backup was ever made of this database: manage.py create_backup")
+        raise BackupRefused("This database has no backup: manage.py create_backup")
     if known := Backup.objects.filter(name=Path(name).name).first():
         return known
     dump = Path(name) if Path(name).is_absolute() else settings.BACKUP_DIR / name
     try:
         return record_backup(dump.parent, sidecar.read(dump))
-    except (Bad, OSError) as fault:
-        raise BackupRefused(
-            f"No backup is known by the name {Path(name).name}: {fault}"
-        ) from fault
+    except (BackupInvalid, OSError) as fault:
+        raise BackupRefused(f"There is no backup {Path(name).name}: {fault}") from fault
 
 
-def present(own: Identity | None = None) -> QuerySet[Backup]:
-    """Backups of this very database (`own`, where it is known already) that were not pruned, newest snapshot first."""
+def present(own: DatabaseIdentity | None = None) -> QuerySet[Backup]:
+    """Return the backups of this database that were not pruned, newest first.
+
+    `own` saves a query where the identity is known.
+    """
     own = own or own_identity()
     return Backup.objects.filter(
         pruned_at__isnull=True,
@@ -163,17 +180,38 @@ def present(own: Identity | None = None) -> QuerySet[Backup]:
 
 
 def record_pruned(backup: Backup) -> None:
-    """Mark the backup as taken away; its files are removed afterwards."""
-    backup.pruned_at, backup.facts = timezone.now(), {}  # nothing is compared with it any more
+    """Mark the backup as removed; its files are removed afterwards."""
+    backup.pruned_at, backup.facts = timezone.now(), {}  # no later backup is compared with it
     backup.save(update_fields=["pruned_at", "facts"])
-    ledger.append(Path(backup.directory), "pruned", name=backup.name)
+    _append_to_ledger(Path(backup.directory), "pruned", name=backup.name)
 
 
 def actor() -> str:
-    """Who runs this: the login name."""
+    """Return the login name of who runs this."""
     return getpass.getuser()[:150]
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error, without what follows it."""
+    """Return the first line of an error."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _append_to_ledger(directory: Path, event: str, **members: Any) -> None:
+    """Add one line. A failure is logged, never raised: the table has the row already."""
+    line = (
+        json.dumps({"at": timezone.now().isoformat(), "event": event, **members}, default=str)
+        + "\n"
+    )
+    try:
+        descriptor = os.open(
+            directory / LEDGER,
+            os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+        )
+        try:
+            os.write(descriptor, line.encode())  # one write: lines of several processes do not mix
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning("stage_backup_ledger_not_written", error=type(error).__name__)

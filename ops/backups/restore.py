@@ -1,4 +1,4 @@
-"""The second check, the drill: restore these very bytes into a scratch database, compare all of it with the record."""
+"""The second check, the drill: restore the verified bytes and compare the copy with the record."""
 
 from __future__ import annotations
 
@@ -6,61 +6,71 @@ import os
 import re
 from typing import Final
 
-from ops.backups import child, client_tools, scratch
-from ops.backups.archive import Progress, silent
-from ops.backups.comparison import differences
-from ops.backups.facts import collect
+from ops.backups import children, scratch
+from ops.backups.facts import collect, differences
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import Bad, Check, NoVerdict
-from ops.backups.records import Findings, judge
+from ops.backups.outcomes import BackupInvalid, CheckInconclusive
+from ops.backups.records import CheckFindings, record_check
 from ops.backups.sidecar import Sidecar
 from ops.backups.source import Source, require_restoring_role, source
 from ops.backups.verify import authenticated
+from ops.gates.backup_rule import CheckKind
+from stagenorm.terminal import ReportProgress, no_progress
 
 TIME_LIMIT_SECONDS: Final = 3600.0
 SHOWN_DIFFERENCES: Final = 5
 
-# Speaks about the server or this machine, not about the backup.
+# These complaints are about the server or this machine, not about the backup.
 ENVIRONMENT: Final = re.compile(
-    r"No space left|could not connect|connection to server|server closed the connection|terminating connection|"
-    r"the database system is|permission denied|must be (?:superuser|owner)|out of (?:shared )?memory|"
-    r"canceling statement|too many (?:clients|connections)|remaining connection slots|could not (?:extend|write|fsync)",
+    r"No space left|could not connect|connection to server|server closed the connection|"
+    r"terminating connection|the database system is|permission denied|"
+    r"must be (?:superuser|owner)|out of (?:shared )?memory|canceling statement|"
+    r"too many (?:clients|connections)|remaining connection slots|"
+    r"could not (?:extend|write|fsync)",
     re.IGNORECASE,
 )
 
-# No grants: the roles may be missing, and the copy is for nobody. No subscriptions: they would connect to a publisher.
+# No grants: the roles may be missing. No subscriptions: they would connect to a publisher.
 OPTIONS: Final = (
-    "--format=custom", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",
-    "--no-security-labels", "--no-publications", "--no-subscriptions", "--no-password",
+    "--format=custom", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
+    "--no-comments", "--no-security-labels", "--no-publications", "--no-subscriptions",
+    "--no-password",
 )  # fmt: skip
-# The copy does not outlive the drill, so no commit of it has to reach the disk; indexes are built in memory.
+# The copy is dropped after the drill, so its commits need not reach the disk; indexes are built in
+# memory.
 FASTER: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB"
 
 
 def restore(
-    backup: Backup, *, time_limit: float = TIME_LIMIT_SECONDS, progress: Progress = silent
+    backup: Backup,
+    *,
+    time_limit: float = TIME_LIMIT_SECONDS,
+    progress: ReportProgress = no_progress,
 ) -> BackupCheck:
-    """Carry out the drill and record its verdict. Its duration is the time to count on in earnest."""
+    """Carry out the drill, at most `time_limit` seconds, and record its verdict.
 
-    def examine(findings: Findings) -> None:
+    Its duration is the measured RTO.
+    """
+
+    def examine(findings: CheckFindings) -> None:
         database = source()
-        with authenticated(backup, findings, progress) as genuine:
-            _drill(database, genuine.descriptor, genuine.record, time_limit, progress)
-        tables = genuine.record.facts["tables"]
+        with authenticated(backup, findings, progress) as authentic:
+            _drill(database, authentic.descriptor, authentic.record, time_limit, progress)
+        tables = authentic.record.facts["tables"]
         rows = sum(table["rows"] for table in tables.values())
         findings.summary = (
             f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
         )
 
-    return judge(backup, Check.RESTORE, examine)
+    return record_check(backup, CheckKind.RESTORE, examine)
 
 
 def _drill(
-    database: Source, dump: int, record: Sidecar, time_limit: float, progress: Progress
+    database: Source, dump: int, record: Sidecar, time_limit: float, progress: ReportProgress
 ) -> None:
     with database.connect() as link:
         require_restoring_role(link)
-        tools = client_tools.find(link.info.server_version)
+        tools = children.find_tools(link.info.server_version)
         scratch.sweep(link)
         with scratch.scratch_database(link) as name:
             command = [str(tools.pg_restore), *OPTIONS, f"--dbname={database.argument(name)}"]
@@ -72,20 +82,22 @@ def _drill(
         more = (
             f" and {len(wrong) - SHOWN_DIFFERENCES} more" if len(wrong) > SHOWN_DIFFERENCES else ""
         )
-        raise Bad(f"the restored copy differs: {'; '.join(wrong[:SHOWN_DIFFERENCES])}{more}")
+        raise BackupInvalid(
+            f"the restored copy differs: {'; '.join(wrong[:SHOWN_DIFFERENCES])}{more}"
+        )
 
 
 def _pg_restore(
-    command: list[str], database: Source, dump: int, time_limit: float, progress: Progress
+    command: list[str], database: Source, dump: int, time_limit: float, progress: ReportProgress
 ) -> None:
     os.lseek(dump, 0, os.SEEK_SET)
     size = os.fstat(dump).st_size
 
     def tick() -> None:
-        # Parent and child share the open file, so its position is how far pg_restore has read.
+        # Parent and child share the open file, so its position is the progress of pg_restore.
         progress("restoring", os.lseek(dump, 0, os.SEEK_CUR), size)
 
-    with child.running(
+    with children.running(
         command,
         environment=database.environment(FASTER),
         time_limit=time_limit,
@@ -94,14 +106,14 @@ def _pg_restore(
     ) as restorer:
         try:
             status = restorer.wait(tick)
-        except child.TimeLimit as error:
-            raise NoVerdict(
+        except children.TimeLimitExceeded as error:
+            raise CheckInconclusive(
                 f"pg_restore was stopped after {time_limit:g} s (--time-limit)"
             ) from error
         complaint = restorer.complaint()
         if status < 0:
-            raise NoVerdict(f"pg_restore was killed by signal {-status}")
+            raise CheckInconclusive(f"pg_restore was killed by signal {-status}")
         if status > 0 and ENVIRONMENT.search(complaint):
-            raise NoVerdict(f"pg_restore could not work: {complaint}")
+            raise CheckInconclusive(f"pg_restore could not run: {complaint}")
         if status > 0:
-            raise Bad(f"pg_restore refused it: {complaint}")
+            raise BackupInvalid(f"pg_restore refused it: {complaint}")

@@ -1,7 +1,7 @@
-"""The scratch database of a drill: made under a reserved prefix, marked as alive by a lock, dropped at the end.
+"""The scratch database of a drill: named by a reserved prefix, locked in use, dropped at the end.
 
-Its name carries the oid of the database it belongs to, and the lock is held in that database: a drill of one database
-never sweeps a live drill of another in the same cluster.
+Its name contains the oid of the database it belongs to, and the lock is held in that database. So
+a drill of one database never sweeps a running drill of another one in the same cluster.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Final
 import psycopg
 import structlog
 from django.conf import settings
+from django.db import connections
 from psycopg import sql
 
 from ops.backups.outcomes import BackupRefused
-from ops.backups.source import Link, one
+from ops.backups.source import SourceConnection, one, source
 from stagenorm.locks import RESTORE_DRILL_CLASS
 
 log = structlog.get_logger(__name__)
@@ -26,8 +27,8 @@ log = structlog.get_logger(__name__)
 PREFIX: Final = "stagenorm_drill_"
 
 LOCALE: Final = """
-SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale',
-       to_jsonb(d) ->> 'daticulocale'
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text,
+       to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'
 FROM pg_database d WHERE datname = current_database()
 """
 
@@ -39,10 +40,10 @@ WHERE starts_with(datname, %s) AND datname <> current_database()
 
 
 @contextlib.contextmanager
-def scratch_database(link: Link) -> Iterator[str]:
-    """Yield the name of a new empty database with the same encoding and locale; drop it at the end.
+def scratch_database(link: SourceConnection) -> Iterator[str]:
+    """Yield the name of a new empty database with the same encoding and locale, then drop it.
 
-    Raises `BackupRefused` if a database that somebody configured has a name under the reserved prefix.
+    Raises `BackupRefused` if a configured database has a name under the reserved prefix.
     """
     _refuse_reserved_names()
     name = f"{_prefix(link)}{secrets.token_hex(6)}"
@@ -58,8 +59,8 @@ def scratch_database(link: Link) -> Iterator[str]:
             link.execute("SELECT pg_advisory_unlock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)])
 
 
-def sweep(link: Link) -> list[str]:
-    """Drop what killed drills of this database have left; a live one holds its lock and is spared. Return the names."""
+def sweep(link: SourceConnection) -> list[str]:
+    """Drop the databases of killed drills; return their names. A running drill holds its lock."""
     dropped = []
     prefix = _prefix(link)
     for (name,) in link.execute(LEFT, [prefix]).fetchall():
@@ -81,12 +82,12 @@ def sweep(link: Link) -> list[str]:
     return dropped
 
 
-def drop(link: Link, name: str) -> None:
-    """Drop a scratch database with whatever is still connected to it."""
+def drop(link: SourceConnection, name: str) -> None:
+    """Drop a scratch database and end its connections."""
     link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _create(link: Link, name: str) -> None:
+def _create(link: SourceConnection, name: str) -> None:
     encoding, collate, ctype, provider, locale, icu_locale = one(link.execute(LOCALE))
     statement = sql.SQL(
         "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
@@ -102,11 +103,11 @@ def _create(link: Link, name: str) -> None:
     else:
         statement += sql.SQL(" LOCALE_PROVIDER libc")
     link.execute(statement)
-    # It holds a copy of everything, without the grants that protect the original.
+    # The copy has none of the grants that protect the original.
     link.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
 
 
-def _prefix(link: Link) -> str:
+def _prefix(link: SourceConnection) -> str:
     oid = one(
         link.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
     )[0]
@@ -116,15 +117,12 @@ def _prefix(link: Link) -> str:
 def _refuse_reserved_names() -> None:
     if taken := sorted(name for name in _configured() if name.startswith(PREFIX)):
         raise BackupRefused(
-            f"The database {taken[0]} has a name of the drill's scratch databases ({PREFIX}…): rename it."
+            f"The database {taken[0]} has a name that is reserved for scratch databases "
+            f"({PREFIX}…): rename it."
         )
 
 
 def _configured() -> set[str]:
-    from django.db import connections
-
-    from ops.backups.source import source
-
     names = {str(each.settings_dict["NAME"]) for each in connections.all(initialized_only=False)}
     names |= {str(each["NAME"]) for each in settings.DATABASES.values()}
     return names | {source().parameters.get("dbname", "")}

@@ -1,6 +1,6 @@
-"""The database that is backed up: how to reach it, which one it is, and whether the role may dump and restore.
+"""The database to back up: its address, its identity, and what the role must be allowed to do.
 
-The password goes to child processes by their environment alone; `argument()` never holds it.
+Child processes get the password through their environment only; `argument()` never contains it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from psycopg.rows import TupleRow
 
 from ops.backups.outcomes import BackupRefused
 
-Link = psycopg.Connection[TupleRow]
+SourceConnection = psycopg.Connection[TupleRow]
 
-# A dump may take long: no limit that role or database were given for requests may end it.
+# A dump may take long: time limits that role or database have for web requests must not end it.
 UNLIMITED: Final = (
     "SET statement_timeout = 0",
     "SET lock_timeout = '30s'",
@@ -44,8 +44,8 @@ ORDER BY 1 LIMIT 1
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Which database of which cluster: two with the same name are still two."""
+class DatabaseIdentity:
+    """Which database of which cluster; the name alone does not identify it."""
 
     system_identifier: str
     database: str
@@ -54,12 +54,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """libpq parameters of the database, the password apart."""
+    """The libpq parameters of the database, without the password, and the password."""
 
     parameters: dict[str, str]
     password: str
 
-    def connect(self, database: str | None = None, *, autocommit: bool = True) -> Link:
+    def connect(self, database: str | None = None, *, autocommit: bool = True) -> SourceConnection:
         """Open a connection without time limits; raises `psycopg.OperationalError`."""
         secret = make_conninfo(
             self.argument(database), **({"password": self.password} if self.password else {})
@@ -77,7 +77,7 @@ class Source:
         return make_conninfo(**{**self.parameters, **({"dbname": database} if database else {})})
 
     def environment(self, options: str = "") -> dict[str, str]:
-        """Return the whole environment of a client program: what it needs, and none of this process's secrets."""
+        """Return the environment of a client program, without the secrets of this process."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -91,7 +91,7 @@ _PASSED_ON: Final = {"PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "KRB5CCNAME"}
 
 
 def source() -> Source:
-    """Return how to reach the database: `BACKUP_DATABASE_URL`, or else the connection of the application."""
+    """Return how to reach the database: by `BACKUP_DATABASE_URL`, else as the application does."""
     if settings.BACKUP_DATABASE_URL:
         found = {
             name: str(value)
@@ -122,16 +122,16 @@ def _of_django(configured: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def identity(link: Link) -> Identity:
-    """Say which database `link` reaches."""
-    return Identity(*one(link.execute(IDENTITY)))
+def identity(link: SourceConnection) -> DatabaseIdentity:
+    """Return which database `link` reaches."""
+    return DatabaseIdentity(*one(link.execute(IDENTITY)))
 
 
-def own_identity() -> Identity:
-    """Say which database the application itself uses."""
+def own_identity() -> DatabaseIdentity:
+    """Return which database the application uses."""
     with connection.cursor() as cursor:
         cursor.execute(IDENTITY)
-        return Identity(*cursor.fetchone())
+        return DatabaseIdentity(*cursor.fetchone())
 
 
 def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
@@ -142,13 +142,14 @@ def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
     return row
 
 
-def require_dumping_role(link: Link) -> None:
-    """Raise `BackupRefused` unless the role can read every table and is no superuser (embedded server apart)."""
+def require_dumping_role(link: SourceConnection) -> None:
+    """Raise `BackupRefused` unless the role can read every table without being a superuser."""
     role, superuser, _ = one(link.execute(ROLE))
     if superuser and not settings.BACKUP_ALLOW_SUPERUSER:
         raise BackupRefused(
-            f"The role {role} is a superuser, which a backup does not need: CREATE ROLE backup LOGIN CREATEDB; "
-            "GRANT pg_read_all_data TO backup; and name that role in BACKUP_DATABASE_URL."
+            f"The role {role} is a superuser, and a backup needs none: "
+            "CREATE ROLE backup LOGIN CREATEDB; GRANT pg_read_all_data TO backup; "
+            "and name that role in BACKUP_DATABASE_URL."
         )
     if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
         raise BackupRefused(
@@ -156,7 +157,7 @@ def require_dumping_role(link: Link) -> None:
         )
 
 
-def require_restoring_role(link: Link) -> None:
+def require_restoring_role(link: SourceConnection) -> None:
     """Raise `BackupRefused` unless the role can make the scratch database of a drill."""
     role, superuser, creates = one(link.execute(ROLE))
     if not (creates or superuser):
@@ -165,12 +166,16 @@ def require_restoring_role(link: Link) -> None:
         )
 
 
-def require_same_database(link: Link) -> Identity:
-    """Return the identity of `link`; raise `BackupRefused` if the application uses another database."""
+def require_same_database(link: SourceConnection) -> DatabaseIdentity:
+    """Return the identity of `link`.
+
+    Raises `BackupRefused` if the application uses another one.
+    """
     found, own = identity(link), own_identity()
     if found != own:
         raise BackupRefused(
-            f"BACKUP_DATABASE_URL leads to the database {found.database}, not to the application's own {own.database}: "
-            "let both name the same database of the same cluster."
+            f"BACKUP_DATABASE_URL names the database {found.database}, "
+            f"not the application's own {own.database}: "
+            "both must name the same database of the same cluster."
         )
     return found

@@ -1,72 +1,122 @@
-"""How the backup commands look: a bar by bytes on a terminal, a sentence or one JSON object on standard output."""
+"""Arguments and output of the backup commands: progress, then sentences or one JSON object."""
 
 from __future__ import annotations
 
 import contextlib
+from argparse import ArgumentParser
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
 from rich.table import Table
 
-from ops.backups import archive
-from ops.backups.cycle import Cycle
+from ops import clock
+from ops.backups import history
+from ops.backups.cycle import KEEP, KEEP_DAYS, CycleResult, PruneResult
+from ops.backups.history import JudgedBackup
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.prune import Pruned
-from ops.cli.backup_status import Status
+from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.gates.backup_rule import CheckKind, CheckVerdict
+from ops.gates.rules import GateFacts, GateOutcome, GateVerdict, backup_valid
+from stagenorm.terminal import (
+    ReportProgress,
+    add_row,
+    progress_bar,
+    seconds,
+    show_json,
+    table,
+    whole_number,
+)
+
+
+def declare_json(parser: ArgumentParser) -> None:
+    """Declare `--json`, which every backup command takes."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def declare_new_backup(parser: ArgumentParser) -> None:
+    """Declare where a new backup goes, and the reason to accept fewer rows."""
+    parser.add_argument(
+        "--directory", type=Path, default=settings.BACKUP_DIR, help="instead of BACKUP_DIR"
+    )
+    parser.add_argument(
+        "--accept-fewer-rows",
+        default="",
+        metavar="REASON",
+        help="accept that half of the rows or more are gone",
+    )
+
+
+def declare_backup(parser: ArgumentParser) -> None:
+    """Declare which backup to check."""
+    parser.add_argument("backup", nargs="?", help="file name; the newest by default")
+    parser.add_argument("--latest", action="store_true", help="the newest, which is the default")
+
+
+def declare_kept(parser: ArgumentParser) -> None:
+    """Declare how many backups a prune keeps."""
+    parser.add_argument(
+        "--keep", type=whole_number(0), default=KEEP, help="how many of the newest to keep"
+    )
+    parser.add_argument(
+        "--keep-days",
+        type=whole_number(0),
+        default=KEEP_DAYS,
+        help="for how many days to keep one valid backup a day",
+    )
+
+
+def declare_time_limit(parser: ArgumentParser, program: str, default: float) -> None:
+    """Declare the time limit of `program`."""
+    parser.add_argument(
+        "--time-limit", type=seconds, default=default, help=f"seconds for {program}"
+    )
 
 
 @contextlib.contextmanager
-def bar(*, quiet: bool) -> Iterator[archive.Progress]:
-    """Yield a progress callback that draws on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield archive.silent
-        return
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as display:
-        tasks = {}
+def operation(options: dict[str, Any]) -> Iterator[ReportProgress]:
+    """Yield the progress callback of one operation. Raises CommandError if it fails."""
+    try:
+        with progress_bar("bytes", quiet=options["json"]) as progress:
+            yield progress
+    except (BackupRefused, BackupFailed, OSError) as fault:
+        raise CommandError(str(fault)) from fault
 
-        def progress(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = display.add_task(what, total=total)
-            display.update(tasks[what], completed=done, total=total)
 
-        yield progress
+def print_check(command: BaseCommand, check: BackupCheck, *, as_json: bool) -> None:
+    """Print what a check found; raise CommandError unless it passed."""
+    if as_json:
+        show_json(command.stdout, check_json(check))
+    if check.verdict != CheckVerdict.PASSED:
+        raise CommandError(checked(check))
+    if not as_json:
+        command.stdout.write(checked(check))
 
 
 def backup_json(backup: Backup) -> dict[str, Any]:
     """Return a new backup for `--json`."""
     names = ("name", "directory", "size", "sha256", "seconds")
-    return {
-        **{name: getattr(backup, name) for name in names},
-        "snapshot_at": backup.snapshot_at.isoformat(),
-    }
+    members = {name: getattr(backup, name) for name in names}
+    return {**members, "snapshot_at": backup.snapshot_at.isoformat()}
 
 
 def check_json(check: BackupCheck) -> dict[str, Any]:
     """Return a check for `--json`."""
     names = ("verdict", "reason", "sha256", "size", "seconds")
-    return {
-        "name": check.backup.name,
-        "check": check.kind,
-        **{name: getattr(check, name) for name in names},
-    }
+    members = {name: getattr(check, name) for name in names}
+    return {"name": check.backup.name, "check": check.kind, **members}
 
 
-def pruned_json(pruned: Pruned) -> dict[str, Any]:
-    """Return what was taken away for `--json`."""
-    return {"taken": pruned.taken, "kept": pruned.kept, "assured": pruned.assured}
+def pruned_json(done: PruneResult) -> dict[str, Any]:
+    """Return the result of a prune for `--json`."""
+    return {"taken": done.taken, "kept": done.kept, "assured": done.assured}
 
 
-def cycle_json(done: Cycle) -> dict[str, Any]:
-    """Return one round for `--json`."""
+def cycle_json(done: CycleResult) -> dict[str, Any]:
+    """Return one cycle for `--json`."""
     return {
         "passed": done.passed,
         "seconds": done.seconds,
@@ -77,55 +127,109 @@ def cycle_json(done: Cycle) -> dict[str, Any]:
 
 
 def created(backup: Backup) -> str:
-    """Say that a backup was made."""
-    facts = f"{backup.size:,} bytes, snapshot of {backup.snapshot_at:%F %T} UTC, {backup.seconds:.1f} s"
-    return f"Made {backup.path} ({facts})."
+    """Return the sentence about a new backup."""
+    snapshot = f"snapshot of {backup.snapshot_at:%F %T} UTC"
+    return f"Made {backup.path} ({backup.size:,} bytes, {snapshot}, {backup.seconds:.1f} s)."
 
 
 def checked(check: BackupCheck) -> str:
-    """Say what a check found."""
-    return f"{check.kind} {check.verdict}: {check.backup.name}: {check.reason} ({check.seconds:.1f} s)."
+    """Return the sentence about a check."""
+    found = f"{check.kind} {check.verdict}: {check.backup.name}: {check.reason}"
+    return f"{found} ({check.seconds:.1f} s)."
 
 
-def pruned(done: Pruned) -> str:
-    """Say what was taken away."""
+def pruned(done: PruneResult) -> str:
+    """Return the sentence about a prune."""
     if done.assured is None:
         return (
-            f"Took nothing away: none of {len(done.kept)} backups counts, so each may be needed."
+            f"Removed nothing: none of {len(done.kept)} backups is valid, so each may be needed."
         )
-    return f"Took away {len(done.taken)} backups, kept {len(done.kept)}; {done.assured} was read again and is whole."
-
-
-def cycle(done: Cycle) -> str:
-    """Say what one round did, a line for each step."""
-    lines = [created(done.backup), *(checked(check) for check in done.checks)]
-    return "\n".join(
-        [
-            *lines,
-            *([pruned(done.pruned)] if done.pruned else []),
-            f"All in all {done.seconds:.1f} s.",
-        ]
+    return (
+        f"Removed {len(done.taken)} backups, kept {len(done.kept)}; "
+        f"{done.assured} was read again and is whole."
     )
 
 
-def status_table(status: Status) -> Table:
+def cycle(done: CycleResult) -> str:
+    """Return the lines about one cycle, one for each step."""
+    lines = [created(done.backup), *map(checked, done.checks)]
+    if done.pruned:
+        lines.append(pruned(done.pruned))
+    return "\n".join([*lines, f"All in all {done.seconds:.1f} s."])
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStatus:
+    """All backups, newest first, and the verdict of the gate."""
+
+    backups: list[JudgedBackup]
+    verdict: GateVerdict
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the gate passes."""
+        return self.verdict.outcome is GateOutcome.PASS
+
+    @property
+    def restore_seconds(self) -> float | None:
+        """The measured restore time to count on (RTO): of the newest backup that has one."""
+        measured = (each.restore_seconds for each in self.backups)
+        return next((seconds for seconds in measured if seconds is not None), None)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "fresh": self.fresh,
+            "sentence": self.verdict.sentence,
+            "restore_seconds": self.restore_seconds,
+            "backups": [_status_json(each) for each in self.backups],
+        }
+
+
+def status() -> BackupStatus:
+    """Return the state of the backups of this database; fresh dumps that were touched are read."""
+    found = list(history.judged(read_files=True))
+    facts = GateFacts(clock.database_now(), 0, 0.0, backups=tuple(each.validity for each in found))
+    return BackupStatus(found, backup_valid(facts))
+
+
+def status_table(status: BackupStatus) -> Table:
     """Return the table of `backup_status`."""
-    table = Table(title="Backups", title_justify="left")
-    for heading in ("backup", "age", "bytes", "verify", "restore", "restored in", "counts"):
-        table.add_column(
-            heading, justify="right" if heading in ("age", "bytes", "restored in") else "left"
+    headings = ("backup", "age", "bytes", "verify", "restore", "restored in", "state")
+    drawn = table(*headings, title="Backups", numbers=("age", "bytes", "restored in"))
+    for each in status.backups:
+        seconds = each.restore_seconds
+        add_row(
+            drawn,
+            each.backup.name,
+            f"{each.validity.age_seconds / 60:.0f} min",
+            each.backup.size,
+            _last_verdict(each, CheckKind.VERIFY),
+            _last_verdict(each, CheckKind.RESTORE),
+            "" if seconds is None else f"{seconds:.1f} s",
+            each.validity.state.value,
         )
-    for line in status.lines:
-        seconds = "" if line.restore_seconds is None else f"{line.restore_seconds:.1f} s"
-        age = f"{line.age_seconds / 60:.0f} min"
-        counts = "yes" if line.validity.valid else "no"
-        table.add_row(
-            line.backup.name,
-            age,
-            f"{line.backup.size:,}",
-            line.verify,
-            line.restore,
-            seconds,
-            counts,
-        )
-    return table
+    return drawn
+
+
+def _status_json(each: JudgedBackup) -> dict[str, Any]:
+    return {
+        "name": each.backup.name,
+        "directory": each.backup.directory,
+        "snapshot_at": each.backup.snapshot_at.isoformat(),
+        "age_seconds": round(each.validity.age_seconds, 1),
+        "size": each.backup.size,
+        "sha256": each.backup.sha256,
+        "seconds": round(each.backup.seconds, 3),
+        "verify": _last_verdict(each, CheckKind.VERIFY),
+        "restore": _last_verdict(each, CheckKind.RESTORE),
+        "restore_seconds": each.restore_seconds,
+        "valid": each.validity.valid is True,
+        "state": each.validity.state.value,
+        "reason": each.validity.sentence,
+    }
+
+
+def _last_verdict(each: JudgedBackup, kind: CheckKind) -> str:
+    check = each.last(kind)
+    return "never" if check is None else str(check.verdict)

@@ -1,32 +1,32 @@
-"""The gates: what must hold before more is enforced or stored rows are rewritten.
+"""The gates: preconditions of more enforcement and of rewriting stored rows.
 
-Pure functions over `Facts`: no clock, no settings, no database. `ops.facts` collects them. A gate says `inconclusive`
-where a fact is not known, and `inconclusive` holds the step just as `fail` does: only `pass` lets it through.
+Pure functions over `GateFacts`: no clock, no settings, no database. `ops.gates.facts` collects
+the facts and `ops.gates.ask` examines all gates before a change. A gate is `inconclusive` if a
+fact is not known. Only `pass` allows the step; `fail` and `inconclusive` both hold it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-BACKUP_MAX_AGE: Final = timedelta(seconds=3600)
+from ops.gates.backup_rule import CYCLE, BackupValidity
+
 UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
 MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
-UNCLEAN_COUNTED_TO: Final = (
-    10_000  # in each column; more are not counted, because the answer is the same
-)
-HEARTBEAT_MAX_AGE: Final = timedelta(
-    minutes=15
-)  # the watchdog repeats every 5 minutes; one lost delivery is no alarm
+# In each column. Counting stops there, because more rows give the same verdict.
+UNCLEAN_COUNTED_TO: Final = 10_000
+# The watchdog repeats every 5 minutes, so one lost delivery does not close the way back.
+HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
 COOLDOWN: Final = timedelta(minutes=30)
 
 
-class Outcome(StrEnum):
-    """What a gate says."""
+class GateOutcome(StrEnum):
+    """The result of a gate."""
 
     PASS = "pass"  # noqa: S105 (a word, not a password)
     FAIL = "fail"
@@ -34,17 +34,21 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """One gate's answer: the sentence for a person, the figures behind it, and the command that could change it."""
+class GateVerdict:
+    """The answer of one gate.
+
+    `sentence` is for people, `evidence` has the figures behind it, and `remedy` is a command or an
+    advice that may change the answer ("" if the gate passes).
+    """
 
     gate: str
-    outcome: Outcome
+    outcome: GateOutcome
     sentence: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    mend: str = ""
+    remedy: str = ""
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the JSON form that is kept with a change."""
+        """Return the JSON form that is recorded with a change."""
         evidence = {
             name: str(value) if isinstance(value, datetime) else value
             for name, value in self.evidence.items()
@@ -57,31 +61,9 @@ class Verdict:
         }
 
 
-class Bytes(StrEnum):
-    """What is on disk where a checked backup should be."""
-
-    SAME = "same"
-    TOUCHED = "touched"  # written, moved or copied since its checks, and not read again
-    CHANGED = "changed"
-    MISSING = "missing"
-    ELSEWHERE = "elsewhere"  # on a host whose disk this process cannot see
-
-
-@dataclass(frozen=True, slots=True)
-class BackupFact:
-    """One backup: `valid` by its records, else `reason` and `mend` say why not; `bytes` only where it is valid."""
-
-    name: str
-    snapshot_at: datetime
-    valid: bool
-    reason: str
-    mend: str = ""
-    bytes: Bytes | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class InstanceFact:
-    """What one serving process has reported about itself."""
+    """The report of one serving process. `age` is in seconds."""
 
     name: str
     version: int
@@ -89,17 +71,18 @@ class InstanceFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything that the gates look at. None means that it is not known.
+class GateFacts:
+    """Everything that the gates examine. None means not known.
 
-    `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical. `requests` and `unknown`: of
-    the last UNKNOWN_WINDOW, the latter with at least one unknown stage. `instances`: None without a shared store.
+    `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical.
+    `requests`: those that gave stages within UNKNOWN_WINDOW; `unknown`: how many of them
+    enforcement would refuse. `instances`: None without a shared store.
     """
 
     now: datetime
     version: int
     ttl_seconds: float
-    backups: tuple[BackupFact, ...] = ()
+    backups: tuple[BackupValidity, ...] = ()
     unclean_rows: int | None = None
     requests: int = 0
     unknown: int = 0
@@ -109,186 +92,167 @@ class Facts:
     last_automatic_downgrade_at: datetime | None = None
 
 
-Gate = Callable[[Facts], Verdict]
+Gate = Callable[[GateFacts], GateVerdict]
 
 
-def backup_valid(facts: Facts) -> Verdict:
-    """A backup passed both checks, none failed since, its bytes are still there, and it is younger than an hour."""
-    gate, cycle = "backup_valid", "manage.py backup_cycle"
-    if not facts.backups:
-        return Verdict(gate, Outcome.FAIL, "No backup was ever made.", mend=cycle)
-    valid = [each for each in facts.backups if each.valid]
-    best = next(
-        (each for each in valid if each.bytes in (Bytes.SAME, Bytes.TOUCHED)),
-        (valid or facts.backups)[0],
-    )
-    age = (facts.now - best.snapshot_at).total_seconds()
+def backup_valid(facts: GateFacts) -> GateVerdict:
+    """One backup is valid and younger than an hour (`ops.gates.backup_rule` has the rule)."""
+    gate = "backup_valid"
+    best = best_backup(facts.backups)
+    if best is None:
+        sentence = "This database has no backup."
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, remedy=CYCLE)
     evidence = {
         "backup": best.name,
         "snapshot_at": best.snapshot_at,
-        "age_seconds": round(age, 1),
-        "bytes": best.bytes,
+        "age_seconds": round(best.age_seconds, 1),
+        "bytes": best.files,
     }
-    if not best.valid:
-        return Verdict(gate, Outcome.FAIL, f"{best.reason}.", evidence, best.mend or cycle)
-    if best.bytes is Bytes.ELSEWHERE:
-        sentence = (
-            f"{best.name} lies on another host: this process cannot see whether it is still whole."
-        )
-        return Verdict(
-            gate,
-            Outcome.INCONCLUSIVE,
-            sentence,
-            evidence,
-            "run the command on the host that keeps the backups",
-        )
-    if best.bytes in (Bytes.CHANGED, Bytes.MISSING):
-        what = (
-            "is no longer on disk"
-            if best.bytes is Bytes.MISSING
-            else "was changed on disk since its checks"
-        )
-        return Verdict(gate, Outcome.FAIL, f"{best.name} {what}.", evidence, cycle)
-    if age < 0:
-        sentence = (
-            f"The snapshot of {best.name} lies {-age:.0f} s in the future: a clock was set back."
-        )
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
-    if age >= BACKUP_MAX_AGE.total_seconds():
-        sentence = f"The newest valid backup is {int(age)} s old, the limit is {BACKUP_MAX_AGE.total_seconds():.0f} s."
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, cycle)
-    if best.bytes is Bytes.TOUCHED:
-        sentence = f"{best.name} was touched on disk since its checks: it counts if its bytes are still the same."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, f"manage.py verify_backup {best.name}"
-        )
-    return Verdict(
-        gate, Outcome.PASS, f"{best.name} passed both checks and is {int(age)} s old.", evidence
-    )
+    return GateVerdict(gate, backup_outcome(best), best.sentence, evidence, best.remedy)
 
 
-def stored_stages_clean(facts: Facts) -> Verdict:
+def backup_outcome(backup: BackupValidity) -> GateOutcome:
+    """Return what one backup alone would make of the gate."""
+    if backup.valid is False or not backup.fresh:
+        return GateOutcome.FAIL
+    return GateOutcome.PASS if backup.valid else GateOutcome.INCONCLUSIVE
+
+
+def best_backup(backups: Iterable[BackupValidity]) -> BackupValidity | None:
+    """Return the backup closest to passing the gate, the newest of equals."""
+    return min(backups, key=_backup_rank, default=None)
+
+
+def _backup_rank(backup: BackupValidity) -> tuple[int, bool]:
+    """Order backups by how close they come to passing the gate."""
+    outcomes = (GateOutcome.PASS, GateOutcome.INCONCLUSIVE, GateOutcome.FAIL)
+    return outcomes.index(backup_outcome(backup)), backup.valid is False
+
+
+def stored_stages_clean(facts: GateFacts) -> GateVerdict:
     """Every stored stage is canonical."""
     gate, evidence = "stored_stages_clean", {"unclean_rows": facts.unclean_rows}
     if facts.unclean_rows is None:
-        sentence = "How many stored stages are not canonical is not known."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, "manage.py normalize_stages --verify"
-        )
+        sentence = "The number of stored rows that are not clean is not known."
+        remedy = "manage.py normalize_stages --verify"
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
     if facts.unclean_rows:
-        least = "At least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
-        sentence = f"{least}{facts.unclean_rows:,} stored stages are not canonical."
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, "manage.py normalize_stages")
-    return Verdict(gate, Outcome.PASS, "Every stored stage is canonical.", evidence)
+        least = "at least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
+        sentence = f"Stored rows are not clean: {least}{facts.unclean_rows:,} left."
+        return GateVerdict(
+            gate, GateOutcome.FAIL, sentence, evidence, "manage.py normalize_stages"
+        )
+    return GateVerdict(gate, GateOutcome.PASS, "Every stored row is clean.", evidence)
 
 
-def unknown_rate(facts: Facts) -> Verdict:
-    """Fewer than 0.5 % of at least 1,000 requests within 24 hours named a stage that nobody knows."""
-    gate, mend = "unknown_rate", "decide the unknown spellings on the rollout page of the admin"
+def unknown_rate(facts: GateFacts) -> GateVerdict:
+    """Of at least 1,000 requests within 24 hours, enforcement refuses fewer than 0.5 %."""
+    gate = "unknown_rate"
     evidence = {
         "requests": facts.requests,
         "unknown": facts.unknown,
         "window_hours": UNKNOWN_WINDOW.total_seconds() / 3600,
     }
     if facts.requests < LEAST_REQUESTS:
-        sentence = f"Only {facts.requests:,} requests gave stages within 24 hours; a rate needs {LEAST_REQUESTS:,}."
-        return Verdict(
-            gate, Outcome.INCONCLUSIVE, sentence, evidence, "wait for traffic in mode warn"
+        sentence = (
+            f"Only {facts.requests:,} requests gave stages within 24 hours; "
+            f"a rate needs {LEAST_REQUESTS:,}."
         )
-    share = f"{facts.unknown:,} of {facts.requests:,} requests ({100 * facts.unknown / facts.requests:.2f} %)"
+        remedy = "wait for traffic in mode warn"
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
+    percent = 100 * facts.unknown / facts.requests
+    share = f"{facts.unknown:,} of {facts.requests:,} requests ({percent:.2f} %)"
     # Whole numbers: exactly 0.5 % must not depend on rounding.
     if 1000 * facts.unknown >= MOST_UNKNOWN_PER_MILLE * facts.requests:
-        return Verdict(
-            gate,
-            Outcome.FAIL,
-            f"{share} named an unknown stage; the limit is below 0.5 %.",
-            evidence,
-            mend,
-        )
-    return Verdict(gate, Outcome.PASS, f"{share} named an unknown stage.", evidence)
+        sentence = f"Too many undecided requests: {share}. The limit is 0.5 %."
+        remedy = "decide the unknown spellings on the rollout page of the admin"
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    return GateVerdict(gate, GateOutcome.PASS, f"Undecided requests: {share}.", evidence)
 
 
-def alert_path_alive(facts: Facts) -> Verdict:
-    """The watchdog alert came through lately: the automatic way back is open."""
+def alert_path_alive(facts: GateFacts) -> GateVerdict:
+    """The watchdog alert arrived within 15 minutes: the automatic way back is open."""
     gate, last = "alert_path_alive", facts.last_heartbeat_at
-    mend = "see that Prometheus, Alertmanager and manage.py alertmanager_relay run"
+    remedy = "check that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
-        sentence = (
-            "No heartbeat ever came through the alert path: the automatic way back is not proven."
-        )
-        return Verdict(gate, Outcome.INCONCLUSIVE, sentence, {"last_heartbeat_at": None}, mend)
+        sentence = "The way back never proved itself: no heartbeat arrived."
+        evidence: dict[str, Any] = {"last_heartbeat_at": None}
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
     age = (facts.now - last).total_seconds()
     evidence = {"last_heartbeat_at": last, "age_seconds": round(age, 1)}
     if age > HEARTBEAT_MAX_AGE.total_seconds():
-        sentence = (
-            f"The last heartbeat of the alert path is {age / 60:.0f} min old, the limit is 15 min."
-        )
-        return Verdict(gate, Outcome.FAIL, sentence, evidence, mend)
-    return Verdict(gate, Outcome.PASS, f"The alert path proved itself {age:.0f} s ago.", evidence)
+        sentence = f"The way back last proved itself {_spoken(age)} ago. The limit is 15 minutes."
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    sentence = f"The way back works: it proved itself {_spoken(age)} ago."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
-def instances_converged(facts: Facts) -> Verdict:
-    """Every serving process works with the version that is to be changed."""
+def instances_converged(facts: GateFacts) -> GateVerdict:
+    """Every serving process uses the version that is to be changed."""
     gate, ttl = "instances_converged", f"{facts.ttl_seconds:g} s"
     if not facts.shared_store:
-        sentence = (
-            f"Without Redis every instance reads the database's version within {ttl} (the TTL)."
-        )
-        return Verdict(gate, Outcome.PASS, sentence, {"by": "ttl", "version": facts.version})
+        sentence = f"Without Redis every server reads the newest version within {ttl} (the TTL)."
+        evidence: dict[str, Any] = {"by": "ttl", "version": facts.version}
+        return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
     if not facts.instances:
-        sentence = "No instance has reported which version it serves."
-        return Verdict(
-            gate,
-            Outcome.INCONCLUSIVE,
-            sentence,
-            {"version": facts.version},
-            "see that the service and Redis run",
-        )
+        sentence = "No server has reported its version."
+        remedy = "check that the service and Redis run"
+        evidence = {"version": facts.version}
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
     behind = sorted(
         each.name
         for each in facts.instances
         if each.version != facts.version or each.age > facts.ttl_seconds
     )
-    evidence = {"version": facts.version, "instances": len(facts.instances), "behind": behind}
+    every = len(facts.instances)
+    evidence = {"version": facts.version, "instances": every, "behind": behind}
     if behind:
-        share = f"{len(behind)} of {len(facts.instances)}"
-        sentence = f"{share} instances do not serve version {facts.version}: {', '.join(behind)}."
-        return Verdict(
-            gate, Outcome.FAIL, sentence, evidence, f"wait {ttl}, or restart those instances"
+        share = f"{len(behind)} of {every} servers do not serve version {facts.version}"
+        remedy = f"wait {ttl}, or restart those servers"
+        return GateVerdict(
+            gate, GateOutcome.FAIL, f"{share}: {', '.join(behind)}.", evidence, remedy
         )
-    return Verdict(
-        gate,
-        Outcome.PASS,
-        f"All {len(facts.instances)} instances serve version {facts.version}.",
-        evidence,
-    )
+    sentence = f"All {every} servers agree on version {facts.version}."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
-def cooldown(facts: Facts) -> Verdict:
-    """The last automatic way back is half an hour ago."""
+def cooldown(facts: GateFacts) -> GateVerdict:
+    """The last automatic way back is at least half an hour ago."""
     gate, last = "cooldown", facts.last_automatic_downgrade_at
     if last is None:
-        return Verdict(
-            gate, Outcome.PASS, "Enforcement was never taken back automatically.", {"last": None}
-        )
+        sentence = "No recent way back: enforcement was never taken back automatically."
+        return GateVerdict(gate, GateOutcome.PASS, sentence, {"last": None})
     age = (facts.now - last).total_seconds()
     evidence = {"last": last, "age_seconds": round(age, 1)}
     if age < COOLDOWN.total_seconds():
-        left = COOLDOWN.total_seconds() - age
-        sentence = f"Enforcement was taken back automatically {age / 60:.0f} min ago; the cause needs 30 min to be found."
-        return Verdict(
-            gate, Outcome.FAIL, sentence, evidence, f"find the cause; wait {left / 60:.0f} min"
+        left = (COOLDOWN.total_seconds() - age) / 60
+        sentence = (
+            f"Enforcement was taken back automatically {age / 60:.0f} min ago. "
+            "Use 30 minutes to find the cause."
         )
-    return Verdict(
-        gate, Outcome.PASS, f"The last automatic way back was {age / 3600:.1f} h ago.", evidence
-    )
+        remedy = f"find the cause; wait {left:.0f} min"
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    sentence = f"No recent way back: the last one was {age / 3600:.1f} h ago."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
+def _spoken(seconds: float) -> str:
+    """Return a duration in seconds, or from two minutes on in whole minutes."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{int(seconds // 60)} minutes"
 
 
 GATES: Final[tuple[Gate, ...]] = (
-    backup_valid, stored_stages_clean, unknown_rate, alert_path_alive, instances_converged, cooldown,
-)  # fmt: skip
+    backup_valid,
+    stored_stages_clean,
+    unknown_rate,
+    alert_path_alive,
+    instances_converged,
+    cooldown,
+)
 
 
-def examine(facts: Facts) -> list[Verdict]:
-    """Ask every gate."""
+def examine(facts: GateFacts) -> list[GateVerdict]:
+    """Return the verdict of every gate."""
     return [gate(facts) for gate in GATES]

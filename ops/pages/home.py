@@ -1,4 +1,4 @@
-"""What an operator asks first, at any hour: mode, gates, clients, backup, backfill, the way back."""
+"""Tiles of the admin's start page: mode, checks, clients, backup, backfill, the way back."""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from django.utils.timesince import timesince
 
 from normalization import rollout_store
 from normalization.rollout import Mode
-from ops.alerts.heartbeats import last_heartbeat_at
+from ops.alerts.models import read_way_back
+from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
-from ops.backfill.states import State
+from ops.backfill.states import RunState, state_in_words
 from ops.backups import history
-from ops.gates.rules import BACKUP_MAX_AGE, HEARTBEAT_MAX_AGE
-from ops.pages.clients.counts import who_would_be_refused
+from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
+from ops.pages.clients.counts import clients_refused
 from ops.pages.panels import ask_gates, softly
-from ops.pages.periods import PERIODS
+from ops.pages.periods import DAY
+from ops.pages.rollout.changes import percent_text
 
-SECONDS: Final = 2.0  # the first page is quick or does without
+_VERDICT_TONES: Final = {
+    GateOutcome.PASS: "good",
+    GateOutcome.FAIL: "bad",
+    GateOutcome.INCONCLUSIVE: "unsure",
+}
+SECONDS: Final = 2.0  # the start page omits a tile that takes longer
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One answer: `tone` is good, bad, unsure or plain, or the mode; `word` says the same without colour."""
+    """One tile. `tone` (good, bad, unsure, plain or the mode) is its colour; `word` names it."""
 
     label: str
     word: str
@@ -39,84 +46,70 @@ Look = Callable[[datetime], Tile]
 
 
 def tiles(now: datetime) -> list[Tile]:
-    """Return every answer; one that cannot be had says so and leads to its page all the same."""
-    return [
-        softly(label, lambda look=look: look(now), SECONDS)  # type: ignore[misc]
-        or Tile(label, "not known", "It could not be read.", "unsure", url())
-        for label, look, url in _LOOKS
-    ]
+    """Return every tile. A tile that cannot be read still links to its page."""
+    return [_tile(label, look, url(), now) for label, look, url in _LOOKS]
+
+
+def _tile(label: str, look: Look, url: str, now: datetime) -> Tile:
+    found = softly(label, lambda: look(now), SECONDS)
+    return found or Tile(label, "not known", "This part is slow right now.", "unsure", url)
 
 
 def _mode(now: datetime) -> Tile:
     snapshot = rollout_store.newest()
+    rollout = snapshot.rollout
     change = rollout_store.since(snapshot.version)
-    share = (
-        f"{snapshot.rollout.enforce_percent.normalize():f} %, "
-        if snapshot.rollout.mode is Mode.ENFORCE
-        else ""
-    )
-    since = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
-    return Tile(
-        "Mode",
-        str(snapshot.rollout.mode),
-        f"{share}{since}",
-        f"mode-{snapshot.rollout.mode}",
-        _rollout(),
-    )
+    detail = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
+    if rollout.mode is Mode.ENFORCE:
+        detail = f"{percent_text(rollout.enforce_percent)} %, {detail}"
+    return Tile("Mode", str(rollout.mode), detail, f"mode-{rollout.mode}", _rollout())
 
 
 def _gates(now: datetime) -> Tile:
     gates = ask_gates(rollout_store.newest().version)
-    held = gates.held
-    word = f"{gates.passing} of {len(gates.every)} pass"
-    detail = f"held by {', '.join(held)}" if held else "more may be enforced"
-    return Tile("Gates", word, detail, "unsure" if held else "good", f"{_rollout()}#gates")
+    tone = "unsure" if gates.held else "good"
+    return Tile("Checks", gates.summary, gates.sentence, tone, f"{_rollout()}#gates")
 
 
 def _clients(now: datetime) -> Tile:
-    every, refusable = who_would_be_refused(PERIODS["24h"], now)
+    every, refusable = clients_refused(DAY, now)
     if not every:
         return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
-    word = f"{refusable:,} of {every:,}"
-    detail = (
-        "sent unknown stages in 24 hours" if refusable else "sent an unknown stage in 24 hours"
-    )
-    return Tile("Clients", word, detail, "unsure" if refusable else "good", _clients_page())
+    tone = "unsure" if refusable else "good"
+    detail = "would be refused (last 24 hours)"
+    return Tile("Clients", f"{refusable:,} of {every:,}", detail, tone, _clients_page())
 
 
 def _backup(now: datetime) -> Tile:
-    newest = history.newest_valid()
-    if newest is None:
-        return Tile("Newest valid backup", "none", "none passed both checks", "bad", _backups())
-    fresh = now - newest.snapshot_at < BACKUP_MAX_AGE
-    detail = "fresh enough for the gate" if fresh else "too old for the gate"
-    word = f"{timesince(newest.snapshot_at, now, depth=1)} old"
-    return Tile("Newest valid backup", word, detail, "good" if fresh else "bad", _backups())
+    found = tuple(history.gate_backups(read_files=False))
+    verdict = backup_valid(GateFacts(now, 0, 0.0, backups=found))
+    best = best_backup(found)
+    word = "none"
+    if best is not None and best.valid is not False:
+        word = f"{timesince(best.snapshot_at, now, depth=1)} old"
+    passes = verdict.outcome is GateOutcome.PASS
+    detail = "fresh enough for the gate" if passes else verdict.sentence
+    tone = _VERDICT_TONES[verdict.outcome]
+    return Tile("Newest valid backup", word, detail, tone, _backups())
 
 
 def _backfill(now: datetime) -> Tile:
-    run = BackfillRun.objects.order_by("-pk").only("state", "created_at", "kind").first()
+    run = BackfillRun.objects.defer("plan", "unknown", "history").order_by("-pk").first()
     if run is None:
         return Tile(
             "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
         )
-    tone = {State.FAILED: "bad", State.PAUSED: "unsure", State.COMPLETED: "good"}.get(
-        State(run.state), "plain"
-    )
+    state = state_in_words(run.state, alive=is_alive(run))
     detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
-    return Tile("Backfill", run.state, detail, tone, _runs())
+    return Tile("Backfill", state, detail, _BACKFILL_TONES.get(state, "plain"), _runs())
 
 
 def _heartbeat(now: datetime) -> Tile:
-    last = last_heartbeat_at()
-    if last is None:
-        return Tile(
-            "Last heartbeat", "never", "the way back is not proven", "unsure", _heartbeats()
-        )
-    is_open = now - last <= HEARTBEAT_MAX_AGE
-    detail = "the way back is open" if is_open else "the way back is closed"
-    word = f"{timesince(last, now, depth=1)} ago"
-    return Tile("Last heartbeat", word, detail, "good" if is_open else "bad", _heartbeats())
+    way_back = read_way_back()
+    last = way_back.last_heartbeat_at
+    word = f"{timesince(last, now, depth=1)} ago" if last else "never"
+    tone = _VERDICT_TONES[way_back.verdict.outcome]
+    return Tile("Last heartbeat", word, f"the way back is {way_back.word}", tone, _heartbeats())
 
 
 def _rollout() -> str:
@@ -139,9 +132,16 @@ def _heartbeats() -> str:
     return reverse("admin:ops_heartbeat_changelist")
 
 
+# A running run whose process is gone is not among these states.
+_BACKFILL_TONES: Final = {
+    RunState.FAILED.value: "bad",
+    RunState.PAUSED.value: "unsure",
+    RunState.COMPLETED.value: "good",
+}
+
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
     ("Mode", _mode, _rollout),
-    ("Gates", _gates, _rollout),
+    ("Checks", _gates, _rollout),
     ("Clients", _clients, _clients_page),
     ("Newest valid backup", _backup, _backups),
     ("Backfill", _backfill, _runs),

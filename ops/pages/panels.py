@@ -1,32 +1,46 @@
-"""What the operator's pages show beside the form. Each part is read by itself: one that fails takes no page down."""
+"""Parts that several of the operator's pages show, each of which may fail without the page.
+
+`softly` reads one part. `GatePanel` has the gates in plain words, for the rollout page and the
+start page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, TypeVar
 
 import structlog
+from django.contrib.humanize.templatetags.humanize import apnumber
 from django.db import connection, transaction
 from django.urls import reverse
 
-from ops.gates import facts
-from ops.gates import rules as gates
-from ops.gates.rules import Outcome, Verdict
+from ops.alerts.models import WayBack
+from ops.gates import facts, rules
+from ops.gates.rules import GateOutcome, GateVerdict
 
 log = structlog.get_logger(__name__)
 
-PAGE_SECONDS: Final = 5.0  # a part of the rollout page that takes longer is left out
+PAGE_SECONDS: Final = 5.0  # the rollout page omits a part that takes longer
 COMMAND: Final = "manage.py "
+
+GATE_TITLES: Final = {
+    "backup_valid": "A fresh, tested backup",
+    "stored_stages_clean": "Stored rows are clean",
+    "unknown_rate": "Few undecided requests",
+    "alert_path_alive": "The way back works",
+    "instances_converged": "All servers agree",
+    "cooldown": "No recent way back",
+}
 
 T = TypeVar("T")
 
 
 def softly(part: str, read: Callable[[], T], seconds: float = PAGE_SECONDS) -> T | None:
-    """Return what `read` returns, or None, logged, if it fails or one of its statements takes longer than `seconds`.
+    """Return what `read` returns; log and return None if it fails.
 
-    Whatever fails: the page is where an operator takes enforcement back, so it comes up without the part.
+    A statement of `read` that takes longer than `seconds` fails too. Any exception is caught,
+    because the operator takes enforcement back on this page: it must come up without the part.
     """
     try:
         with transaction.atomic():
@@ -41,10 +55,25 @@ def softly(part: str, read: Callable[[], T], seconds: float = PAGE_SECONDS) -> T
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """One gate as the page shows it: `command` or `advice` mends it, `url` leads to where its facts are."""
+class StatusFact:
+    """One term and value at the head of a page, with a quiet note. `css` is the class of its box.
 
-    verdict: Verdict
+    A `badge` is a gate's outcome, which the value is drawn with.
+    """
+
+    term: str
+    value: str
+    note: str = ""
+    css: str = ""
+    badge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """One gate on a page. `command` or `advice` is its remedy; `url` shows its facts."""
+
+    verdict: GateVerdict
+    title: str
     command: str
     advice: str
     url: str
@@ -52,47 +81,64 @@ class Gate:
 
     @property
     def passes(self) -> bool:
-        """Whether it lets more enforcement through."""
-        return self.verdict.outcome is Outcome.PASS
+        """Whether the gate allows more enforcement."""
+        return self.verdict.outcome is GateOutcome.PASS
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
-    """Every gate, and the moment when the automatic way back last proved itself, from the same facts."""
+class GatePanel:
+    """Every gate, and the state of the way back from the same facts."""
 
-    every: list[Gate]
-    last_heartbeat_at: datetime | None
+    rows: list[GateRow]
+    way_back: WayBack
 
     @property
     def held(self) -> list[str]:
-        """The names of those that would hold more enforcement."""
-        return [gate.verdict.gate for gate in self.every if not gate.passes]
+        """The titles of the gates that do not pass."""
+        return [row.title for row in self.rows if not row.passes]
 
     @property
-    def passing(self) -> int:
-        """How many let it through."""
-        return len(self.every) - len(self.held)
+    def summary(self) -> str:
+        """How many gates pass."""
+        return f"{len(self.rows) - len(self.held)} of {len(self.rows)} checks pass"
 
     @property
-    def way_back(self) -> Verdict:
-        """Whether the automatic way back is open: pass is open, fail closed, inconclusive not proven."""
-        return next(
-            gate.verdict
-            for gate in self.every
-            if gate.verdict.gate == gates.alert_path_alive.__name__
-        )
+    def sentence(self) -> str:
+        """How many gates hold the next step."""
+        held = len(self.held)
+        if not held:
+            return "Nothing holds the next step."
+        count = str(apnumber(held)).capitalize()
+        return f"{count} thing{'s hold' if held > 1 else ' holds'} the next step."
 
 
-def ask_gates(version: int) -> Gates:
-    """Ask every gate as `manage.py rollout_status` does."""
+def ask_gates(version: int) -> GatePanel:
+    """Examine every gate, as `manage.py rollout_status` does, but without reading backup files."""
     found = facts.collect(version, read_files=False)
-    return Gates([_gate(verdict) for verdict in gates.examine(found)], found.last_heartbeat_at)
+    verdicts = rules.examine(found)
+    alive = next(each for each in verdicts if each.gate == rules.alert_path_alive.__name__)
+    return GatePanel(
+        [_row(verdict) for verdict in verdicts], WayBack(alive, found.last_heartbeat_at)
+    )
 
 
-def _gate(verdict: Verdict) -> Gate:
-    is_command = verdict.mend.startswith(COMMAND)
+def refusal(verdicts: Sequence[GateVerdict]) -> str:
+    """Return why a change is held, one line for each of `verdicts`, in plain words."""
+    lines = [f"{GATE_TITLES[each.gate]}: {each.sentence}" for each in verdicts]
+    return "\n".join(["These checks hold the change.", *lines])
+
+
+def _row(verdict: GateVerdict) -> GateRow:
+    is_command = verdict.remedy.startswith(COMMAND)
     url, place = _places().get(verdict.gate, ("", ""))
-    return Gate(verdict, verdict.mend * is_command, verdict.mend * (not is_command), url, place)
+    return GateRow(
+        verdict=verdict,
+        title=GATE_TITLES[verdict.gate],
+        command=verdict.remedy if is_command else "",
+        advice="" if is_command else verdict.remedy,
+        url=url,
+        place=place,
+    )
 
 
 def _places() -> dict[str, tuple[str, str]]:
@@ -102,6 +148,6 @@ def _places() -> dict[str, tuple[str, str]]:
         "stored_stages_clean": (reverse("admin:ops_backfillrun_changelist"), "Backfill runs"),
         "unknown_rate": (f"{page}#unknown", "Unknown spellings"),
         "alert_path_alive": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
-        "instances_converged": (f"{page}#instances", "Instances"),
+        "instances_converged": (f"{page}#instances", "Servers"),
         "cooldown": (reverse("admin:ops_webhookdelivery_changelist"), "Webhook deliveries"),
     }

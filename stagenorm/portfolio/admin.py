@@ -1,11 +1,13 @@
-"""Admin pages of the platform: funds, companies, strategies and keys are edited, simulations and replays only read.
+"""Admin pages of the platform's models.
 
-Nothing here costs more with more rows: foreign keys are chosen by search, related rows joined, lists counted once.
+Funds, companies, strategies and keys are edited; simulations and stored answers are read-only. The
+pages cost the same queries for any number of rows: foreign keys are chosen by search, related rows
+are joined, and lists are counted once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -14,9 +16,9 @@ from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey as UnusedKey
 
-from normalization import aliases, rollout_store
 from normalization.admin import LedgerAdmin
-from normalization.rollout import Mode
+from normalization.boundary import StagePolicy, policy_for, refusal_sentence
+from normalization.fields import StageField
 from normalization.stages import Known, normalize
 from stagenorm.portfolio.models import (
     ApiKey,
@@ -40,7 +42,11 @@ else:  # only the stubs make the classes generic
         forms.ModelForm,
     )
 
-# The library's own kind of key opens nothing here.
+# The endpoint and the client under which the rollout's lists (overrides, pilots, holdouts) name
+# what people type into these forms.
+ADMIN: Final = "admin"
+
+# The library registers its own kind of key, which this service does not accept.
 admin.site.unregister(UnusedKey)
 
 
@@ -54,30 +60,47 @@ class FundAdmin(_ModelAdmin):
     ordering = ("name",)
 
 
-class CompanyForm(_ModelForm):
-    """Holds a stage that is typed in to the API's rules: an alias becomes canonical, enforce refuses an unknown."""
+class StageForm(_ModelForm):
+    """Decides each stage field of its model as an endpoint decides the stages of a request.
 
-    def clean_stage(self) -> str:
-        """Return the stage to store; an unchanged one stays as it is."""
-        raw = str(self.cleaned_data["stage"])
-        if "stage" not in self.changed_data:
-            return raw
-        result = normalize(raw, aliases.current())
-        if isinstance(result, Known):
-            return result.stage.value
-        if rollout_store.current().rollout.mode is Mode.ENFORCE:
-            meant = " or ".join(result.suggestions)
-            raise forms.ValidationError(
-                "This stage is not known." + (f" Did you mean {meant}?" if meant else "")
-            )
-        return raw
+    A known spelling is stored as its stage. An unknown one is refused where the rollout enforces
+    for endpoint `admin` and client `admin`. A stage that the form does not change stays as it is.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self._stage_fields():
+            self.fields[name].strip = False  # type: ignore[attr-defined]  # a CharField
+
+    def clean(self) -> dict[str, Any]:
+        """Replace each changed stage by what is to be stored."""
+        cleaned = super().clean() or self.cleaned_data
+        policy = policy_for(ADMIN, ADMIN)
+        for name in self._stage_fields():
+            if name in cleaned and name in self.changed_data:
+                cleaned[name] = self._decided(name, cleaned[name], policy)
+        return cleaned
+
+    def _stage_fields(self) -> list[str]:
+        fields = self._meta.model._meta.get_fields()
+        return [
+            each.name
+            for each in fields
+            if isinstance(each, StageField) and each.name in self.fields
+        ]
+
+    def _decided(self, name: str, raw: str, policy: StagePolicy) -> str:
+        result = normalize(raw, policy.aliases)
+        if policy.refuses(result):
+            self.add_error(name, refusal_sentence(result))
+        return result.stage.value if isinstance(result, Known) else raw
 
 
 @admin.register(PortfolioCompany)
 class PortfolioCompanyAdmin(_ModelAdmin):
     """Companies, by the hundred thousand."""
 
-    form = CompanyForm
+    form = StageForm
     list_display = (
         "id",
         "name",
@@ -100,7 +123,7 @@ class PortfolioCompanyAdmin(_ModelAdmin):
 
 
 class StageAllocationInline(_TabularInline):
-    """The weights of a strategy. They change through the API only, which sees to it that they sum to one."""
+    """The weights of a strategy, read-only: only the API changes them, and it checks their sum."""
 
     model = StrategyStageAllocation
     fields = readonly_fields = ("position", "spelling", "stage", "weight")
@@ -108,7 +131,7 @@ class StageAllocationInline(_TabularInline):
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Weights come with the strategy."""
+        """Refuse: the API creates weights together with their strategy."""
         return False
 
 
@@ -128,13 +151,13 @@ class PortfolioStrategyAdmin(_ModelAdmin):
     inlines = (StageAllocationInline,)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """A strategy needs its weights, which only the API takes."""
+        """Refuse: a strategy needs weights, and only the API accepts those."""
         return False
 
 
 @admin.register(Simulation)
 class SimulationAdmin(LedgerAdmin):
-    """What was simulated."""
+    """Stored simulations."""
 
     list_display = ("id", "fund", "client", "profile", "seed", "created_at")
     list_filter = ("profile",)
@@ -146,7 +169,7 @@ class SimulationAdmin(LedgerAdmin):
 
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(LedgerAdmin):
-    """First answers that repeated requests are given again."""
+    """Stored answers to requests with an `Idempotency-Key`."""
 
     list_display = ("id", "client", "endpoint", "key", "status", "created_at")
     list_filter = ("endpoint",)
@@ -156,7 +179,7 @@ class IdempotencyRecordAdmin(LedgerAdmin):
 
 
 class ApiKeyFundInline(_TabularInline):
-    """The funds that a key is limited to."""
+    """The funds a key is limited to."""
 
     model = ApiKeyFund
     autocomplete_fields = ("fund",)
@@ -165,9 +188,9 @@ class ApiKeyFundInline(_TabularInline):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(APIKeyModelAdmin):
-    """Keys of clients; a new one is shown once, on the page after it was saved."""
+    """API keys of clients. The admin shows a new key once, on the page after saving."""
 
-    # The library declares these tuples with its own lengths.
+    # The library declares these tuples with fixed lengths.
     list_display = (  # type: ignore[assignment]
         "prefix",
         "name",
@@ -189,5 +212,5 @@ class ApiKeyAdmin(APIKeyModelAdmin):
 
     @admin.display(description="funds")
     def scope(self, key: ApiKey) -> str:
-        """Name the funds that the key may see."""
+        """List the funds the key may see."""
         return ", ".join(fund.name for fund in key.funds.all()) or "all"

@@ -1,4 +1,4 @@
-"""Who is calling, and what the key may see: `Authorization: Api-Key <key>`."""
+"""Authentication by `Authorization: Api-Key <key>`, and the funds that a key may see."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rest_framework.request import Request
 from normalization.problems import Problem
 from stagenorm.portfolio.models import ApiKey, ApiKeyFund, Fund
 
-if (
-    TYPE_CHECKING
-):  # views imports the default authentication, this module, while it is being imported itself
+# rest_framework.views imports the default authentication, which is this module.
+if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 CHALLENGE: Final = 'Api-Key realm="stagenorm"'
-Row = TypeVar("Row", bound=Model)
+ModelRow = TypeVar("ModelRow", bound=Model)
 BIGINT_MAX: Final = 2**63 - 1
 
-# What the key generator makes: a prefix that names the row, a dot, the secret. The query never sees other text.
+# A generated key is a prefix that identifies the row, a dot, and the secret. Other text never
+# reaches the query.
 _KEY = re.compile(r"[0-9A-Za-z]{1,8}\.[0-9A-Za-z]{1,64}")
 
-# Written out: each request runs both, and building them from querysets takes longer than running them.
+# Every request runs both statements. As SQL they cost less than their querysets take to build.
 KEY_OF_PREFIX: Final = """
 SELECT id, prefix, hashed_key, created, name, revoked, expiry_date, read_only
   FROM portfolio_apikey
@@ -41,13 +41,14 @@ SELECT fund.id, fund.name, fund.size_usd, fund.vintage_year, fund.created_at
   FROM portfolio_fund AS fund
  WHERE fund.id = %(fund)s
    AND (NOT EXISTS (SELECT FROM portfolio_apikeyfund WHERE api_key_id = %(key)s)
-        OR EXISTS (SELECT FROM portfolio_apikeyfund WHERE api_key_id = %(key)s AND fund_id = fund.id))
+        OR EXISTS (SELECT FROM portfolio_apikeyfund
+                    WHERE api_key_id = %(key)s AND fund_id = fund.id))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ApiClient:
-    """The principal behind a key: what Django and Django REST framework expect of a user, and no more."""
+    """The client of a key, with the attributes that Django and REST framework expect of a user."""
 
     name: str
     is_authenticated: bool = True
@@ -58,7 +59,7 @@ class ApiClient:
 
     @property
     def pk(self) -> str:
-        """The client's name: throttles and logs identify a caller by it, whichever of its keys is used."""
+        """The client's name, equal for all of its keys: its id in throttles and logs."""
         return self.name
 
     def __str__(self) -> str:
@@ -66,13 +67,17 @@ class ApiClient:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Authenticates a key in one query; `request.auth` is the `ApiKey`, `request.user` its `ApiClient`.
+    """Authenticates a key in one query: `request.auth` is the `ApiKey`, `request.user` its client.
 
-    Only the holder of the whole key learns that it was revoked or has expired; every other key is "not known".
+    A revoked or expired key is reported as such only with its whole secret; every other key is
+    "not known".
     """
 
     def authenticate(self, request: Request) -> tuple[ApiClient, ApiKey] | None:
-        """Return the caller, None without the header; raise `AuthenticationFailed` (401) for a header that fails."""
+        """Return the caller, or None without the header.
+
+        Raises `AuthenticationFailed` (401) for a malformed header and an unusable key.
+        """
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
             return None
@@ -81,7 +86,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return ApiClient(key.name), key
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the challenge; with one, a missing key is answered 401 and not 403."""
+        """Return the challenge, with which a missing key gets 401 instead of 403."""
         return CHALLENGE
 
 
@@ -107,19 +112,22 @@ def _usable_key(text: str) -> ApiKey:
 
 
 class HasApiKey(BasePermission):
-    """Lets a key in; a read-only key only to look (403 otherwise)."""
+    """Requires a key; a read-only key may use the safe methods only (403 otherwise)."""
 
     message = "This API key may only read."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Return whether the caller has a key, and one that may use the method."""
+        """Return whether the caller has a key that may use the method."""
         return isinstance(request.auth, ApiKey) and (
             request.method in SAFE_METHODS or not request.auth.read_only
         )
 
 
 def fund_for(request: Request, fund_id: int) -> Fund:
-    """Return the fund in one query; raise the 404 problem if it is missing or outside the key's scope alike."""
+    """Return the fund in one query.
+
+    Raises the same 404 problem for a missing fund and for a fund outside the key's scope.
+    """
     found = None
     if 0 < fund_id <= BIGINT_MAX:
         found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": _key_of(request).pk})
@@ -131,12 +139,12 @@ def fund_for(request: Request, fund_id: int) -> Fund:
 
 
 def visible_funds(request: Request) -> QuerySet[Fund]:
-    """Return the funds that the caller's key may see, for lists that span funds (`fund__in=`)."""
+    """Return the funds the caller's key may see, for lists over several funds (`fund__in=`)."""
     scope = ApiKeyFund.objects.filter(api_key=_key_of(request))
     return Fund.objects.filter(~Exists(scope) | Q(Exists(scope.filter(fund=OuterRef("pk")))))
 
 
-def _one(model: type[Row], sql: str, parameters: dict[str, Any]) -> Row | None:
+def _one(model: type[ModelRow], sql: str, parameters: dict[str, Any]) -> ModelRow | None:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         row = cursor.fetchone()
@@ -151,8 +159,9 @@ def _key_of(request: Request) -> ApiKey:
     return request.auth
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers the class
-    """Documents the header in the OpenAPI document."""
+# Defining the class registers it.
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describes the header in the OpenAPI document."""
 
     target_class = "stagenorm.portfolio.authentication.ApiKeyAuthentication"
     name = "ApiKeyAuth"

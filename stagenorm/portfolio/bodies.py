@@ -1,4 +1,4 @@
-"""What a request says of itself: who sent it, and which fund its body is about."""
+"""The client of a request, the fund of its body, and the validated body."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from stagenorm.portfolio.models import Fund
 
 
 def client_of(request: Request) -> str:
-    """The name of the calling client, whichever of its keys it used."""
+    """Return the name of the calling client."""
     key: Any = request.auth
     return str(key.name)
 
 
 def fund_of_body(request: Request) -> Fund | None:
-    """The fund that the body names; None when it names none in the right shape, which `parse` will then say.
+    """Return the fund of the body; None if the body names none in the right shape.
 
-    Raises the 404 problem for a well-formed id that does not exist or that the key may not see, whatever else is
-    wrong with the body: a client learns nothing about a fund that is not its own.
+    Raises the 404 problem for a well-formed id of a fund that does not exist or that the key may
+    not see. That comes before every other fault: a client learns nothing about other funds.
     """
     body = request.data
     fund_id = body.get("fund_id") if isinstance(body, Mapping) else None
@@ -31,7 +31,7 @@ def fund_of_body(request: Request) -> Fund | None:
 
 
 def read_body(request: Request, serializer: BaseSerializer[Any]) -> tuple[Fund, dict[str, Any]]:
-    """The body's fund and its validated members, in the order of checks: scope (404), then shape (400)."""
+    """Return the body's fund and validated members; scope (404) is checked before shape (400)."""
     fund = fund_of_body(request)
     data = parse(serializer)
     return fund or fund_for(request, data["fund_id"]), data

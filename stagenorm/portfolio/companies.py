@@ -1,7 +1,12 @@
-"""GET /api/funds/{fund_id}/companies: a fund's companies, by stage in whatever spelling they are stored."""
+"""`GET /api/funds/{fund_id}/companies`: a page of a fund's companies.
+
+The stage filter accepts any spelling and finds every stored spelling of that stage.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -12,30 +17,29 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization.boundary import Boundary, open_boundary
-from normalization.problems import VALID_STAGES, invalid
+from normalization.problems import VALID_STAGES
 from normalization.serializers import ItemSerializer, problem_responses, stage_headers
 from normalization.stages import AliasTable, Known, Unknown, fold, normalize_all
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
-from stagenorm.portfolio.companies_cursor import CursorInvalid, read_cursor, write_cursor
 from stagenorm.portfolio.companies_parameters import (
     DOCUMENTED,
-    Parameters,
-    query_item,
+    CompanyParameters,
     read_parameters,
 )
-from stagenorm.portfolio.companies_query import Matching, Position, Row, Search, find_page
+from stagenorm.portfolio.companies_query import Matching, PagePosition, Row, Search, find_page
 from stagenorm.portfolio.models import PortfolioCompany
+from stagenorm.portfolio.paging import read_cursor, write_cursor
 
 
 class CompanySerializer(serializers.Serializer[Any]):
-    """A company of the answer. Documentation only: the rows come from the database in this form."""
+    """A company. This documents the schema only: rows leave the database in this form."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()
     stage = serializers.ChoiceField(
         VALID_STAGES, allow_null=True, help_text="The stage; null when it is unknown."
     )
-    stage_raw = serializers.CharField(help_text="The stage as it is stored.")
+    stage_raw = serializers.CharField(help_text="The stage as stored.")
     status = serializers.ChoiceField(PortfolioCompany.Status.values)
     sector = serializers.CharField()
     invested_usd = serializers.DecimalField(
@@ -66,8 +70,9 @@ class FundCompanies(APIView):
         operation_id="list_fund_companies",
         summary="Companies of a fund",
         description=(
-            "Paging finds each company once, also while others are added and while stored stages are being migrated. "
-            "A stage that is not known is refused in mode enforce; otherwise it finds the companies stored with it."
+            "Paging returns each company once, even while companies are added and stored stages "
+            "are migrated. Mode enforce refuses an unknown stage; the other modes find the "
+            "companies stored with that text."
         ),
         tags=["companies"],
         parameters=[*DOCUMENTED, *stage_headers([200, 400])],
@@ -77,21 +82,19 @@ class FundCompanies(APIView):
         """Answer one page."""
         fund = fund_for(request, fund_id)
         parameters = read_parameters(request.query_params, request.META["QUERY_STRING"])
-        after = _position(fund.pk, parameters)
+        listed = _list_identity(fund.pk, parameters)
+        after = _position(listed, parameters)
         boundary = open_boundary(request, endpoint="fund-companies")
         rows, last = find_page(_search(fund.pk, parameters, boundary), after)
-        return boundary.respond(
-            {
-                "companies": _companies(rows, boundary.aliases),
-                "next_cursor": write_cursor(fund.pk, parameters, last) if last else None,
-            }
-        )
+        companies = _companies(rows, boundary.aliases)
+        cursor = write_cursor(listed, [last.value, last.id]) if last else None
+        return boundary.respond({"companies": companies, "next_cursor": cursor})
 
 
 def matching_stage(wanted: Known | Unknown, aliases: AliasTable) -> Matching:
-    """Return what picks, among stored spellings, those of the stage asked for.
+    """Return the function that selects, among stored spellings, those of the wanted stage.
 
-    An unknown stage means the companies stored with that very text, or with one that folds to the same.
+    An unknown stage selects its own text and texts that fold to the same key.
     """
 
     def of_stage(stored: Collection[str]) -> frozenset[str]:
@@ -114,7 +117,7 @@ def matching_stage(wanted: Known | Unknown, aliases: AliasTable) -> Matching:
     return of_text
 
 
-def _search(fund: int, parameters: Parameters, boundary: Boundary) -> Search:
+def _search(fund: int, parameters: CompanyParameters, boundary: Boundary) -> Search:
     matching = None
     if parameters.stage is not None:
         [stage] = boundary.check([parameters.stage], lambda _: "/stage", where="query")
@@ -130,12 +133,19 @@ def _search(fund: int, parameters: Parameters, boundary: Boundary) -> Search:
     )
 
 
-def _position(fund: int, parameters: Parameters) -> Position | None:
-    try:
-        return read_cursor(fund, parameters)
-    except CursorInvalid as error:
-        detail = "This is no cursor of this list. Use next_cursor unchanged, with the same fund, filters and sort."
-        raise invalid([query_item("cursor", "invalid_cursor", detail)]) from error
+def _position(listed: str, parameters: CompanyParameters) -> PagePosition | None:
+    if parameters.cursor is None:
+        return None
+    value, company = read_cursor(listed, parameters.cursor)
+    return PagePosition(value, company)
+
+
+def _list_identity(fund: int, parameters: CompanyParameters) -> str:
+    # A stage counts by its folded text: an alias decided between two pages keeps the cursor valid.
+    stage = None if parameters.stage is None else fold(parameters.stage)
+    listed = [fund, stage, parameters.status, parameters.sector, parameters.q, parameters.sort]
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return f"stagenorm.portfolio.companies:{digest}"
 
 
 def _companies(rows: list[Row], aliases: AliasTable) -> list[dict[str, Any]]:

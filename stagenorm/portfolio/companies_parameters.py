@@ -1,35 +1,31 @@
-"""The query parameters of the list of companies, read strictly and documented."""
+"""The query parameters of the list of companies: read strictly, and documented for the schema."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from normalization.problems import VALID_STAGES, Item, invalid
-from normalization.serializers import MAX_RAW_STAGE, escape_pointer
+from normalization.serializers import MAX_RAW_STAGE
 from stagenorm.portfolio.companies_query import SORTS
 from stagenorm.portfolio.models import PortfolioCompany
+from stagenorm.portfolio.paging import DEFAULT_LIMIT, LONGEST_CURSOR, MAX_LIMIT, query_item
 
-DEFAULT_LIMIT: Final = 50
-MAX_LIMIT: Final = 200
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
-SHOWN_NAME: Final = 100
 
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
 
-# Bounds of the document only; `read_cursor` decides.
-_CURSOR_SCHEMA: Final = {"type": "string", "maxLength": 4_096}
-
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """The parameters of one request; None where a filter was not given."""
+class CompanyParameters:
+    """The parameters of one request; None for a filter that was not given."""
 
     stage: str | None = None
     status: str | None = None
@@ -40,67 +36,67 @@ class Parameters:
     cursor: str | None = None
 
 
-class _Refused(ValueError):
+class _ParameterRefused(ValueError):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code, self.detail = code, detail
 
 
-def read_parameters(query: QueryDict, query_string: str) -> Parameters:
-    """Return the parameters; raise one `invalid-request` problem that names each unknown, repeated or faulty one.
+def read_parameters(query: QueryDict, query_string: str) -> CompanyParameters:
+    """Return the parameters.
 
-    `query_string` is what `query` was decoded from. `stage=series-c+` there may be series-c+ typed as it reads, or
-    "series-c " as forms encode it: two stages, so neither is guessed.
+    Raises one `invalid-request` problem that names each unknown, repeated or malformed one.
+    `query_string` is the undecoded `query`. In it `stage=series-c+` may mean series-c+, typed
+    without escaping, or "series-c ", as forms encode it. The two are different stages, so neither
+    is assumed.
     """
     given: dict[str, Any] = {}
     errors: list[Item] = []
     if _PLUS_AT_THE_END.search(query_string):
-        detail = "A + at the end may mean a plus or a space. Write a plus as %2B, as in series-c%2B, and no space."
+        detail = (
+            "A + at the end may mean a plus or a space. "
+            "Write a plus as %2B, as in series-c%2B, and leave out the space."
+        )
         errors.append(query_item("stage", "ambiguous_plus", detail))
     for name, values in query.lists():
         try:
             given[name] = _read(name, values)
-        except _Refused as refused:
+        except _ParameterRefused as refused:
             errors.append(query_item(name, refused.code, refused.detail))
     if errors:
         raise invalid(errors)
-    return Parameters(**given)
-
-
-def query_item(name: str, code: str, detail: str) -> Item:
-    """Return the problem item for a query parameter."""
-    return {
-        "pointer": "/" + escape_pointer(name[:SHOWN_NAME]),
-        "in": "query",
-        "code": code,
-        "detail": detail,
-    }
+    return CompanyParameters(**given)
 
 
 def _read(name: str, values: list[str]) -> Any:
     reader = _READERS.get(name)
     if reader is None:
-        raise _Refused(
+        raise _ParameterRefused(
             "unknown_parameter",
             "There is no such parameter; there are " + ", ".join(_READERS) + ".",
         )
     if len(values) != 1:
-        raise _Refused("repeated_parameter", "Give the parameter once.")
+        raise _ParameterRefused("repeated_parameter", "Give the parameter once.")
     return reader(name, values[0])
 
 
 def _text(name: str, value: str) -> str:
     if "\0" in value:
-        raise _Refused("null_characters_not_allowed", "Null characters are not allowed.")
+        raise _ParameterRefused("null_characters_not_allowed", "Null characters are not allowed.")
     if len(value) > MAX_TEXT[name]:
-        raise _Refused("max_length", f"Give at most {MAX_TEXT[name]} characters.")
+        raise _ParameterRefused("max_length", f"Give at most {MAX_TEXT[name]} characters.")
     return value
+
+
+def _normalized(form: Literal["NFC", "NFKC"]) -> Callable[[str, str], str]:
+    # One letter has several encodings in Unicode; the query normalizes stored text the same way.
+    return lambda name, value: unicodedata.normalize(form, _text(name, value))
 
 
 def _choice(choices: list[str]) -> Callable[[str, str], str]:
     def read(name: str, value: str) -> str:
         if value not in choices:
-            raise _Refused("invalid_choice", "Give one of " + ", ".join(choices) + ".")
+            raise _ParameterRefused("invalid_choice", "Give one of " + ", ".join(choices) + ".")
         return value
 
     return read
@@ -108,7 +104,7 @@ def _choice(choices: list[str]) -> Callable[[str, str], str]:
 
 def _limit(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= MAX_LIMIT:
-        raise _Refused("invalid", f"Give a whole number from 1 to {MAX_LIMIT}.")
+        raise _ParameterRefused("invalid", f"Give a whole number from 1 to {MAX_LIMIT}.")
     return int(value)
 
 
@@ -119,8 +115,8 @@ def _as_given(name: str, value: str) -> str:
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "stage": _text,
     "status": _choice(PortfolioCompany.Status.values),
-    "sector": _text,
-    "q": _text,
+    "sector": _normalized("NFC"),
+    "q": _normalized("NFKC"),
     "sort": _choice(list(SORTS)),
     "limit": _limit,
     "cursor": _as_given,
@@ -138,24 +134,31 @@ DOCUMENTED: Final = [
     ),
     OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
     OpenApiParameter(
-        "sector", {"type": "string", "maxLength": 100}, description="The sector, exactly."
+        "sector",
+        {"type": "string", "maxLength": 100},
+        description="The whole sector, in its case.",
     ),
     OpenApiParameter(
-        "q", {"type": "string", "maxLength": 200}, description="Text in the name, in either case."
+        "q",
+        {"type": "string", "maxLength": 200},
+        description=("Text in the name. Case and the Unicode normalization form do not matter."),
     ),
     OpenApiParameter(
         "sort",
         OpenApiTypes.STR,
         enum=list(SORTS),
         default="id",
-        description="Order; `-` for descending. Ties go by id. Companies without the date come last.",
+        description=(
+            "Order; `-` for descending. Ties are in order of id. "
+            "Companies without the date come last."
+        ),
     ),
     OpenApiParameter(
         "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     ),
     OpenApiParameter(
         "cursor",
-        _CURSOR_SCHEMA,
-        description="`next_cursor` of the page before, with the same filters and sort.",
+        {"type": "string", "maxLength": LONGEST_CURSOR},
+        description="`next_cursor` of the previous page, with the same filters and sort.",
     ),
 ]

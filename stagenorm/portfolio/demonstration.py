@@ -1,6 +1,6 @@
-"""Demonstration data: funds whose companies have stages as they are really written, an operator and a key.
+"""Demonstration data: funds with companies in real stage spellings, an operator and a key.
 
-Loading it again adds only what is missing. The same seed draws the same companies on every machine.
+Loading it again adds only missing data. The same seed gives the same companies on every machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from stagenorm.portfolio.models import ApiKey, Fund, PortfolioCompany
 OPERATOR: Final = "operator"
 CLIENT: Final = "demo"
 SEED: Final = 20_260_101
-# Two loads at once would draw everything twice. The number is arbitrary but fixed.
 
 # name, size in million USD, vintage, companies
 FUNDS: Final = (
@@ -53,14 +52,16 @@ SECTORS: Final = (
     "",
 )
 FIRST: Final = (
-    "Amber Arbor Basalt Beacon Birch Bright Brook Cedar Cinder Clear Cobalt Copper Coral Crest Delta Drift Ember Fern "
-    "Field Flint Fox Garnet Glen Granite Harbor Hazel Heron Indigo Iron Juniper Kestrel Lark Linden Lumen Maple Marble "
-    "Meadow Mica Moss North Oak Onyx Opal Orchard Osprey Pebble Pine Quartz Raven Reed Ridge River Rowan Sable Slate "
-    "Sparrow Spruce Stone Summit Thistle Tide Timber Umber Vale Walnut Willow Wren"
+    "Amber Arbor Basalt Beacon Birch Bright Brook Cedar Cinder Clear Cobalt Copper Coral Crest "
+    "Delta Drift Ember Fern Field Flint Fox Garnet Glen Granite Harbor Hazel Heron Indigo Iron "
+    "Juniper Kestrel Lark Linden Lumen Maple Marble Meadow Mica Moss North Oak Onyx Opal "
+    "Orchard Osprey Pebble Pine Quartz Raven Reed Ridge River Rowan Sable Slate Sparrow Spruce Stone Summit "
+    "Thistle Tide Timber Umber Vale Walnut Willow Wren"
 )
 SECOND: Final = (
-    "base bloom bridge cast craft field flow forge gate grid hollow hub lane leaf line link loop mark mesh mill mind "
-    "path point port scale scope shift signal span spring stack stead stream vault view ware wave way well works yard"
+    "base bloom bridge cast craft field flow forge gate grid hollow hub lane leaf line link loop "
+    "mark mesh mill mind path point port scale scope shift signal span spring stack stead stream "
+    "vault view ware wave way well works yard"
 )
 THIRD: Final = (
     "AI",
@@ -78,7 +79,7 @@ THIRD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What there is now; a secret that was made elsewhere is not known here."""
+    """What exists after loading. `password` is None if it was set elsewhere."""
 
     funds: int
     companies: int
@@ -87,7 +88,7 @@ class Demonstration:
 
 
 def load() -> Demonstration:
-    """Bring the demonstration up to what it should be, all or nothing, and return how to get in."""
+    """Add the missing data in one transaction; return the counts and credentials."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [DEMONSTRATION])
         for name, millions, vintage, companies in FUNDS:
@@ -97,7 +98,7 @@ def load() -> Demonstration:
 
 
 def vocabulary() -> tuple[list[str], list[int]]:
-    """Return real stage spellings and how often each is met (cells may hold line ends)."""
+    """Return real stage spellings and their frequencies (cells may contain line ends)."""
     text = (
         resources.files("stagenorm.portfolio")
         .joinpath("demo/stage_vocabulary.csv")
@@ -139,7 +140,7 @@ def _name(chance: random.Random) -> str:
 
 
 def _operator() -> str | None:
-    """Return the operator's password: kept since it was made, None if it was changed or made elsewhere."""
+    """Return the operator's stored password; None if it was changed or set elsewhere."""
     place = settings.DATA_DIR / "operator-password"
     users = get_user_model().objects
     user = users.filter(username=OPERATOR).first()
@@ -153,7 +154,7 @@ def _operator() -> str | None:
 
 
 def _key() -> str:
-    """Return the demonstration's key: kept since it was made, a new one if it is gone, revoked or past."""
+    """Return the stored key, or a new one if that is gone, revoked or expired."""
     place = settings.DATA_DIR / "demo-api-key"
     kept = _read(place)
     if kept:
@@ -171,9 +172,8 @@ def _read(place: Path) -> str:
 
 def _keep(place: Path, secret: str) -> None:
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(
-        dir=place.parent, prefix=place.name
-    )  # 0600 from its first moment
+    # mkstemp creates the file with mode 0600, so the secret is never readable by others.
+    descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix=place.name)
     with os.fdopen(descriptor, "w") as file:
         file.write(secret + "\n")
     os.replace(draft, place)

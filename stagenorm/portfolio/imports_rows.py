@@ -1,4 +1,7 @@
-"""What the columns of an imported file mean, and when a line is refused."""
+"""The columns of an imported file: how each is read, and when a line is refused.
+
+`imports` reads a file with it, line by line.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ FIELDS: Final = (*REQUIRED, "status", "sector", "invested_usd", "invested_at")
 
 _USD = re.compile(r"[0-9]{1,14}(?:\.[0-9]{1,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# A comma inside a column's name does not end the pair: the next one begins with a field.
+# A column name may contain commas: only a comma before the next `field=` ends a pair.
 _PAIRS = re.compile(rf",(?=\s*(?:{'|'.join(FIELDS)})\s*=)")
 
 
 class LineRefused(ValueError):
-    """The line is no company; `column` and the message say why."""
+    """The line cannot be imported; `column` and `reason` describe the fault."""
 
     def __init__(self, column: str, reason: str) -> None:
         super().__init__(reason)
@@ -32,13 +35,13 @@ class LineRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each field stands in a record, and how many fields a record has."""
+    """Field → place in a record, and the header's names in order."""
 
     places: Mapping[str, int]
     names: Sequence[str]
 
     def company(self, record: Record) -> dict[str, Any]:
-        """Return the company's fields, `stage` as it stands in the file; raise `LineRefused`."""
+        """Return the company's fields, `stage` as in the file; raise `LineRefused`."""
         if len(record.fields) != len(self.names):
             raise LineRefused(
                 "", f"The line has {len(record.fields)} fields, the header {len(self.names)}."
@@ -50,7 +53,10 @@ class Columns:
 
 
 def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
-    """Read `name=Company,stage=Round` (several may be given) as field → column; raise `FileRefused`."""
+    """Read `name=Company,stage=Round`, given once or more, as field → column.
+
+    Raises `FileRefused` for anything else.
+    """
     mapping: dict[str, str] = {}
     for pair in (pair for text in pairs for pair in _PAIRS.split(text)):
         field, found, column = (part.strip() for part in pair.partition("="))
@@ -65,33 +71,37 @@ def read_mapping(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def find_columns(header: Record, mapping: Mapping[str, str]) -> Columns:
-    """Find each field's column by its mapped name, else by its own; case does not matter. Raise `FileRefused`."""
+    """Find each field's column by its mapped name, else by its own; case does not matter.
+
+    Raises `FileRefused` for a repeated or missing column.
+    """
     names = [name.strip() for name in header.fields]
     keys = [name.casefold() for name in names]
-    if twice := sorted(
-        {name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1}
-    ):
+    twice = sorted({name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1})
+    if twice:
         raise FileRefused(
             f"Line {header.line}: the header names {', '.join(map(repr, twice))} more than once."
         )
     wanted = {field: mapping.get(field, field) for field in FIELDS}
     places = {
-        field: keys.index(key)
+        field: keys.index(name.casefold())
         for field, name in wanted.items()
-        if (key := name.casefold()) in keys
+        if name.casefold() in keys
     }
     missing = [wanted[field] for field in (*REQUIRED, *mapping) if field not in places]
     if missing:
         there = ", ".join(printable(name) for name in names)
         raise FileRefused(
-            f"Line {header.line}: there is no column {', '.join(dict.fromkeys(missing))}. There are: {there}. "
+            f"Line {header.line}: there is no column {', '.join(dict.fromkeys(missing))}. "
+            f"There are: {there}. "
             "Name them with --map name=Company,stage=Round."
         )
     return Columns(places, names)
 
 
 def _name(column: str, text: str) -> str:
-    if not (name := text.strip()):
+    name = text.strip()
+    if not name:
         raise LineRefused(column, "A company needs a name.")
     return _bounded(column, name, 200)
 
@@ -114,7 +124,8 @@ def _sector(column: str, text: str) -> str:
 
 
 def _invested_usd(column: str, text: str) -> Decimal | None:
-    if not (amount := text.strip()):
+    amount = text.strip()
+    if not amount:
         return None
     if not _USD.fullmatch(amount):
         raise LineRefused(
@@ -124,7 +135,8 @@ def _invested_usd(column: str, text: str) -> Decimal | None:
 
 
 def _invested_at(column: str, text: str) -> date | None:
-    if not (day := text.strip()):
+    day = text.strip()
+    if not day:
         return None
     try:
         return date.fromisoformat(day if _DAY.fullmatch(day) else "")

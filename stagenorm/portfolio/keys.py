@@ -1,4 +1,4 @@
-"""Making API keys: the one function for it, beside the admin's form."""
+"""Creating API keys in code; the admin has a form of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stagenorm.portfolio.models import ApiKey, ApiKeyFund, Fund
 
 
 class KeyRefused(ValueError):
-    """The key cannot be made; the message says what to mend."""
+    """The key cannot be created; the message names the fix."""
 
 
 def create_key(
@@ -23,10 +23,11 @@ def create_key(
     operator: bool = False,
     expires: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key for the client `name` and return it with its text, which is not kept anywhere.
+    """Create a key for the client `name`; return it with its text, which is not stored anywhere.
 
-    `funds` are the ids it is limited to, none for all; `operator` opens the operator's endpoints to it. Raises
-    `KeyRefused` for a fund that is not there and for a name other than 1 to 50 printable ASCII characters.
+    `funds` are the ids the key is limited to; empty means all. `operator` gives access to the
+    operator's endpoints. Raises `KeyRefused` for a missing fund and for a name other than 1 to 50
+    printable ASCII characters.
     """
     key = ApiKey(name=name, read_only=read_only, operator=operator, expiry_date=expires)
     text = ApiKey.objects.assign_key(key)
@@ -41,7 +42,7 @@ def create_key(
 
 
 def _limit(key: ApiKey, funds: set[int]) -> None:
-    # Locked, so that no fund goes between the look and the limit.
+    # Locked, so that no fund is deleted between this query and the insert.
     found = set(
         Fund.objects.select_for_update(no_key=True)
         .filter(pk__in=funds)

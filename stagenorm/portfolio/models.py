@@ -1,4 +1,4 @@
-"""The platform's tables: funds, companies, strategies, simulations, and the API keys of its clients."""
+"""The platform's tables: funds, companies, strategies, simulations, and API keys of clients."""
 
 import uuid
 from typing import ClassVar
@@ -11,7 +11,7 @@ from rest_framework_api_key.models import AbstractAPIKey
 
 from normalization.fields import StageField
 
-# A key's name is the client's id in logs, tallies and rollout lists, so it is held to text that is safe in all of them.
+# A key's name identifies the client in logs, tallies and rollout lists; this text is safe in all.
 CLIENT_NAME_MAX = 50
 CLIENT_NAME_PATTERN = r"[!-~](?:[ -~]*[!-~])?"
 validate_client_name = RegexValidator(
@@ -23,7 +23,7 @@ validate_not_negative = MinValueValidator(0)
 
 
 class Fund(models.Model):
-    """A venture fund: what companies, strategies and simulations belong to, and what a key may be limited to."""
+    """A venture fund. Companies, strategies and simulations belong to one."""
 
     name = models.CharField(max_length=100, unique=True)
     size_usd = models.DecimalField(
@@ -40,7 +40,7 @@ class Fund(models.Model):
 
 
 class PortfolioCompany(models.Model):
-    """A company of a fund. `stage` holds the stage as it is stored, which may be any spelling of it."""
+    """A company of a fund. `stage` may hold any spelling."""
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -85,7 +85,7 @@ class PortfolioCompany(models.Model):
 
 
 class PortfolioStrategy(models.Model):
-    """How a fund means to invest. Its stage weights are `stage_allocations`, a row for each stage that was sent."""
+    """An investment plan of a fund. `stage_allocations` has a row for each stage that was sent."""
 
     fund = models.ForeignKey(Fund, models.PROTECT, related_name="strategies", db_index=False)
     name = models.CharField(max_length=100)
@@ -122,9 +122,9 @@ class PortfolioStrategy(models.Model):
 class StrategyStageAllocation(models.Model):
     """The weight of one stage in a strategy.
 
-    `spelling` holds the client's own words, for ever. `stage` is what they mean: canonical, or the same words where
-    they were unknown when they came; a backfill makes it canonical once an alias explains them. So two rows of a
-    strategy may come to mean one stage, and there is no constraint against it.
+    `spelling` is the client's own text and never changes. `stage` is canonical, or the same text
+    while it is unknown; once an alias covers the spelling, a backfill makes it canonical. Two rows
+    of a strategy may then have the same stage, so there is no constraint against that.
     """
 
     strategy = models.ForeignKey(
@@ -148,7 +148,7 @@ class StrategyStageAllocation(models.Model):
 
 
 class Simulation(models.Model):
-    """One Monte Carlo run: what was asked and what came out. Written once, never changed."""
+    """One Monte Carlo simulation: parameters and results. Written once, never changed."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     fund = models.ForeignKey(Fund, models.PROTECT, related_name="simulations", db_index=False)
@@ -171,7 +171,7 @@ class Simulation(models.Model):
 
 
 class ApiKey(AbstractAPIKey):
-    """A client's key. Several keys may carry one name (rotation); without funds it may see all of them."""
+    """A client's key. Keys may share a name (rotation). Without funds it sees all funds."""
 
     funds = models.ManyToManyField(Fund, through="ApiKeyFund", related_name="api_keys", blank=True)
     read_only = models.BooleanField(
@@ -187,7 +187,7 @@ class ApiKey(AbstractAPIKey):
         verbose_name_plural = "API keys"
 
     def clean(self) -> None:
-        """Hold the name to what is safe as a client id (printable ASCII); ValidationError otherwise."""
+        """Check that the name is safe as a client id: printable ASCII, else `ValidationError`."""
         super().clean()
         validate_client_name(self.name)
 
@@ -195,7 +195,7 @@ class ApiKey(AbstractAPIKey):
 class ApiKeyFund(models.Model):
     """A fund that a key is limited to.
 
-    PROTECT: were a key's last fund deleted, the key would be left without any, which means all of them.
+    PROTECT: a key whose last fund was deleted would have none, which means access to all funds.
     """
 
     api_key = models.ForeignKey(ApiKey, models.CASCADE, db_index=False)
@@ -213,7 +213,7 @@ class ApiKeyFund(models.Model):
 
 
 class IdempotencyRecord(models.Model):
-    """The first answer to an `Idempotency-Key`; `response` is NULL while that request is still in flight."""
+    """The first answer to an `Idempotency-Key`, written in the transaction of its request."""
 
     client = models.CharField(max_length=CLIENT_NAME_MAX)
     endpoint = models.CharField(max_length=50)
@@ -235,7 +235,7 @@ class IdempotencyRecord(models.Model):
 
 
 class RequestLog(models.Model):
-    """When a client's requests of the last period were admitted; one row per client, kept by `throttling`."""
+    """The times of a client's admitted requests in the last period, kept by `throttling`."""
 
     scope = models.CharField(max_length=50)
     client = models.CharField(max_length=CLIENT_NAME_MAX)

@@ -8,15 +8,13 @@ hosts, no WAL, no row that outlives its client, and never more than `limit` admi
 import math
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from stagenorm.env import parse_rate
 from stagenorm.portfolio.bodies import client_of
-
-PERIODS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 # The database's clock, so that workers whose clocks differ agree. Waiting for the row lock may put two requests out of
 # order; that is why the log is sorted. A refused request is not logged: who keeps asking is not locked out for good.
@@ -32,19 +30,6 @@ ON CONFLICT (scope, client) DO UPDATE SET (admitted, refused) = (
 RETURNING refused,
           extract(epoch FROM admitted[cardinality(admitted) - %(limit)s + 1] - statement_timestamp())::float8
 """
-
-
-def parse_rate(rate: str) -> tuple[int, int]:
-    """`"60/minute"` as (60 requests, 60 seconds).
-
-    Raises ImproperlyConfigured for anything else than a positive whole number per second, minute, hour or day.
-    """
-    number, _, period = rate.partition("/")
-    if not (number.isascii() and number.isdigit() and int(number) > 0 and period in PERIODS):
-        raise ImproperlyConfigured(
-            f"A throttle rate is N/second, N/minute, N/hour or N/day, not {rate!r}."
-        )
-    return int(number), PERIODS[period]
 
 
 def admit(scope: str, client: str, limit: int, period: int) -> int:

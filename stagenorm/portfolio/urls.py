@@ -1,4 +1,4 @@
-"""The platform's addresses."""
+"""URLs of the platform's API."""
 
 from django.urls import URLPattern, path
 

@@ -1,11 +1,10 @@
-"""What a backup that counts costs over a bare one: 1,000,000 companies (BENCH_COMPANIES), in turns with bare tools."""
+"""The cost of a valid backup over bare tools, in turns, for BENCH_COMPANIES companies."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
 import os
-import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +15,15 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from ops.backups import archive, client_tools, cycle
-from ops.backups.create import Wish, create
+from ops.backups import archive, children, cycle
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.source import source
 from ops.backups.verify import verify
 from tests.backup_faults import address, companies, execute
 from tests.benchmarks.harness import Ratio, compare, hold
+from tests.children import run
 
 COMPANIES = int(os.environ.get("BENCH_COMPANIES", "1000000"))
 ROUNDS = int(os.environ.get("BENCH_BACKUP_ROUNDS", "3"))
@@ -36,7 +36,7 @@ def backup(tmp_path: Path, transactional_db: None) -> Backup:
     """A backup of so many companies."""
     companies(COMPANIES, noise=32)
     execute("ANALYZE")
-    return create(Wish(tmp_path))
+    return create(BackupRequest(tmp_path))
 
 
 def in_turns(
@@ -65,10 +65,9 @@ def elapsed(work: Callable[[], object]) -> float:
 
 def bare_dump(target: Path) -> None:
     """pg_dump as a person would run it, to disk."""
-    tools = client_tools.find(180000)
-    subprocess.run(
-        [tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], check=True
-    )
+    tools = children.find_tools(180000)
+    done = run([tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], seconds=3600)
+    assert done.returncode == 0, done.stderr
     descriptor = os.open(target, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -76,13 +75,20 @@ def bare_dump(target: Path) -> None:
 
 def bare_restore(dump: Path) -> None:
     """pg_restore into a new database as a person would run it."""
-    tools = client_tools.find(180000)
+    tools = children.find_tools(180000)
     execute("CREATE DATABASE bare_restore TEMPLATE template0")
     try:
         into = source().argument("bare_restore")
-        subprocess.run(
-            [tools.pg_restore, "-e", "-1", "--no-owner", f"--dbname={into}", dump], check=True
-        )
+        command: list[str | Path] = [
+            tools.pg_restore,
+            "-e",
+            "-1",
+            "--no-owner",
+            f"--dbname={into}",
+            dump,
+        ]
+        done = run(command, seconds=3600)
+        assert done.returncode == 0, done.stderr
     finally:
         execute("DROP DATABASE bare_restore WITH (FORCE)")
 
@@ -96,7 +102,8 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
             hashlib.file_digest(file, "sha256")
 
     whole = in_turns(digest, lambda: verify(backup), rounds=41)
-    note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {backup.size / 1e6:.0f} MB"
+    size = f"{backup.size / 1e6:.0f} MB"
+    note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {size}"
     hold(
         Ratio(
             "verify_backup throughput / file_digest",
@@ -107,8 +114,11 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
         )
     )
 
-    created = in_turns(lambda: create(Wish(tmp_path)), lambda: bare_dump(tmp_path / "bare"))
-    note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
+    created = in_turns(
+        lambda: create(BackupRequest(tmp_path)), lambda: bare_dump(tmp_path / "bare")
+    )
+    size = f"{backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
+    note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {size}"
     hold(Ratio("create_backup / pg_dump -Fc -Z1", goal=2, measured=created[2], note=note))
 
     def drill() -> None:
@@ -118,7 +128,7 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
     note = f"{restored[0]:.1f} s; bare {restored[1]:.1f} s"
     hold(Ratio("test_restore / pg_restore -e -1", goal=1.8, measured=restored[2], note=note))
 
-    done = cycle.run(Wish(tmp_path), keep=12, keep_days=7)
+    done = cycle.run(BackupRequest(tmp_path), keep=12, keep_days=7)
     assert done.passed
     hold(
         Ratio(

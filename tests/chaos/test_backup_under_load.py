@@ -9,7 +9,6 @@ import contextlib
 import os
 import resource
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +17,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed
 from ops.backups.restore import restore
 from tests.backup_faults import address, companies
+from tests.children import run
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +33,8 @@ WRITES_A_SECOND = 300
 
 DUMPING = """
 SELECT 1 FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'stagenorm backup' AND query LIKE 'COPY %'
+WHERE datname = current_database() AND application_name = 'stagenorm backup'
+  AND query LIKE 'COPY %'
 """
 
 
@@ -68,7 +69,8 @@ class Writers:
 
 SOME = "(SELECT id FROM portfolio_companies ORDER BY random() LIMIT 1)"
 WRITES = (
-    "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
+    "INSERT INTO portfolio_companies "
+    "(fund_id, name, stage, status, sector, created_at, updated_at) "
     "SELECT min(id), 'new', 'Seed Round', 'active', '', now(), now() FROM portfolio_fund",
     f"UPDATE portfolio_companies SET stage = 'series_b', updated_at = now() WHERE id = {SOME}",
     f"DELETE FROM portfolio_companies WHERE id = {SOME}",
@@ -84,7 +86,7 @@ def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(
     with Writers() as writers:
         for _ in range(RUNS):
             before, started = writers.written, time.monotonic()
-            backup = create(Wish(tmp_path, accept_fewer_rows="the writers delete"))
+            backup = create(BackupRequest(tmp_path, accept_fewer_rows="the writers delete"))
             assert writers.written > before
             check = restore(backup)
             rates.append((writers.written - before) / (time.monotonic() - started))
@@ -95,20 +97,26 @@ def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(
     assert max(rates) > WRITES_A_SECOND / 2
 
 
+def command(program: str, *arguments: str | Path) -> None:
+    """Run a program to its end; it has to succeed."""
+    done = run([program, *arguments])
+    assert done.returncode == 0, done.stderr
+
+
 @contextlib.contextmanager
 def mounted(place: Path, *options: str) -> Iterator[Path]:
     """Mount something on `place`; needs root."""
     place.mkdir(parents=True)
-    subprocess.run(["mount", *options, place], check=True, capture_output=True)
+    command("mount", *options, place)
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        command("umount", place)
 
 
 @contextlib.contextmanager
 def limited(place: Path) -> Iterator[Path]:
-    """Without root: no file may grow beyond 150 kB, which ends a write just as a full disk does."""
+    """Limit files to 150 kB, without root: a write then fails as on a full disk."""
     place.mkdir(parents=True)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
@@ -127,12 +135,12 @@ def full_during_the_dump(place: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full_at_the_sync(place: Path) -> Iterator[Path]:
-    """A file system of 64 MB on a disk of 2 MB: writes go to memory, and the sync finds that there is no room."""
+    """A file system of 64 MB on a disk of 2 MB: a write succeeds in memory, its sync fails."""
     with mounted(place / "below", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as below:
         image = below / "image"
         with image.open("wb") as file:
             file.truncate(64 << 20)
-        subprocess.run(["mkfs.ext2", "-q", "-N", "16", image], check=True)
+        command("mkfs.ext2", "-q", "-N", "16", image)
         with mounted(place / "large", "-o", "loop", str(image)) as large:
             yield large
 
@@ -148,14 +156,14 @@ def can_mount() -> bool:
 def test_a_full_disk_publishes_nothing_and_says_so_in_one_line(
     tmp_path: Path, disk: Callable[[Path], contextlib.AbstractContextManager[Path]]
 ) -> None:
-    create(Wish(tmp_path / "before"))  # the room that the next one asks for
+    create(BackupRequest(tmp_path / "before"))  # the room that the next one asks for
     companies(30_000, noise=190)
     chosen = disk if can_mount() else limited
     with chosen(tmp_path / "disk") as place:
         with pytest.raises(
             BackupFailed, match=r"could not be written to .*; nothing was published"
         ) as failure:
-            create(Wish(place))
+            create(BackupRequest(place))
         assert [path.name for path in place.iterdir() if path.name != "lost+found"] == []
     print(failure.value)
     assert len(str(failure.value).splitlines()) == 1
@@ -178,7 +186,7 @@ def test_a_table_that_is_emptied_during_the_dump_is_counted_as_it_was_dumped(
 
     emptying = threading.Thread(target=empty)
     emptying.start()
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     emptying.join()
     check = restore(backup)
     assert (emptied.is_set(), check.verdict) == (True, "passed"), check.reason

@@ -1,9 +1,11 @@
-"""Commands that cannot do their work: one sentence that helps, an exit status, and no traceback."""
+"""A command that fails prints one helpful sentence, sets the exit status, shows no traceback."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import psycopg
@@ -18,17 +20,16 @@ from tests.servers import PostgresServer, free_port, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     "stage_mode", "stage_mode status --json", "stage_mode set warn --reason x", "normalize_stages",
-    "normalize_stages --apply", "create_backup", "verify_backup", "test_restore", "backup_status --json",
-    "backup_cycle", "prune_backups", "prune_stored", "rollout_status", "create_api_key x",
+    "normalize_stages --apply", "create_backup", "verify_backup", "test_restore",
+    "backup_status --json", "backup_cycle", "prune_backups", "prune_stored", "rollout_status",
+    "create_api_key x",
     "import_companies README.md --fund 1", "load_demo", "migrate",
 ]  # fmt: skip
 
 
 def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "manage.py", *command.split()]
-    return subprocess.run(
-        line, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
-    )
+    return children.run(line, cwd=ROOT, env={**os.environ, **variables})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -88,33 +89,88 @@ def test_ctrl_c_is_an_exit_status_and_no_traceback() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_in_an_import_says_that_nothing_was_imported(tmp_path: Path) -> None:
+def test_ctrl_c_in_an_import_says_that_nothing_was_imported() -> None:
     fund = Fund.objects.create(name="F")
-    file = tmp_path / "companies.csv"
-    os.mkfifo(file)
-    line = [sys.executable, "manage.py", "import_companies", str(file), "--fund", str(fund.pk)]
+    line = [sys.executable, "manage.py", "import_companies", "-", "--fund", str(fund.pk)]
     reading = children.start(
         line,
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": address()},
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    with file.open("w") as content:  # waits for its reader
-        content.write("name,stage\nA,seed\n")
-        content.flush()
-        reading.send_signal(signal.SIGINT)
-        said = reading.communicate(timeout=60)[1]
-    assert (reading.returncode, said) == (
-        130,
-        "CommandError: Interrupted: nothing was imported.\n",
+    assert reading.stdin
+    reading.stdin.write("name,stage\nA,seed\n")
+    reading.stdin.flush()
+    pipe = reading.stdin.fileno()
+    wait_until(lambda: _unread_bytes(pipe) == 0, "the import has read all that was written")
+    reading.send_signal(signal.SIGINT)
+    assert reading.stderr
+    assert reading.stderr.read() == "CommandError: Interrupted: nothing was imported.\n"
+    assert reading.wait(60) == 130
+    assert not fund.companies.exists()
+
+
+def _unread_bytes(pipe: int) -> int:
+    """Return how many bytes the reader of a pipe has not read yet."""
+    count = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(count, sys.byteorder)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("source", ["standard input", "a pipe"])
+def test_an_import_reads_from_a_pipe_as_from_a_file(source: str, tmp_path: Path) -> None:
+    fund = Fund.objects.create(name="F")
+    lines = "name,stage\n" + "A,Seed Round\n" * 20_000
+    pipe = tmp_path / "companies.csv"
+    os.mkfifo(pipe)
+    file = "-" if source == "standard input" else str(pipe)
+    importing = children.start(
+        [sys.executable, "manage.py", "import_companies", file, "--fund", str(fund.pk)],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": address()},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    if source == "a pipe":
+        pipe.write_text(lines)  # opening waits for the reader
+        lines = ""
+    assert importing.communicate(lines, timeout=120)[1] == ""
+    assert importing.returncode == 0
+    assert fund.companies.filter(stage="seed").count() == 20_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name,stage\n" + b"Good,seed\n" * 5_000 + b"caf\xe9,seed\n", "Line 5002: byte 50014"),
+        (b"\xef\xbb\xbfname,stage\r\nA,s\xff\r\n", "Line 2: byte 18"),
+        (b"name,stage\rA,seed\rB,s\xff\r", "Line 3: byte 21"),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_byte_in_a_pipe_that_is_not_text_is_named_by_line_and_offset(
+    content: bytes, message: str
+) -> None:
+    fund = Fund.objects.create(name="F")
+    importing = children.start(
+        [sys.executable, "manage.py", "import_companies", "-", "--fund", str(fund.pk)],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": address()},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    errors = importing.communicate(content, timeout=120)[1].decode()
+    assert message in errors
+    assert importing.returncode == 1
     assert not fund.companies.exists()
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     line = f"{sys.executable} manage.py help stage_mode | head -n 0"
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    done = children.run(["bash", "-c", line], cwd=ROOT)
     assert "Traceback" not in done.stderr
 
 
@@ -128,9 +184,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
 def test_a_server_without_its_settings_names_each_in_one_line(server: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(tmp_path)}
     line = [sys.executable, "-m", *server.format(free_port()).split()]
-    done = subprocess.run(
-        line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = children.run(line, cwd=ROOT, env=environment, seconds=60)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stderr.count("DJANGO_SECRET_KEY is not set: ") == 1

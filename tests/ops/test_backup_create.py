@@ -1,4 +1,4 @@
-"""Making a backup: from one snapshot, whole or not at all, by a role that may no more than it needs."""
+"""Making a backup: from one snapshot, whole or not at all, by a least-privilege role."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from ops.backups import sidecar
-from ops.backups.client_tools import Tools
-from ops.backups.create import Wish, create
+from ops.backups.children import ClientTools
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.restore import restore
 from ops.backups.verify import verify
 from tests.backup_faults import address, client_program, companies, ended, execute, manage, schema
+from tests.children import run
 from tests.servers import PostgresServer, wait_until
 
 LOCKED = """
@@ -43,7 +44,7 @@ def leftovers(directory: Path) -> list[str]:
 def test_a_backup_is_a_private_dump_with_both_sidecars_and_a_row(tmp_path: Path) -> None:
     companies(30, "Series A")
     companies(12, "seed round")
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     content = backup.path.read_bytes()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (backup.size, backup.sha256)
     assert sorted(leftovers(tmp_path)) == [
@@ -52,10 +53,8 @@ def test_a_backup_is_a_private_dump_with_both_sidecars_and_a_row(tmp_path: Path)
         f"{backup.name}.sha256",
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-    check = subprocess.run(
-        ["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path, capture_output=True
-    )
-    assert check.returncode == 0
+    check = run(["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path)
+    assert check.returncode == 0, check.stderr
     assert backup.facts["tables"]["public.portfolio_companies"]["rows"] == 42
     assert backup.facts["stages"]["public.portfolio_companies.stage"] == {
         "Series A": 30,
@@ -64,7 +63,7 @@ def test_a_backup_is_a_private_dump_with_both_sidecars_and_a_row(tmp_path: Path)
 
 
 def test_the_ledger_beside_the_backups_tells_what_the_tables_tell(tmp_path: Path) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     verify(backup)
     lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [(line["event"], line["name"], line["sha256"]) for line in lines] == [
@@ -78,7 +77,7 @@ def test_the_ledger_beside_the_backups_tells_what_the_tables_tell(tmp_path: Path
     "statement", ["UPDATE ops_backupcheck SET verdict = 'passed'", "DELETE FROM ops_backupcheck"]
 )
 def test_checks_are_append_only_against_sql(tmp_path: Path, statement: str) -> None:
-    verify(create(Wish(tmp_path)))
+    verify(create(BackupRequest(tmp_path)))
     with pytest.raises(Exception, match="append-only"):
         execute(statement)
     with pytest.raises(TypeError, match="append-only"):
@@ -102,7 +101,7 @@ def test_createdb_and_pg_read_all_data_suffice_for_the_whole_cycle(
     execute(f"CREATE ROLE {roles} LOGIN CREATEDB")
     execute(f"GRANT pg_read_all_data TO {roles}")
     settings.BACKUP_DATABASE_URL, settings.BACKUP_ALLOW_SUPERUSER = address(user=roles), False
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     assert [(check.verdict, check.reason) for check in (verify(backup), restore(backup))] == [
         ("passed", f"{backup.size:,} bytes with the signed hash"),
         ("passed", BackupCheck.objects.first().reason),  # type: ignore[union-attr]
@@ -126,7 +125,7 @@ def test_a_role_that_may_too_much_or_too_little_is_refused_with_the_statement_th
     execute(f"CREATE ROLE {roles} LOGIN {attributes}")
     settings.BACKUP_DATABASE_URL, settings.BACKUP_ALLOW_SUPERUSER = address(user=roles), False
     with pytest.raises(BackupRefused, match=said):
-        create(Wish(tmp_path))
+        create(BackupRequest(tmp_path))
     assert leftovers(tmp_path) == []
 
 
@@ -136,7 +135,7 @@ def test_without_createdb_the_drill_has_no_verdict_and_says_how_to_give_it(
     execute(f"CREATE ROLE {roles} LOGIN")
     execute(f"GRANT pg_read_all_data TO {roles}")
     settings.BACKUP_DATABASE_URL = address(user=roles)
-    check = restore(create(Wish(tmp_path)))
+    check = restore(create(BackupRequest(tmp_path)))
     assert check.verdict == "error"
     assert f"ALTER ROLE {roles} CREATEDB" in check.reason
 
@@ -152,7 +151,7 @@ def test_rows_that_a_policy_hides_fail_the_backup_loudly(
         schema(change, change.replace("ENABLE", "DISABLE")),
         pytest.raises(BackupFailed, match="row-level security"),
     ):
-        create(Wish(tmp_path))
+        create(BackupRequest(tmp_path))
     assert leftovers(tmp_path) == []
 
 
@@ -195,15 +194,15 @@ def test_another_database_than_the_application_s_is_refused(
     tmp_path: Path, settings: Settings, postgres_server: PostgresServer
 ) -> None:
     settings.BACKUP_DATABASE_URL = postgres_server.url()
-    with pytest.raises(BackupRefused, match="not to the application's own"):
-        create(Wish(tmp_path))
+    with pytest.raises(BackupRefused, match="not the application's own"):
+        create(BackupRequest(tmp_path))
 
 
 @pytest.fixture
 def waiting_create(
     tmp_path: Path,
 ) -> Iterator[tuple[subprocess.Popen[str], psutil.Process, psycopg.Connection[Any]]]:
-    """A create_backup in another process whose pg_dump waits for a lock, and the connection that holds the lock."""
+    """A create_backup process whose pg_dump waits for a lock, and the connection that holds it."""
     with psycopg.connect(address()) as blocker:
         blocker.execute("LOCK TABLE portfolio_fund")
         with manage("create_backup", "--directory", str(tmp_path)) as creating:
@@ -231,7 +230,7 @@ def test_a_killed_creator_takes_pg_dump_with_it_and_its_draft_is_swept(
     assert [name.endswith(".part") for name in leftovers(tmp_path)] == [True]
     blocker.rollback()
     wait_until(lambda: not execute(LOCKED), "the killed creator's session to end")
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     assert sorted(leftovers(tmp_path)) == [
         backup.name,
         f"{backup.name}.json",
@@ -243,10 +242,8 @@ def test_of_two_creates_at_once_the_second_is_refused_and_spares_the_first_s_dra
     tmp_path: Path, waiting_create: Waiting
 ) -> None:
     first, _, blocker = waiting_create
-    with pytest.raises(
-        BackupRefused, match=r"being made or pruned already by database session \d+"
-    ):
-        create(Wish(tmp_path))
+    with pytest.raises(BackupRefused, match=r"Database session \d+ is making or pruning backups"):
+        create(BackupRequest(tmp_path))
     blocker.rollback()
     _, errors = first.communicate(timeout=120)
     assert first.returncode == 0, errors
@@ -257,28 +254,28 @@ def test_a_pg_dump_that_hangs_is_stopped_at_the_time_limit(tmp_path: Path) -> No
     with psycopg.connect(address()) as blocker:
         blocker.execute("LOCK TABLE portfolio_fund")
         with pytest.raises(BackupFailed, match=r"stopped after 0\.5 s"):
-            create(Wish(tmp_path, time_limit=0.5))
+            create(BackupRequest(tmp_path, time_limit=0.5))
     assert leftovers(tmp_path) == []
 
 
 def test_too_little_room_is_told_before_anything_is_begun(
     tmp_path: Path, settings: Settings
 ) -> None:
-    last = create(Wish(tmp_path))
+    last = create(BackupRequest(tmp_path))
     Backup.objects.filter(pk=last.pk).update(size=2**60)
     with pytest.raises(BackupRefused, match="bytes free, the backup may need"):
-        create(Wish(tmp_path))
+        create(BackupRequest(tmp_path))
 
 
 def test_a_disk_that_fills_up_during_the_dump_leaves_nothing(tmp_path: Path) -> None:
-    create(Wish(tmp_path / "before"))
+    create(BackupRequest(tmp_path / "before"))
     companies(3000, noise=190)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     (tmp_path / "full").mkdir()
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
     try:
         with pytest.raises(BackupFailed, match=r"File too large.*nothing was published"):
-            create(Wish(tmp_path / "full"))
+            create(BackupRequest(tmp_path / "full"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert leftovers(tmp_path / "full") == []
@@ -296,7 +293,7 @@ def test_a_disk_that_fills_up_during_the_dump_leaves_nothing(tmp_path: Path) -> 
     ],
 )
 def test_a_client_version_with_known_holes_is_named(version: tuple[int, int], named: bool) -> None:
-    warning = Tools(Path("pg_dump"), Path("pg_restore"), version).warning
+    warning = ClientTools(Path("pg_dump"), Path("pg_restore"), version).warning
     assert ("CVE-2025-8714" in warning) is named
 
 
@@ -311,11 +308,11 @@ def test_client_programs_of_another_major_version_are_refused(
     with pytest.raises(
         BackupRefused, match=r"is of version 12, the server of \d+: set PG_BIN_DIR"
     ):
-        create(Wish(tmp_path / "backups"))
+        create(BackupRequest(tmp_path / "backups"))
 
 
 def test_a_row_that_the_database_lost_comes_back_from_the_signed_record(tmp_path: Path) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     Backup.objects.all().delete()
     call_command("verify_backup", str(backup.path))
     assert Backup.objects.get().sha256 == backup.sha256

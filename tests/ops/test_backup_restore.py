@@ -1,9 +1,8 @@
-"""The drill: what comes back from these very bytes is the snapshot, or the check fails; it leaves nothing behind."""
+"""The drill: the restored copy equals the snapshot or the check fails; nothing is left behind."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from ops.backups import archive, scratch, sidecar
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import source
 from ops.backups.verify import authenticated
 from stagenorm.postgres import binaries
+from stagenorm.terminal import no_progress
 from tests.backup_faults import (
     NO_SLOW_DRILL,
     SLOW_DRILL,
@@ -34,11 +34,13 @@ from tests.backup_faults import (
     schema,
     scratch_databases,
 )
+from tests.children import run
 from tests.servers import wait_until
 
 # Not an autovacuum worker that happens to look into the new database.
 TERMINATE = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY(%s) AND backend_type = 'client backend'
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = ANY(%s) AND backend_type = 'client backend'
 """
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +53,7 @@ def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
 
 
 def replace_dump(backup: Backup, *options: str) -> None:
-    """Replace the dump by one that pg_dump makes now, under a right signature: only a restore can tell."""
+    """Replace the dump by a new one with a correct signature; only a restore finds that."""
     command = [
         str(binaries() / "pg_dump"),
         "-Fc",
@@ -61,7 +63,8 @@ def replace_dump(backup: Backup, *options: str) -> None:
         str(backup.path),
         f"--dbname={address()}",
     ]
-    subprocess.run(command, check=True)
+    done = run(command)
+    assert done.returncode == 0, done.stderr
     with archive.opened(backup.path) as descriptor:
         sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
     sign(
@@ -96,14 +99,16 @@ def one_table_without_rows(backup: Backup) -> None:
 
 def one_value_changed(backup: Backup) -> None:
     execute(
-        "UPDATE portfolio_companies SET sector = 'x' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+        "UPDATE portfolio_companies SET sector = 'x' "
+        "WHERE id = (SELECT min(id) FROM portfolio_companies)"
     )
     replace_dump(backup)
 
 
 def one_stage_changed(backup: Backup) -> None:
     execute(
-        "UPDATE portfolio_companies SET stage = 'seed' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+        "UPDATE portfolio_companies SET stage = 'seed' "
+        "WHERE id = (SELECT min(id) FROM portfolio_companies)"
     )
     replace_dump(backup)
 
@@ -156,9 +161,9 @@ def without_not_null(backup: Backup) -> None:
         ),
         (
             without_trigger,
-            "trigger public.ops_backupcheck.stage_backup_check_append_only is defined otherwise",
+            "trigger public.ops_backupcheck.stage_backup_check_append_only has another definition",
         ),
-        (without_not_null, "table public.portfolio_companies is defined otherwise"),
+        (without_not_null, "table public.portfolio_companies has another definition"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -166,7 +171,7 @@ def test_a_dump_that_restores_into_something_else_fails(
     tmp_path: Path, fault: Callable[[Backup], None], said: str
 ) -> None:
     companies(50)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     fault(backup)
     check = restore(backup)
     assert (check.verdict, said in check.reason) == ("failed", True), check.reason
@@ -174,7 +179,7 @@ def test_a_dump_that_restores_into_something_else_fails(
 
 def test_a_backup_of_a_release_that_kept_stages_in_other_columns_passes(tmp_path: Path) -> None:
     companies(50)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     of_a_release_with_stages_elsewhere(backup)
     check = restore(backup)
     assert check.verdict == "passed", check.reason
@@ -185,21 +190,26 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     CREATE SCHEMA "Other place";
     CREATE TYPE public.mood AS ENUM ('sad', 'it''s ok');
     CREATE DOMAIN public.share AS numeric(5, 2) CHECK (VALUE >= 0 AND VALUE <= 100);
-    CREATE TABLE "Other place"."A table" (t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
+    CREATE TABLE "Other place"."A table" (
+        t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
         s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric,
         g integer GENERATED ALWAYS AS (1 + 1) STORED,
         CHECK ((t IN ('x', 'y')) OR (f > 0 AND f < 10)));
     INSERT INTO "Other place"."A table" (t, "B", f, j, a, m, w, d, n) VALUES
-        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad', '2026-01-01 00:00+03', '1 day', 1e30),
+        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad',
+         '2026-01-01 00:00+03', '1 day', 1e30),
         (NULL, NULL, 'NaN', NULL, NULL, 'it''s ok', 'infinity', NULL, NULL),
         (NULL, NULL, 1.0000000000000002, 'null', '{}', NULL, NULL, '-3 mons', 'NaN');
     CREATE VIEW public.some_view AS SELECT t, count(*) AS n FROM "Other place"."A table"
         WHERE f::text <> '1' GROUP BY t;
     CREATE MATERIALIZED VIEW public.some_copy AS SELECT f FROM "Other place"."A table";
-    CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b')) WHERE m = 'sad'::public.mood;
-    CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql AS 'SELECT (x + 1)::integer';
+    CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b'))
+        WHERE m = 'sad'::public.mood;
+    CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql
+        AS 'SELECT (x + 1)::integer';
     CREATE TABLE public.parts (id integer, day date) PARTITION BY RANGE (day);
-    CREATE TABLE public.part_1 PARTITION OF public.parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE public.part_1 PARTITION OF public.parts
+        FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
     INSERT INTO public.parts VALUES (1, '2026-06-01');
     CREATE SEQUENCE public.some_numbers START 7 INCREMENT 3 CYCLE MAXVALUE 1000;
     CREATE POLICY some_policy ON "Other place"."A table" USING (t = current_user);
@@ -208,11 +218,13 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     """
     undo = """
     DROP VIEW public.some_view; DROP MATERIALIZED VIEW public.some_copy; DROP TABLE public.parts;
-    DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer); DROP SEQUENCE public.some_numbers;
-    DROP DOMAIN public.share; DROP TYPE public.mood; SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+    DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer);
+    DROP SEQUENCE public.some_numbers;
+    DROP DOMAIN public.share; DROP TYPE public.mood;
+    SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
     """
     with schema(change, undo):
-        check = restore(create(Wish(tmp_path)))
+        check = restore(create(BackupRequest(tmp_path)))
     assert check.verdict == "passed", check.reason
 
 
@@ -220,22 +232,22 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     tmp_path: Path,
 ) -> None:
     companies(10)
-    good = create(Wish(tmp_path))
+    good = create(BackupRequest(tmp_path))
     execute("UPDATE portfolio_companies SET stage = 'seed'")
-    other = create(Wish(tmp_path))
-    from ops.backups.records import Findings
+    other = create(BackupRequest(tmp_path))
+    from ops.backups.records import CheckFindings
     from ops.backups.restore import _drill
 
-    with authenticated(good, Findings(), archive.silent) as genuine:
+    with authenticated(good, CheckFindings(), no_progress) as authentic:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), genuine.descriptor, genuine.record, 60, archive.silent)
+        _drill(source(), authentic.descriptor, authentic.record, 60, no_progress)
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 
 def test_a_dump_that_pg_restore_refuses_fails(tmp_path: Path) -> None:
     companies(10)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     flip(backup.path, 5)  # the archive's version
     record = json.loads(record_file(backup.path).read_text())
     with archive.opened(backup.path) as descriptor:
@@ -256,7 +268,7 @@ def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_not
 ) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        backup = create(Wish(tmp_path))
+        backup = create(BackupRequest(tmp_path))
         with pytest.raises(
             CommandError, match=r"pg_restore was stopped after 1 s \(--time-limit\)"
         ):
@@ -264,12 +276,12 @@ def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_not
     assert [check.verdict for check in backup.checks.all()] == ["error"]
 
 
-def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_its_leftover_and_spares_a_live_one(
+def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_only_its_leftover(
     tmp_path: Path,
 ) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        create(Wish(tmp_path))
+        create(BackupRequest(tmp_path))
         with manage("test_restore") as killed, manage("test_restore") as living:
             orphan, other = (
                 client_program(killed, "pg_restore"),
@@ -295,14 +307,14 @@ def test_the_next_drill_sweeps_what_a_killed_one_left(tmp_path: Path) -> None:
     with source().connect() as link:
         prefix = scratch._prefix(link)
         link.execute(f'CREATE DATABASE "{prefix}0123456789ab" TEMPLATE template0'.encode())
-    assert restore(create(Wish(tmp_path))).verdict == "passed"
+    assert restore(create(BackupRequest(tmp_path))).verdict == "passed"
     assert f"{prefix}0123456789ab" not in scratch_databases()
 
 
 def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_never_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     with source().connect() as link:
         name = f"{scratch._prefix(link)}configured"
         link.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -318,13 +330,13 @@ def test_a_configured_database_under_the_reserved_prefix_stops_the_drill_and_is_
         finally:
             scratch.drop(link, name)
     assert check.verdict == "error"
-    assert f"{name} has a name of the drill's scratch databases" in check.reason
+    assert f"{name} has a name that is reserved for scratch databases" in check.reason
 
 
 def test_a_server_that_goes_away_says_nothing_about_the_backup(tmp_path: Path) -> None:
     companies(1)
     with schema(SLOW_DRILL, NO_SLOW_DRILL):
-        backup = create(Wish(tmp_path))
+        backup = create(BackupRequest(tmp_path))
         with manage("test_restore") as drill:
             client_program(drill, "pg_restore")
             wait_until(

@@ -1,4 +1,4 @@
-"""Keeping backups: the cycle, what is taken away and what never is, and what status, metrics and admin show."""
+"""The upkeep of backups: the cycle, what a prune keeps, and the status, metrics and admin."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pytest_django import Settings
 
 from ops import exporter
 from ops.backups import history
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
+from ops.backups.cycle import prune
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.outcomes import BackupFailed
-from ops.backups.prune import prune
+from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.verify import verify
 from tests.backup_faults import NO_SLOW_DRILL, SLOW_DRILL, companies, flip, schema, valid_backup
 
@@ -36,7 +36,7 @@ def made(
     directory: Path, days_ago: float = 0, valid: bool = True, at: datetime | None = None
 ) -> Backup:
     """A backup with a snapshot of some days ago, or of a moment."""
-    backup = valid_backup(directory) if valid else create(Wish(directory))
+    backup = valid_backup(directory) if valid else create(BackupRequest(directory))
     snapshot_at = at or backup.snapshot_at - timedelta(days=days_ago)
     Backup.objects.filter(pk=backup.pk).update(snapshot_at=snapshot_at)
     backup.refresh_from_db()
@@ -47,7 +47,7 @@ def dumps(directory: Path) -> set[str]:
     return {path.name for path in directory.glob("*.dump")}
 
 
-# -- Prune ------------------------------------------------------------------------------------------
+# -- Prune -------------------------------------------------------------------------------------
 
 
 def test_the_newest_and_one_valid_backup_of_each_day_are_kept(directory: Path) -> None:
@@ -98,12 +98,14 @@ def test_files_that_a_killed_prune_has_left_are_removed_by_the_next(directory: P
 
 def test_a_negative_number_to_keep_is_refused(directory: Path) -> None:
     made(directory, 0)
-    with pytest.raises(CommandError, match="cannot be negative"):
+    with pytest.raises(CommandError, match="not a whole number of at least 0"):
         call_command("prune_backups", "--keep=-1")
+    with pytest.raises(BackupRefused, match="cannot be negative"):
+        prune(keep=0, keep_days=-1)
     assert len(dumps(directory)) == 1
 
 
-# -- Cycle ------------------------------------------------------------------------------------------
+# -- Cycle -----------------------------------------------------------------------------
 
 
 def test_a_cycle_makes_a_backup_that_counts(
@@ -119,7 +121,7 @@ def test_a_cycle_makes_a_backup_that_counts(
     assert done["seconds"] > 0
     newest = history.newest_valid()
     assert newest
-    assert newest.name == done["backup"]["name"]
+    assert newest.backup.name == done["backup"]["name"]
     call_command("backup_cycle")
     assert "All in all" in capsys.readouterr().out
 
@@ -131,7 +133,7 @@ def test_a_cycle_whose_drill_has_no_verdict_exits_1_and_takes_nothing_away(
     made(directory, 40)
     with (
         schema(SLOW_DRILL, NO_SLOW_DRILL),
-        pytest.raises(CommandError, match=r"does not count: pg_restore was stopped after 0\.5 s"),
+        pytest.raises(CommandError, match=r"is not valid: pg_restore was stopped after 0\.5 s"),
     ):
         call_command("backup_cycle", "--time-limit", "0.5", "--keep", "1", "--keep-days", "0")
     assert len(dumps(directory)) == 2
@@ -154,21 +156,21 @@ def test_a_snapshot_that_cannot_be_counted_publishes_nothing(directory: Path) ->
         schema(change, "DROP TABLE public.broken"),
         pytest.raises(BackupFailed, match="counted: division by zero"),
     ):
-        create(Wish(directory))
+        create(BackupRequest(directory))
     assert (dumps(directory), Backup.objects.count()) == (set(), 0)
 
 
-# -- Status, metrics, admin -------------------------------------------------------------------------
+# -- Status, metrics, admin --------------------------------------------------------------------
 
 
-def test_status_exits_1_while_no_backup_was_ever_made(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_exits_1_without_a_backup(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        CommandError, match=r"No backup was ever made\. Mend it: manage.py backup_cycle"
+        CommandError, match=r"This database has no backup\. To fix: manage.py backup_cycle"
     ):
         call_command("backup_status", "--json")
     assert json.loads(capsys.readouterr().out) == {
         "fresh": False,
-        "sentence": "No backup was ever made.",
+        "sentence": "This database has no backup.",
         "restore_seconds": None,
         "backups": [],
     }
@@ -198,7 +200,7 @@ def test_status_shows_each_backup_and_the_measured_restore_time(
 def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) -> None:
     made(directory, 1 / 24)
     with pytest.raises(
-        CommandError, match=r"the limit is 3600 s\. Mend it: manage.py backup_cycle"
+        CommandError, match=r"the limit is 3600 s\. To fix: manage.py backup_cycle"
     ) as refusal:
         call_command("backup_status")
     (age,) = re.findall(r"(\d+) s old", str(refusal.value))
@@ -209,7 +211,7 @@ def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) ->
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape waits for the database as long as a machine that stands still for a while may need."""
+    """A scrape waits long for the database, also on a machine that stalls."""
     monkeypatch.setattr(exporter, "DATABASE_SECONDS", 60.0)
 
 
@@ -258,7 +260,7 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(
     client.force_login(User.objects.create_superuser("operator"))
     page = client.get("/admin/ops/backup/").content.decode()
     assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page
-    assert "</span>counts</span>" in page
+    assert "</span>valid</span>" in page
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200
     for address in (

@@ -1,4 +1,4 @@
-"""The first check: no altered, exchanged, foreign or half-empty backup gets past it, and nothing parses one before."""
+"""The first check: it refuses altered, exchanged, foreign and half-empty backups unparsed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +16,14 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from ops.backups import sidecar
-from ops.backups.create import Wish, create
+from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.verify import verify
+from stagenorm.postgres import binaries
 from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.children import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +35,7 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
     tmp_path: Path, settings: Settings
 ) -> None:
     companies(ROWS, noise=32)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     assert verify(backup).verdict == "passed"
     settings.PG_BIN_DIR = tmp_path / "nothing-may-parse-it"
     chosen = random.Random(5)
@@ -49,17 +50,14 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
         assert (verify(backup).verdict, restore(backup).verdict) == ("failed", "failed"), length
         backup.path.write_bytes(whole)
     assert verify(backup).verdict == "passed"
-    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of contents, and not all.
+    # The control: parsing alone, as `pg_restore` does. It finds most flips in the table of
+    # contents, and not all.
     assert any(_parses(backup.path, chosen.randrange(8_000)) for _ in range(60))
 
 
 def _parses(dump: Path, position: int) -> bool:
-    from stagenorm.postgres import binaries
-
     flip(dump, position)
-    done = subprocess.run(
-        [binaries() / "pg_restore", "--file=/dev/null", dump], capture_output=True
-    )
+    done = run([binaries() / "pg_restore", "--file=/dev/null", dump])
     flip(dump, position)
     return done.returncode == 0
 
@@ -85,14 +83,14 @@ def scalar_record(backup: Backup) -> None:
 
 
 def swap_sidecars(backup: Backup) -> None:
-    other = create(Wish(backup.path.parent))
+    other = create(BackupRequest(backup.path.parent))
     record_file(other.path).replace(record_file(backup.path))
     hash_file(other.path).replace(hash_file(backup.path))
 
 
 def replace_by_another_backup(backup: Backup) -> None:
     execute("UPDATE portfolio_companies SET stage = 'seed'")
-    other = create(Wish(backup.path.parent))
+    other = create(BackupRequest(backup.path.parent))
     other.path.replace(backup.path)
     _claim(backup, sha256=other.sha256, size=other.size)
 
@@ -141,7 +139,7 @@ def plain_text(backup: Backup) -> None:
 
 
 def _claim(backup: Backup, **members: object) -> None:
-    """Write sidecars that fit the replaced dump, but keep the old signature: the attacker has no key."""
+    """Write sidecars that fit the replaced dump but keep the old signature."""
     record = json.loads(record_file(backup.path).read_text())
     record_file(backup.path).write_text(json.dumps({**record, **members}))
     hash_file(backup.path).write_text(f"{members['sha256']}  {backup.name}\n")
@@ -181,7 +179,7 @@ def test_a_backup_that_is_not_the_one_that_was_made_fails_both_checks(
     tmp_path: Path, fault: Callable[[Backup], None], said: str
 ) -> None:
     companies(20)
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     fault(backup)
     for check in (verify(backup), restore(backup)):
         assert (check.verdict, said in check.reason) == ("failed", True), check.reason
@@ -190,7 +188,7 @@ def test_a_backup_that_is_not_the_one_that_was_made_fails_both_checks(
 def test_a_changed_secret_key_invalidates_and_a_fallback_keeps_the_signatures(
     tmp_path: Path, settings: Settings
 ) -> None:
-    backup, old = create(Wish(tmp_path)), settings.SECRET_KEY
+    backup, old = create(BackupRequest(tmp_path)), settings.SECRET_KEY
     settings.SECRET_KEY = "another-key-" * 5
     assert "DJANGO_SECRET_KEY was changed since" in verify(backup).reason
     settings.SECRET_KEY_FALLBACKS = [old]
@@ -203,11 +201,14 @@ def test_half_the_rows_gone_since_the_last_valid_backup_fails_unless_it_is_meant
     companies(100)
     valid_backup(tmp_path)
     execute("DELETE FROM portfolio_companies WHERE id % 2 = 0")
-    check = verify(create(Wish(tmp_path)))
+    check = verify(create(BackupRequest(tmp_path)))
     assert check.verdict == "failed"
     assert "portfolio_companies has 50 rows, the last valid backup had 100" in check.reason
     assert "--accept-fewer-rows REASON" in check.reason
-    assert verify(create(Wish(tmp_path, accept_fewer_rows="closed the fund"))).verdict == "passed"
+    assert (
+        verify(create(BackupRequest(tmp_path, accept_fewer_rows="closed the fund"))).verdict
+        == "passed"
+    )
 
 
 def test_fewer_rows_than_half_lost_are_a_day_s_work(tmp_path: Path) -> None:
@@ -216,11 +217,11 @@ def test_fewer_rows_than_half_lost_are_a_day_s_work(tmp_path: Path) -> None:
     execute(
         "DELETE FROM portfolio_companies WHERE id IN (SELECT id FROM portfolio_companies LIMIT 49)"
     )
-    assert verify(create(Wish(tmp_path))).verdict == "passed"
+    assert verify(create(BackupRequest(tmp_path))).verdict == "passed"
 
 
 def test_a_renamed_backup_is_not_a_backup(tmp_path: Path) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     for path in list(tmp_path.glob(f"{backup.name}*")):
         path.rename(path.with_name(path.name.replace("-", "-2", 1)))
     with pytest.raises(CommandError, match="is the record of"):
@@ -228,7 +229,7 @@ def test_a_renamed_backup_is_not_a_backup(tmp_path: Path) -> None:
 
 
 def test_a_backup_that_is_moved_and_touched_keeps_the_age_of_its_snapshot(tmp_path: Path) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     copy = tmp_path / "copy"
     shutil.copy(backup.path, copy)
     copy.replace(backup.path)
@@ -239,7 +240,7 @@ def test_a_backup_that_is_moved_and_touched_keeps_the_age_of_its_snapshot(tmp_pa
 
 
 def test_an_unreadable_file_says_nothing_about_the_backup(tmp_path: Path) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     backup.path.unlink()
     Backup.objects.filter(pk=backup.pk).update(host="another-host", directory="/nowhere/at/all")
     backup.refresh_from_db()
@@ -253,7 +254,7 @@ def test_an_unreadable_file_says_nothing_about_the_backup(tmp_path: Path) -> Non
 def test_the_command_exits_1_for_a_failed_backup_and_0_for_a_passed_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backup = create(Wish(tmp_path))
+    backup = create(BackupRequest(tmp_path))
     call_command("verify_backup", "--json")
     assert json.loads(capsys.readouterr().out)["verdict"] == "passed"
     flip(backup.path, 100)

@@ -1,19 +1,24 @@
-"""Each gate, over facts alone: what passes, what fails, and what is not known."""
+"""Each gate over facts: when it passes, fails or is inconclusive."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ops.gates.backup_rule import (
+    BackupFiles,
+    BackupRecord,
+    BackupValidity,
+    FileState,
+    validity,
+)
 from ops.gates.rules import (
     GATES,
-    BackupFact,
-    Bytes,
-    Facts,
+    GateFacts,
+    GateOutcome,
     InstanceFact,
-    Outcome,
     alert_path_alive,
     backup_valid,
     cooldown,
@@ -24,10 +29,24 @@ from ops.gates.rules import (
 )
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
-VALID = BackupFact(
-    "a.dump", NOW - timedelta(seconds=60), True, "a.dump passed both checks", bytes=Bytes.SAME
+
+
+@dataclass(frozen=True)
+class Check:
+    kind: str
+    verdict: str = "passed"
+    sha256: str = "sha"
+    reason: str = "it works"
+
+
+VALID = validity(
+    BackupRecord(
+        "a.dump", "sha", NOW - timedelta(seconds=60), [Check("verify"), Check("restore")]
+    ),
+    BackupFiles(FileState.SAME),
+    NOW,
 )
-GOOD = Facts(
+GOOD = GateFacts(
     now=NOW,
     version=7,
     ttl_seconds=5,
@@ -37,7 +56,7 @@ GOOD = Facts(
     unknown=9,
     last_heartbeat_at=NOW - timedelta(minutes=4),
 )
-PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
+PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
 
 
 def ago(seconds: float) -> datetime:
@@ -48,7 +67,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     assert {verdict.outcome for verdict in examine(GOOD)} == {PASS}
     nothing = {
         verdict.gate: verdict.outcome
-        for verdict in examine(Facts(now=NOW, version=0, ttl_seconds=5))
+        for verdict in examine(GateFacts(now=NOW, version=0, ttl_seconds=5))
     }
     assert nothing == {
         "backup_valid": FAIL,
@@ -60,7 +79,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     }
 
 
-def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
+def test_the_gates_are_the_six_of_the_design_and_verdicts_have_their_names() -> None:
     names = [
         "backup_valid",
         "stored_stages_clean",
@@ -73,86 +92,100 @@ def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
     assert [verdict.gate for verdict in examine(GOOD)] == names
 
 
+def backup(
+    age: float = 60,
+    files: FileState = FileState.SAME,
+    name: str = "a.dump",
+    passed: tuple[str, ...] = ("verify", "restore"),
+) -> BackupValidity:
+    checks = [Check(kind) for kind in passed]
+    return validity(
+        BackupRecord(name, "sha", ago(age), checks), BackupFiles(files, "on the host b"), NOW
+    )
+
+
 @pytest.mark.parametrize(
     ("age", "outcome", "said"),
     [
         (0, PASS, "passed both checks"),
         (3599, PASS, "3599 s old"),
-        (3600, FAIL, "3600 s old, the limit is 3600 s"),
-        (3601, FAIL, "3601 s old, the limit is 3600 s"),
+        (3600, FAIL, "3600 s old; the limit is 3600 s"),
+        (3601, FAIL, "3601 s old; the limit is 3600 s"),
         (-1, FAIL, "1 s in the future"),
     ],
 )
 def test_a_backup_is_fresh_from_its_snapshot_for_less_than_an_hour(
-    age: float, outcome: Outcome, said: str
+    age: float, outcome: GateOutcome, said: str
 ) -> None:
-    verdict = backup_valid(replace(GOOD, backups=(replace(VALID, snapshot_at=ago(age)),)))
+    verdict = backup_valid(replace(GOOD, backups=(backup(age),)))
     assert (verdict.outcome, said in verdict.sentence) == (outcome, True), verdict.sentence
 
 
+CYCLE = "manage.py backup_cycle"
+
+
 @pytest.mark.parametrize(
-    ("backups", "outcome", "said", "mend"),
+    ("backups", "outcome", "said", "remedy"),
     [
-        ((), FAIL, "No backup was ever made.", "manage.py backup_cycle"),
+        ((), FAIL, "This database has no backup.", CYCLE),
         (
-            (
-                replace(
-                    VALID,
-                    valid=False,
-                    reason="a.dump has not passed restore",
-                    mend="manage.py test_restore a.dump",
-                ),
-            ),
+            (backup(passed=("verify",)),),
             FAIL,
             "a.dump has not passed restore.",
             "manage.py test_restore a.dump",
         ),
+        ((backup(files=FileState.MISSING),), FAIL, "a.dump is no longer complete on disk", CYCLE),
+        ((backup(files=FileState.CHANGED),), FAIL, "changed on disk since its checks", CYCLE),
         (
-            (replace(VALID, bytes=Bytes.MISSING),),
-            FAIL,
-            "a.dump is no longer on disk.",
-            "manage.py backup_cycle",
-        ),
-        (
-            (replace(VALID, bytes=Bytes.CHANGED),),
-            FAIL,
-            "changed on disk since its checks",
-            "manage.py backup_cycle",
-        ),
-        (
-            (replace(VALID, bytes=Bytes.TOUCHED),),
+            (backup(files=FileState.TOUCHED),),
             INCONCLUSIVE,
             "was touched on disk",
-            f"verify_backup {VALID.name}",
+            "verify_backup a.dump",
         ),
         (
-            (replace(VALID, bytes=Bytes.ELSEWHERE),),
+            (backup(files=FileState.ELSEWHERE),),
             INCONCLUSIVE,
-            "lies on another host",
+            "a.dump is on the host b",
             "run the command on the host",
         ),
-        ((replace(VALID, valid=False, bytes=None), VALID), PASS, "a.dump passed both checks", ""),
         (
-            (replace(VALID, bytes=Bytes.MISSING), replace(VALID, name="b.dump")),
+            (backup(files=FileState.UNREADABLE),),
+            INCONCLUSIVE,
+            "a.dump cannot be read",
+            "run the command as the user",
+        ),
+        ((backup(passed=()), backup()), PASS, "a.dump passed both checks", ""),
+        (
+            (backup(files=FileState.MISSING), backup(name="b.dump")),
             PASS,
             "b.dump passed both checks",
             "",
         ),
+        (
+            (backup(files=FileState.TOUCHED), backup(name="b.dump")),
+            PASS,
+            "b.dump passed both checks",
+            "",
+        ),
+        ((backup(passed=()), backup(7200, name="b.dump")), FAIL, "b.dump is 7200 s old", CYCLE),
     ],
 )
-def test_the_newest_backup_that_counts_and_is_whole_decides(
-    backups: tuple[BackupFact, ...], outcome: Outcome, said: str, mend: str
+def test_the_backup_that_comes_closest_to_passing_decides_the_newest_of_equals(
+    backups: tuple[BackupValidity, ...], outcome: GateOutcome, said: str, remedy: str
 ) -> None:
     verdict = backup_valid(replace(GOOD, backups=backups))
-    assert (verdict.outcome, said in verdict.sentence, mend in verdict.mend) == (
+    assert (verdict.outcome, said in verdict.sentence, remedy in verdict.remedy) == (
         outcome,
         True,
         True,
     ), verdict
+    assert bool(verdict.remedy) == bool(remedy)
 
 
 @pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
-def test_stored_stages_are_clean_when_not_one_is_left(rows: int | None, outcome: Outcome) -> None:
+def test_stored_stages_are_clean_without_an_unclean_row(
+    rows: int | None, outcome: GateOutcome
+) -> None:
     assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
 
 
@@ -170,7 +203,7 @@ def test_stored_stages_are_clean_when_not_one_is_left(rows: int | None, outcome:
     ],
 )
 def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
-    requests: int, unknown: int, outcome: Outcome
+    requests: int, unknown: int, outcome: GateOutcome
 ) -> None:
     assert unknown_rate(replace(GOOD, requests=requests, unknown=unknown)).outcome is outcome
 
@@ -179,7 +212,7 @@ def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
     ("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)]
 )
 def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
-    age: float | None, outcome: Outcome
+    age: float | None, outcome: GateOutcome
 ) -> None:
     last = None if age is None else ago(age)
     assert alert_path_alive(replace(GOOD, last_heartbeat_at=last)).outcome is outcome
@@ -195,21 +228,21 @@ def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
         ((InstanceFact("a/1", 7, 0.1), InstanceFact("b/2", 7, 5.1)), FAIL),
     ],
 )
-def test_with_redis_every_instance_has_to_report_the_version(
-    instances: tuple[InstanceFact, ...] | None, outcome: Outcome
+def test_with_redis_every_server_has_to_report_the_version(
+    instances: tuple[InstanceFact, ...] | None, outcome: GateOutcome
 ) -> None:
     verdict = instances_converged(replace(GOOD, shared_store=True, instances=instances))
     assert verdict.outcome is outcome
     assert ("b/2" in verdict.sentence) is (outcome is FAIL)
 
 
-def test_without_redis_the_instances_converge_by_the_ttl_and_the_sentence_says_so() -> None:
+def test_without_redis_the_servers_agree_within_the_ttl() -> None:
     assert "within 5 s (the TTL)" in instances_converged(GOOD).sentence
 
 
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])
 def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
-    age: float | None, outcome: Outcome
+    age: float | None, outcome: GateOutcome
 ) -> None:
     assert (
         cooldown(
@@ -219,8 +252,8 @@ def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
     )
 
 
-def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
-    bad = Facts(
+def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
+    bad = GateFacts(
         now=NOW,
         version=7,
         ttl_seconds=5,
@@ -232,6 +265,6 @@ def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
         instances=(InstanceFact("a/1", 6, 0),),
         last_automatic_downgrade_at=ago(1),
     )
-    assert [(verdict.outcome, bool(verdict.mend)) for verdict in examine(bad)] == [
+    assert [(verdict.outcome, bool(verdict.remedy)) for verdict in examine(bad)] == [
         (FAIL, True)
     ] * 6

@@ -1,4 +1,4 @@
-"""Who asks the gates: a change towards more enforcement does, inside its transaction; one towards less never."""
+"""A change to more enforcement asks the gates in its transaction. A change to less never does."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pytest_django import Settings
 from normalization import rollout_store
 from normalization.models import OutcomeTally, RolloutChange
 from normalization.rollout import Mode, Rollout
-from ops.alerts.heartbeats import Heartbeat, last_heartbeat_at
+from ops.alerts.models import Heartbeat, last_heartbeat_at
 from ops.backups import history
 from ops.backups.history import backup_verdict
 from ops.backups.models import Backup
 from ops.backups.verify import verify
 from ops.gates import facts
-from ops.gates.rules import Bytes, Outcome
+from ops.gates.backup_rule import FileState
+from ops.gates.rules import GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +64,7 @@ def refused(to: Mode | Rollout) -> str:
     return str(refusal.value)
 
 
-def test_enforce_goes_through_when_all_gates_pass_and_their_verdicts_are_kept(ready: None) -> None:
+def test_enforce_is_allowed_if_all_gates_pass_and_their_verdicts_are_recorded(ready: None) -> None:
     change(Mode.ENFORCE)
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert {gate["outcome"] for gate in evidence["gates"]} == {"pass"}
@@ -75,9 +76,11 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
 ) -> None:
     lines = refused(Mode.ENFORCE).splitlines()
     assert lines[0] == "More enforcement is refused:"
-    assert "backup_valid: No backup was ever made. → manage.py backup_cycle" in lines
+    assert "backup_valid: This database has no backup. → manage.py backup_cycle" in lines
     assert any(line.startswith("unknown_rate: Only 0 requests") for line in lines)
-    assert any(line.startswith("alert_path_alive: No heartbeat ever came") for line in lines)
+    assert any(
+        line.startswith("alert_path_alive: The way back never proved itself") for line in lines
+    )
     assert rollout_store.newest().version == warned
 
 
@@ -91,7 +94,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
 
 
 def test_the_command_refuses_and_overrides(warned: int) -> None:
-    with pytest.raises(CommandError, match="backup_valid: No backup was ever made"):
+    with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
     call_command("stage_mode", "set", "enforce", "--reason", "r", "--override", "a rehearsal")
     assert rollout_store.newest().rollout.mode is Mode.ENFORCE
@@ -121,19 +124,31 @@ def test_more_enforcement_asks_and_less_never_does(
 
 
 def test_a_transition_that_does_not_exist_is_refused_before_any_gate_is_asked() -> None:
-    with pytest.raises(rollout_store.ChangeRefused, match="clients must have been warned first"):
+    with pytest.raises(rollout_store.ChangeRefused, match="clients must be warned first"):
         change(Mode.ENFORCE, override="no matter")
 
 
-def test_the_way_back_by_an_alert_holds_more_enforcement_for_half_an_hour(ready: None) -> None:
+@pytest.mark.parametrize("source", ["alert", "guard"])
+def test_an_automatic_way_back_holds_more_enforcement_for_half_an_hour(
+    ready: None, source: str
+) -> None:
     change(Mode.ENFORCE)
-    change(Mode.WARN, source="alert")
+    change(Mode.WARN, source=source)
     assert "cooldown: Enforcement was taken back automatically 0 min ago" in refused(Mode.ENFORCE)
 
 
-def test_one_request_too_many_with_an_unknown_stage_holds(ready: None) -> None:
+def test_a_client_that_the_guard_holds_out_begins_no_cooldown(ready: None) -> None:
+    change(Mode.ENFORCE)
+    change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})), source="guard")
+    change(Mode.WARN)
+    change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})))
+
+
+def test_one_undecided_request_too_many_holds_the_change(ready: None) -> None:
     OutcomeTally.objects.filter(outcome="unknown").update(requests=11)
-    assert "unknown_rate: 11 of 2,006 requests (0.55 %)" in refused(Mode.ENFORCE)
+    assert "unknown_rate: Too many undecided requests: 11 of 2,006 requests (0.55 %)" in refused(
+        Mode.ENFORCE
+    )
 
 
 def test_requests_of_yesterday_do_not_count(ready: None) -> None:
@@ -163,13 +178,23 @@ def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
     call_command("rollout_status")
     shown = capsys.readouterr().out
     assert shown.count("pass") >= 6
-    assert "The alert path proved itself" in shown
+    assert "The way back works" in shown
 
 
-# -- What the gate sees of a backup -----------------------------------------------------------------
+# -- Backups -------------------------------------------
 
 
-def outcome() -> tuple[Outcome, str]:
+def _changed(backup: Backup, detail: str) -> str:
+    return f"{backup.name} was changed on disk since its checks: {detail}."
+
+
+def _missing(backup: Backup) -> str:
+    return (
+        f"{backup.name} is no longer complete on disk: {backup.name} is not in {backup.directory}."
+    )
+
+
+def outcome() -> tuple[GateOutcome, str]:
     verdict = backup_verdict()
     return verdict.outcome, verdict.sentence
 
@@ -178,11 +203,14 @@ def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(
     tmp_path: Path,
 ) -> None:
     backup = valid_backup(tmp_path)
-    assert outcome()[0] is Outcome.PASS
+    assert outcome()[0] is GateOutcome.PASS
     modified = backup.path.stat().st_mtime_ns
     flip(backup.path, 2_000)
-    os.utime(backup.path, ns=(modified, modified))  # even where the usual time is put back
-    assert outcome() == (Outcome.FAIL, f"{backup.name} was changed on disk since its checks.")
+    os.utime(backup.path, ns=(modified, modified))  # even with the old modification time
+    assert outcome() == (
+        GateOutcome.FAIL,
+        _changed(backup, "its SHA-256 differs from the recorded one"),
+    )
 
 
 def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_passed_again(
@@ -199,41 +227,46 @@ def test_a_backup_that_passed_and_failed_later_does_not_count_until_both_checks_
 def test_a_backup_that_was_touched_or_deleted(tmp_path: Path) -> None:
     backup = valid_backup(tmp_path)
     backup.path.touch()
-    assert outcome()[0] is Outcome.PASS
+    assert outcome()[0] is GateOutcome.PASS
     backup.path.unlink()
-    assert outcome() == (Outcome.FAIL, f"{backup.name} is no longer on disk.")
+    assert outcome() == (GateOutcome.FAIL, _missing(backup))
     Backup.objects.update(host="another-host")
-    assert outcome()[0] is Outcome.INCONCLUSIVE
+    assert outcome()[0] is GateOutcome.INCONCLUSIVE
 
 
-def test_a_page_calls_a_touched_backup_so_and_does_not_read_it(tmp_path: Path) -> None:
+def files_seen(*, read_files: bool) -> list[FileState | None]:
+    return [each.files for each in facts.collect(0, read_files=read_files).backups]
+
+
+def test_a_page_calls_a_touched_backup_touched_and_does_not_read_it(tmp_path: Path) -> None:
     backup = valid_backup(tmp_path)
+    flip(backup.path, 2_000)
+    assert files_seen(read_files=False) == [FileState.TOUCHED]
+    assert files_seen(read_files=True) == [FileState.CHANGED]
     backup.path.write_bytes(b"other bytes")
-    seen = [each.bytes for each in facts.collect(0, read_files=False).backups]
-    assert seen == [Bytes.TOUCHED]
-    assert [each.bytes for each in facts.collect(0).backups] == [Bytes.CHANGED]
+    assert files_seen(read_files=False) == [FileState.CHANGED]  # by its size
 
 
 @pytest.mark.parametrize(
     ("age", "expected"),
     [
-        (3540, Outcome.PASS),
-        (3600, Outcome.FAIL),
-        (-60, Outcome.FAIL),
+        (3540, GateOutcome.PASS),
+        (3600, GateOutcome.FAIL),
+        (-60, GateOutcome.FAIL),
     ],  # test_gates.py has the limits to the second
 )
 def test_the_age_is_the_database_s_now_minus_the_snapshot(
-    tmp_path: Path, age: int, expected: Outcome
+    tmp_path: Path, age: int, expected: GateOutcome
 ) -> None:
     valid_backup(tmp_path)
     execute("UPDATE ops_backup SET snapshot_at = now() - make_interval(secs => %s)", [age])
     assert outcome()[0] is expected
 
 
-def test_a_backup_of_a_database_that_was_made_anew_does_not_count(tmp_path: Path) -> None:
+def test_a_backup_of_a_recreated_database_does_not_count(tmp_path: Path) -> None:
     valid_backup(tmp_path)
     Backup.objects.update(database_oid=1)
-    assert outcome() == (Outcome.FAIL, "No backup was ever made.")
+    assert outcome() == (GateOutcome.FAIL, "This database has no backup.")
 
 
 def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Path) -> None:
@@ -243,6 +276,6 @@ def test_an_untouched_file_is_known_by_its_stamp_without_being_read(tmp_path: Pa
     backup.refresh_from_db()
     for check in checks:
         check.sha256 = backup.sha256
-    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.SAME
+    assert history.files_on_disk(backup, checks, read=True).state is FileState.SAME
     backup.path.touch()
-    assert history.bytes_on_disk(backup, checks, read=True) is Bytes.CHANGED
+    assert history.files_on_disk(backup, checks, read=True).state is FileState.CHANGED

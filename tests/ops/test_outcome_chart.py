@@ -1,4 +1,4 @@
-"""The chart of outcomes: what is drawn is what was counted, nothing falls out of the picture, nothing is invisible."""
+"""The chart of outcomes draws every counted request, inside the picture and visibly."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -7,52 +7,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normalization.metrics import OUTCOMES
-from ops.pages.outcome_chart import (
+from normalization.outcomes import OUTCOMES
+from ops.pages.charts import (
     BASE,
     LEAST_HEIGHT,
     LEFT,
     TOP,
-    WEEK,
     WIDTH,
-    WINDOWS,
-    Change,
     Chart,
-    Counts,
-    Window,
+    ChartChange,
+    StepCounts,
     draw,
     scale,
 )
+from ops.pages.periods import DAY, HOUR, WEEK, Period
 
 NOW = datetime(2026, 7, 1, 12, 34, 56, tzinfo=UTC)
 MINUTE = NOW.replace(second=0)
-MINUTES, HOURS = WINDOWS["60m"], WINDOWS["24h"]
+minutes = st.integers(0, 59).map(lambda back: MINUTE - timedelta(minutes=back))
 counted = st.dictionaries(
-    st.tuples(st.integers(0, 59).map(lambda back: MINUTE - timedelta(minutes=back)), st.sampled_from(OUTCOMES)),
+    st.tuples(minutes, st.sampled_from(OUTCOMES)),
     st.integers(0, 10**7),
-)  # fmt: skip
+)
 
 
-def drawn(counts: Counts, window: Window = MINUTES) -> Chart:
-    return draw(window, NOW, counts)
+def drawn(counts: StepCounts, period: Period = HOUR) -> Chart:
+    return draw(period, NOW, counts)
 
 
 @pytest.mark.parametrize(
-    ("window", "first", "last"),
-    [(MINUTES, datetime(2026, 7, 1, 11, 35), datetime(2026, 7, 1, 12, 34)),
-     (HOURS, datetime(2026, 6, 30, 13), datetime(2026, 7, 1, 12)),
+    ("period", "first", "last"),
+    [(HOUR, datetime(2026, 7, 1, 11, 35), datetime(2026, 7, 1, 12, 34)),
+     (DAY, datetime(2026, 6, 30, 13), datetime(2026, 7, 1, 12)),
      (WEEK, datetime(2026, 6, 24, 15), datetime(2026, 7, 1, 12))],
 )  # fmt: skip
-def test_a_window_ends_with_the_step_that_is_now(
-    window: Window, first: datetime, last: datetime
+def test_a_period_ends_with_the_current_step(
+    period: Period, first: datetime, last: datetime
 ) -> None:
-    starts = window.starts(NOW)
+    starts = period.starts(NOW)
     assert (starts[0], starts[-1], len(starts)) == (
         first.replace(tzinfo=UTC),
         last.replace(tzinfo=UTC),
-        window.columns,
+        period.columns,
     )
-    assert {after - before for before, after in pairwise(starts)} == {window.step}
+    assert {after - before for before, after in pairwise(starts)} == {period.step}
 
 
 @given(counted)
@@ -94,7 +92,7 @@ def test_heights_are_in_proportion() -> None:
     assert canonical.height == pytest.approx(3 * rejected.height, abs=0.05)
 
 
-def test_one_rejected_request_beside_thousands_of_good_ones_is_seen() -> None:
+def test_one_rejected_request_beside_thousands_of_good_ones_is_visible() -> None:
     now = NOW.replace(second=0)
     (column,) = [
         each
@@ -132,7 +130,7 @@ def test_times_are_labelled_at_round_steps() -> None:
         "12:20",
         "12:30",
     ]
-    assert [tick.label for tick in drawn({}, HOURS).times] == [
+    assert [tick.label for tick in drawn({}, DAY).times] == [
         "16:00",
         "20:00",
         "00:00",
@@ -146,9 +144,9 @@ def test_times_are_labelled_at_round_steps() -> None:
     assert drawn({}, WEEK).columns[-1].label == "07-01 12:00"
 
 
-def test_changes_of_the_mode_are_marked_where_they_happened_and_only_within_the_window() -> None:
-    changes = [Change(NOW - timedelta(minutes=minutes), f"{minutes}") for minutes in (5, 90)]
-    (mark,) = draw(MINUTES, NOW, {}, changes).marks
+def test_changes_of_the_mode_are_marked_where_they_happened_and_only_within_the_period() -> None:
+    changes = [ChartChange(NOW - timedelta(minutes=minutes), f"{minutes}") for minutes in (5, 90)]
+    (mark,) = draw(HOUR, NOW, {}, changes).marks
     column = drawn({}).columns[-6]  # 12:29, in which 12:29:56 lies
     assert mark.label == "5"
     assert column.room_x <= mark.at <= column.room_x + drawn({}).room

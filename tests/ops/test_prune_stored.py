@@ -1,11 +1,10 @@
-"""Stored rows go when their time is over: those that the settings name, a batch at a time, and never a ledger's."""
+"""Old stored rows are deleted in batches: those that the settings name, and no ledger's."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -27,13 +26,12 @@ from normalization import rollout_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
 from normalization.rollout import Mode
 from ops import pruning
-from ops.alerts.heartbeats import Heartbeat
-from ops.alerts.metrics import Outcome
-from ops.alerts.models import WebhookDelivery
+from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
 from ops.gates.facts import collect
 from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
 from tests.backup_faults import schema
+from tests.children import start
 from tests.servers import ROOT, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,7 +84,7 @@ PLACES = list(declared.KEPT_DAYS)
 
 @pytest.fixture(autouse=True)
 def _the_day_does_not_end() -> None:
-    """What is too old is told by whole days: with less than a minute of this one left a test begins in the next."""
+    """Wait for the next day if less than a minute is left: rows age by whole days."""
     wait_until(lambda: timezone.now() < midnight(-1) - timedelta(minutes=1), "the next day", 90)
 
 
@@ -114,10 +112,11 @@ def command(*arguments: str) -> str:
 
 
 def many_heartbeats(rows: int) -> None:
-    """Store heartbeats of 90 to 60 days ago, the ids in another order than the moments, and one of today."""
+    """Store heartbeats of 90 to 60 days ago, not in the order of their ids, and one of today."""
     execute(
         "INSERT INTO ops_heartbeat (received_at, fingerprint) "
-        "SELECT now() - interval '60 days' - interval '30 days' * random(), '' FROM generate_series(1, %s)",
+        "SELECT now() - interval '60 days' - interval '30 days' * random(), '' "
+        "FROM generate_series(1, %s)",
         [rows],
     )
     heartbeat(timezone.now())
@@ -181,7 +180,8 @@ def test_what_is_pruned_is_no_ledger_is_referred_to_by_nothing_and_is_found_by_a
             "SELECT conname FROM pg_constraint WHERE confrelid = %s::regclass", [table]
         )
         first_columns = execute(
-            "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
+            "SELECT attname FROM pg_index "
+            "JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
             "WHERE indrelid = %s::regclass",
             [table],
         )
@@ -191,7 +191,7 @@ def test_what_is_pruned_is_no_ledger_is_referred_to_by_nothing_and_is_found_by_a
 def test_ledgers_stay_whatever_their_age(settings: Settings) -> None:
     settings.KEPT_DAYS = dict.fromkeys(PLACES, 1)
     rollout_store.change(Mode.WARN, actor="ann", source="tests", reason="long ago")
-    WebhookDelivery.objects.create(endpoint="heartbeat", outcome=Outcome.ALIVE.value)
+    WebhookDelivery.objects.create(endpoint="heartbeat", outcome=DeliveryOutcome.ALIVE.value)
     StageAlias.objects.create(
         spelling="Angel", key="angel", stage="seed", decided_by="ann", reason="ours"
     )
@@ -234,7 +234,8 @@ def test_a_dry_run_counts_what_a_run_deletes_and_deletes_nothing(settings: Setti
 HELD_UP = """
 CREATE FUNCTION public.held_up() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock_shared(57); RETURN OLD; END $$;
-CREATE TRIGGER held_up BEFORE DELETE ON ops_heartbeat FOR EACH ROW WHEN (OLD.fingerprint = 'held up')
+CREATE TRIGGER held_up BEFORE DELETE ON ops_heartbeat
+    FOR EACH ROW WHEN (OLD.fingerprint = 'held up')
 EXECUTE FUNCTION public.held_up();
 UPDATE ops_heartbeat SET fingerprint = 'held up'
 WHERE id = (SELECT id FROM ops_heartbeat ORDER BY received_at OFFSET 3500 LIMIT 1);
@@ -252,7 +253,7 @@ def test_a_run_that_is_killed_has_finished_batches_and_the_next_one_does_the_res
     environment = {**os.environ, "DATABASE_URL": address(), "HEARTBEATS_KEPT_DAYS": "30"}
     with schema(HELD_UP, NOT_HELD_UP):
         with schema("SELECT pg_advisory_lock(57)", "SELECT pg_advisory_unlock(57)"):
-            process = subprocess.Popen(
+            process = start(
                 [sys.executable, "manage.py", "prune_stored"], cwd=ROOT, env=environment
             )
             try:
@@ -273,7 +274,7 @@ def test_a_run_that_is_killed_has_finished_batches_and_the_next_one_does_the_res
     assert moments("ops.Heartbeat.received_at") == oldest[-1:]
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_run(settings: Settings) -> None:
+def test_a_locked_row_is_left_for_the_next_run(settings: Settings) -> None:
     settings.KEPT_DAYS = {"ops.Heartbeat.received_at": 30}
     many_heartbeats(2_500)
     with psycopg.connect(address()) as other:

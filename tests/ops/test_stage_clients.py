@@ -1,4 +1,4 @@
-"""`manage.py stage_clients` says at a terminal what the page of clients says."""
+"""`manage.py stage_clients` prints what the page of clients shows."""
 
 import json
 from collections.abc import Callable
@@ -9,8 +9,7 @@ from django.core.management import CommandError, call_command
 
 from normalization.rollout import enters_at
 from stagenorm.portfolio.keys import create_key
-from tests.ops.test_clients_page import DAY
-from tests.ops.test_rollout_console import broken, counted
+from tests.observed import DAY, break_table, counted
 
 pytestmark = pytest.mark.django_db
 
@@ -21,11 +20,10 @@ def shown(*options: str) -> str:
     return out.getvalue()
 
 
-def test_the_table_has_every_client_the_worst_first(set_mode: Callable[..., int]) -> None:
+def test_the_table_has_every_client_those_refused_most_first(set_mode: Callable[..., int]) -> None:
     set_mode("enforce", pilots=frozenset({"[red]desk[/red]"}))
-    counted(
-        "canonical", 996, client="[red]desk[/red]"
-    )  # no markup, though rich would take it for some
+    # A name that rich would read as markup.
+    counted("canonical", 996, client="[red]desk[/red]")
     counted("rejected", 4, client="[red]desk[/red]", mode="enforce")
     counted("normalized", 7, client="portal")
     create_key("silent")
@@ -47,13 +45,13 @@ def test_the_table_has_every_client_the_worst_first(set_mode: Callable[..., int]
     assert lines[1][:7] == ["portal", "7", "0", "7", "0", "0", "none"]
     assert (lines[2][0], lines[2][8]) == ("silent", "no request")
     assert (
-        "1 of 2 clients sent what enforcement refuses in the last 7 days: 4 of 1,007 requests (0.40 %)"
+        "In the last 7 days: 1 of 2 clients would be refused: 4 of 1,007 requests (0.40 %)."
         in shown()
     )
     assert "1 hold a key and sent nothing" in shown()
 
 
-def test_json_has_the_same_for_programs() -> None:
+def test_json_has_the_same_figures() -> None:
     counted("unknown", 1, client="desk")
     counted("unknown", 2, client="desk", minutes=2 * DAY)
     answer = json.loads(shown("--json", "--window", "24h"))
@@ -62,14 +60,24 @@ def test_json_has_the_same_for_programs() -> None:
     assert client.pop("last_seen").endswith("+00:00")
     at = enters_at("desk")
     assert client == {
-        "client": "desk", "requests": 1, "canonical": 0, "normalized": 0, "unknown": 1, "rejected": 0, "refusable": 1,
-        "holds_key": False, "bucket": at * 100 - 1, "enters_at_percent": f"{at.normalize():f}",
-        "pilot": False, "holdout": False, "enforced_at": [],
-    }  # fmt: skip
+        "client": "desk",
+        "requests": 1,
+        "canonical": 0,
+        "normalized": 0,
+        "unknown": 1,
+        "rejected": 0,
+        "refusable": 1,
+        "holds_key": False,
+        "bucket": at * 100 - 1,
+        "enters_at_percent": f"{at.normalize():f}",
+        "pilot": False,
+        "holdout": False,
+        "enforced_at": [],
+    }
     assert json.loads(shown("--json"))["listed"][0]["requests"] == 3
 
 
-def test_a_limit_says_how_many_are_left_out() -> None:
+def test_a_limit_shows_how_many_clients_are_left_out() -> None:
     for number in range(3):
         counted("canonical", 1, client=f"client-{number}")
     assert "1 more are not listed" in shown("--limit", "2")
@@ -78,6 +86,6 @@ def test_a_limit_says_how_many_are_left_out() -> None:
 
 
 def test_tallies_that_cannot_be_read_are_an_error() -> None:
-    broken("normalization_outcometally")
+    break_table("normalization_outcometally")
     with pytest.raises(CommandError, match="could not be read"):
         shown()

@@ -1,5 +1,6 @@
 """GET /api/funds/{fund_id}/companies: what it finds, in which order, and what it refuses."""
 
+import unicodedata
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -216,6 +217,37 @@ def test_filters_narrow_together(api: APIClient, fund: Fund) -> None:
     assert names(api, fund, sector="Health") == ["One", "Two"]
     assert names(api, fund, sector="") == ["Four"]
     assert names(api, fund, stage="seed", status="active", sector="Health", q="on") == ["One"]
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("text", ["Élan Größe", "ế", "ﬁn①", "Ａlder", "한글"])
+def test_search_matches_every_normalization_form_of_a_letter(
+    api: APIClient, fund: Fund, text: str, asked: str, stored: Any
+) -> None:
+    add(fund, unicodedata.normalize(stored, f"x {text} x"))
+    add(fund, "other")
+    assert len(names(api, fund, q=unicodedata.normalize(asked, text))) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_sector_is_found_in_either_form_of_its_letters(
+    api: APIClient, fund: Fund, form: Any
+) -> None:
+    add(fund, "One", sector=unicodedata.normalize("NFC", "Santé"))
+    add(fund, "Two", sector=unicodedata.normalize("NFD", "Santé"))
+    add(fund, "Three", sector="Sante")
+    assert names(api, fund, sector=unicodedata.normalize(form, "Santé")) == ["One", "Two"]
+
+
+def test_a_cursor_continues_the_list_in_another_form_of_the_search(
+    api: APIClient, fund: Fund
+) -> None:
+    for name in ("Élan 1", "Élan 2"):
+        add(fund, name)
+    page = api.get(address(fund), [("q", "É"), ("limit", "1")]).json()
+    rest = api.get(address(fund), {"q": "E\u0301", "cursor": page["next_cursor"]}).json()
+    assert [company["name"] for company in rest["companies"]] == ["Élan 2"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from stagenorm.portfolio.companies_query import (
     FUND_SPELLINGS,
     SORTS,
     WALKED,
-    Position,
+    PagePosition,
     Search,
     page_statement,
     walk_statement,
@@ -69,7 +69,7 @@ def fund(db: None) -> int:
 def test_a_page_is_read_through_an_index_of_its_fund(fund: int) -> None:
     cases = itertools.product(SORTS, (None, SEEDS), (False, True))
     for sort, spellings, further in cases:
-        after = Position(LAST[SORTS[sort].column], 500) if further else None
+        after = PagePosition(LAST[SORTS[sort].column], 500) if further else None
         read = scans(plan(*page_statement(Search(fund, sort), after, spellings)))
         assert read
         for node in read:
@@ -82,7 +82,7 @@ def test_a_page_of_a_common_stage_reads_little_more_than_itself(fund: int) -> No
     for sort, further in itertools.product(
         (name for name in SORTS if SORTS[name].indexed), (False, True)
     ):
-        after = Position(LAST[SORTS[sort].column], 500) if further else None
+        after = PagePosition(LAST[SORTS[sort].column], 500) if further else None
         read = scans(
             plan(*walk_statement(Search(fund, sort), after, set(MIXED_SPELLINGS) - SEEDS))
         )

@@ -68,7 +68,7 @@ def test_a_key_may_expire(fund: Fund, expires: str) -> None:
         (["ok", "--fund", "999999"], "There is no fund 999999"),
         (["ok", "--fund", "0", "--fund", "-3"], "There is no fund -3, 0"),
         (["ok", "--fund", str(10**30)], "There is no fund"),
-        (["ok", "--expires", "tomorrow"], "is no date"),
+        (["ok", "--expires", "tomorrow"], "is not a date"),
         (["ok", "--expires", "2020-01-01"], "is past"),
         (["ok", "--fund", "x"], "invalid int value"),
     ],

@@ -20,7 +20,7 @@ from normalization.metrics import REQUESTS
 from normalization.models import ObservedSpelling, OutcomeTally
 from normalization.observations import OTHER
 from normalization.rollout import Mode
-from stagenorm.portfolio.imports import COUNTED_SPELLINGS, SHOWN_SPELLINGS, Import
+from stagenorm.portfolio.imports import COUNTED_SPELLINGS, SHOWN_SPELLINGS, CompanyImport
 from stagenorm.portfolio.imports_csv import LONGEST_RECORD, CsvFormat, FileRefused, read_records
 from stagenorm.portfolio.imports_rows import read_mapping
 from stagenorm.portfolio.models import Fund, PortfolioCompany
@@ -284,7 +284,7 @@ REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
     ("name,stage\nA,seed\n", ["--map", "sector=Industry"], "no column Industry"),
     ("name,stage,Stage \nA,seed,x\n", [], "the header names 'Stage', 'stage' more than once"),
     ("name,stage,x,x\nA,seed,1,2\n", [], "'x' more than once"),
-    (GOOD + "A,se\0ed\n", [], "Line 5002: the file holds a NUL character"),
+    (GOOD + "A,se\0ed\n", [], "Line 5002: the file contains a NUL character"),
     (GOOD.encode() + b"caf\xe9,seed\n", [], "Line 5002: byte 50014 is not utf-8-sig text"),
     (GOOD.encode() + b"cut\xc3", [], "Line 5002: byte 50014 is not utf-8-sig text"),
     (b"name,stage\nA,seed\n", ["--encoding", "utf-16"], "not utf-16 text"),
@@ -338,7 +338,7 @@ def test_a_file_a_fund_or_a_report_that_is_not_there_is_one_error(
         (file, fund.pk + 1, [], f"There is no fund {fund.pk + 1}"),
         (file, 10**30, [], "There is no fund"),
         (file, fund.pk, ["--report", str(tmp_path / "no" / "report")], "Cannot write the report"),
-        (file, fund.pk, ["--report", str(file)], "would overwrite the file"),
+        (file, fund.pk, ["--report", str(file)], "would overwrite the imported file"),
     ):
         with pytest.raises(CommandError, match=message):
             call_command("import_companies", str(path), "--fund", str(number), *options)
@@ -395,7 +395,7 @@ def test_memory_does_not_grow_with_the_file(fund: Fund, tmp_path: Path) -> None:
     for lines in (4_000, 16_000):
         file.write_text("name,stage\n" + "Fern Robotics,Series A\n" * lines)
         tracemalloc.start()
-        Import(file, fund).run()
+        CompanyImport(file, fund).run()
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert PortfolioCompany.objects.count() == 20_000
@@ -407,7 +407,7 @@ def test_a_line_without_end_is_given_up_without_being_held(tmp_path: Path) -> No
     with file.open("wb") as endless:
         endless.write(b"name,stage\n")
         endless.truncate(2**30)  # a hole of a gigabyte, read as NUL characters
-    with pytest.raises(FileRefused, match="Line 2: the file holds a NUL"):
+    with pytest.raises(FileRefused, match="Line 2: the file contains a NUL"):
         list(read_records(file, CsvFormat(), lambda count: None))
     text = "x" * (20 * LONGEST_RECORD)
     file.write_text("name,stage\n" + text)
@@ -423,7 +423,7 @@ def test_progress_is_told_in_bytes_up_to_the_whole_file(fund: Fund, tmp_path: Pa
     file = tmp_path / "companies.csv"
     file.write_text("name,stage\n" + "Fern,seed\n" * 10_000)
     told: list[int] = []
-    Import(file, fund, progress=told.append).run()
+    CompanyImport(file, fund, progress=told.append).run()
     assert told == sorted(told)
     assert told[-1] == file.stat().st_size
 
@@ -437,5 +437,5 @@ def test_an_import_that_dies_midway_leaves_nothing(fund: Fund, tmp_path: Path) -
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Import(file, fund, progress=interrupt).run()
+        CompanyImport(file, fund, progress=interrupt).run()
     assert stored("name") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -205,6 +206,41 @@ def test_a_stage_that_is_typed_in_is_held_to_the_rules_of_the_api(
     save_company(operator, fund, "Seires A", legacy)
     legacy.refresh_from_db()
     assert (legacy.name, legacy.stage) == ("Fern", "Seires A")
+
+
+@pytest.mark.parametrize(
+    ("rollout", "refused"),
+    [
+        ({}, True),
+        ({"enforce_percent": Decimal(0)}, False),
+        ({"enforce_percent": Decimal(0), "pilots": frozenset({"admin"})}, True),
+        ({"holdouts": frozenset({"admin"})}, False),
+        ({"overrides": {"admin": Mode.WARN}}, False),
+        ({"overrides": {"fund-companies": Mode.WARN}}, True),
+    ],
+)
+def test_the_admin_s_forms_are_a_client_and_an_endpoint_of_the_rollout(
+    operator: Client,
+    fund: Fund,
+    set_mode: Callable[..., int],
+    rollout: dict[str, Any],
+    refused: bool,
+) -> None:
+    set_mode(Mode.ENFORCE, **rollout)
+    assert ("is not known" in save_company(operator, fund, "Seires A")) is refused
+    assert fund.companies.count() == (not refused)
+    save_company(operator, fund, "Series A")
+    assert fund.companies.latest("pk").stage == "series-a"
+
+
+def test_a_stage_that_a_form_does_not_change_keeps_its_white_space(
+    operator: Client, fund: Fund, set_mode: Callable[..., int]
+) -> None:
+    company = PortfolioCompany.objects.create(fund=fund, name="Moss", stage=" Seires A ")
+    set_mode(Mode.ENFORCE)
+    save_company(operator, fund, " Seires A ", company)
+    company.refresh_from_db()
+    assert (company.name, company.stage) == ("Fern", " Seires A ")
 
 
 def test_a_fund_with_companies_is_not_deleted(operator: Client, fund: Fund) -> None:

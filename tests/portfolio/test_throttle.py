@@ -13,8 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from rest_framework.test import APIClient
 
+from stagenorm.env import parse_rate
 from stagenorm.portfolio.models import Fund, RequestLog, Simulation
-from stagenorm.portfolio.throttling import admit, parse_rate
+from stagenorm.portfolio.throttling import admit
 
 ADDRESS = "/api/monte-carlo/simulate"
 ApiFor = Callable[..., APIClient]

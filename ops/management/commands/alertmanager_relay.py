@@ -1,4 +1,4 @@
-"""`manage.py alertmanager_relay`: signs Alertmanager's deliveries and passes them on."""
+"""`manage.py alertmanager_relay`: sign Alertmanager's deliveries and forward them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from urllib.parse import SplitResult, urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.alerts import relay, serving
+from ops.alerts import relay
 
 WEBHOOK = "/_ops/stage-validation/auto-downgrade"
 
 
 class Command(BaseCommand):
-    help = "Take Alertmanager's deliveries on loopback, sign them and pass them on to the service's webhook."
+    help = (
+        "Accept Alertmanager's deliveries on loopback, sign them and forward them to the webhook."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare where to listen, where to send, and who may send."""
@@ -33,38 +35,44 @@ class Command(BaseCommand):
             help=f"the service, as http://127.0.0.1:8000{WEBHOOK}",
         )
         parser.add_argument(
-            "--token-file", required=True, type=Path, help="holds the bearer token; read each time"
+            "--token-file",
+            required=True,
+            type=Path,
+            help="file with the bearer token; read at each request",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check what was given, then serve until SIGINT or SIGTERM."""
+        """Validate the arguments, then serve until SIGINT or SIGTERM."""
         target, token_file = urlsplit(options["target"]), options["token_file"].absolute()
         host, _, port = options["listen"].rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise CommandError("--listen is malformed: use HOST:PORT, as 127.0.0.1:19095.")
         if target.scheme not in ("http", "https") or not target.hostname or target.query:
             raise CommandError(
-                f"--target is malformed: use the address of the webhook, as http://127.0.0.1:8000{WEBHOOK}."
+                "--target is malformed: use the address of the webhook, as "
+                f"http://127.0.0.1:8000{WEBHOOK}."
             )
         try:
             relay.read_token(token_file)
         except (OSError, ValueError) as fault:
             raise CommandError(f"--token-file cannot be used: {fault}") from fault
-        if not serving.is_free(host, int(port)):
+        if not relay.is_free(host, int(port)):
             raise CommandError(
-                f"{options['listen']} is taken, perhaps by another relay: end that, or choose another port."
+                f"{options['listen']} is in use, perhaps by another relay: stop it, or choose "
+                "another port."
             )
         secret = settings.ALERTMANAGER_WEBHOOK_SECRETS[0]
         self.stdout.write(
-            f"Relaying from http://{host}:{port}/ to {target.geturl()}. Ctrl-C ends it."
+            f"Relaying from http://{host}:{port}/ to {target.geturl()}. Press Ctrl-C to stop."
         )
         self.stdout.flush()
-        serving.serve(host, int(port), partial(relay.Relay, _targets(target), token_file, secret))
-        self.stdout.write("The relay has ended.")
+        build = partial(relay.Relay, _targets(target), token_file, secret)
+        relay.serve(host, int(port), build)
+        self.stdout.write("The relay has stopped.")
 
 
 def _targets(target: SplitResult) -> dict[str, SplitResult]:
-    """Map the relay's paths to the service's: `/` is the webhook, `/heartbeat` its neighbour."""
+    """Map the relay's paths to the service's: `/` is the webhook, `/heartbeat` the heartbeat."""
     path = target.path if target.path.strip("/") else WEBHOOK
     webhook = target._replace(path=path)
     heartbeat = target._replace(path=path.rpartition("/")[0] + "/heartbeat")

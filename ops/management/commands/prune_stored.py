@@ -1,20 +1,22 @@
-"""`manage.py prune_stored`: delete stored rows that have had their time; what a timer runs every night."""
+"""`manage.py prune_stored`: delete old stored rows. A timer runs it every night."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as StoreError
+from rich.table import Table
 
-from ops import pruning
-from ops.cli import pruning as pruning_console
-from ops.terminal import drawn
+from ops.pruning import PrunedTable, prune
+from stagenorm.terminal import add_row, progress_bar, show, show_json, table
 
 
 class Command(BaseCommand):
-    help = "Delete stored rows that are older than their setting (…_KEPT_DAYS) says. Ledgers are never touched."
+    help = (
+        "Delete stored rows that are older than their setting (…_KEPT_DAYS). "
+        "Ledgers are never touched."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -25,14 +27,31 @@ class Command(BaseCommand):
         """Parse, make one call, print."""
         dry_run: bool = options["dry_run"]
         try:
-            with pruning_console.bar(quiet=options["json"]) as progress:
-                done = pruning.prune(dry_run=dry_run, progress=progress)
+            with progress_bar("rows", quiet=options["json"]) as progress:
+                done = prune(dry_run=dry_run, progress=progress)
         except StoreError as fault:
             raise CommandError(
-                f"{fault} Batches that were finished are gone; run it again for the rest."
+                f"{fault} The finished batches are deleted; run it again for the rest."
             ) from fault
         if options["json"]:
-            self.stdout.write(json.dumps(pruning_console.to_wire(done, dry_run)))
+            deleted = sum(each.deleted for each in done)
+            tables = [each.to_wire() for each in done]
+            show_json(self.stdout, {"dry_run": dry_run, "deleted": deleted, "tables": tables})
         else:
-            self.stdout.write(drawn(pruning_console.drawn(done)))
-            self.stdout.write(pruning_console.sentence(done, dry_run))
+            show(self.stdout, _table(done))
+            self.stdout.write(_sentence(done, dry_run))
+
+
+def _table(done: list[PrunedTable]) -> Table:
+    numbers = ("days", "older than", "rows", "deleted")
+    drawn = table("table", *numbers, numbers=numbers)
+    for each in done:
+        until = f"{each.until:%F %R} UTC" if each.until else ""
+        add_row(drawn, each.table, str(each.days or "for ever"), until, each.old, each.deleted)
+    return drawn
+
+
+def _sentence(done: list[PrunedTable], dry_run: bool) -> str:
+    if dry_run:
+        return f"Would delete {sum(each.old for each in done):,} rows; nothing was touched."
+    return f"Deleted {sum(each.deleted for each in done):,} rows."

@@ -1,8 +1,7 @@
-"""`manage.py rollout_status`: the mode, and what each gate says of more enforcement; exit 1 if it would be refused."""
+"""`manage.py rollout_status`: the mode, and the verdict of each gate on more enforcement."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,12 +9,12 @@ from rich.table import Table
 
 from normalization import rollout_store
 from ops.gates import facts
-from ops.gates import rules as gates
-from ops.terminal import drawn
+from ops.gates.rules import GateOutcome, GateVerdict, examine
+from stagenorm.terminal import add_row, show, show_json, table
 
 
 class Command(BaseCommand):
-    help = "Show the mode and what each gate says; exit 1 when more enforcement would be refused."
+    help = "Show the mode and each gate's verdict; exit 1 when more enforcement would be refused."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -24,32 +23,29 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
         now = rollout_store.newest()
-        verdicts = gates.examine(facts.collect(now.version))
-        held = [verdict.gate for verdict in verdicts if verdict.outcome is not gates.Outcome.PASS]
+        verdicts = examine(facts.collect(now.version))
+        held = [verdict.gate for verdict in verdicts if verdict.outcome is not GateOutcome.PASS]
         if options["json"]:
             members = {
                 "version": now.version,
                 **now.rollout.to_wire(),
                 "may_enforce_more": not held,
+                "gates": [verdict.to_wire() for verdict in verdicts],
             }
-            self.stdout.write(
-                json.dumps({**members, "gates": [verdict.to_wire() for verdict in verdicts]})
-            )
+            show_json(self.stdout, members)
         else:
             self.stdout.write(f"The mode is {now.rollout.mode} (version {now.version}).")
-            self.stdout.write(drawn(_table(verdicts)))
+            show(self.stdout, _table(verdicts))
         if held:
             raise CommandError(f"More enforcement would be refused by {', '.join(held)}.")
 
 
-def _table(verdicts: list[gates.Verdict]) -> Table:
-    table = Table(show_lines=True)
-    for heading in ("gate", "verdict", "sentence", "evidence"):
-        table.add_column(heading)
+def _table(verdicts: list[GateVerdict]) -> Table:
+    drawn = table("gate", "verdict", "sentence", "evidence", ruled=True)
     for verdict in verdicts:
-        mend = f"\n→ {verdict.mend}" if verdict.mend else ""
-        evidence = "\n".join(
-            f"{name}: {value}" for name, value in verdict.to_wire()["evidence"].items()
-        )
-        table.add_row(verdict.gate, verdict.outcome.value, f"{verdict.sentence}{mend}", evidence)
-    return table
+        remedy = [f"→ {verdict.remedy}"] if verdict.remedy else []
+        evidence = verdict.to_wire()["evidence"]
+        figures = [f"{name}: {value}" for name, value in evidence.items()]
+        sentence = [verdict.sentence, *remedy]
+        add_row(drawn, verdict.gate, verdict.outcome.value, sentence, figures)
+    return drawn

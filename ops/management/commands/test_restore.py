@@ -1,46 +1,31 @@
-"""`manage.py test_restore`: the second check, a restore into a scratch database that is compared and dropped."""
+"""`manage.py test_restore`: the second check, a compared restore into a scratch database."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from ops.backups import records, restore
-from ops.backups.outcomes import BackupRefused, Verdict
-from ops.cli import backups as console
-from ops.terminal import seconds
+from ops.backups import records
+from ops.backups.restore import TIME_LIMIT_SECONDS, restore
+from ops.cli import backups as cli
 
 
 class Command(BaseCommand):
-    help = "Restore a backup into a scratch database and compare everything: test_restore [BACKUP | --latest]"
+    help = (
+        "Restore a backup into a scratch database and compare everything: "
+        "test_restore [BACKUP | --latest]"
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("backup", nargs="?", help="file name; the newest when not given")
-        parser.add_argument("--latest", action="store_true", help="the newest, said explicitly")
-        parser.add_argument(
-            "--time-limit",
-            type=seconds,
-            default=restore.TIME_LIMIT_SECONDS,
-            help="seconds for pg_restore",
-        )
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        cli.declare_backup(parser)
+        cli.declare_time_limit(parser, "pg_restore", TIME_LIMIT_SECONDS)
+        cli.declare_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print; exit 1 unless it passed."""
-        try:
+        with cli.operation(options) as progress:
             backup = records.find(None if options["latest"] else options["backup"])
-            with console.bar(quiet=options["json"]) as progress:
-                check = restore.restore(
-                    backup, time_limit=options["time_limit"], progress=progress
-                )
-        except BackupRefused as fault:
-            raise CommandError(str(fault)) from fault
-        if options["json"]:
-            self.stdout.write(json.dumps(console.check_json(check)))
-        if check.verdict != Verdict.PASSED:
-            raise CommandError(console.checked(check))
-        if not options["json"]:
-            self.stdout.write(console.checked(check))
+            check = restore(backup, time_limit=options["time_limit"], progress=progress)
+        cli.print_check(self, check, as_json=options["json"])

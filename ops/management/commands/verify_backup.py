@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from ops.backups import records
-from ops.backups.outcomes import BackupRefused, Verdict
 from ops.backups.verify import verify
-from ops.cli import backups as console
+from ops.cli import backups as cli
 
 
 class Command(BaseCommand):
-    help = "Check that a backup is the very file that was made: verify_backup [BACKUP | --latest]"
+    help = "Check that a backup is the file that was made: verify_backup [BACKUP | --latest]"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("backup", nargs="?", help="file name; the newest when not given")
-        parser.add_argument("--latest", action="store_true", help="the newest, said explicitly")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        cli.declare_backup(parser)
+        cli.declare_json(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print; exit 1 unless it passed."""
-        try:
+        with cli.operation(options) as progress:
             backup = records.find(None if options["latest"] else options["backup"])
-            with console.bar(quiet=options["json"]) as progress:
-                check = verify(backup, progress)
-        except BackupRefused as fault:
-            raise CommandError(str(fault)) from fault
-        if options["json"]:
-            self.stdout.write(json.dumps(console.check_json(check)))
-        if check.verdict != Verdict.PASSED:
-            raise CommandError(console.checked(check))
-        if not options["json"]:
-            self.stdout.write(console.checked(check))
+            check = verify(backup, progress)
+        cli.print_check(self, check, as_json=options["json"])

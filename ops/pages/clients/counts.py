@@ -1,4 +1,8 @@
-"""Who sends what, by client, as the per-minute tallies have it; and who holds a key and sends nothing."""
+"""Requests by client, from the per-minute tallies, and clients that hold a key and send nothing.
+
+`clients` makes the list, `requests_of` one client's page, and `clients_refused` the tile of the
+start page. All count as refused what `normalization.outcomes` defines.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,13 @@ from typing import Any, Final
 from django.db import connection
 from psycopg import sql
 
-from normalization.rollout import Mode
-from ops.pages.clients import keys as key_holders
-from ops.pages.outcome_chart import Window
-from ops.pages.request_counts import Counts
+from normalization.outcomes import WOULD_BE_REFUSED, would_be_refused
+from ops.pages.clients import keys
+from ops.pages.periods import Period
 
 LISTED: Final = 50  # a page
-CLIENTS_COUNTED: Final = 100_000  # what a list is made of at most, the worst first
+CLIENTS_COUNTED: Final = 100_000  # a list has no more; those refused most come first
 
-# Note on `refusable`: what enforcement would refuse. An unknown one in mode enforce is a stored spelling that a PATCH
-# left as it was, which is never refused.
 CLIENTS: Final = """
 WITH seen AS (
     SELECT client::text, sum(requests)::bigint AS requests,
@@ -28,16 +29,16 @@ WITH seen AS (
            coalesce(sum(requests) FILTER (WHERE outcome = 'normalized'), 0)::bigint AS normalized,
            coalesce(sum(requests) FILTER (WHERE outcome = 'unknown'), 0)::bigint AS unknown,
            coalesce(sum(requests) FILTER (WHERE outcome = 'rejected'), 0)::bigint AS rejected,
-           coalesce(sum(requests) FILTER (
-               WHERE outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce'), 0)::bigint AS refusable,
+           coalesce(sum(requests) FILTER (WHERE {refused}), 0)::bigint AS refusable,
            max(minute) AS last_seen
     FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client
 ), holder AS (
     SELECT DISTINCT client FROM ({holders}) AS named
 ), everyone AS MATERIALIZED (
     SELECT client, coalesce(requests, 0) AS requests, coalesce(canonical, 0) AS canonical,
-           coalesce(normalized, 0) AS normalized, coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected,
-           coalesce(refusable, 0) AS refusable, last_seen, holder.client IS NOT NULL AS holds_key
+           coalesce(normalized, 0) AS normalized, coalesce(unknown, 0) AS unknown,
+           coalesce(rejected, 0) AS rejected, coalesce(refusable, 0) AS refusable,
+           last_seen, holder.client IS NOT NULL AS holds_key
     FROM seen FULL JOIN holder USING (client)
     WHERE position(lower(%(named)s) IN lower(client)) > 0
     ORDER BY refusable DESC, requests DESC, client LIMIT %(counted)s
@@ -45,22 +46,25 @@ WITH seen AS (
     SELECT count(*) AS every, count(*) FILTER (WHERE refusable > 0) AS refusable,
            count(*) FILTER (WHERE refusable = 0 AND normalized > 0) AS deprecated,
            count(*) FILTER (WHERE requests = 0) AS silent,
-           coalesce(sum(requests), 0)::bigint AS requests, coalesce(sum(refusable), 0)::bigint AS refused
+           coalesce(sum(requests), 0)::bigint AS requests,
+           coalesce(sum(refusable), 0)::bigint AS refused
     FROM everyone
 ), listed AS (
     SELECT * FROM everyone
-    WHERE CASE %(only)s WHEN 'refusable' THEN refusable > 0 WHEN 'deprecated' THEN refusable = 0 AND normalized > 0
-                        WHEN 'silent' THEN requests = 0 ELSE true END
+    WHERE CASE %(only)s WHEN 'refusable' THEN refusable > 0
+                        WHEN 'deprecated' THEN refusable = 0 AND normalized > 0
+                        WHEN 'silent' THEN requests = 0
+                        ELSE true END
     ORDER BY refusable DESC, requests DESC, client LIMIT %(listed)s OFFSET %(skipped)s
 )
-SELECT total.every, total.refusable, total.deprecated, total.silent, total.requests, total.refused,
-       listed.client, listed.canonical, listed.normalized, listed.unknown, listed.rejected, listed.refusable,
-       listed.last_seen, listed.holds_key
+SELECT total.every, total.refusable, total.deprecated, total.silent, total.requests,
+       total.refused, listed.client, listed.canonical, listed.normalized, listed.unknown,
+       listed.rejected, listed.refusable, listed.last_seen, listed.holds_key
 FROM total LEFT JOIN listed ON true
 ORDER BY listed.refusable DESC, listed.requests DESC, listed.client
 """
 
-OF_CLIENT: Final = """
+REQUESTS_OF: Final = """
 SELECT date_bin(%(seconds)s * interval '1 second', minute, %(begin)s), endpoint, mode, outcome,
        sum(requests)::bigint, max(minute)
 FROM normalization_outcometally
@@ -73,26 +77,55 @@ SELECT minute FROM normalization_outcometally
 WHERE client = %(client)s AND minute < %(begin)s ORDER BY minute DESC LIMIT 1
 """
 
-WHO_WOULD_BE_REFUSED: Final = """
+CLIENTS_REFUSED: Final = """
 SELECT count(*), count(*) FILTER (WHERE refusable)
-FROM (SELECT bool_or(outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce') AS refusable
+FROM (SELECT bool_or({refused}) AS refusable
       FROM normalization_outcometally WHERE minute >= %(begin)s GROUP BY client) AS seen
 """
 
 
 @dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Requests by their worst stage. Enforcement would refuse `refusable` of them."""
+
+    canonical: int = 0
+    normalized: int = 0
+    unknown: int = 0
+    rejected: int = 0
+    refusable: int = 0
+
+    @property
+    def requests(self) -> int:
+        """All requests."""
+        return self.canonical + self.normalized + self.unknown + self.rejected
+
+    @property
+    def percent(self) -> float:
+        """The share that enforcement would refuse."""
+        return 100 * self.refusable / self.requests if self.requests else 0.0
+
+    def __add__(self, other: RequestCounts) -> RequestCounts:
+        """Return the sum of both."""
+        names = RequestCounts.__slots__
+        return RequestCounts(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
 class ClientCounts:
-    """One client: without a request in the period `last_seen` is None."""
+    """One client's requests. `last_seen` is None if it sent none in the period."""
 
     client: str
-    counts: Counts
+    counts: RequestCounts
     last_seen: datetime | None
     holds_key: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
-    """A page of clients, and how many there are by what they send; `refused` of all `requests` enforcement refuses."""
+class ClientList:
+    """A page of clients, and how many clients there are of each kind.
+
+    Enforcement would refuse `refused` of all `requests`.
+    """
 
     every: int
     refusable: int
@@ -104,21 +137,31 @@ class Clients:
 
     @property
     def seen(self) -> int:
-        """How many sent a request."""
+        """How many clients sent a request."""
         return self.every - self.silent
 
     @property
     def percent(self) -> float:
-        """The share of the requests that enforcement refuses."""
+        """The share of the requests that enforcement would refuse."""
         return 100 * self.refused / self.requests if self.requests else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """How many clients and requests would be refused; "" if no client sent a request."""
+        if not self.seen:
+            return ""
+        if not self.refusable:
+            return f"None of the {self.seen:,} clients would be refused."
+        requests = f"{self.refused:,} of {self.requests:,} requests ({self.percent:.2f} %)"
+        return f"{self.refusable:,} of {self.seen:,} clients would be refused: {requests}."
 
 
 @dataclass(frozen=True, slots=True)
-class OfClient:
-    """What one client sent: in all, by endpoint (with the last minute), and by step and outcome for the chart."""
+class ClientRequests:
+    """One client's requests: in all, by endpoint with the last minute, and by step and outcome."""
 
-    counts: Counts
-    endpoints: dict[str, tuple[Counts, datetime]]
+    counts: RequestCounts
+    endpoints: dict[str, tuple[RequestCounts, datetime]]
     steps: dict[tuple[datetime, str], int]
 
     @property
@@ -128,73 +171,85 @@ class OfClient:
 
 
 def clients(
-    period: Window,
+    period: Period,
     now: datetime,
     named: str = "",
     only: str = "",
     page: int = 1,
     size: int = LISTED,
-) -> Clients:
-    """Return page `page` of the clients whose name holds `named`, those that enforcement would hurt most first.
+) -> ClientList:
+    """Return one page of the clients, those refused most first.
 
-    `only` is `refusable`, `deprecated` (nothing worse than deprecated spellings), `silent` (no request), or "" for all.
+    `named` matches any part of the name. `only` is `refusable`, `deprecated` (nothing worse than
+    deprecated spellings), `silent` (no request) or "" for all.
     """
+    statement = sql.SQL(CLIENTS).format(
+        holders=keys.holders_statement(), refused=sql.SQL(WOULD_BE_REFUSED)
+    )
     values: dict[str, Any] = {
-        "begin": period.starts(now)[0], "now": now, "named": named, "only": only,
-        "counted": CLIENTS_COUNTED, "listed": size, "skipped": size * (page - 1),
-    }  # fmt: skip
+        "begin": period.begin(now),
+        "now": now,
+        "named": named,
+        "only": only,
+        "counted": CLIENTS_COUNTED,
+        "listed": size,
+        "skipped": size * (page - 1),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(CLIENTS).format(holders=key_holders.statement()), values)
+        cursor.execute(statement, values)
         rows = cursor.fetchall()
-    (every, refusable, deprecated, silent, requests, refused, *_), *_ = rows
+    every, refusable, deprecated, silent, requests, refused = rows[0][:6]
     listed = [_client(*row[6:]) for row in rows if row[6] is not None]
-    return Clients(every, refusable, deprecated, silent, requests, refused, listed)
+    return ClientList(every, refusable, deprecated, silent, requests, refused, listed)
 
 
-def of_client(client: str, period: Window, now: datetime) -> OfClient:
-    """Return what `client` sent within the period."""
-    begin = period.starts(now)[0]
+def requests_of(client: str, period: Period, now: datetime) -> ClientRequests:
+    """Return the requests of `client` within the period."""
+    begin = period.begin(now)
     values: dict[str, Any] = {
         "client": client,
         "seconds": period.step.total_seconds(),
         "begin": begin,
+        "end": begin + period.step * period.columns,
     }
     with connection.cursor() as cursor:
-        cursor.execute(OF_CLIENT, {**values, "end": begin + period.step * period.columns})
-        return _gathered(cursor.fetchall())
+        cursor.execute(REQUESTS_OF, values)
+        return _client_requests(cursor.fetchall())
 
 
-def last_before(client: str, period: Window, now: datetime) -> datetime | None:
-    """Return the minute of the client's last request before the period; None if the tallies know of none."""
+def last_before(client: str, period: Period, now: datetime) -> datetime | None:
+    """Return the minute of the client's last request before the period, or None."""
     with connection.cursor() as cursor:
-        cursor.execute(LAST_BEFORE, {"client": client, "begin": period.starts(now)[0]})
+        cursor.execute(LAST_BEFORE, {"client": client, "begin": period.begin(now)})
         row = cursor.fetchone()
         return row[0] if row else None
 
 
-def who_would_be_refused(period: Window, now: datetime) -> tuple[int, int]:
-    """Return how many clients sent stages within the period, and how many of them sent what enforcement refuses."""
+def clients_refused(period: Period, now: datetime) -> tuple[int, int]:
+    """Return how many clients sent stages in the period, and how many would be refused."""
+    statement = sql.SQL(CLIENTS_REFUSED).format(refused=sql.SQL(WOULD_BE_REFUSED))
     with connection.cursor() as cursor:
-        cursor.execute(WHO_WOULD_BE_REFUSED, {"begin": period.starts(now)[0]})
+        cursor.execute(statement, {"begin": period.begin(now)})
         every, refusable = cursor.fetchone()
         return every, refusable
 
 
 def _client(client: str, *rest: Any) -> ClientCounts:
     *counts, last_seen, holds_key = rest
-    return ClientCounts(client, Counts(*counts), last_seen, holds_key)
+    return ClientCounts(client, RequestCounts(*counts), last_seen, holds_key)
 
 
-def _gathered(rows: Iterable[tuple[datetime, str, str, str, int, datetime]]) -> OfClient:
-    endpoints: dict[str, tuple[Counts, datetime]] = {}
+def _client_requests(
+    rows: Iterable[tuple[datetime, str, str, str, int, datetime]],
+) -> ClientRequests:
+    endpoints: dict[str, tuple[RequestCounts, datetime]] = {}
     steps: Counter[tuple[datetime, str]] = Counter()
     for start, endpoint, mode, outcome, requests, last in rows:
-        refused = outcome == "rejected" or (outcome == "unknown" and mode != Mode.ENFORCE)
-        counts = Counts(**{outcome: requests}, refusable=requests * refused)
-        before, latest = endpoints.get(endpoint, (Counts(), last))
+        refused = would_be_refused(outcome, mode)
+        counts = RequestCounts(**{outcome: requests}, refusable=requests * refused)
+        before, latest = endpoints.get(endpoint, (RequestCounts(), last))
         endpoints[endpoint] = before + counts, max(latest, last)
         steps[start, outcome] += requests
     ordered = sorted(endpoints.items(), key=lambda each: (-each[1][0].refusable, each[0]))
-    return OfClient(
-        sum((counts for counts, _ in endpoints.values()), Counts()), dict(ordered), dict(steps)
-    )
+    every = sum((counts for counts, _ in endpoints.values()), RequestCounts())
+    return ClientRequests(every, dict(ordered), dict(steps))

@@ -1,4 +1,4 @@
-"""How enforcement meets one client: whether it is enforced now, and from which share on it would be. Pure."""
+"""How enforcement treats one client: whether it is enforced now, or from which share on. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from decimal import Decimal
 from enum import StrEnum
 
 from normalization.rollout import Mode, Rollout, bucket, enters_at
-from ops.pages.request_counts import Counts
+from ops.pages.clients.counts import RequestCounts
+from ops.pages.rollout.changes import percent_text
 
 
-class Standing(StrEnum):
-    """Where a client stands in the rollout."""
+class EnforcementStatus(StrEnum):
+    """How the rollout treats a client."""
 
     NOW = "now"
     CAPPED = "capped"
@@ -22,10 +23,14 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Enforcement:
-    """One client in one rollout. `endpoints`: where it is enforced now; `capped`: where a cap alone prevents it."""
+class ClientEnforcement:
+    """One client in one rollout.
 
-    standing: Standing
+    `endpoints`: where it is enforced now. `capped`: where only a cap prevents that. `enters_at`:
+    the smallest share that includes it.
+    """
+
+    status: EnforcementStatus
     bucket: int
     enters_at: Decimal
     pilot: bool
@@ -35,49 +40,49 @@ class Enforcement:
 
     @property
     def now(self) -> bool:
-        """Whether a request of the client's can be refused now."""
+        """Whether a request of the client can be refused now."""
         return bool(self.endpoints)
 
     @property
+    def roles(self) -> list[str]:
+        """The client's roles in the rollout: pilot, holdout or none."""
+        return ["pilot"] * self.pilot + ["holdout"] * self.holdout
+
+    @property
     def word(self) -> str:
-        """The same in a word or two."""
+        """The status in a few words."""
         return {
-            Standing.NOW: "enforced now",
-            Standing.CAPPED: "held by caps",
-            Standing.NEVER: "never",
-            Standing.ALWAYS: "at any share",
-            Standing.SHARE: f"from {spelled(self.enters_at)} %",
-        }[self.standing]
+            EnforcementStatus.NOW: "enforced now",
+            EnforcementStatus.CAPPED: "only warned: its endpoints are limited",
+            EnforcementStatus.NEVER: "held out",
+            EnforcementStatus.ALWAYS: "always in",
+            EnforcementStatus.SHARE: f"enters at {percent_text(self.enters_at)} %",
+        }[self.status]
 
     @property
     def sentence(self) -> str:
-        """The same for whoever has to decide."""
+        """The status in one sentence."""
         return {
-            Standing.NOW: f"Its requests that name an unknown stage are refused{self._but()}.",
-            Standing.CAPPED: "It would be enforced now, but every endpoint is capped: nothing of it is refused.",
-            Standing.NEVER: "A holdout: never enforced, whatever the share. It is warned instead.",
-            Standing.ALWAYS: "A pilot: enforced as soon as the mode is enforce, whatever the share.",
-            Standing.SHARE: f"A share of {spelled(self.enters_at)} % or more takes it in.",
-        }[self.standing]
+            EnforcementStatus.NOW: f"Requests with an unknown stage are refused{self._except()}.",
+            EnforcementStatus.CAPPED: "Only warned: a cap limits each of its endpoints.",
+            EnforcementStatus.NEVER: "Held out: never enforced, at any share; it is warned.",
+            EnforcementStatus.ALWAYS: "Always in: enforced with the mode enforce, at any share.",
+            EnforcementStatus.SHARE: f"It enters at a share of {percent_text(self.enters_at)} %.",
+        }[self.status]
 
-    def _but(self) -> str:
-        return (
-            f", except at {', '.join(self.capped)}, which a cap holds back" if self.capped else ""
-        )
+    def _except(self) -> str:
+        return f", except at {', '.join(self.capped)}, which a cap limits" if self.capped else ""
 
 
-def of(rollout: Rollout, client: str, endpoints: Iterable[str]) -> Enforcement:
-    """Say how `rollout` treats `client` at `endpoints`."""
+def enforcement_of(rollout: Rollout, client: str, endpoints: Iterable[str]) -> ClientEnforcement:
+    """Return how `rollout` treats `client` at `endpoints`."""
     pilot, holdout = client in rollout.pilots, client in rollout.holdouts
     every = sorted(endpoints)
-    reached = (
-        rollout.mode is Mode.ENFORCE
-        and not holdout
-        and (pilot or enters_at(client) <= rollout.enforce_percent)
-    )
+    included = not holdout and (pilot or enters_at(client) <= rollout.enforce_percent)
+    reached = rollout.mode is Mode.ENFORCE and included
     enforced = tuple(name for name in every if rollout.mode_for(name, client) is Mode.ENFORCE)
-    return Enforcement(
-        standing=_standing(pilot, holdout, reached, bool(enforced)),
+    return ClientEnforcement(
+        status=_status(pilot, holdout, reached, bool(enforced)),
         bucket=bucket(client),
         enters_at=enters_at(client),
         pilot=pilot,
@@ -87,27 +92,25 @@ def of(rollout: Rollout, client: str, endpoints: Iterable[str]) -> Enforcement:
     )
 
 
-def spelled(percent: Decimal) -> str:
-    """Return a share without needless zeros."""
-    return f"{percent.normalize():f}"
-
-
-def _standing(pilot: bool, holdout: bool, reached: bool, enforced: bool) -> Standing:
-    if holdout:
-        return Standing.NEVER
-    if reached:
-        return Standing.NOW if enforced else Standing.CAPPED
-    return Standing.ALWAYS if pilot else Standing.SHARE
-
-
-def consequence(counts: Counts) -> str:
-    """Say what enforcement makes of requests like these."""
+def consequence(counts: RequestCounts) -> str:
+    """Return in one or two sentences what enforcement would do to requests like these."""
     if not counts.requests:
-        return "It sent no request, so nothing is known of what would be refused."
-    accepted = f" {counts.normalized:,} used deprecated spellings, which stay accepted." * bool(
-        counts.normalized
-    )
+        return "This client sent no stages, so nothing is known of what would be refused."
+    accepted = ""
+    if counts.normalized:
+        accepted = f" {counts.normalized:,} used deprecated spellings, which stay accepted."
     if not counts.refusable:
         return f"None of its {counts.requests:,} requests would be refused.{accepted}"
     share = f"{counts.refusable:,} of its {counts.requests:,} requests ({counts.percent:.2f} %)"
-    return f"{share} named an unknown stage: enforcement answers such a request with 400 and does nothing.{accepted}"
+    return (
+        f"{share} would be refused: they named an unknown stage, which enforcement answers with "
+        f"400.{accepted}"
+    )
+
+
+def _status(pilot: bool, holdout: bool, reached: bool, enforced: bool) -> EnforcementStatus:
+    if holdout:
+        return EnforcementStatus.NEVER
+    if reached:
+        return EnforcementStatus.NOW if enforced else EnforcementStatus.CAPPED
+    return EnforcementStatus.ALWAYS if pilot else EnforcementStatus.SHARE

@@ -1,4 +1,7 @@
-"""`/admin/ops/rollout/clients/`: who still sends what, and where each client stands in the rollout. Only to read."""
+"""`/admin/ops/rollout/clients/`: the clients, those that enforcement would refuse most first.
+
+The page is read-only.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,24 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from normalization import conf, rollout_store
-from normalization.rollout import Rollout
-from ops.pages import periods
-from ops.pages.clients import counts, enforcement, spellings
-from ops.pages.clients.counts import CLIENTS_COUNTED, LISTED, ClientCounts, Clients
-from ops.pages.clients.enforcement import Enforcement
-from ops.pages.clients.spellings import Undecided
-from ops.pages.outcome_chart import Part, Window, stripe
+from normalization.outcomes import OUTCOMES
+from normalization.rollout import Mode, Rollout
+from ops.pages.charts import StripePart, stripe
+from ops.pages.clients import counts, spellings
+from ops.pages.clients.counts import CLIENTS_COUNTED, LISTED, ClientCounts, ClientList
+from ops.pages.clients.enforcement import ClientEnforcement, enforcement_of
+from ops.pages.clients.spellings import UndecidedSpellings
 from ops.pages.panels import softly
-from ops.pages.periods import Link
+from ops.pages.periods import (
+    CLIENT_PERIODS,
+    WEEK,
+    NavigationLink,
+    Period,
+    asked_period,
+    client_url,
+    period_links,
+)
+from ops.pages.rollout.changes import percent_text
 from ops.pages.rollout.page import unavailable
 
 LONGEST_NAME: Final = 100
@@ -39,107 +51,137 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ClientRow:
     """A client of the list."""
 
     seen: ClientCounts
-    enforcement: Enforcement
-    undecided: Undecided | None
+    enforcement: ClientEnforcement
+    undecided: UndecidedSpellings | None
     url: str
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """How its outcomes share a stripe."""
+    def stripe(self) -> tuple[StripePart, ...]:
+        """The shares of its outcomes."""
         return stripe(asdict(self.seen.counts))
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What of the list an address asks for. Whatever it says, this is something that can be shown."""
+class ListQuery:
+    """The part of the list that an address asks for. Invalid parameters count as absent."""
 
-    period: Window
+    period: Period
     named: str
     only: str
     page: int
 
     @classmethod
-    def by(cls, request: HttpRequest) -> Asked:
-        """Read the address."""
+    def of_request(cls, request: HttpRequest) -> ListQuery:
+        """Read the query parameters."""
         given = request.GET
-        page = given.get("page", "")
+        only = given.get("only", "")
+        printable = filter(str.isprintable, given.get("q", ""))
         return cls(
-            period=periods.asked(request),
-            named="".join(filter(str.isprintable, given.get("q", "")))[:LONGEST_NAME].strip(),
-            only=given.get("only", "") if given.get("only") in KINDS else "",
-            page=min(max(int(page), 1), CLIENTS_COUNTED // LISTED)
-            if page.isascii() and page.isdecimal()
-            else 1,
+            period=asked_period(request, CLIENT_PERIODS, WEEK),
+            named="".join(printable)[:LONGEST_NAME].strip(),
+            only=only if only in KINDS else "",
+            page=_page_number(given.get("page", "")),
         )
 
     def url(self, **other: Any) -> str:
-        """Return the address of the same list, but for `other`; a list begins with its first page."""
+        """Return the address of the list with `other` parameters, at its first page."""
         asked = {"window": self.period.name, "q": self.named, "only": self.only, **other}
-        return f"{reverse('ops-clients')}?{urlencode({name: value for name, value in asked.items() if value})}"
+        given = {name: value for name, value in asked.items() if value}
+        return f"{reverse('ops-clients')}?{urlencode(given)}"
 
 
 @require_safe
 def clients_page(request: HttpRequest) -> HttpResponse:
-    """List the clients, those that enforcement would hurt most first."""
+    """List the clients, those that enforcement would refuse most first."""
     try:
         rollout = rollout_store.newest().rollout
     except StoreError:
         return unavailable(request)
-    asked, now = Asked.by(request), timezone.now()
+    query, now = ListQuery.of_request(request), timezone.now()
     found = softly(
-        "clients", lambda: counts.clients(asked.period, now, asked.named, asked.only, asked.page)
+        "clients", lambda: counts.clients(query.period, now, query.named, query.only, query.page)
     )
     context = {
         **admin.site.each_context(request),
         "title": "Clients",
         "rollout": rollout,
-        "asked": asked,
-        "begin": asked.period.starts(now)[0],
-        "windows": periods.links(asked.period, lambda each: asked.url(window=each.name)),
+        "mode_note": _mode_note(rollout),
+        "query": query,
+        "begin": query.period.begin(now),
+        "period_links": period_links(
+            CLIENT_PERIODS, query.period, lambda each: query.url(window=each.name)
+        ),
+        "outcomes": OUTCOMES,
         "found": found,
     }
     if found is not None:
-        rows = _rows(asked.period, found, rollout, now)
-        context |= {"kinds": list(_kinds(asked, found)), "rows": rows, **_turned(asked, found)}
-    return TemplateResponse(request, "admin/ops/rollout_clients.html", context)
+        context |= {
+            "kinds": list(_kinds(query, found)),
+            "rows": _rows(query.period, found, rollout, now),
+            "empty": _empty(query),
+            **_pages(query, found),
+        }
+    return TemplateResponse(request, "admin/ops/clients/list.html", context)
 
 
-def _kinds(asked: Asked, found: Clients) -> Iterator[Link]:
+def _page_number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        return 1
+    return min(max(int(text), 1), CLIENTS_COUNTED // LISTED)
+
+
+def _mode_note(rollout: Rollout) -> str:
+    if rollout.mode is not Mode.ENFORCE:
+        return ""
+    return f"for {percent_text(rollout.enforce_percent)} % of the clients."
+
+
+def _kinds(query: ListQuery, found: ClientList) -> Iterator[NavigationLink]:
     for only, word in KINDS.items():
-        yield Link(
+        yield NavigationLink(
             word,
-            asked.url(only=only),
-            current=only == asked.only,
+            query.url(only=only),
+            current=only == query.only,
             count=getattr(found, only or "every"),
         )
 
 
-def _rows(period: Window, found: Clients, rollout: Rollout, now: datetime) -> list[Row]:
+def _rows(period: Period, found: ClientList, rollout: Rollout, now: datetime) -> list[ClientRow]:
     names = [each.client for each in found.listed if each.counts.refusable]
-    undecided = (
-        softly("undecided spellings", lambda: spellings.undecided(names, period, now)) or {}
-    )
+    undecided = softly("undecided spellings", lambda: spellings.undecided(names, period, now))
     endpoints = conf.stage_endpoints()
     return [
-        Row(
+        ClientRow(
             each,
-            enforcement.of(rollout, each.client, endpoints),
-            undecided.get(each.client),
-            periods.client_url(each.client, period),
+            enforcement_of(rollout, each.client, endpoints),
+            (undecided or {}).get(each.client),
+            client_url(each.client, period),
         )
         for each in found.listed
     ]
 
 
-def _turned(asked: Asked, found: Clients) -> dict[str, Any]:
-    matching = getattr(found, asked.only or "every")
+def _empty(query: ListQuery) -> str:
+    """Return the sentence for a list without rows."""
+    if query.named:
+        return f"No client has “{query.named}” in its name."
+    if query.only or query.page > 1:
+        return "There are no such clients."
+    return (
+        f"No client sent a stage in the {query.period.label}, and there are no keys. "
+        "A request is counted a few seconds after its answer."
+    )
+
+
+def _pages(query: ListQuery, found: ClientList) -> dict[str, Any]:
+    matching = getattr(found, query.only or "every")
     last = max(ceil(matching / LISTED), 1)
     return {
         "last_page": last,
-        "before": asked.url(page=min(asked.page - 1, last)) if asked.page > 1 else "",
-        "after": asked.url(page=asked.page + 1) if asked.page < last else "",
+        "previous": query.url(page=min(query.page - 1, last)) if query.page > 1 else "",
+        "next": query.url(page=query.page + 1) if query.page < last else "",
     }

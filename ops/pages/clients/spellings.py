@@ -1,4 +1,4 @@
-"""The spellings of single clients: what each means, or probably means, and how many are undecided still."""
+"""Spellings that single clients sent: what each means or may mean, and which are undecided."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from django.db import connection
 from normalization import aliases
 from normalization.stages import Known, normalize
 from ops.admin_ui.characters import Visible, visible
-from ops.pages.outcome_chart import Window
-from ops.pages.rollout.unknown_spellings import alias_url, judged, listed
+from ops.pages.periods import Period
+from ops.pages.rollout.unknown_spellings import AliasOffer, alias_offer, listed
 
 LISTED: Final = 100
-JUDGED: Final = 2_000  # unknown spellings of a page of clients; suggestions take time
+EXAMINED: Final = 2_000  # unknown spellings of a page of clients; suggestions take time
 
-# First seen: ever, as long as spellings are kept, so a spelling of many months is not called a new one.
+# first_seen is not limited to the period: a spelling of many months is not shown as a new one.
 SPELLINGS_OF: Final = """
-SELECT spelling, stage, coalesce(sum(count) FILTER (WHERE last_seen >= %(begin)s), 0)::bigint AS times,
+SELECT spelling, stage,
+       coalesce(sum(count) FILTER (WHERE last_seen >= %(begin)s), 0)::bigint AS times,
        min(first_seen), max(last_seen), array_agg(DISTINCT endpoint), count(*) OVER ()
 FROM normalization_observedspelling
 WHERE client = %(client)s
@@ -35,13 +36,16 @@ FROM normalization_observedspelling
 WHERE client = ANY(%(clients)s) AND last_seen >= %(begin)s AND stage = ''
 GROUP BY client, spelling
 ORDER BY times DESC, client, spelling
-LIMIT %(judged)s
+LIMIT %(examined)s
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SentSpelling:
-    """A spelling that a client sent. `stage` is empty for one that was unknown when it came, `decided` known since."""
+    """A spelling that a client sent.
+
+    `stage` is "" if it was unknown when it was sent; `decided` if an alias exists since then.
+    """
 
     raw: str
     shown: Visible
@@ -50,20 +54,18 @@ class SentSpelling:
     first_seen: datetime
     last_seen: datetime
     endpoints: str
-    suggestions: tuple[str, ...]
-    alias_url: str
-    why_no_alias: str
+    offer: AliasOffer
     decided: bool
 
     @property
     def may_hide_a_character(self) -> bool:
-        """Whether a `?` may stand for a character that was not kept, which an alias would then not match."""
+        """Whether a `?` may replace a character that was not kept, so an alias may not match."""
         return not self.stage and "?" in self.raw
 
 
 @dataclass(frozen=True, slots=True)
-class Spellings:
-    """The first of a client's spellings, the unknown before the deprecated, and how many there are more."""
+class ClientSpellings:
+    """A client's first LISTED spellings, unknown ones first, and how many `more` there are."""
 
     unknown: list[SentSpelling]
     deprecated: list[SentSpelling]
@@ -71,67 +73,72 @@ class Spellings:
 
     @property
     def sentence(self) -> str:
-        """How far the unknown ones are decided; empty where there are none, or more than are listed."""
-        every, undecided = len(self.unknown), sum(not each.decided for each in self.unknown)
+        """How many unknown spellings are decided; "" if there are none or not all are listed."""
+        every = len(self.unknown)
+        undecided = sum(not each.decided for each in self.unknown)
         if not every or self.more:
             return ""
         if not undecided:
-            return "All of its unknown spellings were decided since: sent again, they are known."
+            return "All its unknown spellings are decided since: the next request is accepted."
         if undecided == every:
             return f"None of its unknown spellings is decided ({every})."
-        return f"{undecided} of its {every} unknown spellings are not decided."
+        return f"{undecided} of its {every} unknown spellings are undecided."
 
 
 @dataclass(slots=True)
-class Undecided:
-    """How many unknown spellings of a client nobody has made an alias of, and the most frequent of them."""
+class UndecidedSpellings:
+    """How many unknown spellings of a client have no alias, and the most frequent of them."""
 
     spellings: int = 0
     most: Visible | None = None
 
 
-def of_client(client: str, period: Window, now: datetime) -> Spellings:
-    """Return what `client` sent within the period that was not canonical, the most frequent first."""
-    values: dict[str, Any] = {"client": client, "begin": period.starts(now)[0], "listed": LISTED}
+def spellings_of(client: str, period: Period, now: datetime) -> ClientSpellings:
+    """Return the non-canonical spellings of `client` in the period, the most frequent first."""
+    values: dict[str, Any] = {"client": client, "begin": period.begin(now), "listed": LISTED}
     with connection.cursor() as cursor:
         cursor.execute(SPELLINGS_OF, values)
         rows = cursor.fetchall()
     found = [_sent(*row[:-1]) for row in rows]
-    unknown = [each for each in found if not each.stage]
-    return Spellings(
-        unknown, [each for each in found if each.stage], rows[0][-1] - len(rows) if rows else 0
+    every = rows[0][-1] if rows else 0
+    return ClientSpellings(
+        unknown=[each for each in found if not each.stage],
+        deprecated=[each for each in found if each.stage],
+        more=every - len(rows),
     )
 
 
-def undecided(clients: Iterable[str], period: Window, now: datetime) -> dict[str, Undecided]:
-    """Return for each of `clients` what is unknown of it still; one that sent nothing unknown is absent.
+def undecided(
+    clients: Iterable[str], period: Period, now: datetime
+) -> dict[str, UndecidedSpellings]:
+    """Return the undecided spellings of each of `clients` that sent unknown ones.
 
-    Of the JUDGED most frequent spellings only. Where there are more, a client of which none is undecided is absent too:
-    a rare one may be.
+    Only the EXAMINED most frequent spellings are looked at. If there are more, a client without
+    an undecided one among them is absent, because it may have a rare one.
     """
     values: dict[str, Any] = {
         "clients": list(clients),
-        "begin": period.starts(now)[0],
-        "judged": JUDGED,
+        "begin": period.begin(now),
+        "examined": EXAMINED,
     }
     with connection.cursor() as cursor:
         cursor.execute(UNKNOWN_OF, values)
         rows = cursor.fetchall()
-    found: dict[str, Undecided] = {}
+    found: dict[str, UndecidedSpellings] = {}
     table = aliases.current()
     for client, raw, _ in rows:
-        mine = found.setdefault(client, Undecided())
+        of_client = found.setdefault(client, UndecidedSpellings())
         if not isinstance(normalize(raw, table), Known):
-            mine.spellings += 1
-            mine.most = mine.most or visible(raw)
-    return {client: mine for client, mine in found.items() if mine.spellings or len(rows) < JUDGED}
+            of_client.spellings += 1
+            of_client.most = of_client.most or visible(raw)
+    if len(rows) < EXAMINED:
+        return found
+    return {client: each for client, each in found.items() if each.spellings}
 
 
 def _sent(
     raw: str, stage: str, times: int, first: datetime, last: datetime, endpoints: list[str]
 ) -> SentSpelling:
-    why_not, suggestions = ("", ()) if stage else judged(raw)
-    may_be_alias = not stage and not why_not
     return SentSpelling(
         raw=raw,
         shown=visible(raw),
@@ -140,8 +147,6 @@ def _sent(
         first_seen=first,
         last_seen=last,
         endpoints=listed(endpoints),
-        suggestions=suggestions,
-        alias_url=alias_url(raw, suggestions) if may_be_alias else "",
-        why_no_alias=why_not,
+        offer=AliasOffer() if stage else alias_offer(raw),
         decided=isinstance(normalize(raw, aliases.current()), Known),
     )

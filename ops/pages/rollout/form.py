@@ -1,4 +1,8 @@
-"""The form of the rollout page: the whole rollout, a reason, and the version that the operator was looking at."""
+"""Forms of the rollout page.
+
+`RolloutForm` has the whole rollout, a reason, and the version that the operator was looking at, so
+that a newer change is never overwritten. `BackToWarnForm` has only a reason.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,19 @@ from django import forms
 
 from normalization import conf
 from normalization.rollout import TRANSITIONS, Mode, Rollout, RolloutInvalid
+from ops.pages.rollout.changes import percent_text
 
 MODES: Final = [(mode.value, mode.value) for mode in Mode]
+AS_THE_MODE: Final = [("", "as the mode"), *MODES]
 MEANING: Final = {
     Mode.OFF: "stages are observed and counted, clients see nothing",
     Mode.WARN: "clients are told of deprecated and unknown spellings, nothing is refused",
     Mode.ENFORCE: "requests of enforced clients that name an unknown stage are refused",
 }
-AS_THE_MODE: Final = [("", "as the mode"), *MODES]
 
 
 class NamesField(forms.CharField):
-    """Client names, one a line; cleaned to a frozenset."""
+    """Client names, one a line. The cleaned value is a frozenset."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -29,55 +34,57 @@ class NamesField(forms.CharField):
         )
 
     def prepare_value(self, value: Any) -> Any:
-        """Show the names in order."""
+        """Return the text of the field: the names in order."""
         return "\n".join(sorted(value)) if isinstance(value, frozenset) else value
 
     def clean(self, value: Any) -> frozenset[str]:
-        """Return the names."""
-        return frozenset(name.strip() for name in str(value or "").splitlines() if name.strip())
+        """Return the names without surrounding white space and empty lines."""
+        lines = [line.strip() for line in str(value or "").splitlines()]
+        return frozenset(line for line in lines if line)
 
 
 class BackToWarnForm(forms.Form):
-    """The reason of the way back, written already so that one click is enough."""
+    """The reason for taking enforcement back, filled in so that one click is enough."""
 
-    reason = forms.CharField(
-        max_length=500, initial="By hand: something is wrong with enforcement"
-    )
+    reason = forms.CharField(max_length=500, initial="By hand: enforcement causes problems")
 
 
 class RolloutForm(forms.Form):
-    """`asked()` is what the operator asks for: once the form is valid, or what an empty form is `proposed` to be."""
+    """The whole rollout. `now` and `version` are those in force.
+
+    `proposed` is a rollout that a link fills in. `asked()` returns the rollout that the operator
+    asks for.
+    """
 
     mode = forms.ChoiceField(choices=MODES, widget=forms.RadioSelect)
     enforce_percent = forms.DecimalField(
         label="Share of clients enforced, %",
+        help_text="In mode enforce; other clients are warned. A larger share needs the checks.",
         min_value=0,
         max_value=100,
         decimal_places=2,
         max_digits=5,
     )
-    pilots = NamesField(
-        label="Pilots", help_text="Clients enforced whatever the share, one a line."
-    )
-    holdouts = NamesField(label="Holdouts", help_text="Clients never enforced, one a line.")
+    pilots = NamesField(label="Pilots", help_text="Always in, at any share. One a line.")
+    holdouts = NamesField(label="Holdouts", help_text="Held out: never enforced. One a line.")
     enforce_at = forms.DateTimeField(
         label="Announced enforce date (UTC)",
         required=False,
         input_formats=["%Y-%m-%d %H:%M", "%Y-%m-%d"],
-        help_text="For example 2026-12-31. Clients see it as Sunset; it changes nothing by itself.",
+        help_text="For example 2026-12-31. Clients receive it as Sunset; it changes nothing else.",
         widget=forms.DateTimeInput(format="%Y-%m-%d %H:%M"),
     )
     reason = forms.CharField(
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="What the next person will read.",
+        help_text="Everyone who looks later reads this.",
     )
     override_reason = forms.CharField(
-        label="Why it goes on although a gate says no",
+        label="Why the check may be skipped",
         max_length=500,
         required=False,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Only where a gate holds the change and you answer for what follows. Recorded with every verdict.",
+        help_text="Only if a check holds the change. Recorded with the results of all checks.",
     )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     gates_refused = False
@@ -86,33 +93,42 @@ class RolloutForm(forms.Form):
         self, now: Rollout, version: int, data: Any = None, proposed: Rollout | None = None
     ) -> None:
         super().__init__(data, initial=_initial(proposed or now, version), label_suffix="")
+        self._now = now
+        self.proposed = proposed
         self.fields["mode"].widget.choices = [
-            (mode.value, _explained(now.mode, mode)) for mode in Mode
+            (mode.value, _mode_label(now.mode, mode)) for mode in Mode
         ]
-        self._now, self.proposed = now, proposed
-        for name in sorted(conf.stage_endpoints().keys() | now.overrides.keys()):
+        for name in self._endpoints():
             cap = now.overrides.get(name)
             self.fields[_field(name)] = forms.ChoiceField(
                 choices=AS_THE_MODE, required=False, label=name, initial=cap.value if cap else ""
             )
 
+    @property
+    def shows_override(self) -> bool:
+        """Whether the part that skips checks is open."""
+        field = self["override_reason"]
+        return bool(self.gates_refused or field.value() or field.errors)
+
     def asked(self) -> Rollout | None:
-        """Return the rollout that is asked for or proposed; None while the form is as it was, or wrong in itself."""
+        """Return the rollout of a valid form, or the proposed one of an empty form.
+
+        None if the form is invalid, or empty without a proposal.
+        """
         found: Rollout | None = getattr(self, "cleaned_data", {}).get("rollout", self.proposed)
         return found
 
     def of_version(self, version: int, now: Rollout) -> RolloutForm:
-        """Return the form with everything that was typed, as if its writer had looked at `version`."""
-        return RolloutForm(
-            now, version, {**dict(self.data.items()), "expected_version": str(version)}
-        )
+        """Return the form with the same input, as if the operator had looked at `version`."""
+        data = {**dict(self.data.items()), "expected_version": str(version)}
+        return RolloutForm(now, version, data)
 
     def endpoint_fields(self) -> list[forms.BoundField]:
-        """Return the fields of the endpoints' caps."""
-        return [self[name] for name in self.fields if name.startswith("endpoint:")]
+        """Return the fields for the caps of single endpoints."""
+        return [self[_field(name)] for name in self._endpoints()]
 
     def clean(self) -> dict[str, Any]:
-        """Hold the fields together to what a rollout can be."""
+        """Add `rollout` to the cleaned data, or an error if the fields contradict each other."""
         cleaned = super().clean() or {}
         if not self.errors:
             try:
@@ -121,9 +137,11 @@ class RolloutForm(forms.Form):
                 self.add_error(None, str(error))
         return cleaned
 
+    def _endpoints(self) -> list[str]:
+        return sorted(conf.stage_endpoints().keys() | self._now.overrides.keys())
+
     def _rollout(self, cleaned: dict[str, Any]) -> Rollout:
-        names = conf.stage_endpoints().keys() | self._now.overrides.keys()
-        caps = {name: cleaned.get(_field(name)) for name in names}
+        caps = {name: cleaned.get(_field(name)) for name in self._endpoints()}
         return Rollout(
             mode=Mode(cleaned["mode"]),
             enforce_percent=cleaned["enforce_percent"],
@@ -134,23 +152,25 @@ class RolloutForm(forms.Form):
         )
 
 
-def _explained(now: Mode, to: Mode) -> str:
-    way = TRANSITIONS[now, to]
+def _mode_label(now: Mode, to: Mode) -> str:
+    transition = TRANSITIONS[now, to]
     if now is to:
         return f"{to}: {MEANING[to]} (in force)"
-    return f"{to}: {MEANING[to]}" if way.allowed else f"{to}: not from {now}; {way.reason}"
+    if transition.allowed:
+        return f"{to}: {MEANING[to]}"
+    return f"{to}: not from {now}; {transition.reason}"
 
 
 def _field(endpoint: str) -> str:
     return f"endpoint:{endpoint}"
 
 
-def _initial(now: Rollout, version: int) -> dict[str, Any]:
+def _initial(rollout: Rollout, version: int) -> dict[str, Any]:
     return {
-        "mode": now.mode.value,
-        "enforce_percent": f"{now.enforce_percent.normalize():f}",
-        "pilots": now.pilots,
-        "holdouts": now.holdouts,
-        "enforce_at": now.enforce_at,
+        "mode": rollout.mode.value,
+        "enforce_percent": percent_text(rollout.enforce_percent),
+        "pilots": rollout.pilots,
+        "holdouts": rollout.holdouts,
+        "enforce_at": rollout.enforce_at,
         "expected_version": version,
     }

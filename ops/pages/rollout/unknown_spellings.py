@@ -1,11 +1,13 @@
-"""The unknown spellings that clients sent lately, the most frequent first, and what can be decided about each."""
+"""Unknown spellings of the last days, the most frequent first, with a link to decide each.
+
+`alias_offer` is shared with the page of one client.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from django.db import connection
@@ -15,16 +17,16 @@ from normalization import aliases
 from normalization.observations import OTHER
 from normalization.stages import Known, normalize
 from ops.admin_ui.characters import Visible, visible
+from ops.pages.rollout.changes import first_names
 
 DAYS: Final = 7
 LISTED: Final = 20
 NAMES_LISTED: Final = 3
-CUT_AT: Final = (
-    100  # what is longer was cut when it was counted; so long a text is no spelling of a stage
-)
+CUT_AT: Final = 100  # observations cut longer texts, which are too long for a stage anyway
 
 MOST_FREQUENT_UNKNOWN: Final = """
-SELECT spelling, sum(count)::bigint AS times, max(last_seen), array_agg(DISTINCT endpoint), array_agg(DISTINCT client)
+SELECT spelling, sum(count)::bigint AS times, max(last_seen),
+       array_agg(DISTINCT endpoint), array_agg(DISTINCT client)
 FROM normalization_observedspelling
 WHERE stage = '' AND day > %s
 GROUP BY spelling
@@ -34,8 +36,20 @@ LIMIT %s
 
 
 @dataclass(frozen=True, slots=True)
+class AliasOffer:
+    """What can be decided about an unknown spelling.
+
+    `url` leads to the form of aliases. It is "" if no alias is possible; `obstacle` explains why.
+    """
+
+    suggestions: tuple[str, ...] = ()
+    url: str = ""
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownSpelling:
-    """One spelling. `alias_url` is empty where an alias would be of no use; then `why_no_alias` says why."""
+    """An unknown spelling that clients sent."""
 
     raw: str
     shown: Visible
@@ -43,27 +57,45 @@ class UnknownSpelling:
     last_seen: datetime
     endpoints: str
     clients: str
-    suggestions: tuple[str, ...]
-    alias_url: str
-    why_no_alias: str
+    offer: AliasOffer
 
     @property
     def may_hide_a_character(self) -> bool:
-        """Whether a `?` may stand for a character that was not kept, which an alias would then not match."""
+        """Whether a `?` may replace a character that was not kept, so an alias may not match."""
         return "?" in self.raw
 
 
 def most_frequent(now: datetime) -> list[UnknownSpelling]:
-    """Return the unknown spellings of the last DAYS days with most requests, at most LISTED."""
+    """Return the LISTED most frequent unknown spellings of the last DAYS days."""
+    since = (now - timedelta(days=DAYS)).date()
     with connection.cursor() as cursor:
-        cursor.execute(MOST_FREQUENT_UNKNOWN, [(now - timedelta(days=DAYS)).date(), LISTED])
+        cursor.execute(MOST_FREQUENT_UNKNOWN, [since, LISTED])
         return [_spelling(*row) for row in cursor.fetchall()]
+
+
+def alias_offer(raw: str) -> AliasOffer:
+    """Return what can be decided about `raw`, with today's aliases."""
+    if raw == OTHER:
+        return AliasOffer(obstacle="every spelling after the first 1,000 of a day")
+    if not raw.strip():
+        return AliasOffer(obstacle="an empty text")
+    found = normalize(raw, aliases.current())
+    if isinstance(found, Known):
+        return AliasOffer(obstacle=f"Decided: {found.stage}")
+    suggestions = tuple(str(stage) for stage in found.suggestions)
+    if len(raw) >= CUT_AT:
+        return AliasOffer(suggestions, obstacle="too long for a stage")
+    return AliasOffer(suggestions, url=_alias_url(raw, suggestions))
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names in a line, and how many more there are."""
+    return first_names(names, NAMES_LISTED)
 
 
 def _spelling(
     raw: str, times: int, last: datetime, endpoints: list[str], clients: list[str]
 ) -> UnknownSpelling:
-    why_not, suggestions = judged(raw)
     return UnknownSpelling(
         raw=raw,
         shown=visible(raw),
@@ -71,37 +103,13 @@ def _spelling(
         last_seen=last,
         endpoints=listed(endpoints),
         clients=listed(clients),
-        suggestions=suggestions,
-        alias_url="" if why_not else alias_url(raw, suggestions),
-        why_no_alias=why_not,
+        offer=alias_offer(raw),
     )
 
 
-def judged(raw: str) -> tuple[str, tuple[str, ...]]:
-    """Return why no alias can be made of `raw` ("" if one can) and what it probably meant."""
-    if raw == OTHER:
-        return "all that came after the first 1,000 of a day", ()
-    if not raw.strip():
-        return "nothing was written", ()
-    found = normalize(raw, aliases.current())
-    if isinstance(found, Known):
-        return f"now known as {found.stage}", ()
-    suggestions = tuple(str(stage) for stage in found.suggestions)
-    if len(raw) >= CUT_AT:
-        return "too long for a stage", suggestions
-    return "", suggestions
-
-
-def alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
-    """Return the address of the form of aliases with both filled in."""
-    prefilled: dict[str, Any] = {"spelling": raw}
+def _alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
+    """Return the address of the form of aliases, with spelling and first suggestion filled in."""
+    prefilled = {"spelling": raw}
     if suggestions:
         prefilled["stage"] = suggestions[0]
     return f"{reverse('admin:normalization_stagealias_add')}?{urlencode(prefilled)}"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the first names in a line, and how many there are more."""
-    ordered = sorted(names)
-    more = len(ordered) - NAMES_LISTED
-    return ", ".join(ordered[:NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""manage.py create_api_key NAME"""
+"""`manage.py create_api_key NAME`: arguments and printed output of `keys.create_key`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stagenorm.portfolio.keys import KeyRefused, create_key
 
 
 class Command(BaseCommand):
-    """Makes an API key and prints it, and nothing else, to standard output."""
+    """Creates an API key and prints only the key to standard output."""
 
-    help = "Make an API key for a client and print the key alone. It is shown this once."
+    help = "Create an API key for a client and print only the key. It is shown only this once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -37,11 +37,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--expires",
             metavar="DATE",
-            help="Last day, or moment, on which the key is good (ISO 8601).",
+            help="Last day or moment on which the key is valid (ISO 8601).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make the key."""
+        """Create and print the key."""
         expires = _moment(options["expires"]) if options["expires"] else None
         try:
             _, text = create_key(
@@ -57,7 +57,10 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    """Read a date as its end, a time without zone as UTC; raise `CommandError` for the past and for nonsense."""
+    """Read a date as the end of that day, and a time without zone as UTC.
+
+    Raises `CommandError` for other text and for a moment in the past.
+    """
     try:
         day = date.fromisoformat(text)
         moment = datetime.combine(day, time.max)
@@ -65,8 +68,8 @@ def _moment(text: str) -> datetime:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError as error:
-            raise CommandError(f"--expires {text!r} is no date: write 2027-01-31.") from error
+            raise CommandError(f"--expires {text!r} is not a date: write 2027-01-31.") from error
     aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment)
     if aware <= timezone.now():
-        raise CommandError(f"--expires {text} is past: the key would be good for nothing.")
+        raise CommandError(f"--expires {text} is past: the key would never be valid.")
     return aware

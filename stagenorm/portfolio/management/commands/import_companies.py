@@ -1,4 +1,4 @@
-"""manage.py import_companies FILE.csv --fund N"""
+"""`manage.py import_companies FILE.csv --fund N`: arguments and printed output of `imports`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from stagenorm.portfolio.imports import Import, Summary
+from stagenorm.portfolio.imports import (
+    CompanyImport,
+    ImportSummary,
+    Rejection,
+    Report,
+    open_report,
+)
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused
-from stagenorm.portfolio.imports_report import Rejection, Report, open_report
 from stagenorm.portfolio.imports_rows import FIELDS, read_mapping
 from stagenorm.portfolio.models import Fund
+from stagenorm.terminal import progress_bar
 
 SHOWN: Final = 10
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED: Final = 130  # 128 + SIGINT, as in shells
 
 
 class Command(BaseCommand):
-    """Imports companies; exit status 0 when every line was imported, 1 otherwise."""
+    """Imports companies. Exits with 0 if every line was imported, otherwise with 1."""
 
     help = (
         "Import companies from a CSV file whose first line names the columns: "
@@ -34,13 +38,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("file", type=Path, metavar="FILE.csv")
+        parser.add_argument(
+            "file", type=Path, metavar="FILE.csv", help="The file; - for standard input."
+        )
         parser.add_argument(
             "--fund",
             type=int,
             required=True,
             metavar="N",
-            help="The fund the companies belong to.",
+            help="The fund of the companies.",
         )
         parser.add_argument(
             "--map",
@@ -49,7 +55,9 @@ class Command(BaseCommand):
             metavar="name=Company,stage=Round",
             help="Columns with other names.",
         )
-        parser.add_argument("--delimiter", default=",", help="Between fields; \\t for a tab.")
+        parser.add_argument(
+            "--delimiter", default=",", help="The character between fields; \\t for a tab."
+        )
         parser.add_argument(
             "--encoding",
             default="utf-8-sig",
@@ -59,20 +67,20 @@ class Command(BaseCommand):
             "--report",
             type=Path,
             metavar="FILE",
-            help="Every refused line: .csv, else JSON lines.",
+            help="Write every refused line here: as CSV to *.csv, else as JSON lines.",
         )
         parser.add_argument(
             "--atomic",
             action="store_true",
-            help="All or nothing: one refused line, and none is imported.",
+            help="Import nothing if any line is refused.",
         )
         parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Import the file and say what became of it."""
+        """Import the file and print the summary."""
         try:
             with ExitStack() as stack:
-                summary = Import(
+                summary = CompanyImport(
                     options["file"],
                     _fund(options["fund"]),
                     CsvFormat(options["encoding"], options["delimiter"].replace("\\t", "\t")),
@@ -97,7 +105,7 @@ class Command(BaseCommand):
             yield self._show_first()
             return
         if path.exists() and source.exists() and path.samefile(source):
-            raise FileRefused("The report would overwrite the file that is imported.")
+            raise FileRefused("The report would overwrite the imported file.")
         with open_report(path) as report:
             yield report
 
@@ -125,21 +133,14 @@ def _fund(number: int) -> Fund:
 
 @contextmanager
 def _progress(path: Path) -> Iterator[Any]:
-    console = Console(stderr=True)
-    bar = Progress(
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("", total=path.stat().st_size if path.is_file() else None)
-        yield lambda count: bar.update(task, completed=count)
+    total = path.stat().st_size if path.is_file() else None
+    with progress_bar("bytes") as report:
+        yield lambda count: report("importing", count, total)
 
 
-def _sentence(summary: Summary) -> str:
+def _sentence(summary: ImportSummary) -> str:
     return (
-        f"Imported {summary.imported} of {summary.lines} lines into fund {summary.fund} (mode {summary.mode}): "
-        f"{summary.normalized} stages normalized, {summary.unknown} unknown ones stored as they came."
+        f"Imported {summary.imported} of {summary.lines} lines into fund {summary.fund} "
+        f"(mode {summary.mode}): {summary.normalized} stages normalized, "
+        f"{summary.unknown} unknown ones stored as they came."
     )

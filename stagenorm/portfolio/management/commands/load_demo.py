@@ -1,4 +1,4 @@
-"""manage.py load_demo"""
+"""`manage.py load_demo`: printed output of `demonstration`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from stagenorm.portfolio import demonstration
 
 
 class Command(BaseCommand):
-    """Loads the demonstration and prints how to get in. Never outside debug: it makes an account and shows secrets."""
+    """Loads the demonstration and prints its credentials; in debug mode only."""
 
     help = (
         "Load demonstration data, an operator's account and an API key (with DJANGO_DEBUG=1 only)."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Load what is missing."""
+        """Load the missing data and print the credentials."""
         if not settings.DEBUG:
             raise CommandError(
-                "load_demo makes an account and prints secrets: it runs with DJANGO_DEBUG=1 only."
+                "load_demo creates an account and prints secrets: it needs DJANGO_DEBUG=1."
             )
         loaded = demonstration.load()
         password = (
-            loaded.password or "(as it was set; manage.py changepassword operator sets another)"
+            loaded.password or "(unchanged; manage.py changepassword operator sets a new one)"
         )
         self.stdout.write(f"Data      {loaded.companies} companies in {loaded.funds} funds")
         self.stdout.write(f"Operator  {demonstration.OPERATOR}  {password}")

@@ -1,0 +1,61 @@
+"""What the lists of the API share: page sizes, signed cursors, and problems of query parameters.
+
+The identity of a list (its filters and sort) is part of the signing key and not of the cursor, so
+a cursor works for its own list only. The page size may change between pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core import signing
+
+from normalization.problems import Item, Problem, invalid
+from normalization.serializers import escape_pointer
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 200
+# The longest position is a name of 200 characters, each escaped to at most 12 and then in base64.
+LONGEST_CURSOR: Final = 4_096
+SHOWN_NAME: Final = 100
+
+
+def query_item(name: str, code: str, detail: str) -> Item:
+    """Return the problem item for a query parameter."""
+    return {
+        "pointer": "/" + escape_pointer(name[:SHOWN_NAME]),
+        "in": "query",
+        "code": code,
+        "detail": detail,
+    }
+
+
+def write_cursor(list_identity: str, position: Any) -> str:
+    """Return the URL-safe cursor that continues the list after `position`, a JSON value."""
+    return _signer(list_identity).sign_object(position)
+
+
+def read_cursor(list_identity: str, cursor: str) -> Any:
+    """Return the position in a cursor.
+
+    Raises an `invalid-request` problem for text that is not a cursor of this list: changed, cut,
+    invented, or from a list with other filters.
+    """
+    if len(cursor) > LONGEST_CURSOR:
+        raise _not_of_this_list()
+    try:
+        return _signer(list_identity).unsign_object(cursor)
+    except signing.BadSignature as error:
+        raise _not_of_this_list() from error
+
+
+def _not_of_this_list() -> Problem:
+    detail = (
+        "The cursor does not belong to this list. "
+        "Use next_cursor unchanged, with the same fund, filters and sort."
+    )
+    return invalid([query_item("cursor", "invalid_cursor", detail)])
+
+
+def _signer(list_identity: str) -> signing.Signer:
+    return signing.Signer(salt=list_identity, sep=".")

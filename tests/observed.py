@@ -1,0 +1,56 @@
+"""Rows that requests leave in the database, as the consumer audit writes them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from normalization.models import ObservedSpelling, OutcomeTally
+
+DAY = 24 * 60  # minutes
+
+
+def counted(
+    outcome: str,
+    requests: int,
+    minutes: int = 0,
+    client: str = "importer",
+    mode: str = "warn",
+    endpoint: str = "fund-companies",
+    now: datetime | None = None,
+) -> None:
+    """Add requests of one outcome, `minutes` ago."""
+    minute = (now or timezone.now()).replace(second=0, microsecond=0) - timedelta(minutes=minutes)
+    OutcomeTally.objects.create(
+        minute=minute,
+        endpoint=endpoint,
+        client=client,
+        mode=mode,
+        outcome=outcome,
+        requests=requests,
+    )
+
+
+def saw(
+    spelling: str, count: int = 1, stage: str = "", days: int = 0, client: str = "importer"
+) -> None:
+    """Add a spelling that was sent `count` times, `days` ago; `stage` is "" for an unknown one."""
+    at = timezone.now() - timedelta(days=days)
+    ObservedSpelling.objects.create(
+        day=at.date(),
+        spelling=spelling,
+        stage=stage,
+        endpoint="fund-companies",
+        client=client,
+        count=count,
+        first_seen=at,
+        last_seen=at,
+    )
+
+
+def break_table(table: str) -> None:
+    """Make reads of `table` fail until the test's transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO not_there")
