@@ -1,4 +1,7 @@
-"""The output of `normalize_stages`: a run's events (log, progress bar, JSON lines), tables, reports."""
+"""The output of `normalize_stages`: a run's events, tables of values, and reports.
+
+Events go to the log and to one display: a progress bar, plain lines, or JSON lines.
+"""
 
 import json
 import logging
@@ -8,25 +11,19 @@ from time import monotonic
 from typing import Any, TextIO
 
 import structlog
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from ops import terminal
 from ops.backfill.models import BackfillRun
 from ops.backfill.plan import ColumnPlan
 from ops.backfill.session import EventListener
 from ops.backfill.states import RunState
+from stagenorm import terminal
 
 log = structlog.get_logger("ops.backfill")
 LINE_EVERY_SECONDS = 10.0
 VALUES_SHOWN = 40
+# The events of a run that waits; a display without a bar prints each of them.
+WAITS = ("waiting", "retry")
 
 
 # -- Events
@@ -63,78 +60,50 @@ def progress(output: TextIO) -> Iterator[EventListener]:
     The bar replaces the log records, which go to the same terminal.
     """
     if not output.isatty():
-        yield _Lines(output)
+        yield _Counts(_Lines(output))
         return
     logger = logging.getLogger("ops.backfill")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        with _bar(output) as bar:
-            yield _Bar(bar)
+        with terminal.progress_bar("rows", stream=output) as report:
+            yield _Counts(report)
     finally:
         logger.setLevel(before)
 
 
-def _bar(output: TextIO) -> Progress:
-    # The time left comes from the rows of the last half minute, with all rests and waits.
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        TextColumn("{task.completed:,.0f} of {task.fields[rows]}"),
-        TextColumn("{task.fields[rate]},"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        TextColumn("{task.fields[note]}", style="yellow", markup=False),  # database messages
-        console=Console(file=output),
-        speed_estimate_period=30,
-    )
+class _Counts:
+    """Adds up the rows of a run's events for a progress display."""
 
-
-class _Bar:
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.tasks: dict[str, TaskID] = {}
+    def __init__(self, report: terminal.ReportProgress) -> None:
+        self.report = report
+        self.table, self.done, self.total = "", 0, 0
 
     def __call__(self, event: str, /, **fields: Any) -> None:
-        name = str(fields.get("table", ""))
+        note = ""
         if event == "pass":
-            total = fields["total"]
-            self._task(name, total=total, completed=fields["scanned"], rows=f"{total:,}")
+            self.table, self.done, self.total = fields["table"], fields["scanned"], fields["total"]
         elif event == "batch":
-            rate = fields["scanned"] / max(fields["seconds"], 1e-6)
+            self.done += fields["scanned"]
             note = "smaller batches: clients wait for rows" if fields["contended"] else ""
-            advance = fields["scanned"]
-            task = self._task(name)
-            self.progress.update(task, advance=advance, rate=f"{rate:,.0f} rows/s", note=note)
-        elif event in ("waiting", "retry"):
-            for task in list(self.tasks.values())[-1:]:
-                self.progress.update(task, note=f"waiting: {fields['reason']}")
-
-    def _task(self, name: str, **start: Any) -> TaskID:
-        if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=None, rows="?", rate="", note="")
-        if start:
-            self.progress.update(self.tasks[name], **start)
-        return self.tasks[name]
+        elif event in WAITS:
+            note = f"{event}: {fields['reason']}"
+        self.report(self.table, self.done, self.total, note=note)
 
 
 class _Lines:
+    """A progress display for a file or a pipe: a line for each wait, else one now and then."""
+
     def __init__(self, output: TextIO) -> None:
         self.output = output
         self.last = monotonic()
-        self.scanned = self.total = 0
 
-    def __call__(self, event: str, /, **fields: Any) -> None:
-        if event == "pass":
-            self.scanned, self.total = fields["scanned"], fields["total"]
-        if event == "batch":
-            self.scanned += fields["scanned"]
-        if event in ("waiting", "retry") or monotonic() - self.last > LINE_EVERY_SECONDS:
+    def __call__(self, task: str, done: int, total: int | None = None, /, note: str = "") -> None:
+        waits = note.startswith(WAITS)
+        if waits or monotonic() - self.last > LINE_EVERY_SECONDS:
             self.last = monotonic()
-            text = f"{self.scanned:,} of {self.total:,} rows"
-            if "reason" in fields:
-                text = f"{event}: {fields['reason']}"
-            self.output.write(f"{fields.get('table', '')} {text}\n".lstrip())
+            text = note if waits else f"{done:,} of {total or 0:,} rows"
+            self.output.write(f"{task} {text}\n".lstrip())
             self.output.flush()
 
 
@@ -171,27 +140,21 @@ def report(run: BackfillRun) -> dict[str, Any]:
     }
 
 
-def tables(found: tuple[ColumnPlan, ...]) -> str:
-    """Return a table for each column: canonical values, values that change, unknown values."""
-    return "\n".join(terminal.drawn(_table(each)) for each in found)
-
-
-def _table(found: ColumnPlan) -> Table:
-    table = Table(title=f"{found.column}, {found.rows:,} rows", title_justify="left")
-    table.add_column("stored")
-    table.add_column("becomes")
-    table.add_column("rows", justify="right")
+def values_table(found: ColumnPlan) -> Table:
+    """Return the table of a column: canonical values, values that change, unknown values."""
+    title = f"{found.column}, {found.rows:,} rows"
+    table = terminal.table("stored", "becomes", "rows", title=title, numbers=("rows",))
     for stage, rows in found.canonical.items():
-        table.add_row(repr(stage), "(canonical)", f"{rows:,}")
+        terminal.add_row(table, repr(stage), "(canonical)", rows)
     for spelling in found.pairs[:VALUES_SHOWN]:
-        table.add_row(_printable(spelling.raw), spelling.stage, f"{spelling.rows:,}")
+        terminal.add_row(table, _printable(spelling.raw), spelling.stage, spelling.rows)
     for spelling in found.unknown[:VALUES_SHOWN]:
         stays = f"stays, unknown{_perhaps(spelling.suggestions)}"
-        table.add_row(_printable(spelling.raw), stays, f"{spelling.rows:,}")
+        terminal.add_row(table, _printable(spelling.raw), stays, spelling.rows)
     hidden = max(0, len(found.pairs) - VALUES_SHOWN)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
     if hidden:
-        table.add_row("…", f"and {hidden:,} more values (--json lists them)", "")
+        terminal.add_row(table, "…", f"and {hidden:,} more values (--json lists them)", "")
     return table
 
 
