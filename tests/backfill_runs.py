@@ -26,8 +26,10 @@ from ops.backfill.models import BackfillRun, NormalizationLog, RunOptions
 from ops.backfill.plan import make_plan
 from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
-from ops.backups import archive, cycle
+from ops.backups import archive, cycle, sidecar
 from ops.backups.models import Backup, BackupCheck
+from ops.backups.records import record_backup
+from ops.backups.sidecar import Sidecar
 from ops.backups.source import own_identity
 from ops.gates.backup_rule import CheckKind, CheckVerdict
 from tests import children
@@ -178,22 +180,25 @@ def backup_on_record() -> Backup:
     path = settings.BACKUP_DIR / f"recorded-{uuid.uuid4().hex}.dump"
     path.write_bytes(b"no dump")
     with archive.opened(path) as descriptor:
-        digest, stamp = archive.sha256_of(descriptor), archive.stamp(descriptor)
-    identity, host = own_identity(), socket.gethostname()
-    backup = Backup.objects.create(
+        digest = archive.sha256_of(descriptor)
+    record = Sidecar(
         name=path.name,
-        directory=str(path.parent),
-        host=host,
-        system_identifier=identity.system_identifier,
-        database=identity.database,
-        database_oid=identity.oid,
-        snapshot_at=timezone.now(),
         size=path.stat().st_size,
         sha256=digest,
-        facts={"tables": {}, "stages": {}},
-        seconds=0.0,
+        snapshot_at=timezone.now(),
+        identity=own_identity(),
+        server_version=0,
+        client_version="",
+        host=socket.gethostname(),
         created_by="tests",
+        seconds=0.0,
+        fewer_rows_accepted="",
+        facts={"tables": {}, "stages": {}, "schema": {}, "large_objects": 0},
     )
+    record.write(path)
+    backup = record_backup(path.parent, record)
+    with archive.opened(path) as descriptor:
+        stamp = sidecar.stamp(descriptor, path)
     for kind in CheckKind:
         BackupCheck.objects.create(
             backup=backup,
@@ -204,7 +209,7 @@ def backup_on_record() -> Backup:
             stamp=stamp,
             seconds=0.0,
             checked_by="tests",
-            host=host,
+            host=record.host,
         )
     return backup
 
