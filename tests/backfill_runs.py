@@ -28,8 +28,6 @@ from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
 from ops.backups import archive, cycle, sidecar
 from ops.backups.models import Backup, BackupCheck
-from ops.backups.records import record_backup
-from ops.backups.sidecar import Sidecar
 from ops.backups.source import own_identity
 from ops.gates.backup_rule import CheckKind, CheckVerdict
 from tests import children
@@ -172,33 +170,31 @@ def valid_backup() -> None:
 
 
 def backup_on_record() -> Backup:
-    """Record a backup that passed both checks: the gate looks at the records and at the file.
+    """Record a backup that passed both checks: the gate looks at the records and at the files.
 
-    The file holds no dump. A test whose subject is the backup makes one with `valid_backup`.
+    The files hold no dump. A test whose subject is the backup makes one with `valid_backup`.
     """
     settings.BACKUP_DIR.mkdir(parents=True, exist_ok=True)
     path = settings.BACKUP_DIR / f"recorded-{uuid.uuid4().hex}.dump"
-    path.write_bytes(b"no dump")
+    for file in (path, sidecar.record_file(path), sidecar.hash_file(path)):
+        file.write_bytes(b"no dump")
     with archive.opened(path) as descriptor:
-        digest = archive.sha256_of(descriptor)
-    record = Sidecar(
+        digest, stamp = archive.sha256_of(descriptor), sidecar.stamp(descriptor, path)
+    identity, host = own_identity(), socket.gethostname()
+    backup = Backup.objects.create(
         name=path.name,
+        directory=str(path.parent),
+        host=host,
+        system_identifier=identity.system_identifier,
+        database=identity.database,
+        database_oid=identity.oid,
+        snapshot_at=timezone.now(),
         size=path.stat().st_size,
         sha256=digest,
-        snapshot_at=timezone.now(),
-        identity=own_identity(),
-        server_version=0,
-        client_version="",
-        host=socket.gethostname(),
-        created_by="tests",
+        facts={"tables": {}, "stages": {}},
         seconds=0.0,
-        fewer_rows_accepted="",
-        facts={"tables": {}, "stages": {}, "schema": {}, "large_objects": 0},
+        created_by="tests",
     )
-    record.write(path)
-    backup = record_backup(path.parent, record)
-    with archive.opened(path) as descriptor:
-        stamp = sidecar.stamp(descriptor, path)
     for kind in CheckKind:
         BackupCheck.objects.create(
             backup=backup,
@@ -209,7 +205,7 @@ def backup_on_record() -> Backup:
             stamp=stamp,
             seconds=0.0,
             checked_by="tests",
-            host=record.host,
+            host=host,
         )
     return backup
 

@@ -1,7 +1,4 @@
-"""The output of `normalize_stages`: a run's events, tables of values, and reports.
-
-Events go to the log and to one display: a progress bar, plain lines, or JSON lines.
-"""
+"""The output of `normalize_stages`: a run's events (log, progress bar, JSON lines), tables, reports."""
 
 import json
 import logging
@@ -17,13 +14,11 @@ from ops.backfill.models import BackfillRun
 from ops.backfill.plan import ColumnPlan
 from ops.backfill.session import EventListener
 from ops.backfill.states import RunState
-from stagenorm import terminal
+from stagenorm.terminal import ReportProgress, add_row, progress_bar, table
 
 log = structlog.get_logger("ops.backfill")
 LINE_EVERY_SECONDS = 10.0
 VALUES_SHOWN = 40
-# The events of a run that waits; a display without a bar prints each of them.
-WAITS = ("waiting", "retry")
 
 
 # -- Events
@@ -60,50 +55,58 @@ def progress(output: TextIO) -> Iterator[EventListener]:
     The bar replaces the log records, which go to the same terminal.
     """
     if not output.isatty():
-        yield _Counts(_Lines(output))
+        yield _Lines(output)
         return
     logger = logging.getLogger("ops.backfill")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        with terminal.progress_bar("rows", stream=output) as report:
-            yield _Counts(report)
+        with progress_bar("rows", stream=output) as show_progress:
+            yield _Bar(show_progress)
     finally:
         logger.setLevel(before)
 
 
-class _Counts:
-    """Adds up the rows of a run's events for a progress display."""
+class _Bar:
+    """Turns events into the progress of one bar for each table."""
 
-    def __init__(self, report: terminal.ReportProgress) -> None:
-        self.report = report
-        self.table, self.done, self.total = "", 0, 0
+    def __init__(self, show_progress: ReportProgress) -> None:
+        self.show_progress = show_progress
+        self.table = ""
+        self.scanned = 0
+        self.total: int | None = None
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         note = ""
         if event == "pass":
-            self.table, self.done, self.total = fields["table"], fields["scanned"], fields["total"]
+            self.table = str(fields["table"])
+            self.scanned, self.total = fields["scanned"], fields["total"]
         elif event == "batch":
-            self.done += fields["scanned"]
+            self.scanned += fields["scanned"]
             note = "smaller batches: clients wait for rows" if fields["contended"] else ""
-        elif event in WAITS:
-            note = f"{event}: {fields['reason']}"
-        self.report(self.table, self.done, self.total, note=note)
+        elif event in ("waiting", "retry"):
+            note = f"waiting: {fields['reason']}"
+        if self.table:
+            self.show_progress(self.table, self.scanned, self.total, note=note)
 
 
 class _Lines:
-    """A progress display for a file or a pipe: a line for each wait, else one now and then."""
-
     def __init__(self, output: TextIO) -> None:
         self.output = output
         self.last = monotonic()
+        self.scanned = self.total = 0
 
-    def __call__(self, task: str, done: int, total: int | None = None, /, note: str = "") -> None:
-        waits = note.startswith(WAITS)
-        if waits or monotonic() - self.last > LINE_EVERY_SECONDS:
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        if event == "pass":
+            self.scanned, self.total = fields["scanned"], fields["total"]
+        if event == "batch":
+            self.scanned += fields["scanned"]
+        if event in ("waiting", "retry") or monotonic() - self.last > LINE_EVERY_SECONDS:
             self.last = monotonic()
-            text = note if waits else f"{done:,} of {total or 0:,} rows"
-            self.output.write(f"{task} {text}\n".lstrip())
+            text = f"{self.scanned:,} of {self.total:,} rows"
+            if "reason" in fields:
+                text = f"{event}: {fields['reason']}"
+            self.output.write(f"{fields.get('table', '')} {text}\n".lstrip())
             self.output.flush()
 
 
@@ -140,22 +143,26 @@ def report(run: BackfillRun) -> dict[str, Any]:
     }
 
 
-def values_table(found: ColumnPlan) -> Table:
-    """Return the table of a column: canonical values, values that change, unknown values."""
+def tables(found: tuple[ColumnPlan, ...]) -> list[Table]:
+    """Return a table for each column: canonical values, values that change, unknown values."""
+    return [_values(each) for each in found]
+
+
+def _values(found: ColumnPlan) -> Table:
     title = f"{found.column}, {found.rows:,} rows"
-    table = terminal.table("stored", "becomes", "rows", title=title, numbers=("rows",))
+    values = table("stored", "becomes", "rows", title=title, numbers=("rows",))
     for stage, rows in found.canonical.items():
-        terminal.add_row(table, repr(stage), "(canonical)", rows)
+        add_row(values, repr(stage), "(canonical)", rows)
     for spelling in found.pairs[:VALUES_SHOWN]:
-        terminal.add_row(table, _printable(spelling.raw), spelling.stage, spelling.rows)
+        add_row(values, _printable(spelling.raw), spelling.stage, spelling.rows)
     for spelling in found.unknown[:VALUES_SHOWN]:
         stays = f"stays, unknown{_perhaps(spelling.suggestions)}"
-        terminal.add_row(table, _printable(spelling.raw), stays, spelling.rows)
+        add_row(values, _printable(spelling.raw), stays, spelling.rows)
     hidden = max(0, len(found.pairs) - VALUES_SHOWN)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
     if hidden:
-        terminal.add_row(table, "…", f"and {hidden:,} more values (--json lists them)", "")
-    return table
+        add_row(values, "…", f"and {hidden:,} more values (--json lists them)", "")
+    return values
 
 
 def _perhaps(suggestions: list[str]) -> str:

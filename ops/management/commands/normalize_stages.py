@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ops.cli import normalize
 from ops.cli.normalize import NormalizeAnswer
-from ops.cli.normalize_output import values_table
+from ops.cli.normalize_output import tables
 from stagenorm.terminal import show
 
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         if as_json:
             self._print_json({"event": "finished", "status": answer.status, **answer.data})
             return
-        show(self.stdout, *map(values_table, answer.columns))
+        show(self.stdout, *tables(answer.columns))
         self.stdout.write(answer.text)
 
     def _print_json(self, members: dict[str, Any]) -> None:
