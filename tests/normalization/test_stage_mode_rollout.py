@@ -1,4 +1,4 @@
-"""`manage.py stage_mode`: status, the whole rollout, waiting until everybody runs it, and why a mode applies."""
+"""`manage.py stage_mode`: status, changes of the rollout, convergence, explanations."""
 
 import json
 import re
@@ -75,7 +75,8 @@ def test_every_part_of_the_rollout_can_be_set_and_what_is_not_named_stays() -> N
     "arguments",
     [
         ["--percent", "101"], ["--percent", "nan"], ["--percent", "x"], ["--endpoint-mode", "x"],
-        ["--endpoint-mode", "x=loud"], ["--enforce-at", "soon"], ["--pilots", "a", "--holdouts", "a"],
+        ["--endpoint-mode", "x=loud"], ["--enforce-at", "soon"],
+        ["--pilots", "a", "--holdouts", "a"],
     ],
 )  # fmt: skip
 def test_what_is_no_rollout_is_an_error_and_changes_nothing(arguments: list[str]) -> None:
