@@ -13,7 +13,7 @@ from normalization.models import StageAlias
 from normalization.stages import Stage
 from ops.backfill import columns, constraint, control
 from ops.backfill.models import BackfillRun
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from stagenorm.portfolio.models import Fund, StrategyStageAllocation
 from tests.backfill_runs import QUICK, begin, logged, work
 
