@@ -42,7 +42,7 @@ def test_a_second_mark_or_half_of_one_is_malformed(body: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 def test_another_encoding_is_refused(encoding: str) -> None:
-    with pytest.raises(Problem, match="UTF-8|not JSON"):
+    with pytest.raises(Problem, match=r"UTF-8|not JSON"):
         loads('{"é": "ü"}'.encode(encoding))
 
 
