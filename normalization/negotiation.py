@@ -6,7 +6,7 @@ problem documents, as generated clients of an operation without a body do, is se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework.exceptions import NotAcceptable
@@ -26,17 +26,21 @@ class ServedNegotiation(DefaultContentNegotiation):
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
         """Return a renderer and its media type; raise `NotAcceptable` (406) for other types."""
+        served = list(renderers)
         try:
-            return super().select_renderer(request, renderers, format_suffix)
+            chosen: tuple[BaseRenderer, str] = super().select_renderer(
+                request, served, format_suffix
+            )
         except NotAcceptable:
             accepted = [each.partition(";")[0].strip() for each in self.get_accept_list(request)]
             if request.method == "DELETE" or CONTENT_TYPE in map(str.lower, accepted):
-                return renderers[0], renderers[0].media_type
+                return served[0], str(served[0].media_type)
             raise
+        return chosen
 
     def get_accept_list(self, request: Request) -> list[str]:
         """Return the accepted types; an empty `Accept` accepts everything, as a missing one."""

@@ -67,10 +67,10 @@ class KeptResponse(Response):
         self.text = text
 
     @property
-    def rendered_content(self) -> bytes:
-        """The bytes of the answer; sets the content type, as rendering does."""
+    def rendered_content(self) -> str:
+        """The body of the answer; sets the content type, as rendering does."""
         self["Content-Type"] = "application/json"
-        return self.text.encode()
+        return self.text
 
 
 def parameters(status: int) -> list[OpenApiParameter]:
@@ -182,10 +182,11 @@ def _replay(record: IdempotencyRecord, digest: str) -> Response:
 
 
 def _rendered(request: Request, response: Response) -> KeptResponse:
-    body = request.accepted_renderer.render(  # type: ignore[union-attr]  # negotiated by now
+    body = request.accepted_renderer.render(
         response.data, request.accepted_media_type, {"response": response}
     )
-    return KeptResponse(body.decode(), status=response.status_code, headers=response.headers)
+    text = body if isinstance(body, str) else body.decode()
+    return KeptResponse(text, status=response.status_code, headers=response.headers)
 
 
 def _keep(response: KeptResponse, **columns: Any) -> None:

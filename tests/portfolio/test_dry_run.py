@@ -111,7 +111,7 @@ def test_a_dry_run_is_not_counted_as_traffic(
 def test_a_dry_run_neither_uses_nor_replays_an_idempotency_key(
     api: APIClient, stored: dict[str, Any]
 ) -> None:
-    key = {"HTTP_IDEMPOTENCY_KEY": "k"}
+    key: dict[str, Any] = {"HTTP_IDEMPOTENCY_KEY": "k"}
     assert tried(api, stored, "create", {"seed": 1}, **key).status_code == 202
     body = {"fund_id": stored["fund_id"], "name": "New", "stage_allocation": {"seed": 1}}
     assert api.post(STRATEGIES, body, **key).status_code == 201

@@ -124,6 +124,7 @@ def test_an_indented_first_answer_is_replayed_indented(api: APIClient, fund: Fun
 def test_a_record_of_an_earlier_release_is_replayed(api: APIClient, fund: Fund) -> None:
     first = post(api, body(fund))
     record = IdempotencyRecord.objects.get()
+    assert record.response
     record.response = {"headers": record.response["headers"], "body": first.json()}
     record.save()
     again = post(api, body(fund))
