@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -86,13 +87,18 @@ class StageDecisionForm(ModelForm):  # type: ignore[type-arg]  # not subscriptab
             self.add_error("spelling", f"This cannot be decided: {conflict.why}.")
         if self.plan.unchanged:
             self.add_error("spelling", "This decision is in force already.")
-        for change in () if cleaned["confirm"] else self.plan.changed:
-            self.add_error(
-                "confirm",
-                f"This spelling is decided already: {change.before.stage or change.before.verdict}"
-                ". Confirm to change the decision.",
-            )
+        if not cleaned["confirm"]:
+            for objection in self._objections():
+                self.add_error("confirm", objection)
         return cleaned
+
+    def _objections(self) -> Iterator[str]:
+        for change in self.plan.changed:
+            verdict = change.before.stage or change.before.verdict
+            yield f"This spelling is decided already: {verdict}. Confirm to change the decision."
+        for warned in self.plan.unconfirmed([]):
+            for warning in warned.warnings:
+                yield warning.sentence
 
     def _post_clean(self) -> None:
         """Skip the model's own validation: the plan has validated the row."""
@@ -158,6 +164,7 @@ class StageDecisionAdmin(admin.ModelAdmin[StageDecision]):
             form.plan,
             author=_name(request.user),
             source=DecisionBatch.Source.ADMIN,
+            confirmed=[row.spelling for row in form.plan.written],
         )
         decided = StageDecision.objects.get(batch_id=result.version)
         obj.pk, obj.spelling, obj.batch_id = decided.pk, decided.spelling, decided.batch_id

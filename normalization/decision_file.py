@@ -16,18 +16,18 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from normalization.decision_warnings import DecisionVerdict, warnings
+from normalization.decision_warnings import DecisionVerdict
 from normalization.stages import BUILTIN, LONGEST, Known, Stage, fold, normalize
 
 COLUMNS: Final = ("spelling", "verdict", "stage", "kind", "note", "source")
 REQUIRED_COLUMNS: Final = ("spelling", "verdict")
 
 CONFIRMED: Final = "confirmed"
-"""The word in a note with which a file confirms the hard warnings of its line."""
+"""The word in a note or source with which a file confirms the hard warnings of its line."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _SHORT_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -70,8 +70,8 @@ class DecisionRow:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the note confirms the hard warnings of this row."""
-        return CONFIRMED in re.findall(r"\w+", self.note.casefold())
+        """Whether the note or the source confirms the hard warnings of this row."""
+        return CONFIRMED in re.findall(r"\w+", f"{self.note} {self.source}".casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +104,15 @@ def write(rows: Iterable[DecisionRow]) -> str:
     return text.getvalue()
 
 
-def read(
-    data: bytes | str, *, confirmed: Collection[str] = (), pack: bool = False
-) -> tuple[DecisionRow, ...]:
+def read(data: bytes | str, *, pack: bool = False) -> tuple[DecisionRow, ...]:
     """Return the rows of a file, in its order.
 
-    `confirmed` holds the spellings whose hard warnings the operator has confirmed beside the
-    file. `pack` reads a starter pack: it may hold the verdict `choose`, and its reviewed rows
-    need no confirmation.
+    `pack` reads a starter pack: it may hold the verdict `choose`. Warnings are not judged here:
+    see `decision_plan`.
 
     Raises `DecisionFileRefused` with every fault: text that is not UTF-8 or holds NUL, an
     unknown column, verdict or stage, a bad escape, a spelling that is over-long, built in or
-    given twice, hard warnings without a confirmation.
+    given twice.
     """
     faults: list[LineFault] = []
     rows: list[DecisionRow] = []
@@ -124,9 +121,6 @@ def read(
             rows.append(_row(line, cells, pack))
         except ValueError as fault:
             faults.append(LineFault(line, str(fault)))
-    if not pack:
-        confirmed_keys = frozenset(map(fold, confirmed))
-        faults += _unconfirmed(row for row in rows if row.key not in confirmed_keys)
     faults += _repeated(rows)
     if faults:
         raise DecisionFileRefused(faults)
@@ -247,16 +241,6 @@ def _built_in_fault(spelling: str) -> str:
     return (
         f"{_quoted(spelling)} is built in as {answer.stage}" if isinstance(answer, Known) else ""
     )
-
-
-def _unconfirmed(rows: Iterable[DecisionRow]) -> Iterator[LineFault]:
-    for row in rows:
-        if row.is_confirmed:
-            continue
-        for warning in warnings(row.spelling, row.verdict, row.stage):
-            if warning.hard:
-                reason = f"{_quoted(row.spelling)}: {warning.sentence} ({warning.code})"
-                yield LineFault(row.line, f"{reason}; confirm it with “{CONFIRMED}” in the note")
 
 
 def _repeated(rows: Iterable[DecisionRow]) -> Iterator[LineFault]:

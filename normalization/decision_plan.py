@@ -3,20 +3,29 @@
 A plan compares rows (from a file, a pack or a form) with the decisions in force. It lists what is
 new, changed, retired and unchanged, and every conflict that forbids the row. Its hash covers the
 rows and the version of the decisions it was made against, so a person approves exactly what
-`decisions.apply` then does.
+`decisions.apply` then does. `table_of` and `table_after` are the spelling tables before and after.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from normalization.decision_file import DecisionRow
-from normalization.decision_warnings import DecisionVerdict
-from normalization.stages import BUILTIN, LONGEST, Stage
+from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.stages import (
+    BUILTIN,
+    LONGEST,
+    Entry,
+    OutsideEntry,
+    SpellingTable,
+    Stage,
+    fold,
+)
 
 LONGEST_KIND: Final = 60
 LONGEST_TEXT: Final = 500
@@ -41,11 +50,24 @@ class DecisionConflict:
 
 
 @dataclass(frozen=True, slots=True)
+class WarnedRow:
+    """A row that would come into force, and what speaks against it."""
+
+    row: DecisionRow
+    warnings: tuple[DecisionWarning, ...]
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether the row needs a confirmation: in its note or source, or by the operator."""
+        return any(warning.hard for warning in self.warnings)
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionPlan:
     """What `decisions.apply` would do, each part in order of the keys.
 
-    `version` is that of the decisions which the rows were compared with. A plan with conflicts
-    cannot be applied.
+    `version` is that of the decisions which the rows were compared with. `warned` are the new and
+    changed rows with warnings. A plan with conflicts cannot be applied.
     """
 
     version: int
@@ -54,6 +76,7 @@ class DecisionPlan:
     retired: tuple[DecisionRow, ...]
     unchanged: tuple[DecisionRow, ...]
     conflicts: tuple[DecisionConflict, ...]
+    warned: tuple[WarnedRow, ...]
     hash: str
 
     @property
@@ -65,6 +88,21 @@ class DecisionPlan:
     def changes(self) -> int:
         """How many spellings get another meaning."""
         return len(self.new) + len(self.changed) + len(self.retired)
+
+    @property
+    def warning_counts(self) -> dict[str, int]:
+        """How many rows have each warning, by its code; the most frequent first."""
+        codes = Counter(each.code for warned in self.warned for each in warned.warnings)
+        return dict(codes.most_common())
+
+    def unconfirmed(self, confirmed: Collection[str]) -> list[WarnedRow]:
+        """Return the rows with hard warnings that neither the row nor `confirmed` confirms."""
+        keys = frozenset(map(fold, confirmed))
+        return [
+            each
+            for each in self.warned
+            if each.is_hard and not each.row.is_confirmed and each.row.key not in keys
+        ]
 
 
 def make_plan(
@@ -82,26 +120,49 @@ def make_plan(
     conflicts = tuple(_conflicts(rows))
     refused = {conflict.row.key for conflict in conflicts}
     sound = [row for row in rows if row.key not in refused]
-    known = [(row, in_force.get(row.key)) for row in sound]
+    new = [row for row in sound if row.key not in in_force]
+    changes = [DecisionChange(in_force[row.key], row) for row in sound if row.key in in_force]
+    changed = [each for each in changes if _meaning(each.before) != _meaning(each.after)]
     given = {row.key for row in rows}
     absent = [in_force[key] for key in sorted(in_force) if key not in given] if prune else []
     return DecisionPlan(
         version=version,
-        new=tuple(row for row, before in known if before is None),
-        changed=tuple(
-            DecisionChange(before, row)
-            for row, before in known
-            if before is not None and _meaning(before) != _meaning(row)
-        ),
+        new=tuple(new),
+        changed=tuple(changed),
         retired=tuple(absent),
         unchanged=tuple(
-            row
-            for row, before in known
-            if before is not None and _meaning(before) == _meaning(row)
+            each.after for each in changes if _meaning(each.before) == _meaning(each.after)
         ),
         conflicts=conflicts,
+        warned=tuple(_warned([*new, *(each.after for each in changed)])),
         hash=_hash(rows, version, prune),
     )
+
+
+def table_of(in_force: Iterable[DecisionRow], version: int) -> SpellingTable:
+    """Return the spelling table that these decisions make with the built-in spellings."""
+    decided = ((row.key, _entry(row)) for row in in_force)
+    entries = {key: entry for key, entry in decided if entry is not None}
+    return BUILTIN.with_keys(entries, version)
+
+
+def table_after(plan: DecisionPlan, in_force: Iterable[DecisionRow]) -> SpellingTable:
+    """Return the spelling table that would hold after the plan."""
+    gone = {row.key for row in plan.retired} | {row.key for row in plan.written}
+    kept = [row for row in in_force if row.key not in gone]
+    return table_of([*kept, *plan.written], plan.version + 1)
+
+
+def _entry(row: DecisionRow) -> Entry | None:
+    if row.verdict is DecisionVerdict.OUTSIDE:
+        return OutsideEntry(row.kind, row.note)
+    return row.stage
+
+
+def _warned(rows: list[DecisionRow]) -> Iterator[WarnedRow]:
+    for row in rows:
+        if found := warnings(row.spelling, row.verdict, row.stage):
+            yield WarnedRow(row, found)
 
 
 def _meaning(row: DecisionRow) -> tuple[DecisionVerdict, Stage | None, str, str]:

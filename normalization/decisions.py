@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from normalization import decision_store
-from normalization.decision_file import DecisionRow
-from normalization.decision_plan import DecisionPlan, make_plan
+from normalization.decision_file import CONFIRMED, DecisionRow, escape
+from normalization.decision_plan import LONGEST_TEXT, DecisionPlan, WarnedRow, make_plan
 from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch, StageDecision
 from normalization.stages import Stage, fold
@@ -26,6 +26,7 @@ from stagenorm.locks import DECISION_CHANGE
 log = structlog.get_logger(__name__)
 
 INSERTED_AT_ONCE: Final = 1_000
+LISTED_CONFIRMATIONS: Final = 20
 
 SUPERSEDE: Final = """
 UPDATE normalization_stagedecision SET superseded_at = %s, superseded_by_id = %s
@@ -88,6 +89,20 @@ class StalePlan(DecisionRefused):
     """The decisions changed after the plan was made."""
 
 
+class ConfirmationNeeded(DecisionRefused):
+    """Rows have hard warnings that no one has confirmed. `rows` are those rows."""
+
+    def __init__(self, rows: Sequence[WarnedRow]) -> None:
+        self.rows = tuple(rows)
+        lines = [f"{escape(each.row.spelling)!r}: {each.warnings[0].sentence}" for each in rows]
+        more = len(lines) - LISTED_CONFIRMATIONS
+        if more > 0:
+            lines[LISTED_CONFIRMATIONS:] = [f"and {more} more"]
+        super().__init__(
+            "Confirm each of these decisions, or leave them out:\n" + "\n".join(lines)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionResult:
     """What a change did. `batch` is None, and nothing was written, if nothing had to change.
@@ -133,12 +148,17 @@ def apply(
     author: str,
     source: DecisionBatch.Source,
     reason: str = "",
+    confirmed: Collection[str] = (),
     file_digest: str = "",
 ) -> DecisionResult:
     """Carry out a plan. `reason` is recorded where a row has no source of its own.
 
+    `confirmed` holds the spellings whose hard warnings the operator has confirmed. Their reasons
+    are recorded with the word "confirmed", so that an export can be applied elsewhere.
+
     A plan that changes nothing writes nothing. Raises `StalePlan` if the decisions changed since
-    the plan was made, and `DecisionRefused` for a plan with conflicts or a row without a reason.
+    the plan was made, `ConfirmationNeeded` for hard warnings that are not confirmed, and
+    `DecisionRefused` for a plan with conflicts or a row without a reason.
     """
     reason = reason.strip()
     _refuse_conflicts(plan)
@@ -146,6 +166,8 @@ def apply(
         raise DecisionRefused(
             f"The decision about {_listed(unexplained)} needs a reason: the next person reads it."
         )
+    if unconfirmed := plan.unconfirmed(confirmed):
+        raise ConfirmationNeeded(unconfirmed)
     with _changing() as now:
         if plan.version != now:
             raise StalePlan(
@@ -157,7 +179,7 @@ def apply(
         batch = _record(DecisionBatch.Action.APPLY, source, author, reason, plan.hash, file_digest)
         replaced = [change.before for change in plan.changed]
         superseded = _supersede(_ids([row.key for row in (*replaced, *plan.retired)]), batch)
-        _insert(plan.written, batch, reason)
+        _insert(plan, batch, reason)
     return _announced(batch, len(plan.written), superseded)
 
 
@@ -267,7 +289,10 @@ def _supersede(ids: Sequence[int], batch: DecisionBatch) -> int:
         return int(cursor.rowcount)
 
 
-def _insert(rows: Iterable[DecisionRow], batch: DecisionBatch, reason: str) -> None:
+def _insert(plan: DecisionPlan, batch: DecisionBatch, reason: str) -> None:
+    confirmed = {
+        each.row.key for each in plan.warned if each.is_hard and not each.row.is_confirmed
+    }
     StageDecision.objects.bulk_create(
         [
             StageDecision(
@@ -277,15 +302,20 @@ def _insert(rows: Iterable[DecisionRow], batch: DecisionBatch, reason: str) -> N
                 stage=row.stage or "",
                 kind=row.kind,
                 note=row.note,
-                reason=row.source.strip() or reason[:500],
+                reason=_reason(row, reason, confirmed),
                 decided_by=batch.author,
                 batch=batch,
                 created_at=batch.created_at,
             )
-            for row in rows
+            for row in plan.written
         ],
         batch_size=INSERTED_AT_ONCE,
     )
+
+
+def _reason(row: DecisionRow, reason: str, confirmed: Collection[str]) -> str:
+    given = row.source.strip() or reason
+    return (f"{CONFIRMED}: {given}" if row.key in confirmed else given)[:LONGEST_TEXT]
 
 
 def _announced(batch: DecisionBatch, decided: int, superseded: int) -> DecisionResult:

@@ -36,7 +36,11 @@ def decide_all(
     """Decide several spellings in one batch, confirming their warnings."""
     plan = decisions.plan(rows)
     result = decisions.apply(
-        plan, author=author, source=DecisionBatch.Source.COMMAND, reason=reason
+        plan,
+        author=author,
+        source=DecisionBatch.Source.COMMAND,
+        reason=reason,
+        confirmed=[each.spelling for each in rows],
     )
     decision_store.forget()
     return result

@@ -14,7 +14,7 @@ from normalization.decision_file import (
     write,
 )
 from normalization.decision_warnings import DecisionVerdict
-from normalization.stages import LONGEST, Known, Stage, fold, normalize
+from normalization.stages import LONGEST, Known, fold, normalize
 from tests.data.write_mapped_spellings import vocabulary
 
 HEADER = ",".join(COLUMNS)
@@ -144,13 +144,6 @@ def test_what_cannot_be_seen_or_would_run_is_escaped(text: str, cell: str) -> No
         ),
         (["Grant,outside"], ["line 2: 2 cells, where the header has 6"]),
         (
-            ["Seires A,stage,series-b,,,"],
-            [
-                "line 2: “Seires A”: The text looks like series-a. You chose series-b. "
-                "(against_suggestion); confirm it with “confirmed” in the note"
-            ],
-        ),
-        (
             ["Grant,maybe,,,,", "Seed,outside,,,,", "Angel,outside,seed,,,"],
             [
                 "line 2: unknown verdict “maybe”; the verdicts are stage, outside, open",
@@ -194,12 +187,17 @@ def test_a_spreadsheet_may_reorder_columns_leave_some_out_and_add_a_byte_order_m
     assert read(data) == (DecisionRow("Grant", DecisionVerdict.OUTSIDE),)
 
 
-def test_a_hard_warning_is_confirmed_in_the_note_or_beside_the_file() -> None:
-    assert read(file_of("A1 round,stage,series-a,,Confirmed: our fund counts it,"))
-    line = "Seires A,stage,series-b,,,"
-    assert read(file_of(line), confirmed=["seires a"])[0].stage is Stage.SERIES_B
-    assert refusals(file_of(line.replace(",,,", ",,unconfirmed,")))
-    assert read(file_of("$6M · Seed,stage,seed,,,"))  # a soft warning needs none
+@pytest.mark.parametrize(
+    ("line", "confirmed"),
+    [
+        ("A1 round,stage,series-a,,Confirmed: our fund counts it,", True),
+        ("A1 round,stage,series-a,,,confirmed: our feed", True),
+        ("A1 round,stage,series-a,,unconfirmed,", False),
+        ("A1 round,stage,series-a,,,", False),
+    ],
+)
+def test_a_row_is_confirmed_by_that_word_in_its_note_or_source(line: str, confirmed: bool) -> None:
+    assert read(file_of(line))[0].is_confirmed == confirmed
 
 
 def test_only_a_pack_may_leave_the_choice() -> None:

@@ -10,7 +10,12 @@ from django.db.utils import IntegrityError, InternalError, ProgrammingError
 from normalization import decision_store, decisions
 from normalization.decision_file import DecisionRow
 from normalization.decision_warnings import DecisionVerdict
-from normalization.decisions import DecisionRefused, DecisionResult, StalePlan
+from normalization.decisions import (
+    ConfirmationNeeded,
+    DecisionRefused,
+    DecisionResult,
+    StalePlan,
+)
 from normalization.models import DecisionBatch, StageDecision
 from normalization.stages import (
     BUILTIN,
@@ -337,6 +342,51 @@ def test_the_hash_of_a_plan_is_that_of_its_rows_and_of_the_version() -> None:
     assert decisions.plan(rows, prune=True).hash != first
     decide("grant", DecisionVerdict.OUTSIDE)
     assert decisions.plan(rows).hash != first
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "note", "source"),
+    [
+        (["seires a"], "", ""),
+        ([], "Confirmed: our fund counts it", ""),
+        ([], "", "confirmed by ann"),
+    ],
+)
+def test_a_hard_warning_is_confirmed_in_the_row_or_beside_it(
+    confirmed: list[str], note: str, source: str
+) -> None:
+    plan = decisions.plan(
+        [DecisionRow("Seires A", DecisionVerdict.STAGE, Stage.SERIES_B, "", note, source)]
+    )
+    assert plan.warning_counts["against_suggestion"] == 1
+    decisions.apply(plan, author="ann", source=COMMAND, reason="our feed", confirmed=confirmed)
+    assert active() == {"seires a": "series-b"}
+
+
+@pytest.mark.parametrize("confirmed", [[], ["Seires B"]])
+def test_a_hard_warning_without_a_confirmation_is_refused_and_nothing_is_written(
+    confirmed: list[str],
+) -> None:
+    rows = [row("Seires A", Stage.SERIES_B, "unconfirmed"), row("Fund Round One", Stage.SEED)]
+    plan = decisions.plan([*rows, row("Growth", DecisionVerdict.OUTSIDE)])
+    with pytest.raises(ConfirmationNeeded, match="looks like series-a") as needed:
+        decisions.apply(plan, author="ann", source=COMMAND, reason="x", confirmed=confirmed)
+    assert "Seires A" in [each.row.spelling for each in needed.value.rows]
+    assert active() == {}
+
+
+def test_a_soft_warning_needs_no_confirmation() -> None:
+    plan = decisions.plan([row("$6M · Seed", Stage.SEED)])
+    assert list(plan.warning_counts) == ["one_off"]
+    decisions.apply(plan, author="ann", source=COMMAND, reason="x")
+    assert active() == {"$6m · seed": "seed"}
+
+
+def test_a_confirmation_is_recorded_so_that_an_export_carries_it() -> None:
+    decide("Seires A", Stage.SERIES_B, reason="our feed")
+    [recorded] = decisions.in_force()
+    assert recorded.source == "confirmed: our feed"
+    assert recorded.is_confirmed
 
 
 def test_a_stale_plan_is_refused_and_nothing_is_written() -> None:

@@ -1,0 +1,259 @@
+"""`manage.py stage_decisions`: decide spellings, one file or one spelling at a time.
+
+`plan` shows what a file would change and prints a hash. `apply` carries out exactly that plan, in
+one transaction. `export` writes the decisions in force, so that another installation, or this
+one after a restore, can apply them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import sys
+from argparse import SUPPRESS
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError as StoreError
+
+from normalization import decision_effects, decision_file, decision_store, decisions
+from normalization.decision_file import DecisionFileRefused, DecisionRow
+from normalization.decision_plan import DecisionPlan, table_after, table_of
+from normalization.decisions import DecisionRefused, DecisionResult
+from normalization.management import decision_output as output
+from normalization.models import DecisionBatch
+from normalization.packs import load_packs
+from normalization.stages import SpellingTable
+from stagenorm.terminal import progress_bar, show, show_json
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+ROWS_LEFT: Final = 4
+STANDARD_STREAM: Final = "-"
+PACK_PREFIX: Final = "pack:"
+
+
+class Command(BaseCommand):
+    help = "List, export, plan, apply, retire and undo decisions about spellings."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the actions and their arguments."""
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        self._declare_reading(actions)
+        self._declare_changes(actions)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Carry out one action.
+
+        Exit status: 0 done, 1 failed or stale plan, 2 usage, 3 refused by a gate, 4 applied and
+        stored rows need a backfill.
+        """
+        act: Callable[[dict[str, Any]], int] = getattr(self, f"_{options['action']}")
+        try:
+            status = act(options)
+        except (DecisionRefused, DecisionFileRefused, OSError) as error:
+            raise self._refusal(_sentence(error), options) from error
+        except StoreError as error:
+            sentence = f"The database does not answer; nothing was changed: {error}"
+            raise self._refusal(sentence, options) from error
+        if status:
+            sys.exit(status)
+
+    def _declare_reading(self, actions: Any) -> None:
+        listed = _action(actions, "list", "the decisions in force, or what is undecided")
+        which = listed.add_mutually_exclusive_group()
+        which.add_argument("--undecided", action="store_true", help="spellings without a decision")
+        which.add_argument("--outside", action="store_true", help="only those that are outside")
+        export = _action(actions, "export", "write the decisions in force as CSV")
+        export.add_argument("file", metavar="FILE", help="where to; - for standard output")
+        _declare_file(_action(actions, "plan", "show what a file would change; change nothing"))
+        _action(actions, "packs", "the starter packs, and what each would settle")
+
+    def _declare_changes(self, actions: Any) -> None:
+        apply = _action(actions, "apply", "carry out the plan of a file")
+        _declare_file(apply)
+        apply.add_argument("--plan", required=True, metavar="HASH", help="the hash of the plan")
+        apply.add_argument(
+            "--confirm",
+            action="append",
+            default=[],
+            metavar="SPELLING",
+            help="decide it in spite of its hard warnings; repeatable",
+        )
+        retire = _action(actions, "retire", "take decisions out of force")
+        retire.add_argument("spellings", nargs="+", metavar="SPELLING")
+        undo = _action(actions, "undo", "take back what a batch did, where it still stands")
+        undo.add_argument("batch", type=int, metavar="BATCH")
+        for each in (apply, retire, undo):
+            required = each is retire
+            each.add_argument("--reason", default="", required=required, help="why; recorded")
+            each.add_argument("--actor", default=getpass.getuser(), help="who; your login name")
+
+    def _list(self, options: dict[str, Any]) -> int:
+        if options["undecided"]:
+            with progress_bar("tables") as report:
+                found = decision_effects.undecided_texts(decision_store.newest(), report)
+            self._print(options, output.undecided_json(found), output.undecided_table(found))
+            return DONE
+        rows = decisions.in_force()
+        if options["outside"]:
+            rows = [row for row in rows if row.verdict == "outside"]
+        self._print(options, output.decisions_json(rows), output.decisions_table(rows))
+        return DONE
+
+    def _export(self, options: dict[str, Any]) -> int:
+        rows = decisions.in_force()
+        text = decision_file.write(rows)
+        if options["file"] == STANDARD_STREAM:
+            self.stdout.write(text, ending="")
+            return DONE
+        Path(options["file"]).write_text(text, encoding="utf-8", newline="")
+        if options["json"]:
+            show_json(self.stdout, {"file": options["file"], "decisions": len(rows)})
+        else:
+            self.stdout.write(f"Wrote {len(rows):,} decisions to {options['file']}.")
+        return DONE
+
+    def _plan(self, options: dict[str, Any]) -> int:
+        given = _Given(options["file"])
+        plan = decisions.plan(given.rows, prune=options["prune"])
+        in_force = decisions.in_force()
+        with progress_bar("tables") as report:
+            effects = decision_effects.effects(
+                table_of(in_force, plan.version), table_after(plan, in_force), report
+            )
+        unconfirmed = plan.unconfirmed(given.confirmed)
+        if options["json"]:
+            show_json(self.stdout, output.plan_json(plan, unconfirmed, effects, given.to_choose))
+        else:
+            show(self.stdout, *output.plan_tables(plan, unconfirmed, effects))
+            self.stdout.write(output.plan_sentences(plan, unconfirmed, effects, given.to_choose))
+        return FAILED if plan.conflicts else DONE
+
+    def _apply(self, options: dict[str, Any]) -> int:
+        given = _Given(options["file"])
+        plan = decisions.plan(given.rows, prune=options["prune"])
+        _refuse_other_hash(plan, options["plan"])
+        before = decision_store.newest()
+        result = decisions.apply(
+            plan,
+            author=options["actor"],
+            source=given.source,
+            reason=options["reason"] or given.name,
+            confirmed=[*options["confirm"], *given.confirmed],
+            file_digest=given.digest,
+        )
+        return self._report(result, before, options)
+
+    def _retire(self, options: dict[str, Any]) -> int:
+        before = decision_store.newest()
+        result = decisions.retire(
+            options["spellings"],
+            author=options["actor"],
+            source=DecisionBatch.Source.COMMAND,
+            reason=options["reason"],
+        )
+        return self._report(result, before, options)
+
+    def _undo(self, options: dict[str, Any]) -> int:
+        before = decision_store.newest()
+        result = decisions.undo(
+            options["batch"],
+            author=options["actor"],
+            source=DecisionBatch.Source.COMMAND,
+            reason=options["reason"],
+        )
+        return self._report(result, before, options)
+
+    def _packs(self, options: dict[str, Any]) -> int:
+        with progress_bar("tables") as report:
+            offers = decision_effects.pack_offers(decision_store.newest(), report)
+        self._print(options, output.packs_json(offers), output.packs_table(offers))
+        return DONE
+
+    def _report(
+        self, result: DecisionResult, before: SpellingTable, options: dict[str, Any]
+    ) -> int:
+        with progress_bar("tables") as report:
+            effects = decision_effects.effects(before, decision_store.newest(), report)
+        status = ROWS_LEFT if effects.rows_to_derive else DONE
+        if options["json"]:
+            show_json(self.stdout, {**output.result_json(result, effects), "status": status})
+        else:
+            self.stdout.write(output.result_sentences(result, effects))
+        return status
+
+    def _print(self, options: dict[str, Any], members: dict[str, Any], drawn: Any) -> None:
+        if options["json"]:
+            show_json(self.stdout, members)
+        else:
+            show(self.stdout, drawn)
+
+    def _refusal(self, sentence: str, options: dict[str, Any]) -> CommandError:
+        if options["json"]:
+            show_json(self.stdout, {"error": sentence, "status": FAILED})
+        return CommandError(sentence, returncode=FAILED)
+
+
+class _Given:
+    """The rows that the operator names: a file, standard input, or a starter pack."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.to_choose: tuple[DecisionRow, ...] = ()
+        self.confirmed: tuple[str, ...] = ()
+        if name.startswith(PACK_PREFIX):
+            self._read_pack(name.removeprefix(PACK_PREFIX))
+        else:
+            self._read_file(name)
+
+    def _read_pack(self, name: str) -> None:
+        packs = load_packs()
+        if name not in packs:
+            known = ", ".join(packs)
+            raise CommandError(f"There is no pack {name}; there are {known}.", returncode=USAGE)
+        pack = packs[name]
+        self.source, self.digest = DecisionBatch.Source.PACK, ""
+        self.rows, self.to_choose = pack.decided, pack.to_choose
+        # The rows of a pack are reviewed: choosing the pack confirms them.
+        self.confirmed = tuple(row.spelling for row in pack.decided)
+
+    def _read_file(self, name: str) -> None:
+        data = sys.stdin.buffer.read() if name == STANDARD_STREAM else Path(name).read_bytes()
+        self.source = DecisionBatch.Source.FILE
+        self.digest = hashlib.sha256(data).hexdigest()
+        self.rows = decision_file.read(data)
+
+
+def _action(actions: Any, name: str, text: str) -> CommandParser:
+    parser: CommandParser = actions.add_parser(name, help=text)
+    # Again here, so that the option may stand after the action. Without a default, or it would
+    # undo the one before.
+    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON")
+    return parser
+
+
+def _declare_file(parser: CommandParser) -> None:
+    text = f"CSV with the columns {','.join(decision_file.COLUMNS)}; - for standard input; "
+    parser.add_argument("file", metavar="FILE", help=f"{text}{PACK_PREFIX}NAME for a starter pack")
+    parser.add_argument(
+        "--prune", action="store_true", help="retire the decisions that the file does not have"
+    )
+
+
+def _refuse_other_hash(plan: DecisionPlan, approved: str) -> None:
+    if plan.hash != approved:
+        raise decisions.StalePlan(
+            f"The file or the decisions have changed: plan {approved} was approved, the plan is "
+            f"now {plan.hash}. Nothing was written. Check the new plan and approve its hash."
+        )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, DecisionFileRefused):
+        return "The file is refused:\n" + "\n".join(map(str, error.faults))
+    return str(error)
