@@ -393,7 +393,7 @@ def test_a_stale_plan_is_refused_and_nothing_is_written() -> None:
     plan = decisions.plan([row("angel", Stage.SEED)])
     decide("grant", DecisionVerdict.OUTSIDE)
     with pytest.raises(StalePlan, match="Nothing was written"):
-        decisions.apply(plan, author="ann", source=COMMAND, reason="x")
+        decisions.apply(plan, author="ann", source=COMMAND, reason="x", confirmed=["angel"])
     assert active() == {"grant": "outside"}
 
 
@@ -404,7 +404,9 @@ def test_of_two_applies_at_once_one_wins() -> None:
     def work(number: int) -> None:
         start.wait()
         try:
-            decisions.apply(plans[number], author="ann", source=COMMAND, reason="x")
+            decisions.apply(
+                plans[number], author="ann", source=COMMAND, reason="x", confirmed=["angel"]
+            )
             outcomes.append("applied")
         except StalePlan:
             outcomes.append("stale")

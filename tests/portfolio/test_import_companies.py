@@ -75,6 +75,7 @@ def test_a_line_becomes_a_company_with_its_stage_made_canonical(
         "rejected": 0,
         "normalized": 1,
         "unknown": 0,
+        "outside": 0,
     }
     assert stored("fund", "name", "stage", "status", "sector", "invested_usd", "invested_at") == [
         (
