@@ -1,5 +1,5 @@
 """A versioned value that every process must agree on: the database is the truth, Redis carries a copy, each process
-holds a snapshot. The rollout and the operator's aliases are both kept this way.
+holds a snapshot. The rollout and the operator's decisions are both kept this way.
 
 How a snapshot is renewed:
 
@@ -64,7 +64,8 @@ class Kind(Generic[T]):
     read: Callable[[], tuple[T, int]]
     default: Callable[[], T]
     to_wire: Callable[[T], Mapping[str, Any]]
-    from_wire: Callable[[Mapping[str, Any], int], T]  # raises ValueError
+    # Raises ValueError. None: the copy only names a version; read the value from the database.
+    from_wire: Callable[[Mapping[str, Any], int], T | None]
     loaded: Callable[[Versioned[T]], None] = lambda _: None
     holder: type[Versioned[T]] = Versioned
 
@@ -186,17 +187,16 @@ class VersionedStore(Generic[T]):
             return copied or self.kind.holder(self.kind.default(), 0, "no-store", self._clock())
         if copied is not None and copied.version >= previous.version:
             return copied
-        if found is not None and previous.version:
+        newer = found is not None and found.copy and found.copy.version > previous.version
+        if found is not None and previous.version and not newer:
             self._heal(previous, found, copied)
         return replace(previous, source=_last_known(previous))
 
     def _heal(self, right: Versioned[T], found: Found, copied: Versioned[T] | None) -> None:
         wire = self.kind.to_wire(right.value)
-        if (
-            copied is not None
-            and copied.version == right.version
-            and found.copy
-            and found.copy.body == wire
+        if found.copy is not None and (found.copy.version, found.copy.body) == (
+            right.version,
+            wire,
         ):
             return
         try:
@@ -226,6 +226,8 @@ class VersionedStore(Generic[T]):
             value = self.kind.from_wire(copy.body, copy.version)
         except ValueError as error:  # signed by a later release of ours, perhaps
             log.warning("stage_copy_unreadable", kind=self.kind.name, error=str(error)[:200])
+            return None
+        if value is None:
             return None
         if previous is not None and (copy.version, value) == (previous.version, previous.value):
             value = previous.value

@@ -149,7 +149,7 @@ class BackfillRunAdmin(OperatorLedger):
             "unknown": findings.unknown(run),
             "batches": findings.batches(run),
             "undo_runs": run.undo_runs.order_by("-pk").values_list("pk", flat=True),
-            "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
+            "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
             "refresh": run.state == State.RUNNING or standing.held,
         }
         return self._page(request, "admin/ops/backfillrun/run.html", context)

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from django.db import connection
 
-from normalization import aliases
-from normalization.models import StageAlias
-from normalization.stages import Known, fold, normalize
+from normalization import decision_store
+from normalization.stages import (
+    BUILTIN,
+    LONGEST,
+    Known,
+    Meaning,
+    Outside,
+    Unknown,
+    fold,
+    normalize,
+)
 from ops.admin_ui.characters import Visible, visible
 from ops.backfill.models import BackfillRun
 
 PAIRS_SHOWN: Final = 50
 UNKNOWN_SHOWN: Final = 50
 BATCHES_SHOWN: Final = 15
-LONGEST_ALIAS: Final = StageAlias._meta.get_field("spelling").max_length or 0
 
 WRITTEN = """
 SELECT before, after, sum(rows), count(*) OVER ()
@@ -71,7 +78,7 @@ class UnknownValue:
     @property
     def may_be_alias(self) -> bool:
         """Whether the form of aliases can take it."""
-        return not self.now and len(self.raw) <= LONGEST_ALIAS and bool(fold(self.raw))
+        return not self.now and len(self.raw) <= LONGEST and not BUILTIN.holds(fold(self.raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +128,31 @@ def unknown(run: BackfillRun) -> Cut:
         for value in column["unknown"]
     ]
     values = sorted(values, key=lambda value: -value["rows"])
-    table = aliases.current()
+    table = decision_store.current()
     first = [
         UnknownValue(
             value["raw"],
             f"{value['table']}.{value['column']}",
             value["rows"],
             list(value["suggestions"]),
-            meaning.stage.value
-            if isinstance(meaning := normalize(value["raw"], table), Known)
-            else "",
+            _decided(normalize(value["raw"], table)),
         )
         for value in islice(values, UNKNOWN_SHOWN)
     ]
     return Cut(first, len(values) - len(first))
+
+
+def _decided(meaning: Meaning) -> str:
+    """Return what was decided since, or "" for a value that is still undecided."""
+    match meaning:
+        case Known():
+            return meaning.stage.value
+        case Outside():
+            return "outside"
+        case Unknown():
+            return ""
+        case _:
+            assert_never(meaning)
 
 
 def batches(run: BackfillRun) -> list[Batch]:

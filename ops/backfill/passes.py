@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from normalization.stages import AliasTable
+from normalization.stages import SpellingTable
 from ops.backfill import sql as statements
 from ops.backfill.batches import Outcome, apply_batch, undo_batch
 from ops.backfill.columns import StageColumn
@@ -29,7 +29,7 @@ WAITING_PASSES = 3
 
 
 def normalize_column(
-    session: Session, column: StageColumn, aliases: AliasTable
+    session: Session, column: StageColumn, aliases: SpellingTable
 ) -> list[dict[str, Any]]:
     """Every pass that the column needs, from the checkpoint on; returns its unknown values. Raises as `walk` does."""
     mapping, begun = Mapping(aliases), 0
@@ -71,7 +71,7 @@ def undo_column(session: Session, column: StageColumn) -> None:
     session.persist(partial(_update, session, column, finished=True))
 
 
-def _survey(column: StageColumn, aliases: AliasTable) -> ColumnPlan:
+def _survey(column: StageColumn, aliases: SpellingTable) -> ColumnPlan:
     return make_plan([column], aliases, sample=False).columns[0]
 
 

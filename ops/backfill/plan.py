@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from normalization import aliases
-from normalization.stages import AliasTable, Known, Unknown
+from normalization import decision_store
+from normalization.stages import Known, Outside, SpellingTable, Unknown
 from ops.backfill import estimate
 from ops.backfill.columns import StageColumn
 from ops.backfill.survey import CANONICAL, MAPPING_SIZE, Spelled, survey
@@ -25,18 +25,21 @@ class PlanChanged(ValueError):
 class ColumnPlan:
     """One column: rows in all, and what becomes of each value.
 
-    `pairs` and `unknown` hold the most frequent values (MAPPING_SIZE and UNKNOWN_SHOWN of them); `to_change` and
-    `unknown_rows` count all rows. `first` and `last` bound the keys of the rows to change.
+    `pairs`, `unknown` and `outside` hold the most frequent values (MAPPING_SIZE, UNKNOWN_SHOWN and
+    UNKNOWN_SHOWN of them); `to_change`, `unknown_rows` and `outside_rows` count all rows. `first` and `last` bound the keys of the rows to change.
     """
 
     column: StageColumn
     canonical: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CANONICAL, 0))
     pairs: list[Spelled] = field(default_factory=list)
     unknown: list[Spelled] = field(default_factory=list)
+    outside: list[Spelled] = field(default_factory=list)
     rows: int = 0
     to_change: int = 0
     unknown_rows: int = 0
     unknown_values: int = 0
+    outside_rows: int = 0
+    outside_values: int = 0
     first: int | None = None
     last: int | None = None
     survey_seconds: float = 0.0
@@ -49,6 +52,10 @@ class ColumnPlan:
             self.unknown_rows += found.rows
             self.unknown_values += 1
             _keep(self.unknown, found, UNKNOWN_SHOWN)
+        elif isinstance(found.meaning, Outside):
+            self.outside_rows += found.rows
+            self.outside_values += 1
+            _keep(self.outside, found, UNKNOWN_SHOWN)
         elif found.meaning.canonical:
             self.canonical[found.raw] += found.rows
         else:
@@ -70,12 +77,15 @@ class ColumnPlan:
             "to_change": self.to_change,
             "unknown_rows": self.unknown_rows,
             "unknown_values": self.unknown_values,
+            "outside_rows": self.outside_rows,
+            "outside_values": self.outside_values,
             "seconds": self.seconds,
             "canonical": self.canonical,
             "pairs": [
                 {"raw": each.raw, "stage": _stage(each), "rows": each.rows} for each in self.pairs
             ],
             "unknown": unknown_json(self.unknown),
+            "outside": [{"raw": each.raw, "rows": each.rows} for each in self.outside],
         }
 
 
@@ -104,7 +114,7 @@ class Plan:
 
 
 def make_plan(
-    columns: Iterable[StageColumn], table: AliasTable | None = None, sample: bool = True
+    columns: Iterable[StageColumn], table: SpellingTable | None = None, sample: bool = True
 ) -> Plan:
     """Look at every value of `columns`, as `table` (default: the aliases in the database now) reads them."""
     table = table or fresh_aliases()
@@ -117,10 +127,10 @@ def make_plan(
     return Plan(planned, table.version, digest.hexdigest()[:HASH_LENGTH])
 
 
-def fresh_aliases() -> AliasTable:
+def fresh_aliases() -> SpellingTable:
     """The alias snapshot as the database has it now, not as this process remembers it."""
-    aliases.forget()
-    return aliases.current()
+    decision_store.forget()
+    return decision_store.current()
 
 
 def refuse_if_changed(plan: Plan, approved: str) -> None:
@@ -146,7 +156,7 @@ def unknown_json(unknown: Iterable[Spelled]) -> list[dict[str, Any]]:
     ]
 
 
-def _plan_column(column: StageColumn, table: AliasTable, digest: "hashlib._Hash") -> ColumnPlan:
+def _plan_column(column: StageColumn, table: SpellingTable, digest: "hashlib._Hash") -> ColumnPlan:
     planned = ColumnPlan(column)
     start = perf_counter()
     for found in survey(column, table):
@@ -155,9 +165,10 @@ def _plan_column(column: StageColumn, table: AliasTable, digest: "hashlib._Hash"
             line = [column.table, column.column, found.raw, _stage(found), found.rows]
             digest.update(json.dumps(line).encode() + b"\n")
     planned.survey_seconds = perf_counter() - start
-    for values in (planned.pairs, planned.unknown):
+    for values in (planned.pairs, planned.unknown, planned.outside):
         values.sort(key=_by_rows)
-    del planned.pairs[MAPPING_SIZE:], planned.unknown[UNKNOWN_SHOWN:]
+    del planned.pairs[MAPPING_SIZE:]
+    del planned.unknown[UNKNOWN_SHOWN:], planned.outside[UNKNOWN_SHOWN:]
     return planned
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import Error
 
-from normalization.stages import AliasTable
+from normalization.stages import SpellingTable
 from ops.backfill import columns, control
 from ops.backfill.columns import StageColumn
 from ops.backfill.events import Tell
@@ -50,7 +50,7 @@ class _Runner:
         self.run, self.lease = session.run, session.lease
         self.aliases = self._aliases()
 
-    def _aliases(self) -> AliasTable:
+    def _aliases(self) -> SpellingTable:
         """The aliases in force now. They may have changed since the run was planned: the run says what it used."""
         table = fresh_aliases()
         if self.run.kind == Kind.APPLY and table.version != self.run.alias_version:

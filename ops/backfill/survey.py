@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from normalization.stages import AliasTable, Known, Stage, Unknown, normalize
+from normalization.stages import Known, Meaning, SpellingTable, Stage, normalize
 from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 
@@ -17,7 +17,7 @@ CANONICAL = [stage.value for stage in Stage]
 class Spelled:
     """A distinct value: what it means, how many rows hold it, and the least and greatest of their keys."""
 
-    meaning: Known | Unknown
+    meaning: Meaning
     raw: str
     rows: int
     first: int
@@ -29,7 +29,7 @@ class Spelled:
         return isinstance(self.meaning, Known) and not self.meaning.canonical
 
 
-def survey(column: StageColumn, aliases: AliasTable) -> Iterator[Spelled]:
+def survey(column: StageColumn, aliases: SpellingTable) -> Iterator[Spelled]:
     """The distinct values of `column`, in byte order; streamed, for there may be as many as rows.
 
     One sequential scan with a hash of the distinct values; locks nothing that anybody waits for. NULLs are no stages.
@@ -48,7 +48,7 @@ class Mapping:
 
     def __init__(
         self,
-        aliases: AliasTable,
+        aliases: SpellingTable,
         pairs: Iterable[tuple[str, str]] = (),
         limit: int | None = MAPPING_SIZE,
     ) -> None:

@@ -29,7 +29,10 @@ def _table(found: ColumnPlan) -> Table:
         table.add_row(
             _visible(spelled.raw), f"stays, unknown{_perhaps(hints)}", f"{spelled.rows:,}"
         )
-    if more := max(0, len(found.pairs) - SHOWN) + max(0, found.unknown_values - SHOWN):
+    for spelled in found.outside[:SHOWN]:
+        table.add_row(_visible(spelled.raw), "stays, outside", f"{spelled.rows:,}")
+    left_out = (len(found.pairs), found.unknown_values, found.outside_values)
+    if more := sum(max(0, values - SHOWN) for values in left_out):
         table.add_row("…", f"and {more:,} values more (--json lists them)", "")
     return table
 

@@ -15,7 +15,7 @@ from normalization.boundary import Boundary
 from normalization.problems import Item, UnknownStage, invalid
 from normalization.rollout import Mode
 from normalization.serializers import RawStageField, StrictFloatField, escape_pointer
-from normalization.stages import Known, Unknown, Weights, normalize_weights
+from normalization.stages import Meaning, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
 MAX_ALLOCATION: Final = 1_000
@@ -181,7 +181,7 @@ def judge_weights(
     at: str,
     pointer: Callable[[int], str],
     legacy: frozenset[str] = frozenset(),
-) -> tuple[list[Known | Unknown], Weights]:
+) -> tuple[list[Meaning], Weights]:
     """Take the items through the boundary: a result for each, and the weights by stage.
 
     `at` is the pointer to the whole, `pointer(i)` to the i-th stage. Warns of merged spellings and of a sum that is
@@ -196,7 +196,7 @@ def judge_weights(
         raise
     if refused:
         raise invalid(refused)
-    weights = normalize_weights(items, boundary.aliases)
+    weights = normalize_weights(items, boundary.table)
     if weights.merged:
         place = {raw: pointer(i) for i, (raw, _) in enumerate(items)}
         for stage, raws in weights.merged:

@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from normalization import rollout_store
-from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
+from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageDecision
 from normalization.rollout import Mode
 from tests.servers import Service
 
@@ -212,5 +212,5 @@ def test_a_spelling_with_markup_is_text_and_becomes_an_alias_by_hand(
     operator.find_element(By.NAME, "reason").send_keys("A typing mistake of theirs")
     operator.find_element(By.NAME, "_save").click()
     wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".messagelist .success"))
-    assert StageAlias.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
+    assert StageDecision.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
     assert complaints(operator) == []
