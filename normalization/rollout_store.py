@@ -99,15 +99,16 @@ def change(
     reason: str,
     expected_version: int | None = None,
     evidence: Mapping[str, Any] | None = None,
-    override_reason: str = "",
+    gate_overrides: Mapping[str, str] | None = None,
 ) -> ChangeResult:
     """Record a new rollout and make it the one in force.
 
     `to` is a whole `Rollout`, a `Mode` (everything else kept) or a function of the rollout in force. A change to what
     already holds writes nothing. Raises `VersionConflict` if `expected_version` is not the version in force,
     `ChangeRefused` for a transition that does not exist or an empty reason, `django.db.Error` if it cannot be recorded.
-    More enforcement needs every gate to pass, or an `override_reason`, which is recorded with all verdicts;
-    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that
+    More enforcement needs every gate to pass; `GateRefused` otherwise. `gate_overrides` names gates
+    that may hold it all the same, each with a reason ({gate: reason}); they are recorded with all
+    verdicts. Inside an outer transaction the change takes effect when that commits. A Redis that
     does not take it changes only the result's `spread`.
     """
     if not reason.strip():
@@ -122,7 +123,7 @@ def change(
                 f"The rollout is at version {before.version}, not {expected_version}: look at it again, then decide."
             )
         new = _resolve(to, before.rollout)
-        asked = _ask_gates(before, new, override_reason.strip())
+        asked = _ask_gates(before, new, gate_overrides or {})
         result = _record(before, new, actor, source, reason.strip(), {**(evidence or {}), **asked})
     if not result.changed:
         return result
@@ -160,21 +161,36 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
     return to if isinstance(to, Rollout) else to(rollout)
 
 
-def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str, Any]:
-    """Return what to record of the gates; raise `GateRefused` if one holds the change and nobody overrides it."""
+def _ask_gates(before: Snapshot, new: Rollout, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return what to record of the gates; raise `GateRefused` for those that hold the change."""
     examine = conf.gatekeeper()
     if examine is None or not asks_gates(before.rollout, new):
         return {}
     verdicts = examine(before, new)
+    _refuse_unknown_gates(overrides, [verdict.gate for verdict in verdicts])
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
-    if held and not override_reason:
-        lines = [
-            f"{each.gate}: {each.sentence}" + (f" → {each.remedy}" if each.remedy else "")
-            for each in held
-        ]
-        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), held)
-    overridden = {"override_reason": override_reason} if held else {}
-    return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
+    refused = [each for each in held if not (each.overridable and overrides.get(each.gate))]
+    if refused:
+        lines = [_refusal_line(each, overrides) for each in refused]
+        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), refused)
+    overridden = {each.gate: overrides[each.gate].strip()[:500] for each in held}
+    recorded = {"overrides": overridden} if overridden else {}
+    return {"gates": [verdict.to_wire() for verdict in verdicts], **recorded}
+
+
+def _refuse_unknown_gates(overrides: Mapping[str, str], gates: Sequence[str]) -> None:
+    if unknown := sorted(set(overrides) - set(gates)):
+        names = ", ".join(gates)
+        raise ChangeRefused(f"There is no gate {', '.join(unknown)}. The gates are {names}.")
+    if empty := sorted(gate for gate, reason in overrides.items() if not reason.strip()):
+        raise ChangeRefused(f"Give a reason for overriding {', '.join(empty)}.")
+
+
+def _refusal_line(verdict: Any, overrides: Mapping[str, str]) -> str:
+    line = f"{verdict.gate}: {verdict.sentence}"
+    if verdict.gate in overrides:
+        return f"{line} It cannot be overridden."
+    return f"{line} → {verdict.remedy}" if verdict.remedy else line
 
 
 def _record(

@@ -128,10 +128,10 @@ def test_a_request_is_counted_as_refused_everywhere_or_nowhere(
     counted(outcome, 5, mode=mode, minutes=1)
     refused = would_be_refused(outcome, mode)
 
-    assert facts.collect(0).unknown == (5 if refused else 0)
-    gate = rules.unknown_rate(facts.collect(0))
+    assert facts.collect(0).traffic.refused == (5 if refused else 0)
+    gate = rules.would_refuse(facts.collect(0))
     assert gate.outcome is (GateOutcome.FAIL if refused else GateOutcome.PASS)
-    assert status_gates()["unknown_rate"]["outcome"] == gate.outcome
+    assert status_gates()["would_refuse"]["outcome"] == gate.outcome
     clients = ClientsPage.open(operator)
     assert clients.rows[0][6] == ("0.50 %" if refused else "none")
     assert clients.kinds["Would be refused"] == refused
