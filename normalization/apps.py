@@ -8,7 +8,7 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register checks and readiness; a web process also begins its counters and its ticker."""
+        """Register the checks; in a web process, start the counters at 0 and the ticker."""
         from django.conf import settings
 
         from normalization import checks, readiness

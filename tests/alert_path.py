@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class AlertPath:
                     command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
                 )
             address = observe.addresses(self.ports)[name]
-            wait_until(lambda name=name, address=address: self._ready(name, address), name)  # type: ignore[misc]
+            wait_until(partial(self._ready, name, address), name)
 
     def remove(self) -> None:
         """End all three and delete what they wrote."""

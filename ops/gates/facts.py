@@ -15,7 +15,7 @@ from normalization.rollout import Mode, Rollout, with_mode
 from ops import clock
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_at
 from ops.alerts.payload import DOWNGRADE_ALERT
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from ops.backups.history import gate_backups
 from ops.gates.rules import GateFacts, InstanceFact
 from ops.gates.traffic import enforced_traffic

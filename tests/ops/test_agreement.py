@@ -1,4 +1,4 @@
-"""One fact has one answer: every page, command, gate and rule that shows it agrees at its limits."""
+"""One fact has one answer: each page, command, gate and rule agrees at its limits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def status_gates() -> dict[str, dict[str, object]]:
     return {gate["gate"]: gate for gate in json.loads(out.getvalue())["gates"]}
 
 
-# -- Whether the automatic way back is open ---------------------------------------------------------
+# -- Whether the automatic way back is open -----------------------------------
 
 SECOND = timedelta(seconds=1)
 
@@ -105,7 +105,7 @@ def test_every_reader_of_heartbeats_sees_the_newest() -> None:
     assert last_heartbeat_at() == read_way_back().last_heartbeat_at == newest
 
 
-# -- Whether enforcement would refuse a request -----------------------------------------------------
+# -- Whether enforcement would refuse a request -------------------------------
 
 KINDS = list(product(OUTCOMES, Mode))
 
@@ -159,7 +159,7 @@ def test_the_rule_over_metrics_counts_the_same_outcomes_and_modes() -> None:
     assert counts == {kind for kind in KINDS if would_be_refused(*kind)}
 
 
-# -- Whether a change asks the gates ----------------------------------------------------------------
+# -- Whether a change asks the gates ------------------------------------------
 
 TENTH = Rollout(Mode.ENFORCE, Decimal(10))
 CHANGES = {

@@ -12,8 +12,8 @@ import pytest
 
 from normalization import decision_store
 from normalization.stages import Stage
-from ops.backfill.models import BackfillCheckpoint, BackfillRun, Strategy
-from ops.backfill.verify import unclean_rows
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunStrategy
+from ops.backfill.survey import unclean_rows
 from tests.backfill_runs import (
     CANONICAL,
     MESSY,
@@ -47,7 +47,7 @@ def test_every_spelling_of_the_vocabulary_becomes_what_normalize_says(strategy: 
     raws = [raw[:255] for raw in vocabulary() if "\0" not in raw]
     store([*raws, *CANONICAL, *MESSY, *UNKNOWN])
     before = stored()
-    finish = work(begin(replace(QUICK, batch_size=97, strategy=Strategy(strategy))))
+    finish = work(begin(replace(QUICK, batch_size=97, strategy=RunStrategy(strategy))))
     assert (finish.run.state, finish.trouble) == ("completed", "")
     assert stored() == normalized(before)
     assert {key for key, _, _ in logged(finish.run)} == changed_by(before, stored())

@@ -1,4 +1,4 @@
-"""The figures that alerts stand on: exact over processes, bounded in labels, sampled in logs."""
+"""The metrics behind the alerts: exact over processes, with bounded labels, sampled in logs."""
 
 import contextlib
 import json
@@ -34,7 +34,8 @@ from tests.logs import Logged
 from tests.servers import ROOT, Service, wait_until
 
 SERIES = re.compile(
-    r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$',
+    r"^stage_validation_requests_total"
+    r'\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$',
     re.M,
 )
 
@@ -117,7 +118,7 @@ def test_the_gauges_of_a_killed_worker_are_removed_and_its_counts_kept(
     version = set_mode("enforce")
 
     def gone() -> bool:
-        with contextlib.suppress(OSError):  # connections that the dead worker had not taken up yet
+        with contextlib.suppress(OSError):  # connections that the dead worker had not accepted
             send(4)
             return figure(service.address, "stage_mode_version") == version
         return False
@@ -169,14 +170,14 @@ def test_ten_thousand_spellings_add_no_series(
     assert "\\u2603" not in text
 
 
-def test_all_events_are_kept_while_a_minute_has_few_and_then_a_known_share() -> None:
+def test_the_first_events_of_a_minute_are_all_kept_and_then_a_known_share() -> None:
     now = [0.0]
     sampler = Sampler(all_below=10, then_one_in=100, clock=lambda: now[0])
     assert [sampler.rate() for _ in range(10)] == [1.0] * 10
     later = [sampler.rate() for _ in range(1000)]
     assert sum(rate > 0 for rate in later) == 10
     assert {rate for rate in later if rate} == {0.01}
-    assert sum(1 / rate for rate in later if rate) == 1000  # the rates give the true number back
+    assert sum(1 / rate for rate in later if rate) == 1000  # the rates add up to the true number
     now[0] = 60.0
     assert sampler.rate() == 1.0
 

@@ -30,7 +30,7 @@ ALERTS = {
 
 
 def run(*command: str) -> str:
-    """Run a program in the directory of the rules; its output, and a failure of the test if it fails."""
+    """Run a program in the directory of the rules and return its output. It has to succeed."""
     done = children.run(command, cwd=DIRECTORY, seconds=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -82,7 +82,7 @@ def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
         )
 
 
-def test_every_runbook_link_points_at_a_heading() -> None:
+def test_every_runbook_link_leads_to_a_heading() -> None:
     links = re.findall(r"runbook_url: (\S+)", RULES)
     anchors = {
         heading.lower().replace(" ", "-")
@@ -107,11 +107,11 @@ def test_every_metric_of_a_rule_is_exported() -> None:
             )
 
 
-# -- The dashboard ----------------------------------------------------------------------------------
+# -- The dashboard ------------------------------------------------------------
 
 
 def panels() -> list[dict[str, Any]]:
-    """Every panel of the dashboard that asks something."""
+    """Return the panels of the dashboard that have queries."""
     return [
         panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"
     ]
@@ -119,7 +119,7 @@ def panels() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prometheus with our rules and nothing to scrape; its address."""
+    """Start a real Prometheus with our rules and without targets; return its address."""
     directory = tmp_path_factory.mktemp("prometheus")
     ports = observe.Ports(free_port(), free_port(), free_port(), free_port())
     observe.write_configuration(directory, ports)

@@ -1,4 +1,4 @@
-"""The relay as a process: what it lets in, how it signs, what it answers, and that it stays as small as it began."""
+"""The relay as a process: authentication, signatures, answers, limits and memory."""
 
 import contextlib
 import http.server
@@ -34,11 +34,11 @@ MANY = int(os.environ.get("RELAY_REQUESTS", "1500"))  # 10000 once by hand; see 
 
 
 class Upstream:
-    """Stands for the service: answers what `answer` says and keeps what came in."""
+    """A stand-in for the service: answers with the status `answer` and keeps all requests."""
 
     def __init__(self) -> None:
-        self.answer: int | None = 200  # None: takes the request and does not answer
-        self.go_on = threading.Event()  # ends the wait of those that are not answered
+        self.answer: int | None = 200  # None: reads the request and does not answer
+        self.go_on = threading.Event()  # ends the wait of unanswered requests
         self.location = ""
         self.received: list[tuple[str, dict[str, str], bytes]] = []
         upstream = self
@@ -65,11 +65,11 @@ class Upstream:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return f"http://127.0.0.1:{self.server.server_port}{PATH}"
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
@@ -111,7 +111,7 @@ class RelayProcess:
         return False
 
     def stop(self) -> int:
-        """Ask it to end; return its exit status."""
+        """Stop it and return its exit status."""
         self.process.terminate()
         try:
             return self.process.wait(60)
@@ -180,7 +180,7 @@ def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
 
 @pytest.fixture
 def another(token_file: Path, tmp_path: Path) -> Iterator[Callable[[str], RelayProcess]]:
-    """Starts a relay to a target for one test alone, which may end it."""
+    """Start a relay for one test, which may stop it."""
     started: list[RelayProcess] = []
 
     def start(target: str) -> RelayProcess:
@@ -197,7 +197,7 @@ def another(token_file: Path, tmp_path: Path) -> Iterator[Callable[[str], RelayP
 
 @pytest.fixture
 def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayProcess:
-    """The relay, its upstream willing and empty, its token the usual one."""
+    """The relay of the module, with an upstream that answers 200 and the usual token."""
     upstream.answer, upstream.location, upstream.received = 200, "", []
     upstream.go_on.clear()
     token_file.write_text(TOKEN + "\n")
@@ -268,7 +268,7 @@ def test_every_failure_upstream_is_502(
     upstream.answer = status
     upstream.location = upstream.address if status < 400 else ""
     assert post(relay.address) == (502, f"upstream_{status // 100}xx")
-    assert len(upstream.received) == 1  # a redirect was not followed, and nothing was tried twice
+    assert len(upstream.received) == 1  # neither followed nor repeated
 
 
 def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
@@ -283,7 +283,7 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
         assert post(relay.address)[0] == 502
         return time.monotonic() - started
 
-    # A busy machine makes an attempt longer, never shorter: one in time shows that the relay holds the limit.
+    # A busy machine only lengthens an attempt: one fast attempt proves the limit.
     assert any(seconds() < 8 for _ in range(3))
     wait_until(
         lambda: len(upstream.received) == asked,
@@ -291,7 +291,7 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
     )
 
 
-def test_an_upstream_that_is_not_there_is_502(another: Callable[[str], RelayProcess]) -> None:
+def test_an_unreachable_upstream_is_502(another: Callable[[str], RelayProcess]) -> None:
     relay = another(f"http://127.0.0.1:{free_port()}")
     assert post(relay.address) == (502, "upstream_unreachable")
     assert relay.stop() == 0
@@ -317,7 +317,7 @@ def test_other_methods_and_paths_are_refused(
 
 
 def status_of(relay: RelayProcess, *lines: str, body: bytes = b"", seconds: float = 20) -> int:
-    """The status of a request sent as it stands; 0 where the connection ends without one."""
+    """Return the status of a raw request, 0 if the connection ends without an answer."""
     with (
         socket.create_connection(("127.0.0.1", relay.port), seconds) as link,
         contextlib.suppress(ConnectionError),
@@ -353,7 +353,7 @@ def test_a_slow_sender_is_dropped_and_delays_no_other(
     relay: RelayProcess, upstream: Upstream
 ) -> None:
     def in_time() -> bool:
-        """Beside 80 slow ones a quick one is served within 2 s and before any of them, and they end within 12 s."""
+        """Serve a fast request within 2 s beside 80 slow ones, which end within 12 s."""
         with contextlib.ExitStack() as opened:
             slow = [
                 opened.enter_context(socket.create_connection(("127.0.0.1", relay.port), 60))
@@ -362,7 +362,10 @@ def test_a_slow_sender_is_dropped_and_delays_no_other(
             for link in slow[:40]:
                 link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             for link in slow[40:]:
-                head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+                head = (
+                    "POST / HTTP/1.1\r\nHost: x\r\n"
+                    f"Authorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+                )
                 link.sendall(head.encode())
             upstream.received, started = [], time.monotonic()
             assert post(relay.address) == (200, "delivered")
@@ -376,7 +379,7 @@ def test_a_slow_sender_is_dropped_and_delays_no_other(
         assert len(upstream.received) == 1
         return waiting and served < 2 and given_up < 12
 
-    # A busy machine only lengthens these times: once in time shows that the relay holds its limits.
+    # A busy machine only lengthens these times: one fast attempt proves the limits.
     assert any(in_time() for _ in range(3))
 
 
@@ -405,7 +408,7 @@ def test_many_requests_do_not_increase_its_memory(relay: RelayProcess, upstream:
     print(f"relay, {MANY} requests: threads, files, bytes {before} → {after}")
     assert (
         after[0] <= before[0] + FORWARDERS
-    )  # so few requests at once may not have needed every one of them yet
+    )  # a few simultaneous requests may not have used all of them yet
     assert after[1] <= before[1] + 8
     assert after[2] - before[2] < 3 * 2**20
 

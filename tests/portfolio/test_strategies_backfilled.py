@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from normalization.stages import Stage
 from ops.backfill import columns, constraint, control
 from ops.backfill.models import BackfillRun
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from stagenorm.portfolio.models import Fund, StrategyStageAllocation
 from tests.backfill_runs import QUICK, begin, logged, work
 from tests.decided import decide, retire
