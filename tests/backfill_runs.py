@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
 
 from normalization.stages import Known, normalize
 from ops.backfill import columns, control
-from ops.backfill.control import Options
-from ops.backfill.interrupts import Interrupts
-from ops.backfill.models import BackfillRun, NormalizationLog
+from ops.backfill.models import BackfillRun, NormalizationLog, RunOptions
 from ops.backfill.plan import make_plan
-from ops.backfill.runner import Finish, carry_out
-from ops.backups import cycle
+from ops.backfill.runner import RunResult, carry_out
+from ops.backfill.session import Interrupts
+from ops.backups import archive, cycle, sidecar
+from ops.backups.models import Backup, BackupCheck
+from ops.backups.source import own_identity
+from ops.gates.backup_rule import CheckKind, CheckVerdict
 from tests import children
 from tests.servers import ROOT
 
@@ -41,7 +47,7 @@ MESSY = [
 ]
 CANONICAL = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
 UNKNOWN = ["Series D", "angel", "seriesc", "", "Seires A"]
-QUICK = Options(batch_size=500, backoff_ms=0)
+QUICK = RunOptions(batch_size=500, backoff_ms=0)
 
 
 def execute(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
@@ -112,8 +118,10 @@ def changed_by(before: dict[int, str], after: dict[int, str]) -> set[int]:
     return {key for key in before if before[key] != after.get(key)}
 
 
-def begin(options: Options = QUICK, only: Iterable[str] = ()) -> BackfillRun:
-    """A planned run, below the gate."""
+def begin(options: RunOptions = QUICK, only: Iterable[str] = ()) -> BackfillRun:
+    """Return a planned run, with a backup on record so that a process can claim it."""
+    if not Backup.objects.exists():
+        backup_on_record()
     found = columns.find(only)
     return control.begin(make_plan(found, sample=False), found, options, "tests")
 
@@ -138,8 +146,8 @@ class Heard(list[tuple[str, dict[str, Any]]]):
         return [fields for name, fields in self if name == event]
 
 
-def work(run: BackfillRun, tell: Any = None, options: Options | None = None) -> Finish:
-    """Take `run` up in this process and carry it out."""
+def work(run: BackfillRun, tell: Any = None, options: RunOptions | None = None) -> RunResult:
+    """Claim `run` in this process and carry it out."""
     interrupts = Interrupts()
     try:
         lease = control.claim(run.pk, "tests", options)
@@ -159,6 +167,47 @@ def logged(run: BackfillRun) -> list[tuple[int, str, str]]:
 def valid_backup() -> None:
     """Make a real backup that the gate accepts."""
     assert cycle.run(keep=1, keep_days=1).passed
+
+
+def backup_on_record() -> Backup:
+    """Record a backup that passed both checks: the gate looks at the records and at the files.
+
+    The files hold no dump. A test whose subject is the backup makes one with `valid_backup`.
+    """
+    settings.BACKUP_DIR.mkdir(parents=True, exist_ok=True)
+    path = settings.BACKUP_DIR / f"recorded-{uuid.uuid4().hex}.dump"
+    for file in (path, sidecar.record_file(path), sidecar.hash_file(path)):
+        file.write_bytes(b"no dump")
+    with archive.opened(path) as descriptor:
+        digest, stamp = archive.sha256_of(descriptor), sidecar.stamp(descriptor, path)
+    identity, host = own_identity(), socket.gethostname()
+    backup = Backup.objects.create(
+        name=path.name,
+        directory=str(path.parent),
+        host=host,
+        system_identifier=identity.system_identifier,
+        database=identity.database,
+        database_oid=identity.oid,
+        snapshot_at=timezone.now(),
+        size=path.stat().st_size,
+        sha256=digest,
+        facts={"tables": {}, "stages": {}},
+        seconds=0.0,
+        created_by="tests",
+    )
+    for kind in CheckKind:
+        BackupCheck.objects.create(
+            backup=backup,
+            kind=kind,
+            verdict=CheckVerdict.PASSED,
+            reason="recorded by a test",
+            sha256=digest,
+            stamp=stamp,
+            seconds=0.0,
+            checked_by="tests",
+            host=host,
+        )
+    return backup
 
 
 def address() -> str:

@@ -1,4 +1,4 @@
-"""The operator's pages in the admin, gathered where Django looks for them; each topic has its module."""
+"""The Django admin of ops, gathered where Django looks for it; each topic has its module."""
 
 from ops.admin.alerts import HeartbeatAdmin, WebhookDeliveryAdmin
 from ops.admin.backups import BackupAdmin, BackupCheckAdmin

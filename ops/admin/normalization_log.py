@@ -1,4 +1,7 @@
-"""The log of every write in the admin. It may have millions of rows: nothing here counts or sorts them all."""
+"""The log of every write in the admin.
+
+It may have millions of rows, so no query here counts or sorts all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from normalization.columns import stage_columns
 from ops.admin_ui.characters import visible
 from ops.admin_ui.ledgers import COUNTED_TO, ChoiceFilter, CountedToPaginator, OperatorLedger, cell
-from ops.backfill import columns
 from ops.backfill.models import BackfillRun, NormalizationLog
 
 RUNS_OFFERED = 15
@@ -20,39 +23,39 @@ IDS_SHOWN = 200
 
 
 class RunFilter(ChoiceFilter):
-    """The log of one run: what the table's index is for."""
+    """The log of one run; the index of the table serves it."""
 
     title, parameter_name = "run", "run_id"
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
     ) -> list[tuple[str, str]]:
-        """The last runs."""
+        """Return the last runs."""
         runs = BackfillRun.objects.values_list("pk", "kind", "state")[:RUNS_OFFERED]
         return [(str(pk), f"{pk} ({kind}, {state})") for pk, kind, state in runs]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows of the run; none where the address names no run."""
+        """Return the rows of the run; none if the parameter is not a number."""
         if self.value() and not str(self.value()).isdecimal():
             return queryset.none()
         return super().queryset(request, queryset)
 
 
 class TableFilter(ChoiceFilter):
-    """The tables with stages, as the models have them: the log is not searched for its distinct tables."""
+    """The tables with stages, from the models: searching the log for them would be slow."""
 
     title, parameter_name = "table", "table_name"
 
     def lookups(
         self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
     ) -> list[tuple[str, str]]:
-        """The tables."""
-        return [(name, name) for name in sorted({column.table for column in columns.find()})]
+        """Return the tables."""
+        return [(name, name) for name in sorted({each.table for each in stage_columns()})]
 
 
 @admin.register(NormalizationLog)
 class NormalizationLogAdmin(OperatorLedger):
-    """Every write of every run. The ids are left out of the list: a batch has thousands."""
+    """Every write of every run. The list leaves out the ids: a batch has thousands."""
 
     list_display = ("entry", "stored", "became", "counted", "place", "written")
     list_display_links = None
@@ -63,13 +66,13 @@ class NormalizationLogAdmin(OperatorLedger):
     paginator = CountedToPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NormalizationLog]:
-        """Leave the ids in the database until one row is opened."""
+        """Defer the ids until one entry is opened."""
         return NormalizationLog.objects.defer("ids")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list, and how far it is counted."""
+        """Show the list, and how far it is counted."""
         return super().changelist_view(
             request, {"counted_to": COUNTED_TO, **(extra_context or {})}
         )
@@ -81,7 +84,7 @@ class NormalizationLogAdmin(OperatorLedger):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """One entry with its first ids."""
+        """Show one entry with its first ids."""
         if request.method == "POST" or not self.has_view_permission(request):
             raise PermissionDenied
         first = NormalizationLog.objects.defer("ids").annotate(first_ids=F(f"ids__0_{IDS_SHOWN}"))
@@ -102,30 +105,30 @@ class NormalizationLogAdmin(OperatorLedger):
 
     @admin.display(description="run and batch")
     def entry(self, entry: NormalizationLog) -> str:
-        """The way to the entry with its ids."""
+        """A link to the entry with its ids."""
         return cell("entry", entry=entry)
 
     @admin.display(description="before")
     def stored(self, entry: NormalizationLog) -> str:
-        """The value that was there."""
+        """The value before the write."""
         return cell("raw", value=visible(entry.before))
 
     @admin.display(description="after")
     def became(self, entry: NormalizationLog) -> str:
-        """What was written."""
+        """The value written."""
         return cell("raw", value=visible(entry.after))
 
     @admin.display(description="rows")
     def counted(self, entry: NormalizationLog) -> str:
-        """How many rows."""
+        """The number of rows."""
         return cell("number", number=entry.rows, word="rows")
 
     @admin.display(description="column")
     def place(self, entry: NormalizationLog) -> str:
-        """Where."""
+        """The table and the column."""
         return f"{entry.table_name}.{entry.column_name}"
 
     @admin.display(description="written (UTC)")
     def written(self, entry: NormalizationLog) -> str:
-        """When."""
+        """The time of the write."""
         return cell("moment", at=entry.written_at)

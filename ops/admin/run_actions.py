@@ -1,4 +1,8 @@
-"""What an operator may ask of a run in its state, for pages: the buttons, and what only a command can do."""
+"""What an operator can do with a run in its state: the buttons, and the next command to run.
+
+The buttons call the functions of `ops.backfill.control`, as the command line does. Claiming a run
+and working on it needs a process, so pages show that as a command.
+"""
 
 from __future__ import annotations
 
@@ -7,99 +11,117 @@ from dataclasses import dataclass
 from typing import Final
 
 from ops.backfill import control
-from ops.backfill.models import BackfillRun, Kind
-from ops.backfill.states import TRANSITIONS, State
+from ops.backfill.models import BackfillRun, RunKind, RunOptions
+from ops.backfill.progress import RunProgress
+from ops.backfill.states import TRANSITIONS, RunState
 
-TAKE_UP: Final = "manage.py normalize_stages --apply --resume"
+RESUME: Final = "manage.py normalize_stages --apply --resume"
 PLAN: Final = "manage.py normalize_stages"
+VERIFY: Final = "manage.py normalize_stages --verify"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One button. `asks`: what has to be confirmed first, "" where nothing has; `target`: the state it leads to."""
+class RunAction:
+    """One button; `target` is the state it leads to.
+
+    `confirmation`: what the operator has to confirm first, "" for nothing.
+    """
 
     name: str
     label: str
-    target: State
+    target: RunState
     carry_out: Callable[[int, str], BackfillRun]
-    asks: str = ""
+    confirmation: str = ""
 
 
 def _undo(run_id: int, actor: str) -> BackfillRun:
-    return control.begin_undo(run_id, control.Options(), actor)
+    return control.begin_undo(run_id, RunOptions(), actor)
 
 
-WISHES: Final = {
-    wish.name: wish
-    for wish in (
-        Wish("pause", "Pause", State.PAUSED, control.pause),
-        Wish("resume", "Resume", State.RUNNING, control.resume),
-        Wish(
+ACTIONS: Final = {
+    action.name: action
+    for action in (
+        RunAction("pause", "Pause", RunState.PAUSED, control.pause),
+        RunAction("resume", "Resume", RunState.RUNNING, control.resume),
+        RunAction(
             "cancel",
             "Cancel",
-            State.CANCELLED,
+            RunState.CANCELLED,
             control.cancel,
-            "It ends before its next batch, for good: it cannot be taken up again. What it has written stays and is "
-            "logged; an undo can give it back.",
+            "The run ends before its next batch and cannot be resumed. "
+            "Its writes stay and are logged; an undo can restore the rows.",
         ),
-        Wish(
+        RunAction(
             "undo",
             "Undo",
-            State.UNDONE,
+            RunState.UNDONE,
             _undo,
-            "A run of its own is planned that gives back every row this one wrote, newest batch first, wherever the "
-            "row still holds what was written. Nothing is changed until a process carries that run out.",
+            "This plans a separate run that restores every row this run wrote, newest batch first, "
+            "if the row still holds what was written. "
+            "Nothing changes until a process carries that run out.",
         ),
     )
 }
 
 
-def offered(run: BackfillRun, *, held: bool, wrote: bool) -> list[Wish]:
-    """The wishes that can be fulfilled now. `held`: a process has the run; `wrote`: there is something to give back."""
-    apart = {"resume": held, "undo": wrote and run.kind == Kind.APPLY}
-    ways = TRANSITIONS[State(run.state)]
-    return [wish for wish in WISHES.values() if wish.target in ways and apart.get(wish.name, True)]
+def offered(progress: RunProgress) -> list[RunAction]:
+    """Return the actions that are possible now.
+
+    Resume needs a process that waits; undo needs an apply run that wrote something.
+    """
+    run = progress.run
+    possible = {
+        "resume": progress.alive,
+        "undo": progress.changed > 0 and run.kind == RunKind.APPLY,
+    }
+    targets = TRANSITIONS[RunState(run.state)]
+    return [
+        action
+        for action in ACTIONS.values()
+        if action.target in targets and possible.get(action.name, True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """What to do next, and the command for it where the admin cannot do it itself."""
+    """What to do next, with the command for it where the admin cannot do it itself."""
 
     sentence: str
     command: str = ""
 
 
-def next_step(run: BackfillRun, *, held: bool, unknown: int) -> NextStep:
-    """What an operator does with the run now."""
-    if run.state in (State.RUNNING, State.PAUSED) and held:
-        return _HELD[State(run.state)]
-    if run.state == State.COMPLETED and run.kind == Kind.APPLY:
-        return _LEFT if unknown else _CLEAN
-    return _ALONE[State(run.state)]
+def next_step(progress: RunProgress) -> NextStep:
+    """Return what an operator does with the run now."""
+    run = progress.run
+    if progress.alive:
+        return _WITH_A_PROCESS[RunState(run.state)]
+    if run.state == RunState.COMPLETED and run.kind == RunKind.APPLY:
+        return _UNKNOWN_LEFT if progress.unknown else _CLEAN
+    return _WITHOUT_A_PROCESS[RunState(run.state)]
 
 
-_HELD: Final = {
-    State.RUNNING: NextStep("A process is at work. Pause and cancel come between two batches."),
-    State.PAUSED: NextStep("Its process waits and goes on by itself when the run is resumed."),
+_WITH_A_PROCESS: Final = {
+    RunState.RUNNING: NextStep(
+        "A process is working. Pause and cancel take effect between two batches."
+    ),
+    RunState.PAUSED: NextStep("Its process is waiting and continues when you resume the run."),
 }
-_LEFT: Final = NextStep(
-    "Decide the unknown values below as aliases or leave them, then look at the new plan:", PLAN
+_UNKNOWN_LEFT: Final = NextStep(
+    "Decide the unknown values below as aliases, or leave them, then check the new plan:", PLAN
 )
-_CLEAN: Final = NextStep(
-    "Nothing unknown was left. To look again:", "manage.py normalize_stages --verify"
-)
-_ALONE: Final = {
-    State.PLANNED: NextStep("No process has taken it up yet. To carry it out:", TAKE_UP),
-    State.RUNNING: NextStep(
-        "Its process is gone. What it wrote stands; to go on from the checkpoint:", TAKE_UP
+_CLEAN: Final = NextStep("No unknown values are left. To verify the rows again:", VERIFY)
+_WITHOUT_A_PROCESS: Final = {
+    RunState.PLANNED: NextStep("No process has started it yet. To carry it out:", RESUME),
+    RunState.RUNNING: NextStep(
+        "Its process is gone. Its batches are safe; to continue from the checkpoint:", RESUME
     ),
-    State.PAUSED: NextStep("It waits without a process. To go on from the checkpoint:", TAKE_UP),
-    State.FAILED: NextStep("Mend the cause, then go on from the checkpoint:", TAKE_UP),
-    State.COMPLETED: NextStep(
-        "Every row was given back that could be. A new run begins with its plan:", PLAN
+    RunState.PAUSED: NextStep("No process is waiting. To continue from the checkpoint:", RESUME),
+    RunState.FAILED: NextStep("Fix the cause, then continue from the checkpoint:", RESUME),
+    RunState.COMPLETED: NextStep(
+        "Every row that could be restored is restored. A new run begins with its plan:", PLAN
     ),
-    State.CANCELLED: NextStep(
-        "It is over; what it wrote stays. A new run begins with its plan:", PLAN
+    RunState.CANCELLED: NextStep(
+        "The run has ended; its writes stay. A new run begins with its plan:", PLAN
     ),
-    State.UNDONE: NextStep("What it wrote was given back. A new run begins with its plan:", PLAN),
+    RunState.UNDONE: NextStep("Its writes are restored. A new run begins with its plan:", PLAN),
 }

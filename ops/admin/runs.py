@@ -1,9 +1,9 @@
-"""Runs in the admin: the list, the page of one run, and the buttons that steer it through `control`."""
+"""Runs in the admin: the list, the page of one run, and the buttons that call `control`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -15,18 +15,30 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 
-from ops.admin import run_actions as steering
-from ops.admin.run_badges import state_badge
-from ops.admin_ui.ledgers import OperatorLedger, cell, spoken
-from ops.backfill import control, findings
-from ops.backfill.models import BackfillRun, Kind
-from ops.backfill.standing import Standing
-from ops.backfill.states import State, TransitionRefused
+from ops.admin import run_actions, run_report
+from ops.admin.run_actions import RunAction
+from ops.admin_ui.ledgers import BAD, GOOD, QUIET, WARN, Badge, OperatorLedger, cell, spoken
+from ops.backfill.guards import GateClosed, RunRefused, unfinished
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
+from ops.backfill.progress import RunProgress, RunShare
+from ops.backfill.states import RunState, TransitionRefused, state_in_words
+
+REFUSALS: Final = (RunRefused, GateClosed, TransitionRefused, OperationalError)
+
+_TONES: Final = {
+    RunState.PLANNED: QUIET,
+    RunState.RUNNING: ("busy", "▶"),
+    RunState.PAUSED: ("warn", "‖"),
+    RunState.FAILED: BAD,
+    RunState.COMPLETED: GOOD,
+    RunState.CANCELLED: ("quiet", "–"),
+    RunState.UNDONE: ("quiet", "↶"),
+}
 
 
 @admin.register(BackfillRun)
 class BackfillRunAdmin(OperatorLedger):
-    """Runs over the stored stages. They are steered through the functions that the command line uses."""
+    """Runs over the stored stages; the buttons call the same functions as the command line."""
 
     list_display = ("run", "state_now", "progress", "written", "left_unknown", "begun", "steer")
     list_display_links = None
@@ -40,88 +52,75 @@ class BackfillRunAdmin(OperatorLedger):
     # -- The list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
-        """Fetch the checkpoints along: each line adds them up. The plan may be large and stays in the database."""
+        """Prefetch the checkpoints, which each line sums up. The plan may be large: defer it."""
         return BackfillRun.objects.defer("plan", "unknown").prefetch_related("checkpoints")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list; it refreshes itself while a run is at work."""
-        left = control.unfinished()
+        """Show the list; it refreshes itself while a run is running or paused."""
+        left = unfinished()
         context = {
             "unfinished": left,
-            "refresh": bool(left and left.state in (State.RUNNING, State.PAUSED)),
+            "refresh": bool(left and left.state in (RunState.RUNNING, RunState.PAUSED)),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """The columns; the buttons only for whoever may press them."""
-        return [
-            name
-            for name in self.list_display
-            if name != "steer" or self.has_steer_permission(request)
-        ]
+        """Return the columns; the buttons only for users with the permission."""
+        steers = self.has_steer_permission(request)
+        return [name for name in self.list_display if steers or name != "steer"]
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
-        """Who may change runs may steer them; nobody edits them."""
+        """Return whether the user may steer runs: that takes the permission to change them."""
         return request.user.has_perm("ops.change_backfillrun")
 
     @admin.display(description="run")
     def run(self, run: BackfillRun) -> str:
-        """Its number, with the way to its page, and the tables."""
+        """Its number, linked to its page, and its tables."""
         return cell("run", run=run, tables=[each.table_name for each in run.checkpoints.all()])
 
     @admin.display(description="state")
     def state_now(self, run: BackfillRun) -> str:
         """The state, and what the run waits for."""
-        return cell(
-            "state",
-            badge=state_badge(run.state, held=_standing(run).held),
-            note=_standing(run).waiting_for,
-        )
+        progress = _progress(run)
+        return cell("state", badge=state_badge(progress), note=progress.waiting_for)
 
     @admin.display(description="looked at")
     def progress(self, run: BackfillRun) -> str:
-        """Rows looked at, of how many, how fast, and how long it will take."""
-        return cell("progress", label=f"Run {run.pk}", **_pace(_standing(run)))
+        """Rows looked at, of how many, at which rate, and the time left."""
+        return cell("progress", label=f"Run {run.pk}", **_pace(_progress(run)))
 
     @admin.display(description="written")
     def written(self, run: BackfillRun) -> str:
         """Rows written so far."""
-        return cell(
-            "number",
-            number=_standing(run).changed,
-            word="given back" if run.kind == Kind.UNDO else "written",
-        )
+        word = "restored" if run.kind == RunKind.UNDO else "written"
+        return cell("number", number=_progress(run).changed, word=word)
 
     @admin.display(description="unknown")
     def left_unknown(self, run: BackfillRun) -> str:
         """Rows with values that stay."""
-        return cell("number", number=_standing(run).unknown, word="unknown")
+        return cell("number", number=_progress(run).unknown, word="unknown")
 
     @admin.display(description="by")
     def begun(self, run: BackfillRun) -> str:
         """Who began it, and when."""
-        return cell(
-            "by", actor=run.actor, at=run.started_at or run.created_at, finished_at=run.finished_at
-        )
+        begun_at = run.started_at or run.created_at
+        return cell("by", actor=run.actor, at=begun_at, finished_at=run.finished_at)
 
     @admin.display(description="actions")
     def steer(self, run: BackfillRun) -> str:
-        """What its state allows."""
-        return cell("steer", run=run, wishes=_offered(_standing(run)))
+        """The buttons that its state allows."""
+        return cell("steer", run=run, actions=run_actions.offered(_progress(run)))
 
     # -- The page of one run
 
     def get_urls(self) -> list[URLPattern]:
-        """The list, the pages, and one address for each wish."""
-        steer = self.admin_site.admin_view(
-            require_http_methods(["GET", "HEAD", "POST"])(self.steer_view)
-        )
-        return [
-            path("<int:run_id>/steer/<slug:name>/", steer, name="ops_backfillrun_steer"),
-            *super().get_urls(),
-        ]
+        """Return the list, the pages, and one address for each action."""
+        steer = require_http_methods(["GET", "HEAD", "POST"])(self.steer_view)
+        address = "<int:run_id>/steer/<slug:name>/"
+        name = "ops_backfillrun_steer"
+        return [path(address, self.admin_site.admin_view(steer), name=name), *super().get_urls()]
 
     def change_view(
         self,
@@ -130,70 +129,69 @@ class BackfillRunAdmin(OperatorLedger):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Everything about one run. It is read only: what changes runs has addresses of its own."""
-        run = self._found(request, object_id)
+        """Show everything about one run. The page is read-only: actions have their own addresses."""
+        run = self._find(request, object_id)
         if request.method == "POST":
             raise PermissionDenied
-        standing = Standing(run)
+        progress = RunProgress(run)
+        steers = self.has_steer_permission(request)
         context = {
             "title": f"Run {run.pk}",
             "run": run,
-            "standing": standing,
-            "badge": state_badge(run.state, held=standing.held),
-            "pace": _pace(standing),
-            "columns": [(at, share, _left_alone(at.left_alone)) for at, share in standing.columns],
+            "progress": progress,
+            "badge": state_badge(progress),
+            "pace": _pace(progress),
+            "columns": [_column(at, share) for at, share in progress.columns],
             "history": [_moment(each) for each in run.history],
-            "next": steering.next_step(run, held=standing.held, unknown=standing.unknown),
-            "wishes": _offered(standing) if self.has_steer_permission(request) else [],
-            "pairs": findings.pairs(run),
-            "unknown": findings.unknown(run),
-            "batches": findings.batches(run),
+            "next": run_actions.next_step(progress),
+            "actions": run_actions.offered(progress) if steers else [],
+            "pairs": run_report.pairs(run),
+            "unknown": run_report.unknown(run),
+            "batches": run_report.batches(run),
             "undo_runs": run.undo_runs.order_by("-pk").values_list("pk", flat=True),
-            "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
-            "refresh": run.state == State.RUNNING or standing.held,
+            "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
+            "refresh": run.state == RunState.RUNNING or progress.alive,
         }
         return self._page(request, "admin/ops/backfillrun/run.html", context)
 
     def steer_view(self, request: HttpRequest, run_id: int, name: str) -> HttpResponse:
-        """Fulfil a wish; ask first where it has to be confirmed, or where somebody only followed the address."""
-        run = self._found(request, str(run_id))
-        if name not in steering.WISHES:
+        """Carry out an action. A GET, or an action that needs confirmation, asks first."""
+        run = self._find(request, str(run_id))
+        if name not in run_actions.ACTIONS:
             raise Http404
         if not self.has_steer_permission(request):
             raise PermissionDenied
-        wish = steering.WISHES[name]
-        if request.method == "POST" and (not wish.asks or request.POST.get("confirmed") == "yes"):
-            return self._steered(request, run, wish)
-        standing = Standing(run)
+        action = run_actions.ACTIONS[name]
+        confirmed = not action.confirmation or request.POST.get("confirmed") == "yes"
+        if request.method == "POST" and confirmed:
+            return self._steered(request, run, action)
+        progress = RunProgress(run)
         context = {
-            "title": f"{wish.label} run {run.pk}?",
+            "title": f"{action.label} run {run.pk}?",
             "run": run,
-            "wish": wish,
-            "standing": standing,
-            "badge": state_badge(run.state, held=standing.held),
-            "possible": wish in _offered(standing),
+            "action": action,
+            "progress": progress,
+            "badge": state_badge(progress),
+            "possible": action in run_actions.offered(progress),
         }
         return self._page(request, "admin/ops/backfillrun/confirm.html", context)
 
     def _steered(
-        self, request: HttpRequest, run: BackfillRun, wish: steering.Wish
+        self, request: HttpRequest, run: BackfillRun, action: RunAction
     ) -> HttpResponseRedirect:
         try:
-            run = wish.carry_out(run.pk, request.user.get_username())
-        except (control.RunRefused, TransitionRefused, OperationalError) as error:
+            run = action.carry_out(run.pk, request.user.get_username())
+        except REFUSALS as error:
             self.message_user(request, f"Run {run.pk}: {error}", messages.ERROR)
         else:
             self.message_user(request, f"Run {run.pk} is {run.state}.", messages.SUCCESS)
         return redirect(reverse("admin:ops_backfillrun_change", args=[run.pk]))
 
-    def _found(self, request: HttpRequest, object_id: str) -> BackfillRun:
+    def _find(self, request: HttpRequest, object_id: str) -> BackfillRun:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        run = (
-            BackfillRun.objects.prefetch_related("checkpoints").filter(pk=object_id).first()
-            if object_id.isdecimal()
-            else None
-        )
+        runs = BackfillRun.objects.prefetch_related("checkpoints")
+        run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
         if run is None:
             raise Http404(f"There is no run {object_id}.")
         return run
@@ -203,33 +201,48 @@ class BackfillRunAdmin(OperatorLedger):
         return TemplateResponse(request, template, {**common, **context})
 
 
-def _standing(run: BackfillRun) -> Standing:
-    # Once a line of the list, for several of its cells.
-    if not hasattr(run, "standing"):
-        run.standing = Standing(run)  # type: ignore[attr-defined]
-    return run.standing  # type: ignore[attr-defined,no-any-return]
+def state_badge(progress: RunProgress) -> Badge:
+    """Return the badge of a run's state; a dead running run gets its own."""
+    state = RunState(progress.run.state)
+    words = state_in_words(state, alive=progress.alive)
+    tone = _TONES[state] if words == state else WARN
+    return Badge(words, *tone)
 
 
-def _offered(standing: Standing) -> list[steering.Wish]:
-    return steering.offered(standing.run, held=standing.held, wrote=standing.changed > 0)
+def _progress(run: BackfillRun) -> RunProgress:
+    # Computed once for a line of the list: several cells use it.
+    if not hasattr(run, "line_progress"):
+        run.line_progress = RunProgress(run)  # type: ignore[attr-defined]
+    return run.line_progress  # type: ignore[attr-defined,no-any-return]
 
 
-def _pace(standing: Standing) -> dict[str, Any]:
-    left = standing.seconds_left
+def _pace(progress: RunProgress) -> dict[str, Any]:
+    left = progress.seconds_left
     return {
-        "share": standing.share,
-        "rate": standing.rate,
+        "share": progress.share,
+        "rate": progress.rate,
         "left": None if left is None else spoken(left),
     }
 
 
+def _column(at: BackfillCheckpoint, share: RunShare) -> dict[str, Any]:
+    left_alone = [{"reason": reason, **each} for reason, each in at.left_alone.items()]
+    return {"at": at, "share": share, "left_alone": left_alone, "checkpoint": _checkpoint(at)}
+
+
+def _checkpoint(at: BackfillCheckpoint) -> str:
+    """Return how far a column is, in words."""
+    if at.finished:
+        return "finished"
+    after = "" if at.cursor is None else f"after row {at.cursor}"
+    if at.undo_batch is not None:
+        return f"batch {at.undo_batch}" + (f", {after}" if after else "")
+    if at.until is not None:
+        return f"{after} of {at.until}"
+    return after or "not begun"
+
+
 def _moment(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **entry,
-        "at": datetime.fromisoformat(entry["at"]),
-        "badge": state_badge(entry["state"]),
-    }
-
-
-def _left_alone(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"reason": reason, **each} for reason, each in found.items()]
+    state = RunState(entry["state"])
+    at = datetime.fromisoformat(entry["at"])
+    return {**entry, "at": at, "badge": Badge(state, *_TONES[state])}

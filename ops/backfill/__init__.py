@@ -1,5 +1,5 @@
 """The backfill: normalizes the stored rows in batches, with plan, checkpoint, audit log and undo.
 
-Start reading at `run.py` (a run from first column to last), then `passes.py` (one column), `walk.py` (one pass),
-`batches.py` (one transaction) and `statements.py` (its SQL). `control.py` has what changes a run's state.
+Reading order: `runner` (a run from its first column to its last), `passes` (one column), `batches`
+(one transaction), `sql` (its statements). `control` has every change of a run's state.
 """

@@ -1,4 +1,4 @@
-"""One batch: rows, log, checkpoint and fencing check in one transaction. Either all of it is there or none."""
+"""One batch: rows, log, checkpoint and the check of the lease in one transaction, all or nothing."""
 
 import json
 from dataclasses import dataclass, replace
@@ -9,21 +9,25 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from ops.backfill import sql as statements
-from ops.backfill.columns import StageColumn
+from ops.backfill.columns import CANONICAL, StageColumn
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint
-from ops.backfill.survey import CANONICAL, Mapping
+from ops.backfill.survey import SpellingMap
 
-# Longest waits inside a batch. Table locks are waited for a while (a migration takes one for a moment); a row that a
-# client holds only briefly: together with the batch this stays under deadlock_timeout (1 s by default), so that in a
-# deadlock it is always the backfill that gives way.
+# The longest waits inside a batch. A table lock is waited for a little longer, because a migration
+# holds one for a moment. The wait for a row that a client holds stays, with the batch's own time,
+# below deadlock_timeout (1 s by default): in a deadlock the backfill always gives way.
 TABLE_LOCK_TIMEOUT = "2s"
 ROW_LOCK_TIMEOUT = "300ms"
 STATEMENT_TIMEOUT = "15s"
 
+# Below every key, and still a bigint: PostgreSQL reads -(2**63) as numeric, which no index serves.
+LEAST_KEY = -(2**63) + 1
+KEYS_KEPT = 20
+
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class CheckpointPosition:
     """A column's checkpoint as one transaction read it."""
 
     checkpoint: int
@@ -34,35 +38,39 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a batch did. `first` (exclusive) to `last`: the keys it looked at. `contended`: a client waited for it."""
+class BatchResult:
+    """What a batch did.
+
+    `first` (exclusive) and `last` bound the keys of its rows. `contended`: a client waited for it.
+    `finished`: no batch is left. `seconds`: its duration.
+    """
 
     number: int
     first: int
     last: int
-    scanned: int
-    changed: int
-    skipped: int
-    contended: bool
-    finished: bool
+    scanned: int = 0
+    changed: int = 0
+    skipped: int = 0
+    contended: bool = False
+    finished: bool = False
     seconds: float = 0.0
 
 
 def apply_batch(
     lease: Lease,
     column: StageColumn,
-    mapping: Mapping,
+    mapping: SpellingMap,
     size: int,
     *,
     waits: bool = False,
     fenced: bool = True,
     number: int | None = None,
-) -> Outcome:
-    """Normalize the next `size` rows of `column` that the checkpoint has not seen, in one transaction.
+) -> BatchResult:
+    """Normalize the next `size` rows of `column` after its checkpoint, in one transaction.
 
-    `waits`: wait (briefly) for rows that clients hold, instead of passing by. Not `fenced`: part of a larger
-    transaction that checks the lease at its end, with its own batch `number`.
-    Raises LeaseLost or Steered and writes nothing when the run is no longer this process's.
+    `waits`: wait briefly for rows that clients hold, instead of skipping them. Not `fenced`: part of
+    a larger transaction that checks the lease at its end; `number` is then the last batch's number.
+    Raises LeaseLost or Steered, with nothing written, when this process no longer has the run.
     """
     start = perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -73,34 +81,29 @@ def apply_batch(
         cursor.execute(column.sql(statements.PAGE_END), page)
         end, scanned = cursor.fetchone()
         if not scanned:
-            return Outcome(
-                number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True
-            )
+            return BatchResult(number - 1, at.cursor, at.cursor, finished=True)
         page |= {"end": end, **_log_columns(lease, column, number)}
         changed, skipped = _write_page(cursor, column, page, mapping, waits)
-        contended = _contended(cursor)
-        seconds = perf_counter() - start
-        _advance(cursor, at, cursor_at=end, scanned=scanned, changed=changed, skipped=skipped)
+        done = BatchResult(
+            number,
+            at.cursor,
+            end,
+            scanned,
+            changed,
+            skipped,
+            contended=_contended(cursor),
+            finished=scanned < size or end == at.until,
+        )
+        _advance(cursor, at, done)
         if fenced:
-            _advance_run(cursor, lease, number, size, seconds)
-    finished = scanned < size or end == at.until
-    return Outcome(
-        number,
-        at.cursor,
-        end,
-        scanned,
-        changed,
-        skipped,
-        contended,
-        finished,
-        perf_counter() - start,
-    )
+            _advance_run(cursor, lease, number, size, perf_counter() - start)
+    return replace(done, seconds=perf_counter() - start)
 
 
-def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> Outcome:
-    """Give back up to `size` rows of the newest batch of run `undoes` that is not given back yet.
+def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> BatchResult:
+    """Restore up to `size` rows of the newest batch of run `undoes` that is not restored yet.
 
-    Only rows that still hold what the run wrote. Raises as `apply_batch` does.
+    Restores only rows that still hold what the run wrote. Raises as `apply_batch` does.
     """
     start = perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -108,54 +111,41 @@ def undo_batch(lease: Lease, column: StageColumn, undoes: int, size: int) -> Out
         number = lease.fence() + 1
         at = _position(lease, column)
         if at.undo_batch is None:
-            return Outcome(
-                number - 1, at.cursor, at.cursor, 0, 0, 0, contended=False, finished=True
-            )
+            return BatchResult(number - 1, at.cursor, at.cursor, finished=True)
         page = {"after": at.cursor, "size": size, "undoes": undoes, "undo_batch": at.undo_batch}
         page |= _log_columns(lease, column, number)
-        cursor.execute(statements.UNDO_END, page)
-        end, scanned = cursor.fetchone()
-        changed, left_alone = 0, at.left_alone
-        if scanned:
-            cursor.execute(column.sql(statements.UNDO_PAGE), {**page, "end": end})
-            changed, left_alone = _undone(cursor.fetchall(), left_alone)
-        if scanned < size:  # this batch of the run is done: on to the one before
-            at, end = replace(at, undo_batch=_batch_before(cursor, page, at.undo_batch)), _LEAST
-        contended = _contended(cursor)
-        seconds = perf_counter() - start
-        _advance(
-            cursor,
-            replace(at, left_alone=left_alone),
-            cursor_at=end,
-            scanned=scanned,
-            changed=changed,
-            skipped=0,
+        end, scanned, changed, at = _restore_page(cursor, column, page, at)
+        first = at.cursor
+        if scanned < size:  # this batch of the run is restored: the one before is next
+            before = _batch_before(cursor, page)
+            at, end = replace(at, undo_batch=before), LEAST_KEY
+        done = BatchResult(
+            number,
+            first,
+            end,
+            scanned,
+            changed,
+            contended=_contended(cursor),
+            finished=at.undo_batch is None,
         )
-        _advance_run(cursor, lease, number, size, seconds)
-    finished = at.undo_batch is None
-    return Outcome(
-        number, at.cursor, end, scanned, changed, 0, contended, finished, perf_counter() - start
-    )
-
-
-# Below every key, and still a bigint: -(2**63) would be read as a numeric, which no index on the key serves.
-_LEAST = -(2**63) + 1
+        _advance(cursor, at, done)
+        _advance_run(cursor, lease, number, size, perf_counter() - start)
+    return replace(done, seconds=perf_counter() - start)
 
 
 def _set_limits(cursor: CursorWrapper, lease: Lease, lock_timeout: str) -> None:
-    # A holder that stops in the middle gives its rows back before its lease can be taken over.
+    # A holder that stops inside a batch loses its rows before its lease can be taken over.
     idle = f"{max(1000, int(lease.seconds * 1000))}ms"
-    cursor.execute(
-        statements.LIMITS, {"lock": lock_timeout, "statement": STATEMENT_TIMEOUT, "idle": idle}
-    )
+    limits = {"lock": lock_timeout, "statement": STATEMENT_TIMEOUT, "idle": idle}
+    cursor.execute(statements.LIMITS, limits)
 
 
-def _position(lease: Lease, column: StageColumn) -> Position:
+def _position(lease: Lease, column: StageColumn) -> CheckpointPosition:
     found = BackfillCheckpoint.objects.get(
         run_id=lease.run_id, table_name=column.table, column_name=column.column
     )
-    cursor = _LEAST if found.cursor is None else found.cursor
-    return Position(found.pk, cursor, found.until, found.undo_batch, found.left_alone)
+    cursor = LEAST_KEY if found.cursor is None else found.cursor
+    return CheckpointPosition(found.pk, cursor, found.until, found.undo_batch, found.left_alone)
 
 
 def _log_columns(lease: Lease, column: StageColumn, number: int) -> dict[str, Any]:
@@ -168,50 +158,63 @@ def _log_columns(lease: Lease, column: StageColumn, number: int) -> dict[str, An
 
 
 def _write_page(
-    cursor: CursorWrapper, column: StageColumn, page: dict[str, Any], mapping: Mapping, waits: bool
+    cursor: CursorWrapper,
+    column: StageColumn,
+    page: dict[str, Any],
+    mapping: SpellingMap,
+    waits: bool,
 ) -> tuple[int, int]:
-    """(changed, passed by). Takes the page again for the spellings that nobody had met before."""
+    """Return (rows changed, rows skipped). Writes the page again for spellings new to the map."""
     statement = column.sql(statements.APPLY_PAGE, skip_locked="" if waits else "SKIP LOCKED")
     seen, written = _write(cursor, statement, page, mapping)
     met = sum(rows for raw, rows in seen.items() if raw in mapping)
-    if learned := mapping.learn(
-        raw for raw in seen if raw not in mapping and raw not in CANONICAL
-    ):
+    new = [raw for raw in seen if raw not in mapping and raw not in CANONICAL]
+    if learned := mapping.learn(new):
         met += sum(rows for raw, rows in seen.items() if raw in learned)
         written += _write(cursor, statement, page, learned)[1]
     return written, met - written
 
 
 def _write(
-    cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: Mapping
+    cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: SpellingMap
 ) -> tuple[dict[str | None, int], int]:
-    """(rows by value as the page was before, rows written)."""
+    """Return (rows by value before the write, rows written)."""
     cursor.execute(statement, {**page, **mapping.arrays()})
     *seen, (_, _, written) = cursor.fetchall()
     return {raw: int(rows) for _, raw, rows in seen}, int(written)
 
 
-def _undone(
+def _restore_page(
+    cursor: CursorWrapper, column: StageColumn, page: dict[str, Any], at: CheckpointPosition
+) -> tuple[int, int, int, CheckpointPosition]:
+    """Return (last key, rows in the page, rows restored, position with the rows left alone)."""
+    cursor.execute(statements.UNDO_END, page)
+    end, scanned = cursor.fetchone()
+    if not scanned:
+        return LEAST_KEY, 0, 0, at
+    cursor.execute(column.sql(statements.UNDO_PAGE), {**page, "end": end})
+    changed, left_alone = _restored(cursor.fetchall(), at.left_alone)
+    return end, scanned, changed, replace(at, left_alone=left_alone)
+
+
+def _restored(
     rows: list[tuple[str, int, list[int] | None]], before: dict[str, Any]
 ) -> tuple[int, dict[str, Any]]:
     changed, left_alone = 0, dict(before)
     for reason, count, ids in rows:
         if reason == "written":
             changed = int(count)
-        else:
-            known = left_alone.get(reason, {"rows": 0, "ids": []})
-            left_alone[reason] = {
-                "rows": known["rows"] + int(count),
-                "ids": (known["ids"] + (ids or []))[:20],
-            }
+            continue
+        known = left_alone.get(reason, {"rows": 0, "ids": []})
+        first_ids = (known["ids"] + (ids or []))[:KEYS_KEPT]
+        left_alone[reason] = {"rows": known["rows"] + int(count), "ids": first_ids}
     return changed, left_alone
 
 
-def _batch_before(cursor: CursorWrapper, page: dict[str, Any], batch: int) -> int | None:
-    cursor.execute(
-        statements.LAST_BATCH_BEFORE,
-        {key: page[key] for key in ("undoes", "table_name", "column_name")} | {"batch": batch},
-    )
+def _batch_before(cursor: CursorWrapper, page: dict[str, Any]) -> int | None:
+    names = ("undoes", "table_name", "column_name")
+    parameters = {name: page[name] for name in names} | {"batch": page["undo_batch"]}
+    cursor.execute(statements.LAST_BATCH_BEFORE, parameters)
     return cursor.fetchone()[0]  # type: ignore[no-any-return]
 
 
@@ -220,27 +223,17 @@ def _contended(cursor: CursorWrapper) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def _advance(
-    cursor: CursorWrapper,
-    at: Position,
-    *,
-    cursor_at: int,
-    scanned: int,
-    changed: int,
-    skipped: int,
-) -> None:
-    cursor.execute(
-        statements.ADVANCE_CHECKPOINT,
-        {
-            "checkpoint": at.checkpoint,
-            "cursor": cursor_at,
-            "undo_batch": at.undo_batch,
-            "scanned": scanned,
-            "changed": changed,
-            "skipped": skipped,
-            "left_alone": json.dumps(at.left_alone),
-        },
-    )
+def _advance(cursor: CursorWrapper, at: CheckpointPosition, done: BatchResult) -> None:
+    parameters = {
+        "checkpoint": at.checkpoint,
+        "cursor": done.last,
+        "undo_batch": at.undo_batch,
+        "scanned": done.scanned,
+        "changed": done.changed,
+        "skipped": done.skipped,
+        "left_alone": json.dumps(at.left_alone),
+    }
+    cursor.execute(statements.ADVANCE_CHECKPOINT, parameters)
 
 
 def _advance_run(

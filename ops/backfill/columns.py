@@ -1,115 +1,146 @@
-"""Which columns hold stages: asked of Django, so that a new model takes part by using `StageField`."""
+"""The stage columns that the backfill works on, each with the schema of its table.
+
+`normalization.columns` asks Django which columns hold stages. This module selects among them and
+writes their names into SQL, always with the schema: a table of the same name elsewhere is another
+table.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
-from django.apps import apps
 from django.db import connection, models
-from django.db.models import Field
 
-from normalization.fields import StageField
+from normalization.columns import ModelColumn, columns_of, schemas_of, stage_columns
+from normalization.stages import Stage
+
+CANONICAL: Final = [stage.value for stage in Stage]
 
 
 class NoSuchTable(ValueError):
-    """`--table` names nothing that holds stages; the message lists what does."""
+    """The name belongs to no table or column with stages; the message lists those that exist."""
 
 
-class KeyNotWhole(TypeError):
-    """The table's primary key is not a whole number, so its rows cannot be walked or logged."""
+class UnsupportedKey(TypeError):
+    """The primary key of the table is not an integer, so a run cannot page through its rows."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class StageColumn:
-    """A column of raw stages: `table`, `column`, and `key`, the table's primary key column."""
+    """A column of raw stages in the database; `key` is the primary key column of its table.
 
+    `integer_key`: whether a run can page through the table. Surveys and constraints work either way.
+    """
+
+    schema: str
     table: str
     column: str
     key: str
+    integer_key: bool = True
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column}"
 
+    @property
+    def regclass(self) -> str:
+        """The table's qualified name, as a parameter that is cast to regclass."""
+        return f"{_quoted(self.schema)}.{_quoted(self.table)}"
+
     def sql(self, template: str, **names: str) -> str:
-        """A statement of `statements`, with {table}, {column} and {key} (and `names`) in their places."""
-        quoted = {"table": self.table, "column": self.column, "key": self.key}
-        return template.format(**{name: quote(value) for name, value in quoted.items()}, **names)
+        """Return a statement of `sql` with {table}, {column}, {key} and `names` filled in.
+
+        {span} becomes the lowest and the highest key, or two NULLs without an integer key.
+        """
+        key = quote(self.key) if self.key else "NULL"
+        return template.format(
+            table=self.regclass.replace("%", "%%"),
+            column=quote(self.column),
+            key=key,
+            span=f"min({key}), max({key})" if self.integer_key else "NULL, NULL",
+            **names,
+        )
 
 
 def find(only: Iterable[str] = ()) -> list[StageColumn]:
-    """Every column that is a `StageField`, in order of their names.
+    """Return the columns that hold stages, sorted by name.
 
-    `only`: tables (`portfolio_companies`) or columns (`portfolio_companies.stage`) to keep.
-    Raises NoSuchTable, and KeyNotWhole for a table that the backfill cannot walk.
+    `only`: the tables (`portfolio_companies`) or columns (`portfolio_companies.stage`) to keep;
+    no other column is looked at. Raises NoSuchTable.
     """
-    found = _columns(lambda table, field: isinstance(field, StageField))
-    wanted = set(only)
-    if unknown := wanted - {column.table for column in found} - {str(column) for column in found}:
+    declared, wanted = stage_columns(), set(only)
+    if unknown := wanted - {each.table for each in declared} - set(map(str, declared)):
+        known = ", ".join(map(str, declared)) or "none"
         raise NoSuchTable(
-            f"{', '.join(sorted(unknown))} holds no stages. These do: {', '.join(map(str, found)) or 'none'}."
+            f"{', '.join(sorted(unknown))} holds no stages. Columns with stages: {known}."
         )
-    return [column for column in found if not wanted or {column.table, str(column)} & wanted]
+    return _located([each for each in declared if not wanted or {each.table, str(each)} & wanted])
+
+
+def find_for_run(only: Iterable[str] = ()) -> list[StageColumn]:
+    """Return the columns that a run can change: those of `find` with an integer key.
+
+    Raises UnsupportedKey when `only` names a column without one; unnamed ones are left out.
+    """
+    asked = list(only)
+    found = find(asked)
+    unsupported = [column for column in found if not column.integer_key]
+    if asked and unsupported:
+        raise UnsupportedKey(unsupported_key(unsupported))
+    return [column for column in found if column.integer_key]
+
+
+def unsupported_key(columns: Iterable[StageColumn]) -> str:
+    """Return the sentence that explains why a run leaves `columns` out."""
+    names = ", ".join(map(str, columns))
+    return f"The primary key of {names} is not an integer: a run cannot change these stages."
 
 
 def named(table: str, column: str) -> StageColumn:
-    """The column that a run is to normalize; NoSuchTable when it holds no stages, or no more."""
+    """Return the stage column that a run is to normalize; raises NoSuchTable."""
     return find([f"{table}.{column}"])[0]
 
 
 def written_column(table: str, column: str) -> StageColumn:
-    """The column that a run wrote, which holds text still but perhaps no stages; NoSuchTable when it is gone.
+    """Return the text column that an earlier run wrote; raises NoSuchTable when it is gone.
 
-    A release may turn a column of stages into one of plain text. What an earlier run wrote there can be given back.
+    A release may turn a stage column into plain text. An undo can still restore it.
     """
-    found = _columns(
-        lambda at, field: (
-            (at, field.column) == (table, column) and isinstance(field, models.CharField)
-        )
-    )
+    declared = columns_of(models.CharField)
+    found = [each for each in declared if (each.table, each.column) == (table, column)]
     if not found:
-        raise NoSuchTable(f"{table}.{column} is no text of any model.")
-    return found[0]
+        raise NoSuchTable(f"No model has a text column {table}.{column}.")
+    return _located(found)[0]
 
 
-def unknown_to(
+def missing(
     look_up: Callable[[str, str], StageColumn], places: Iterable[tuple[str, str]]
 ) -> list[str]:
-    """Those of the (table, column) for which `look_up` (`named`, `written_column`) has no column."""
-    unknown = []
+    """Return those (table, column) that `look_up` (`named` or `written_column`) does not find."""
+    found = []
     for table, column in places:
         try:
             look_up(table, column)
         except NoSuchTable:
-            unknown.append(f"{table}.{column}")
-    return unknown
+            found.append(f"{table}.{column}")
+    return found
 
 
 def quote(name: str) -> str:
-    """`name` as an SQL identifier inside a statement with parameters."""
-    return connection.ops.quote_name(name).replace("%", "%%")
+    """Return `name` as an SQL identifier for a statement with parameters."""
+    return _quoted(name).replace("%", "%%")
 
 
-def regclass(table: str) -> str:
-    """The table's name as a parameter that is cast to regclass."""
-    return str(connection.ops.quote_name(table))
-
-
-def _columns(wanted: "Callable[[str, Field[Any, Any]], bool]") -> list[StageColumn]:
-    return sorted(
-        StageColumn(model._meta.db_table, str(field.column), _key(model))
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.managed and not model._meta.proxy
-        for field in model._meta.local_fields
-        if wanted(model._meta.db_table, field)
-    )
-
-
-def _key(model: type[models.Model]) -> str:
-    key = model._meta.pk
-    while isinstance(key, models.OneToOneField):  # a child table's key is its parent's
-        key = key.target_field
-    if not isinstance(key, models.IntegerField):
-        raise KeyNotWhole(
-            f"{model._meta.label} has stages, but its primary key is no whole number: walk it by hand."
+def _located(declared: list[ModelColumn]) -> list[StageColumn]:
+    schemas = schemas_of(each.table for each in declared)
+    if absent := sorted({each.table for each in declared} - schemas.keys()):
+        raise NoSuchTable(
+            f"The database has no table {', '.join(absent)}: run manage.py migrate first."
         )
-    return str(model._meta.pk.column)
+    return [
+        StageColumn(schemas[each.table], each.table, each.column, each.key, each.integer_key)
+        for each in declared
+    ]
+
+
+def _quoted(name: str) -> str:
+    return str(connection.ops.quote_name(name))

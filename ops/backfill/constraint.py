@@ -1,77 +1,132 @@
-"""The CHECK constraint that keeps a clean column clean: added NOT VALID, then validated; and the way to drop it."""
+"""The CHECK constraint that restricts a column to canonical stages: adding, comparing, dropping it.
 
-from collections.abc import Iterable
+The constraint is added NOT VALID, which locks the table for a moment only, and validated afterwards.
+A constraint is current if it allows exactly the stages of today's `Stage`. A release with another
+set of stages makes it stale: `validate` replaces it, and a system check (`ops.checks`) reports it.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 from psycopg import sql
 
 from normalization.fields import CANONICAL_CONSTRAINT
 from ops.backfill import sql as statements
-from ops.backfill.columns import StageColumn, quote, regclass
-from ops.backfill.survey import CANONICAL
+from ops.backfill.columns import CANONICAL, StageColumn, quote
 
-# ADD CONSTRAINT locks the table against everybody for a moment; it must not queue up behind a long transaction, for
-# then everybody else queues up behind it.
+# ADD CONSTRAINT locks the table against every other session for a moment. It must not queue behind
+# a long transaction: every other session would then queue behind it.
 LOCK_TIMEOUT = "2s"
+
+TABLE_PART, COLUMN_PART, DIGEST_PART = 30, 21, 8
+
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
 
 
 class NotClean(ValueError):
-    """The column holds something that is no canonical stage."""
+    """The column holds a value that is not a canonical stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnConstraint:
+    """The constraint of a column as the database has it; `stages` are the values it allows."""
+
+    name: str
+    validated: bool
+    stages: frozenset[str]
+
+    @property
+    def current(self) -> bool:
+        """Whether it allows exactly today's stages."""
+        return self.stages == frozenset(CANONICAL)
 
 
 def name(table: str, column: str) -> str:
-    """The constraint's name; at most 63 characters, as PostgreSQL has it."""
-    return f"{table[:30]}_{column[:21]}{CANONICAL_CONSTRAINT}"
+    """Return the constraint's name: unique for the column, at most 63 characters.
+
+    A name that would be too long is cut and gets a digest of the whole name.
+    """
+    if len(table) <= TABLE_PART and len(column) <= COLUMN_PART:
+        return f"{table}_{column}{CANONICAL_CONSTRAINT}"
+    digest = hashlib.sha256(f"{table}.{column}".encode()).hexdigest()[:DIGEST_PART]
+    room = COLUMN_PART - DIGEST_PART - 1
+    return f"{table[:TABLE_PART]}_{column[:room]}_{digest}{CANONICAL_CONSTRAINT}"
+
+
+def find(column: StageColumn) -> ColumnConstraint | None:
+    """Return the column's constraint, or None; also one whose name an earlier release cut."""
+    parameters: dict[str, Any] = {
+        "table": column.regclass,
+        "column": column.column,
+        "names": [name(column.table, column.column), _earlier_name(column)],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.CONSTRAINTS, parameters)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    found, validated, definition = row
+    return ColumnConstraint(found, validated, _stages_in(definition))
 
 
 def validate(column: StageColumn) -> None:
-    """Hold the column to canonical stages from now on. Already held: nothing happens.
+    """Restrict the column to canonical stages from now on; replaces a stale constraint.
 
-    The caller has verified the column; a row that slipped in since makes PostgreSQL refuse (IntegrityError), and the
-    constraint is taken back. VALIDATE lets reads and writes go on.
+    The caller has verified the column. VALIDATE lets reads and writes continue. A row that became
+    unclean since makes PostgreSQL refuse (IntegrityError); the constraint is then removed.
     """
-    state = _state(column.table, column.column)
-    if state is None:
-        _execute(column, statements.ADD_CONSTRAINT)
-    if not state:
-        try:
-            _execute(column, statements.VALIDATE_CONSTRAINT)
-        except Exception:
-            drop(column)
-            raise
+    found = find(column)
+    if found and found.current and found.validated:
+        return
+    if found is None or not found.current:
+        _replace(column, found)
+    try:
+        _execute(column, statements.VALIDATE_CONSTRAINT, _name_in_database(column))
+    except Exception:
+        drop(column)
+        raise
 
 
 def drop(column: StageColumn) -> None:
     """Let the column hold any text again."""
-    _execute(column, statements.DROP_CONSTRAINT)
+    _execute(column, statements.DROP_CONSTRAINT, _name_in_database(column))
 
 
 def holds(column: StageColumn) -> bool:
-    """Whether a validated constraint keeps the column canonical."""
-    return bool(_state(column.table, column.column))
+    """Return whether a validated, current constraint keeps the column canonical."""
+    found = find(column)
+    return found is not None and found.validated and found.current
 
 
-def constrained(columns: Iterable[tuple[str, str]]) -> list[str]:
-    """Those of the (table, column) that have the constraint, validated or not."""
-    return [f"{table}.{column}" for table, column in columns if _state(table, column) is not None]
+def _replace(column: StageColumn, stale: ColumnConstraint | None) -> None:
+    with transaction.atomic():
+        if stale:
+            _execute(column, statements.DROP_CONSTRAINT, stale.name)
+        _execute(column, statements.ADD_CONSTRAINT, name(column.table, column.column))
 
 
-def _state(table: str, column: str) -> bool | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            statements.CONSTRAINT_STATE,
-            {"table_name": regclass(table), "constraint": name(table, column)},
-        )
-        row = cursor.fetchone()
-    return row and bool(row[0])
+def _name_in_database(column: StageColumn) -> str:
+    found = find(column)
+    return found.name if found else name(column.table, column.column)
 
 
-def _execute(column: StageColumn, template: str) -> None:
+def _earlier_name(column: StageColumn) -> str:
+    # Releases before the digest cut both parts, so that two tables could share a name.
+    table, part = column.table[:TABLE_PART], column.column[:COLUMN_PART]
+    return f"{table}_{part}{CANONICAL_CONSTRAINT}"
+
+
+def _stages_in(definition: str) -> frozenset[str]:
+    """Return the string literals of the definition, as pg_get_constraintdef prints it."""
+    literals = _LITERAL.findall(definition)
+    return frozenset(literal.replace("''", "'") for literal in literals)
+
+
+def _execute(column: StageColumn, template: str, constraint: str) -> None:
     stages = ", ".join(sql.quote(stage) for stage in CANONICAL)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-        cursor.execute(
-            column.sql(
-                template, constraint=quote(name(column.table, column.column)), stages=stages
-            )
-        )
+        cursor.execute(column.sql(template, constraint=quote(constraint), stages=stages))

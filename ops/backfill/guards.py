@@ -1,4 +1,8 @@
-"""Why a run cannot be begun, taken up or undone now: another one is not over, or wrote later."""
+"""Why a run must not begin, resume or be undone now.
+
+The gate `backup_valid`: without a backup that would restore the rows, no process gets the right to
+rewrite them. The other guards protect runs from each other and from a changed release.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,17 +10,44 @@ from contextlib import contextmanager
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
-from ops.backfill import lease as leases
-from ops.backfill.columns import named, unknown_to, written_column
-from ops.backfill.constraint import constrained
-from ops.backfill.ledger import RunRefused, unfinished
-from ops.backfill.models import BackfillCheckpoint, BackfillRun, Kind
-from ops.backfill.states import State, TransitionRefused, refuse_unless_possible
+from ops.backfill import constraint
+from ops.backfill.columns import missing, named, written_column
+from ops.backfill.lease import is_alive
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
+from ops.backfill.states import UNFINISHED, RunState, TransitionRefused, refuse_unless_possible
+from ops.backups import history
+from ops.gates.rules import GateOutcome
+
+
+class RunRefused(RuntimeError):
+    """The run cannot begin, resume or be undone now; the message gives the reason and the remedy."""
+
+
+class GateClosed(RuntimeError):
+    """The gate did not pass; the message is its sentence and the remedy."""
+
+
+def unfinished() -> BackfillRun | None:
+    """Return the unfinished run, if there is one."""
+    return BackfillRun.objects.filter(state__in=UNFINISHED).first()
+
+
+def refuse_without_backup() -> None:
+    """Raise GateClosed unless the gate `backup_valid` passes now. It cannot be overridden."""
+    verdict = history.backup_verdict()
+    if verdict.outcome is not GateOutcome.PASS:
+        remedy = f" To fix it: {verdict.remedy}" if verdict.remedy else ""
+        raise GateClosed(
+            f"Refused by the gate {verdict.gate} ({verdict.outcome}): {verdict.sentence}{remedy}"
+        )
 
 
 @contextmanager
 def only_one() -> Iterator[None]:
-    """A transaction that makes a run; the database refuses a second unfinished one, which RunRefused names."""
+    """Open a transaction that creates a run. Raises RunRefused, naming another unfinished run.
+
+    The database refuses a second unfinished run by a unique index.
+    """
     try:
         with transaction.atomic():
             yield
@@ -24,48 +55,61 @@ def only_one() -> Iterator[None]:
         if "stage_one_active_run" not in str(error):
             raise
         other = unfinished()
-        raise RunRefused(
-            _held(other) if other else "Another run ended just now: try again."
-        ) from error
+        message = _unfinished(other) if other else "Another run ended just now: try again."
+        raise RunRefused(message) from error
 
 
 def refuse_if_held(run: BackfillRun) -> None:
     """Raise RunRefused, naming the holder, while a process works on `run`."""
-    if leases.lives(run):
-        raise RunRefused(_held(run))
+    if is_alive(run):
+        raise RunRefused(_unfinished(run))
 
 
 def refuse_if_moved(run: BackfillRun) -> None:
-    """Raise RunRefused when an unfinished run was begun by a release that kept stages in other columns."""
-    look_up = written_column if run.kind == Kind.UNDO else named
-    if names := unknown_to(look_up, _places(run.checkpoints.all())):
+    """Raise RunRefused when a column of an unfinished run holds no stages in this release."""
+    look_up = written_column if run.kind == RunKind.UNDO else named
+    if names := missing(look_up, _places(run.checkpoints.all())):
         raise RunRefused(
-            f"Run {run.pk} was begun by another release: {', '.join(names)} holds no stages in this one. "
-            f"End it with --cancel {run.pk} and begin anew with --apply."
+            f"Another release began run {run.pk}: {', '.join(names)} holds no stages in this one. "
+            f"End it with --cancel {run.pk} and begin a new run with --apply."
         )
 
 
 def refuse_unless_undoable(run: BackfillRun) -> None:
-    """Raise RunRefused when `run` is not over, is an undo, not the last that wrote, or its columns are gone or held."""
-    if run.kind == Kind.UNDO:
+    """Raise RunRefused unless `run` is finished, is the last run that wrote, and can be restored.
+
+    An undo cannot be undone. The columns must exist and have no constraint.
+    """
+    if run.kind == RunKind.UNDO:
         raise RunRefused(f"Run {run.pk} is itself an undo: begin a new run with --apply instead.")
     try:
-        refuse_unless_possible(State(run.state), State.UNDONE)
+        refuse_unless_possible(RunState(run.state), RunState.UNDONE)
     except TransitionRefused as error:
         raise RunRefused(f"Run {run.pk} cannot be undone. {error}") from error
-    later = BackfillRun.objects.filter(pk__gt=run.pk, kind=Kind.APPLY).exclude(state=State.UNDONE)
-    for other in (
-        later.annotate(wrote=Sum("checkpoints__changed")).filter(wrote__gt=0).order_by("-pk")[:1]
-    ):
+    _refuse_if_another_wrote_later(run)
+    _refuse_unless_columns_accept_any_text(run)
+
+
+def _refuse_if_another_wrote_later(run: BackfillRun) -> None:
+    later = BackfillRun.objects.filter(pk__gt=run.pk, kind=RunKind.APPLY)
+    later = later.exclude(state=RunState.UNDONE)
+    wrote = later.annotate(wrote=Sum("checkpoints__changed")).filter(wrote__gt=0)
+    if other := wrote.order_by("-pk").first():
         raise RunRefused(f"Run {other.pk} wrote after run {run.pk}: undo run {other.pk} first.")
+
+
+def _refuse_unless_columns_accept_any_text(run: BackfillRun) -> None:
     wrote = _places(run.checkpoints.filter(changed__gt=0))
-    if gone := unknown_to(written_column, wrote):
+    if gone := missing(written_column, wrote):
         raise RunRefused(
-            f"Run {run.pk} wrote {', '.join(gone)}, which this release does not have: restore a backup."
+            f"Run {run.pk} wrote {', '.join(gone)}, which this release does not have: "
+            "restore a backup."
         )
-    if names := constrained(wrote):
+    columns = [written_column(*place) for place in wrote]
+    if names := [str(column) for column in columns if constraint.find(column)]:
         raise RunRefused(
-            f"{', '.join(names)} may hold canonical stages only: run --drop-constraint first."
+            f"A constraint restricts {', '.join(names)} to canonical stages: "
+            "run --drop-constraint first."
         )
 
 
@@ -73,13 +117,9 @@ def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:
     return [(each.table_name, each.column_name) for each in checkpoints]
 
 
-def _held(run: BackfillRun) -> str:
-    who = (
-        f"held by {run.lease_holder}"
-        if run.lease_token and leases.lives(run)
-        else "held by nobody now"
-    )
+def _unfinished(run: BackfillRun) -> str:
+    held = f"held by {run.lease_holder}" if is_alive(run) else "no process holds it"
     return (
-        f"Run {run.pk} ({run.kind}, {run.state}) is not over, {who}. "
-        f"Take it up with --resume, or end it with --cancel {run.pk}, or begin anew with --restart."
+        f"Run {run.pk} ({run.kind}, {run.state}) is not finished, {held}. Resume it with --resume, "
+        f"end it with --cancel {run.pk}, or begin a new one with --restart."
     )

@@ -1,5 +1,9 @@
-"""What the backfill remembers: runs with their lease, one checkpoint for each column, and the log of every write."""
+"""The tables of the backfill: runs with their lease, one checkpoint a column, the log of writes.
 
+`RunOptions` is what an operator may choose when a run begins or resumes; the run keeps it.
+"""
+
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
@@ -7,35 +11,67 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from ops.backfill.states import UNFINISHED, State
+from ops.backfill.states import UNFINISHED, RunState
+
+LEASE_SECONDS = 30.0
+LARGEST_BATCH = 50_000
 
 
-class Kind(models.TextChoices):
-    """`apply` normalizes; `undo` gives back what an `apply` wrote."""
+class RunKind(models.TextChoices):
+    """`apply` normalizes; `undo` restores what an `apply` run wrote."""
 
     APPLY = "apply"
     UNDO = "undo"
 
 
-class Strategy(models.TextChoices):
-    """`batched`: one transaction a batch. `transactional`: one transaction in all."""
+class RunStrategy(models.TextChoices):
+    """`batched`: one transaction a batch. `transactional`: one transaction for the whole run."""
 
     BATCHED = "batched"
     TRANSACTIONAL = "transactional"
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run.
+
+    `batch_size`: rows of the first batch; `max_batch_size`: of the largest. `backoff_ms`: rest after
+    a batch, or `backoff_share` of the batch's time. `max_lag_seconds`: replica lag at which the run
+    waits. `lease_seconds`: time without a heartbeat after which another process may take over.
+    """
+
+    strategy: RunStrategy = RunStrategy.BATCHED
+    batch_size: int = 5000
+    max_batch_size: int = LARGEST_BATCH
+    backoff_ms: int = 100
+    backoff_share: float | None = None
+    max_lag_seconds: float = 10.0
+    lease_seconds: float = LEASE_SECONDS
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the run keeps in `options`."""
+        return {
+            "max_batch_size": self.max_batch_size,
+            "backoff_ms": self.backoff_ms,
+            "backoff_share": self.backoff_share,
+            "max_lag_seconds": self.max_lag_seconds,
+            "lease_seconds": self.lease_seconds,
+        }
+
+
 class BackfillRun(models.Model):
     """One run over the stored stages, and the lease of the process that works on it.
 
-    Whoever holds `lease_token` may write rows, and proves it by locking this row in the transaction that writes them.
-    `plan` is what the run set out to do, `unknown` the values that it met and left, `history` its changes of state.
+    The holder of `lease_token` may write rows. It proves that by locking this row in the transaction
+    that writes them. `plan`: what the run set out to do. `unknown`: the values it left unchanged.
+    `history`: its changes of state.
     """
 
-    kind = models.CharField(max_length=10, choices=Kind, default=Kind.APPLY)
+    kind = models.CharField(max_length=10, choices=RunKind, default=RunKind.APPLY)
     state = models.CharField(
-        max_length=10, choices=[(state.value, state.value) for state in State]
+        max_length=10, choices=[(state.value, state.value) for state in RunState]
     )
-    strategy = models.CharField(max_length=15, choices=Strategy, default=Strategy.BATCHED)
+    strategy = models.CharField(max_length=15, choices=RunStrategy, default=RunStrategy.BATCHED)
     undoes = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="undo_runs"
     )
@@ -77,8 +113,8 @@ class BackfillRun(models.Model):
                 name="stage_one_active_run",
             ),
             models.CheckConstraint(
-                condition=Q(kind=Kind.APPLY, undoes__isnull=True)
-                | Q(kind=Kind.UNDO, undoes__isnull=False),
+                condition=Q(kind=RunKind.APPLY, undoes__isnull=True)
+                | Q(kind=RunKind.UNDO, undoes__isnull=False),
                 name="stage_run_undo_names_run",
             ),
         ]
@@ -88,10 +124,10 @@ class BackfillRun(models.Model):
 
 
 class BackfillCheckpoint(models.Model):
-    """How far a run is in one column. Moved in the transaction that writes the rows.
+    """How far a run is in one column; updated in the transaction that writes the rows.
 
-    Everything up to `cursor` has been looked at, `until` ends the pass. An undo goes through the log from the last
-    batch to the first: `undo_batch` is the one it is in, `cursor` the last id given back there.
+    Every row up to `cursor` is done, `until` ends the pass. An undo reads the log from the last batch
+    to the first: `undo_batch` is the current batch, `cursor` the last key restored in it.
     """
 
     run = models.ForeignKey(
@@ -133,7 +169,10 @@ class BackfillCheckpoint(models.Model):
 
 
 class NormalizationLog(models.Model):
-    """Rows of one batch that went from `before` to `after`: audit and undo in one. Append-only, by a trigger too."""
+    """Rows of one batch that changed from `before` to `after`: the audit log, and what an undo reads.
+
+    Append-only: a trigger refuses UPDATE and DELETE.
+    """
 
     run = models.ForeignKey(BackfillRun, models.PROTECT, related_name="log", db_index=False)
     batch = models.PositiveIntegerField()
@@ -153,4 +192,5 @@ class NormalizationLog(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"run {self.run_id}, batch {self.batch}: {self.before!r} → {self.after!r}, {self.rows} rows"
+        change = f"{self.before!r} → {self.after!r}"
+        return f"run {self.run_id}, batch {self.batch}: {change}, {self.rows} rows"

@@ -1,113 +1,195 @@
-"""One column of a run: pass after pass until nothing is left that could be normalized; or its undo, in one walk.
+"""One column of a run: passes until nothing is left to normalize, or its undo in one walk.
 
-Note on passes: one pass walks the keys of a column from the first row to change to the last. Meanwhile clients insert
-behind the cursor, write other spellings, and hold rows that the pass goes by. So after each pass the column is
-surveyed again, and what is left makes the next pass, mostly of a few rows. A column is finished when a survey finds
-nothing but canonical and unknown values: a run ends with a verification.
+Note on passes: a pass walks the keys of a column from the first row to change to the last. Meanwhile
+clients insert rows behind the cursor, write other spellings, and hold rows that the pass skips. So
+after each pass the column is surveyed again, and the rest makes the next pass, usually of few rows.
+A column is finished when a survey finds only canonical and unknown values: every run ends with a
+verification.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 
-from normalization.stages import AliasTable
+from normalization.stages import SpellingTable
+from ops.backfill import retry
 from ops.backfill import sql as statements
-from ops.backfill.batches import Outcome, apply_batch, undo_batch
+from ops.backfill.batches import BatchResult, apply_batch, undo_batch
 from ops.backfill.columns import StageColumn
 from ops.backfill.models import BackfillCheckpoint
 from ops.backfill.plan import ColumnPlan, make_plan, unknown_json
 from ops.backfill.retry import BatchFailed
-from ops.backfill.session import Session
-from ops.backfill.survey import Mapping
-from ops.backfill.walk import walk
+from ops.backfill.session import RunSession
+from ops.backfill.survey import SpellingMap
 
+# Passes that a process begins on a column; the process that resumes the run may begin as many.
 MOST_PASSES = 6
-"""That a process begins on a column; the one that takes the run up after it may begin as many again."""
+# From this pass on, the run waits for rows that clients hold.
 WAITING_PASSES = 3
-"""From this pass on, rows that clients hold are waited for."""
 
 
 def normalize_column(
-    session: Session, column: StageColumn, aliases: AliasTable
+    session: RunSession, column: StageColumn, aliases: SpellingTable
 ) -> list[dict[str, Any]]:
-    """Every pass that the column needs, from the checkpoint on; returns its unknown values. Raises as `walk` does."""
-    mapping, begun = Mapping(aliases), 0
+    """Make every pass that the column needs, from its checkpoint on; returns the unknown values.
+
+    Raises as `walk` does.
+    """
+    mapping, begun = SpellingMap(aliases), 0
     while True:
         at = session.persist(session.checkpoint(column).get)
-        if at.until is not None:
-            _tell_pass(session, column, at)  # taken up in the middle
+        if at.until is not None:  # resumed in the middle of a pass
+            _tell_pass(session, column, at)
         else:
             planned = session.persist(partial(_survey, column, aliases))
             if not planned.to_change:
-                session.persist(
-                    partial(_update, session, column, finished=True, unknown=planned.unknown_rows)
-                )
-                return [
-                    {"table": column.table, "column": column.column} | each
-                    for each in unknown_json(planned.unknown)
-                ]
-            if begun == MOST_PASSES:
-                raise BatchFailed(
-                    f"{planned.to_change} rows of {column} still hold other spellings after {begun} passes: "
-                    "clients keep them locked, or keep writing them."
-                )
-            mapping, begun = Mapping(aliases, planned.mapping()), begun + 1
+                return _finish(session, column, planned)
+            _refuse_after_many_passes(column, planned, begun)
+            mapping, begun = SpellingMap(aliases, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
             _tell_pass(session, column, at, to_change=planned.to_change)
-        walk(
-            session,
-            column,
-            partial(_apply, session, column, mapping, waits=at.passes >= WAITING_PASSES),
-        )
+        waits = at.passes >= WAITING_PASSES
+        walk(session, column, partial(_apply, session, column, mapping, waits=waits))
         session.persist(partial(_update, session, column, until=None))
 
 
-def undo_column(session: Session, column: StageColumn) -> None:
-    """Give back what the run to undo wrote to the column, from the checkpoint on. Raises as `walk` does."""
+def undo_column(session: RunSession, column: StageColumn) -> None:
+    """Restore what the run to undo wrote to the column, from the checkpoint on.
+
+    Raises as `walk` does.
+    """
     undoes = session.run.undoes_id or 0
     _tell_pass(session, column, session.persist(session.checkpoint(column).get))
     walk(session, column, lambda: undo_batch(session.lease, column, undoes, session.pace.size))
     session.persist(partial(_update, session, column, finished=True))
 
 
-def _survey(column: StageColumn, aliases: AliasTable) -> ColumnPlan:
+def walk(session: RunSession, column: StageColumn, take: Callable[[], BatchResult]) -> None:
+    """Call `take` for one batch after another until the last one, with a rest after each.
+
+    A batch that fails is narrowed down to the row that causes it. Raises BatchFailed naming the
+    rows, Steered, StopRequested or LeaseLost; the checkpoint then stays at the batch before.
+    """
+
+    def take_when_free() -> BatchResult:
+        session.wait_for_others(column)
+        return take()
+
+    finished = False
+    while not finished:
+        try:
+            done = session.persist(take_when_free)
+        except Error as error:
+            if _narrows(session, error):
+                continue
+            raise BatchFailed(f"{_rows(session, column)}: {retry.first_line(error)}.") from error
+        _tell_batch(session, column, done)
+        finished = done.finished
+        if not finished:
+            session.rest(session.pace.rest(done.seconds))
+
+
+def _survey(column: StageColumn, aliases: SpellingTable) -> ColumnPlan:
     return make_plan([column], aliases, sample=False).columns[0]
 
 
-def _begin_pass(session: Session, column: StageColumn, planned: ColumnPlan) -> BackfillCheckpoint:
+def _finish(session: RunSession, column: StageColumn, planned: ColumnPlan) -> list[dict[str, Any]]:
+    finish = partial(_update, session, column, finished=True, unknown=planned.unknown_rows)
+    session.persist(finish)
+    place = {"table": column.table, "column": column.column}
+    return [place | each for each in unknown_json(planned.unknown)]
+
+
+def _refuse_after_many_passes(column: StageColumn, planned: ColumnPlan, begun: int) -> None:
+    if begun == MOST_PASSES:
+        raise BatchFailed(
+            f"{planned.to_change} rows of {column} still hold other spellings after {begun} "
+            "passes: clients lock these rows or write other spellings all the time."
+        )
+
+
+def _begin_pass(
+    session: RunSession, column: StageColumn, planned: ColumnPlan
+) -> BackfillCheckpoint:
     with transaction.atomic(), connection.cursor() as cursor:
         session.fence()
         at = session.checkpoint(column).get()
-        after = (planned.first or 0) - 1
-        cursor.execute(
-            column.sql(statements.ROWS_OF_PASS), {"after": after, "until": planned.last}
-        )
-        at.cursor, at.until, at.passes = after, planned.last, at.passes + 1
+        page = {"after": (planned.first or 0) - 1, "until": planned.last}
+        cursor.execute(column.sql(statements.ROWS_OF_PASS), page)
+        at.cursor, at.until, at.passes = page["after"], planned.last, at.passes + 1
         at.total = at.scanned + cursor.fetchone()[0]
         at.unknown = planned.unknown_rows
         at.save()
     return at
 
 
-def _tell_pass(session: Session, column: StageColumn, at: BackfillCheckpoint, **more: int) -> None:
-    """Tell where the pass that is begun, or taken up, stands: what shows the progress knows nothing else."""
+def _apply(
+    session: RunSession, column: StageColumn, mapping: SpellingMap, *, waits: bool
+) -> BatchResult:
+    whole, size = session.transaction, session.pace.size
+    if whole is None:
+        return apply_batch(session.lease, column, mapping, size, waits=waits)
+    done = apply_batch(
+        session.lease, column, mapping, size, waits=True, fenced=False, number=whole.batch
+    )
+    whole.moved(done.number)
+    return done
+
+
+def _update(session: RunSession, column: StageColumn, **fields: Any) -> None:
+    with transaction.atomic():
+        session.fence()
+        session.checkpoint(column).update(**fields)
+
+
+def _narrows(session: RunSession, error: Error) -> bool:
+    """Return whether to retry with fewer rows: the rows before the faulty one can be written."""
+    pace = session.pace
+    if pace.size == 1 or retry.transient(error):
+        return False
+    pace.size = max(1, pace.size // 10)
+    session.tell("narrowing", error=retry.first_line(error), next_size=pace.size)
+    return True
+
+
+def _rows(session: RunSession, column: StageColumn) -> str:
+    """Return the rows of the next batch, for an error message."""
+    at = session.checkpoint(column).get()
+    if at.until is None:
+        undone = f"batch {at.undo_batch} of run {session.run.undoes_id}"
+        return f"{column}, {undone}, after row {at.cursor}"
+    page = {"after": at.cursor, "until": at.until, "size": session.pace.size}
+    with connection.cursor() as cursor:
+        cursor.execute(column.sql(statements.PAGE_END), page)
+        end, _ = cursor.fetchone()
+    return f"{column}, rows {(at.cursor or 0) + 1} to {end}"
+
+
+def _tell_pass(
+    session: RunSession, column: StageColumn, at: BackfillCheckpoint, **more: int
+) -> None:
+    """Report where a pass begins or resumes: a progress display has no other source for it."""
     place = {"table": column.table, "column": column.column}
     session.tell("pass", **place, number=at.passes, scanned=at.scanned, total=at.total, **more)
 
 
-def _apply(session: Session, column: StageColumn, mapping: Mapping, *, waits: bool) -> Outcome:
-    all_in_one, size = session.transaction, session.pace.size
-    if all_in_one is None:
-        return apply_batch(session.lease, column, mapping, size, waits=waits)
-    done = apply_batch(
-        session.lease, column, mapping, size, waits=True, fenced=False, number=all_in_one.batch
+def _tell_batch(session: RunSession, column: StageColumn, done: BatchResult) -> None:
+    size = session.pace.size
+    session.pace.note(done.seconds, done.contended)
+    session.tell(
+        "batch",
+        batch=done.number,
+        table=column.table,
+        column=column.column,
+        after=done.first,
+        last=done.last,
+        scanned=done.scanned,
+        changed=done.changed,
+        skipped=done.skipped,
+        seconds=round(done.seconds, 4),
+        size=size,
+        next_size=session.pace.size,
+        contended=done.contended,
     )
-    all_in_one.moved(done.number)
-    return done
-
-
-def _update(session: Session, column: StageColumn, **fields: Any) -> None:
-    with transaction.atomic():
-        session.fence()
-        session.checkpoint(column).update(**fields)

@@ -1,4 +1,4 @@
-"""Which database errors pass, and taking a batch again after one that does."""
+"""Which database errors are transient, and how a batch is retried after one."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,22 +11,22 @@ ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
 
-TIME_LIMITS = {"55P03": "a lock was not to be had in time", "57014": "the statement took too long"}
-CONFLICTS = {"40P01": "a deadlock was resolved", "40001": "a concurrent change got in between"}
-# 57P01-57P03: the server ends the session or does not take one yet; class 08: the connection.
+TIME_LIMITS = {"55P03": "a lock was not available in time", "57014": "the statement took too long"}
+CONFLICTS = {"40P01": "a deadlock was resolved", "40001": "a concurrent change conflicted"}
+# 57P01-57P03: the server ends the session or does not accept one yet; class 08: the connection.
 LOST = {"57P01", "57P02", "57P03", "57P05", "25P03"}
 
 
 class BatchFailed(RuntimeError):
-    """A batch failed for good; the message names the rows and the database's reason."""
+    """A batch failed permanently; the message names the rows and the database's reason."""
 
 
 class ConnectionLost(RuntimeError):
-    """The database does not answer; what was committed stands, and the run can be taken up again."""
+    """The database does not answer; committed batches are safe, and the run can be resumed."""
 
 
-def passing(error: Error) -> str | None:
-    """Why `error` may be gone with the next attempt; None for one that will not."""
+def transient(error: Error) -> str | None:
+    """Return why the next attempt may succeed; None for a permanent error."""
     state = sqlstate(error)
     if reason := TIME_LIMITS.get(state) or CONFLICTS.get(state):
         return reason
@@ -34,36 +34,35 @@ def passing(error: Error) -> str | None:
 
 
 def lost(error: Error) -> bool:
-    """Whether the connection is gone."""
+    """Return whether the connection is gone."""
     state = sqlstate(error)
-    return (
-        state in LOST
-        or state.startswith("08")
-        or (not state and isinstance(error, OperationalError | InterfaceError))
-    )
+    if not state:
+        return isinstance(error, OperationalError | InterfaceError)
+    return state in LOST or state.startswith("08")
 
 
 def timed_out(error: Error) -> bool:
-    """Whether a time limit ended the statement, so that fewer rows may fit into it."""
+    """Return whether a time limit ended the statement: a smaller batch may then succeed."""
     return sqlstate(error) in TIME_LIMITS
 
 
 def sqlstate(error: Error) -> str:
-    """The error's SQLSTATE, "" when it has none (a connection that broke)."""
+    """Return the error's SQLSTATE; "" without one, as when a connection breaks."""
     return getattr(error.__cause__, "sqlstate", None) or ""
 
 
 def persist(
-    take: Callable[[], T],
+    call: Callable[[], T],
     *,
     before_retry: Callable[[Error, str, float], None],
     reconnect: Callable[[], None],
     may_reconnect: bool = True,
 ) -> T:
-    """`take()`, again after errors that pass, with growing waits in `before_retry(error, reason, seconds)`.
+    """Return `call()`; retry after transient errors, with growing waits.
 
-    A lost connection is opened anew (`reconnect`). Raises the last error when the attempts are used up or it does not
-    pass; ConnectionLost when the database stays away.
+    `before_retry(error, reason, seconds)` waits. `reconnect()` registers a new connection. Raises
+    the last error when the attempts are used up or the error is permanent, and ConnectionLost when
+    the database stays away.
     """
     away = False
     for attempt in range(1, ATTEMPTS + 1):
@@ -71,24 +70,27 @@ def persist(
             if away:
                 reconnect()
                 away = False
-            return take()
+            return call()
         except Error as error:
-            reason = passing(error)
+            reason = transient(error)
             away = lost(error)
             if away and may_reconnect:
                 connection.close()
-            if reason is None or attempt == ATTEMPTS or (away and not may_reconnect):
-                if away:
-                    raise ConnectionLost(
-                        f"The database does not answer: {first_line(error)}"
-                    ) from error
+            final = attempt == ATTEMPTS or (away and not may_reconnect)
+            if away and final:
+                message = f"The database does not answer: {first_line(error)}"
+                raise ConnectionLost(message) from error
+            if reason is None or final:
                 raise
-            before_retry(
-                error, reason, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
-            )
+            before_retry(error, reason, _wait_seconds(attempt))
     raise AssertionError("unreachable")
 
 
 def first_line(error: BaseException) -> str:
-    """The database's message without its context lines."""
+    """Return the database's message without its context lines."""
     return str(error).strip().partition("\n")[0][:500]
+
+
+def _wait_seconds(attempt: int) -> float:
+    doubled: float = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+    return min(LONGEST_WAIT_SECONDS, doubled)

@@ -1,13 +1,14 @@
-"""The states of a run and every way from one to another, with the reason why there is one.
+"""The states of a run and every transition between them, each with its reason.
 
-Pure data: `control` applies it, a test holds that it is total, and docs/backfill.md shows `diagram()`.
+Pure data: `control` applies it, a test holds that it is complete, and docs/backfill.md shows
+`diagram()`.
 """
 
 from enum import StrEnum
 
 
-class State(StrEnum):
-    """Where a run is. PLANNED, RUNNING, PAUSED and FAILED are unfinished: of those there is at most one."""
+class RunState(StrEnum):
+    """The state of a run. PLANNED, RUNNING, PAUSED and FAILED are unfinished."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -18,54 +19,64 @@ class State(StrEnum):
     UNDONE = "undone"
 
 
-TRANSITIONS: dict[State, dict[State, str]] = {
-    State.PLANNED: {
-        State.RUNNING: "a process takes it up",
-        State.CANCELLED: "an operator drops it before it began",
+_CANCELLED = "an operator cancels it; its writes stay and can be undone"
+_UNDONE = "an undo run restores what it wrote"
+
+TRANSITIONS: dict[RunState, dict[RunState, str]] = {
+    RunState.PLANNED: {
+        RunState.RUNNING: "a process starts it",
+        RunState.CANCELLED: "an operator cancels it before it starts",
     },
-    State.RUNNING: {
-        State.PAUSED: "an operator pauses it, or its process was asked to end (SIGINT, SIGTERM)",
-        State.FAILED: "a batch failed for good; the checkpoint stays at the last one that succeeded",
-        State.COMPLETED: "every row that can be normalized is",
-        State.CANCELLED: "an operator stops it; what it wrote stays, and can be undone",
+    RunState.RUNNING: {
+        RunState.PAUSED: "an operator pauses it, or its process receives SIGINT or SIGTERM",
+        RunState.FAILED: "a batch fails; the checkpoint stays at the last successful batch",
+        RunState.COMPLETED: "every row that can be normalized is normalized",
+        RunState.CANCELLED: _CANCELLED,
     },
-    State.PAUSED: {
-        State.RUNNING: "an operator resumes it, or a process takes it up again",
-        State.CANCELLED: "an operator stops it; what it wrote stays, and can be undone",
+    RunState.PAUSED: {
+        RunState.RUNNING: "an operator or a new process resumes it",
+        RunState.CANCELLED: _CANCELLED,
     },
-    State.FAILED: {
-        State.RUNNING: "a process takes it up again after the cause was mended",
-        State.CANCELLED: "an operator gives it up; what it wrote stays, and can be undone",
+    RunState.FAILED: {
+        RunState.RUNNING: "a process resumes it after the cause is fixed",
+        RunState.CANCELLED: _CANCELLED,
     },
-    State.COMPLETED: {State.UNDONE: "an undo run gave back what it wrote"},
-    State.CANCELLED: {State.UNDONE: "an undo run gave back what it wrote"},
-    State.UNDONE: {},
+    RunState.COMPLETED: {RunState.UNDONE: _UNDONE},
+    RunState.CANCELLED: {RunState.UNDONE: _UNDONE},
+    RunState.UNDONE: {},
 }
 
-UNFINISHED = (State.PLANNED, State.RUNNING, State.PAUSED, State.FAILED)
+# At most one run is unfinished: a partial unique index holds that.
+UNFINISHED = (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED, RunState.FAILED)
 
 
 class TransitionRefused(ValueError):
-    """The run cannot go to that state from where it is; the message says what it can do."""
+    """The run cannot change to that state; the message names the possible ones."""
 
 
-def refuse_unless_possible(source: State, target: State) -> None:
+def refuse_unless_possible(source: RunState, target: RunState) -> None:
     """Raise `TransitionRefused` unless TRANSITIONS has the edge."""
     if target in TRANSITIONS[source]:
         return
-    ways = ", ".join(TRANSITIONS[source]) or "nothing else: it is final"
+    targets = ", ".join(TRANSITIONS[source]) or "nothing else: the state is final"
     raise TransitionRefused(
-        f"A run that is {source} cannot become {target}; it can become {ways}."
+        f"A run that is {source} cannot become {target}; it can become {targets}."
     )
 
 
+def state_in_words(state: str, *, alive: bool) -> str:
+    """Return the state as pages and commands show it; `alive` comes from `lease.is_alive`."""
+    if state == RunState.RUNNING and not alive:
+        return "running, but its process is gone"
+    return state
+
+
 def diagram() -> str:
-    """The transitions as a Mermaid state diagram."""
-    edges = [f"    [*] --> {State.PLANNED}"]
+    """Return the transitions as a Mermaid state diagram."""
+    edges = [f"    [*] --> {RunState.PLANNED}"]
     for source, targets in TRANSITIONS.items():
-        edges += [
-            f"    {source} --> {target}: {reason.replace(';', ',')}"
-            for target, reason in targets.items()
-        ]
-        edges += [] if targets else [f"    {source} --> [*]"]
+        for target, reason in targets.items():
+            edges.append(f"    {source} --> {target}: {reason.replace(';', ',')}")
+        if not targets:
+            edges.append(f"    {source} --> [*]")
     return "\n".join(["stateDiagram-v2", *edges])

@@ -1,58 +1,97 @@
-"""What a column holds: each distinct value once, with its rows; and the mapping from raw values to stages."""
+"""What a column holds: each distinct value with its rows; and the map from spellings to stages."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 
-from normalization.stages import AliasTable, Known, Stage, Unknown, normalize
+from normalization import decision_store
+from normalization.stages import Known, Meaning, SpellingTable, Unknown, normalize
+from ops.backfill import columns, constraint
 from ops.backfill import sql as statements
-from ops.backfill.columns import StageColumn
+from ops.backfill.columns import CANONICAL, StageColumn
 
-MAPPING_SIZE = 4096
-CANONICAL = [stage.value for stage in Stage]
+MAP_SIZE = 4096
+UNCLEAN_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Spelled:
-    """A distinct value: what it means, how many rows hold it, and the least and greatest of their keys."""
+class StoredSpelling:
+    """A distinct value: its meaning, its rows, and the lowest and highest of their keys.
 
-    meaning: Known | Unknown
+    `first` and `last` are None where the table's key is not an integer.
+    """
+
+    meaning: Meaning
     raw: str
     rows: int
-    first: int
-    last: int
+    first: int | None
+    last: int | None
 
     @property
     def changes(self) -> bool:
         """Whether a run would rewrite these rows."""
         return isinstance(self.meaning, Known) and not self.meaning.canonical
 
+    @property
+    def stage(self) -> str:
+        """The stage that the value means; "" for one that means none."""
+        return self.meaning.stage.value if isinstance(self.meaning, Known) else ""
 
-def survey(column: StageColumn, aliases: AliasTable) -> Iterator[Spelled]:
-    """The distinct values of `column`, in byte order; streamed, for there may be as many as rows.
+    @property
+    def suggestions(self) -> list[str]:
+        """The stages that an unknown value probably means."""
+        return list(self.meaning.suggestions) if isinstance(self.meaning, Unknown) else []
 
-    One sequential scan with a hash of the distinct values; locks nothing that anybody waits for. NULLs are no stages.
+
+def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling]:
+    """Yield the distinct values of `column` in byte order, streamed: there may be as many as rows.
+
+    One sequential scan with a hash of the distinct values. It blocks no other session. NULL is not
+    a stage.
     """
     with transaction.atomic(), connection.chunked_cursor() as cursor:
         cursor.execute(column.sql(statements.SURVEY))
         for raw, rows, first, last in cursor:
-            yield Spelled(normalize(raw, aliases), raw, rows, first, last)
+            yield StoredSpelling(normalize(raw, table), raw, rows, first, last)
 
 
-class Mapping:
-    """The spellings that travel to the database as two arrays; at most `limit`, the newest ones.
+def unclean_rows() -> dict[str, dict[str, int]]:
+    """Return {table: {raw: rows}} for the stored stages that are not canonical.
 
-    It need not be complete: a batch that meets a spelling that is not in it brings it back to `learn`.
+    Bounded: counts at most UNCLEAN_LIMIT such rows of a column, so a count means "at least". Skips
+    a column that a validated constraint keeps canonical, and otherwise reads the table once.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for column in columns.find():
+        if constraint.holds(column):
+            continue
+        for raw, rows in _unclean_of(column):
+            values = found.setdefault(column.table, {})
+            values[raw] = values.get(raw, 0) + rows
+    return found
+
+
+def fresh_aliases() -> SpellingTable:
+    """Return the spelling table as the database has it now, past this process's snapshot."""
+    decision_store.forget()
+    return decision_store.current()
+
+
+class SpellingMap:
+    """The spellings that a batch sends to the database, as two arrays; at most `limit`, the newest.
+
+    The map need not be complete: a batch that meets a new spelling passes it to `learn`.
     """
 
     def __init__(
         self,
-        aliases: AliasTable,
+        table: SpellingTable,
         pairs: Iterable[tuple[str, str]] = (),
-        limit: int | None = MAPPING_SIZE,
+        limit: int | None = MAP_SIZE,
     ) -> None:
-        self.aliases = aliases
+        self.table = table
         self._limit = limit
         self._stages: dict[str, str] = {}
         self._add(pairs)
@@ -64,19 +103,27 @@ class Mapping:
         return raw in self._stages
 
     def arrays(self) -> dict[str, list[str]]:
-        """The parameters `raws` and `stages` of a statement."""
+        """Return the parameters `raws` and `stages` of a statement."""
         return {"raws": list(self._stages), "stages": list(self._stages.values())}
 
-    def learn(self, raws: Iterable[str | None]) -> "Mapping":
-        """Add those of `raws` that are other spellings of a stage; returns them alone, all of them."""
-        meanings = [normalize(raw, self.aliases) for raw in raws]
-        learned = [
-            (known.raw, known.stage.value) for known in meanings if isinstance(known, Known)
-        ]
+    def learn(self, raws: Iterable[str | None]) -> "SpellingMap":
+        """Add those of `raws` that are spellings of a stage; returns a map of these alone."""
+        learned = []
+        for raw in raws:
+            meaning = normalize(raw, self.table)
+            if isinstance(meaning, Known):
+                learned.append((meaning.raw, meaning.stage.value))
         self._add(learned)
-        return Mapping(self.aliases, learned, limit=None)
+        return SpellingMap(self.table, learned, limit=None)
 
     def _add(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._stages.update(pairs)
         while self._limit is not None and len(self._stages) > self._limit:
             del self._stages[next(iter(self._stages))]
+
+
+def _unclean_of(column: StageColumn) -> list[tuple[str, int]]:
+    parameters: dict[str, Any] = {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT}
+    with connection.cursor() as cursor:
+        cursor.execute(column.sql(statements.UNCLEAN), parameters)
+        return list(cursor.fetchall())

@@ -11,10 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypedDict
 
-from django.apps import apps
 from psycopg import sql
 
-from normalization.fields import StageField
+from normalization import columns as normalization_columns
 from ops.backups.source import SourceConnection, one
 
 MOST_SPELLINGS: Final = 1_000
@@ -79,6 +78,7 @@ def collect(link: SourceConnection, *, hold: bool = False) -> SnapshotFacts:
     `hold` locks the tables until that transaction ends, as pg_dump does: a TRUNCATE or a rewrite
     would otherwise change the content of the snapshot.
     """
+    columns = stage_columns(link)
     for statement in TEXT_FORMS:
         link.execute(statement.encode())
     tables = [(space, name) for space, name in link.execute(TABLES)]
@@ -89,23 +89,28 @@ def collect(link: SourceConnection, *, hold: bool = False) -> SnapshotFacts:
         tables={_shown(table): _table_facts(link, table) for table in tables},
         stages={
             f"{_shown(table)}.{column}": _stages(link, table, column)
-            for table, column in stage_columns(tables)
+            for table, column in columns
+            if table in tables
         },
         schema=schema_facts(link),
         large_objects=one(link.execute(LARGE_OBJECTS))[0],
     )
 
 
-def stage_columns(tables: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield ((schema, table), column) for each column of a `StageField`, among these tables."""
-    columns = {
-        (model._meta.db_table, field.column)
-        for model in apps.get_models()
-        for field in model._meta.concrete_fields
-        if isinstance(field, StageField) and field.column
-    }
-    for space, name in tables:
-        yield from (((space, name), column) for table, column in sorted(columns) if table == name)
+def stage_columns(link: SourceConnection) -> list[tuple[tuple[str, str], str]]:
+    """Return ((schema, table), column) for each column that holds stages.
+
+    A table of the same name in another schema is not the application's and holds none.
+    """
+    columns = normalization_columns.stage_columns()
+    link.execute("RESET search_path")
+    found = link.execute(normalization_columns.SCHEMAS, [[each.table for each in columns]])
+    schemas: dict[str, str] = dict(found.fetchall())
+    return [
+        ((schemas[each.table], each.table), each.column)
+        for each in columns
+        if each.table in schemas
+    ]
 
 
 def _table_facts(link: SourceConnection, table: tuple[str, str]) -> TableFacts:

@@ -18,7 +18,7 @@ from normalization.redis_link import RedisUnavailable
 from normalization.rollout import Mode
 from ops import clock
 from ops.alerts.models import last_heartbeat_at
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from ops.backups.history import gate_backups
 from ops.gates.rules import UNKNOWN_WINDOW, GateFacts, InstanceFact
 

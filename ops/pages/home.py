@@ -13,8 +13,9 @@ from django.utils.timesince import timesince
 from normalization import rollout_store
 from normalization.rollout import Mode
 from ops.alerts.models import read_way_back
+from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
-from ops.backfill.states import State
+from ops.backfill.states import RunState, state_in_words
 from ops.backups import history
 from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
 from ops.pages.clients.counts import clients_refused
@@ -93,16 +94,14 @@ def _backup(now: datetime) -> Tile:
 
 
 def _backfill(now: datetime) -> Tile:
-    run = BackfillRun.objects.order_by("-pk").only("state", "created_at", "kind").first()
+    run = BackfillRun.objects.defer("plan", "unknown", "history").order_by("-pk").first()
     if run is None:
         return Tile(
             "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
         )
-    tone = {State.FAILED: "bad", State.PAUSED: "unsure", State.COMPLETED: "good"}.get(
-        State(run.state), "plain"
-    )
+    state = state_in_words(run.state, alive=is_alive(run))
     detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
-    return Tile("Backfill", run.state, detail, tone, _runs())
+    return Tile("Backfill", state, detail, _BACKFILL_TONES.get(state, "plain"), _runs())
 
 
 def _heartbeat(now: datetime) -> Tile:
@@ -132,6 +131,13 @@ def _runs() -> str:
 def _heartbeats() -> str:
     return reverse("admin:ops_heartbeat_changelist")
 
+
+# A running run whose process is gone is not among these states.
+_BACKFILL_TONES: Final = {
+    RunState.FAILED.value: "bad",
+    RunState.PAUSED.value: "unsure",
+    RunState.COMPLETED.value: "good",
+}
 
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
     ("Mode", _mode, _rollout),

@@ -22,6 +22,11 @@ RUNS_AT_ONCE: Final = 10_000
 LAST_STEP: Final = 1e-7
 # Newton takes 3 or 4; bisecting the widest bracket (the log of 1e308) down to LAST_STEP would take 40.
 MAX_STEPS: Final = 100
+# Runs with calls over time: the bracket of |y|. x^60 stays far from overflow.
+LARGEST_LOG: Final = 4.0
+# From a good start, Newton's method settles most runs in three steps. The safe search takes those that need more
+# than this.
+NEWTON_STEPS: Final = 6
 
 
 class NoConvergence(ArithmeticError):
@@ -110,3 +115,144 @@ def _value_and_slope(
             total *= x
             total += row
         return first * y + (np.log(total) - log_invested), first + x * derivative / total
+
+
+def annual_irr_of_net(net: Floats) -> Floats:
+    """The annual internal rate of return of each run whose investors pay and get money over time.
+
+    `net` has shape (quarters + 1, runs): row q is what the investors get, or pay where it is negative, q quarters
+    after the start. The first flow of each run that is not zero must be a payment. A run without any positive
+    flow returns -1. Flows that end with payments may have two rates or none: the higher one is returned, or else
+    the rate at which what comes back comes closest to paying for what was paid. The rate lies in the bracket
+    of -100 % to 900,000,000 % (|y| <= LARGEST_LOG). Raises NoConvergence.
+    """
+    rates = np.full(net.shape[1], -1.0)
+    paying = np.flatnonzero((net > 0.0).any(axis=0))
+    if paying.size:
+        flows = net if paying.size == net.shape[1] else net[:, paying]
+        rates[paying] = np.expm1(-QUARTERS_PER_YEAR * _log_discount_of_net(flows))
+    return rates
+
+
+def _log_discount_of_net(net: Floats) -> Floats:
+    """The root y of each run: Newton's method for the net present value, the safe search where it fails."""
+    y = _start_of_net(net)
+    roots, going, settled = np.empty_like(y), np.arange(y.size), np.zeros(y.size, dtype=np.bool_)
+    for _ in range(NEWTON_STEPS):
+        x = np.exp(y)
+        value, slope = _horner(net, x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = value / (slope * x)
+        step[settled] = 0.0  # so that a run stops where it would stop alone
+        y -= step
+        np.clip(y, -LARGEST_LOG, LARGEST_LOG, out=y)
+        roots[going] = y
+        settled |= (np.abs(step) <= LAST_STEP) & (slope > 0.0)
+        rest = np.flatnonzero(~settled)
+        if not rest.size:
+            return roots
+        if 2 * rest.size < y.size:
+            going, net, y, settled = going[rest], net[:, rest], y[rest], settled[rest]
+    rest = np.flatnonzero(~settled)
+    roots[going[rest]] = _safe_log_discount(net[:, rest])
+    return roots
+
+
+def _safe_log_discount(net: Floats) -> Floats:
+    """The root y of log D - log C, the present values of what comes back and of what was paid.
+
+    Its bracket shrinks with every step: where D covers C, or comes closer to it at a higher rate, the root is
+    below. So it ends at a root with a positive slope or, if there is none, at the maximum.
+    """
+    returned, paid = np.maximum(net, 0.0), np.maximum(-net, 0.0)
+    y = _start_of_net(net)
+    low, high = np.full_like(y, -LARGEST_LOG), np.full_like(y, LARGEST_LOG)
+    settled = np.zeros(y.size, dtype=np.bool_)
+    for _ in range(MAX_STEPS):
+        value, slope = _coverage_and_slope(returned, paid, y)
+        above = (value >= 0.0) | (slope <= 0.0)
+        low, high = np.where(above, low, y), np.where(above, y, high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            target = y - value / slope
+        inside = (slope > 0.0) & (target > low) & (target < high)
+        target = np.where(inside, target, (low + high) / 2)
+        target = np.where(settled, y, target)  # so that a run stops where it would stop alone
+        settled |= (np.abs(target - y) <= LAST_STEP) | (high - low <= LAST_STEP)
+        y = target
+        if settled.all():
+            return y
+    raise NoConvergence(
+        f"{np.sum(~settled)} internal rates of return did not settle in {MAX_STEPS} steps"
+    )
+
+
+def _start_of_net(net: Floats) -> Floats:
+    """The root of the parabola of log D - log C at zero, within the bracket."""
+    returned = _Moments(net.shape[1])
+    both = _Moments(net.shape[1])
+    for row in net[::-1]:
+        both.add(row)
+        returned.add(np.maximum(row, 0.0))
+    paid = returned.less(both)
+    value = np.log(returned.total / paid.total)
+    slope = np.maximum(returned.mean() - paid.mean(), 1.0)
+    curvature = returned.variance() - paid.variance()
+    discriminant = np.maximum(slope * slope - 2.0 * curvature * value, 0.0)
+    y = -2.0 * value / (slope + np.sqrt(discriminant))
+    start: Floats = np.clip(y, -LARGEST_LOG, LARGEST_LOG)
+    return start
+
+
+class _Moments:
+    """The sum of flows that are added from the last one down, and the mean and variance of their time.
+
+    With n = 1 for the first flow, repeated sums give them without a product: the sum of the flows, of their
+    multiples by n, and of those by n (n + 1) / 2.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.total, self._sums, self._triangles = np.zeros((3, runs))
+
+    def add(self, row: Floats) -> None:
+        """Add the flow before the ones that were added."""
+        self.total += row
+        self._sums += self.total
+        self._triangles += self._sums
+
+    def less(self, net: "_Moments") -> "_Moments":
+        """Return the moments of what was paid, for the moments of what was returned and of the net flows."""
+        paid = _Moments(0)
+        paid.total = self.total - net.total
+        paid._sums = self._sums - net._sums
+        paid._triangles = self._triangles - net._triangles
+        return paid
+
+    def mean(self) -> Floats:
+        """Return the mean of n."""
+        return self._sums / self.total
+
+    def variance(self) -> Floats:
+        """Return the variance of n."""
+        mean = self.mean()
+        return 2.0 * self._triangles / self.total - mean - mean * mean
+
+
+def _coverage_and_slope(returned: Floats, paid: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """log D - log C and its derivative at y."""
+    x = np.exp(y)
+    back, back_slope = _horner(returned, x)
+    cost, cost_slope = _horner(paid, x)
+    value = np.log(back) - np.log(cost)
+    return value, x * (back_slope / back - cost_slope / cost)
+
+
+def _horner(flows: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """The polynomial sum of flows[q] x^q and its derivative, by Horner's rule."""
+    total = flows[-1].copy()
+    derivative = np.zeros_like(total)
+    for row in flows[-2::-1]:
+        derivative *= x
+        derivative += total
+        total *= x
+        total += row
+    return total, derivative

@@ -67,7 +67,7 @@ class OutcomeTable:
         self.upper: Floats = (
             cumulated / cumulated[-1]
         )  # 1.0 exactly from the last possible cell on
-        self.guide: Indices = _guide(self.upper)
+        self.guide: Indices = guide_table(self.upper, _UNDECIDED)
         self.low: Floats = np.repeat([band.low for band in BANDS], len(STAGES))
         self.width: Floats = np.repeat([band.high - band.low for band in BANDS], len(STAGES))
         # The probability that a Pareto variable from `low` on, not cut off, stays below `high`.
@@ -83,18 +83,18 @@ class OutcomeTable:
         ) * QUARTERS_PER_YEAR
 
 
-def _guide(upper: Floats) -> Indices:
-    """For each bin of the unit interval its cell, or _UNDECIDED where a bin holds the border of two cells.
+def guide_table(upper: Floats, undecided: int) -> Indices:
+    """For each bin of the unit interval its cell, or `undecided` where a bin holds the border of two cells.
 
-    Looking a cell up costs a fiftieth of searching for it (the guide-table method of Chen and Asau, 1974), and
-    exactly as right: numbers in undecided bins, under 1 %, are searched.
+    `upper` is the cumulated probability of the cells. A lookup costs a fiftieth of a search (the guide-table
+    method of Chen and Asau, 1974) and is just as exact: numbers in undecided bins, about 1 %, are searched.
     """
     edges = np.arange(_GUIDE_BINS + 1) / _GUIDE_BINS
     first, last = (
         np.searchsorted(upper, edges[:-1], side="right"),
         np.searchsorted(upper, edges[1:], side="left"),
     )
-    return np.where(first == last, first, _UNDECIDED)
+    return np.where(first == last, first, undecided)
 
 
 class CompanyBlock:

@@ -17,8 +17,7 @@ from time import perf_counter
 import pytest
 
 from normalization.stages import Known, normalize
-from ops.backfill.control import Options
-from ops.backfill.models import BackfillRun
+from ops.backfill.models import BackfillRun, RunOptions
 from tests.backfill_runs import (
     MESSY,
     Command,
@@ -35,7 +34,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(3600)
 
 ROWS = int(os.environ.get("BACKFILL_ROWS", "1000000"))
 ROUNDS = 3
-FLAT_OUT = Options(backoff_ms=0)
+FLAT_OUT = RunOptions(backoff_ms=0)
 BARE = """
 UPDATE portfolio_companies AS t SET stage = spelling.stage
 FROM unnest(%s::text[], %s::text[]) AS spelling (raw, stage) WHERE t.stage = spelling.raw

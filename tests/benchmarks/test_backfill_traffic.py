@@ -25,7 +25,7 @@ import pytest
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.models import BackfillRun
-from ops.backfill.verify import unclean_rows
+from ops.backfill.survey import unclean_rows
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests.backfill_runs import (

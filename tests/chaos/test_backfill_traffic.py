@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.backfill import control
+from ops.backfill import guards
 from ops.backfill.models import NormalizationLog
 from tests.backfill_runs import (
     Command,
@@ -60,7 +60,7 @@ def test_clients_meet_no_deadlock_and_lose_no_update(tmp_path: Path) -> None:
     assert set(statuses) <= {0, 4}
     assert (counted.failed, counted.deadlocks) == (0, 0)
     assert NormalizationLog.objects.exists()
-    assert control.unfinished() is None
+    assert guards.unfinished() is None
     wanted = normalized(stored())
     assert Command("--apply", directory=tmp_path).wait() == 4
     assert stored() == wanted

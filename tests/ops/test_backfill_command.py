@@ -12,7 +12,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill.models import BackfillRun, NormalizationLog
 from tests.backfill_runs import (
@@ -27,6 +26,7 @@ from tests.backfill_runs import (
     valid_backup,
     wait_for,
 )
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,8 +92,8 @@ def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
             ),
             False,
         ),
-        (lambda: aliases.add("Round X", Stage.SEED, decided_by="a", reason="b"), False),
-        (lambda: aliases.add("Round Y", Stage.SEED, decided_by="a", reason="b"), True),
+        (lambda: decide("Round X", Stage.SEED), False),
+        (lambda: decide("Round Y", Stage.SEED), True),
         (lambda: store(["seed", "not a stage"]), True),
     ],
     ids=[
@@ -169,13 +169,13 @@ def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
     ("arguments", "says"),
     [
         (["--resume"], "--resume RUN"),
-        (["--restart"], "go with --apply"),
-        (["--plan", "abc"], "go with --apply"),
-        (["--apply", "--resume", "--restart"], "goes neither with"),
+        (["--restart"], "need --apply"),
+        (["--plan", "abc"], "need --apply"),
+        (["--apply", "--resume", "--restart"], "excludes --restart and --plan"),
         (["--apply", "--resume", "7"], "needs no number"),
         (["--table", "portfolio_fund"], "holds no stages"),
         (["--validate-constraint"], "needs --table"),
-        (["--undo", "1", "--strategy", "transactional"], "goes in batches"),
+        (["--undo", "1", "--strategy", "transactional"], "always uses batches"),
     ],
 )
 def test_what_does_not_go_together_is_exit_status_2(arguments: list[str], says: str) -> None:
@@ -200,8 +200,8 @@ def test_undo_by_command_says_what_it_left() -> None:
     status, text = run("--undo", str(number))
     assert (status, text) == (
         0,
-        f"Run {number} is undone: 4 rows given back; "
-        f"1 rows of portfolio_companies were changed since and stay (such as [{ids[0]}]).\n",
+        f"Run {number} is undone: 4 rows restored; "
+        f"1 rows of portfolio_companies were changed since and stay (first ids [{ids[0]}]).\n",
     )
 
 
@@ -223,7 +223,7 @@ def test_a_constraint_keeps_a_clean_column_clean_until_it_is_dropped() -> None:
     store(["Series A"])
     table = ("--table", "portfolio_companies")
     status, text = run("--validate-constraint", *table)
-    assert (status, "normalize them first" in text) == (1, True)
+    assert (status, "normalize these rows first" in text) == (1, True)
     run("--apply")
     assert run("--validate-constraint", *table)[0] == 0
     assert run("--validate-constraint", *table)[0] == 0
@@ -245,7 +245,7 @@ def test_sigterm_finishes_the_batch_saves_and_says_how_to_go_on(tmp_path: Path) 
     wait_for(NormalizationLog.objects.exists, "the first batch")
     command.signal(signal.SIGTERM)
     assert command.wait() == 1
-    assert "Go on with --apply --resume" in command.said()
+    assert "Resume it with --apply --resume" in command.said()
     half = stored()
     left = BackfillRun.objects.get()
     assert (left.state, left.lease_token) == ("paused", None)

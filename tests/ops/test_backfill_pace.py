@@ -2,7 +2,8 @@
 
 import pytest
 
-from ops.backfill.pacing import LARGEST, SMALLEST, SMALLEST_CONTENDED, Pace
+from ops.backfill.models import LARGEST_BATCH as LARGEST
+from ops.backfill.pacing import SMALLEST, SMALLEST_CONTENDED, Pace
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from io import StringIO
 import pytest
 
 from ops.backfill import control
-from ops.backfill.interrupts import Interrupts
 from ops.backfill.models import BackfillRun
 from ops.backfill.runner import carry_out
-from ops.cli import normalize_progress as progress
+from ops.backfill.session import Interrupts
+from ops.cli import normalize_output as output
 from tests.backfill_runs import COMPANIES, QUICK, Heard, begin, store_many, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,15 +17,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(output, "LINE_EVERY_SECONDS", -1.0)
 
 
 def said_by(run: BackfillRun) -> list[str]:
     """Carry the run out, or on; the lines of its progress."""
-    output = StringIO()
-    with progress.shown(output) as tell:
+    stream = StringIO()
+    with output.progress(stream) as tell:
         work(run, tell)
-    return output.getvalue().splitlines()
+    return stream.getvalue().splitlines()
 
 
 def interrupted(run: BackfillRun) -> BackfillRun:

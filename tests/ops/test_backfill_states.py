@@ -5,7 +5,7 @@ import pytest
 from ops.backfill.states import (
     TRANSITIONS,
     UNFINISHED,
-    State,
+    RunState,
     TransitionRefused,
     diagram,
     refuse_unless_possible,
@@ -14,25 +14,25 @@ from tests.servers import ROOT
 
 
 def test_every_state_says_where_it_can_go() -> None:
-    assert set(TRANSITIONS) == set(State)
+    assert set(TRANSITIONS) == set(RunState)
     assert all(reason for targets in TRANSITIONS.values() for reason in targets.values())
 
 
 def test_every_state_can_be_reached_from_planned() -> None:
-    reached = {State.PLANNED}
-    for _ in State:
+    reached = {RunState.PLANNED}
+    for _ in RunState:
         reached |= {target for source in reached for target in TRANSITIONS[source]}
-    assert reached == set(State)
+    assert reached == set(RunState)
 
 
 def test_every_unfinished_run_can_be_ended() -> None:
-    assert all(State.CANCELLED in TRANSITIONS[state] for state in UNFINISHED)
+    assert all(RunState.CANCELLED in TRANSITIONS[state] for state in UNFINISHED)
 
 
-@pytest.mark.parametrize("source", State)
-@pytest.mark.parametrize("target", State)
+@pytest.mark.parametrize("source", RunState)
+@pytest.mark.parametrize("target", RunState)
 def test_what_the_table_does_not_have_is_refused_and_says_what_is_possible(
-    source: State, target: State
+    source: RunState, target: RunState
 ) -> None:
     if target in TRANSITIONS[source]:
         refuse_unless_possible(source, target)

@@ -12,13 +12,12 @@ import pytest
 
 from ops.backfill import columns, control, session
 from ops.backfill.batches import apply_batch
-from ops.backfill.control import RunRefused
+from ops.backfill.guards import RunRefused
 from ops.backfill.lease import LeaseLost
-from ops.backfill.models import BackfillRun, Strategy
-from ops.backfill.plan import fresh_aliases
+from ops.backfill.models import BackfillRun, RunStrategy
+from ops.backfill.pacing import Throttle
 from ops.backfill.states import TransitionRefused
-from ops.backfill.survey import Mapping
-from ops.backfill.throttle import Throttle
+from ops.backfill.survey import SpellingMap, fresh_aliases
 from tests.backfill_runs import (
     QUICK,
     Heard,
@@ -74,7 +73,7 @@ def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("strategy", ["batched", "transactional"])
 def test_a_cancelled_run_ends_before_its_next_batch(strategy: str) -> None:
     store(["Series A"] * 300)
-    run = begin(replace(QUICK, batch_size=100, strategy=Strategy(strategy)))
+    run = begin(replace(QUICK, batch_size=100, strategy=RunStrategy(strategy)))
 
     def cancel() -> None:
         with another_connection("operator") as elsewhere, elsewhere.cursor() as cursor:
@@ -110,7 +109,7 @@ def test_a_second_run_is_refused_with_the_holders_name() -> None:
 def test_an_unfinished_run_is_not_forgotten_when_nobody_holds_it() -> None:
     store(["Series A"])
     run = begin()
-    with pytest.raises(RunRefused, match=f"Run {run.pk} .*held by nobody"):
+    with pytest.raises(RunRefused, match=f"Run {run.pk} .*no process holds it"):
         begin()
 
 
@@ -125,7 +124,7 @@ def test_a_process_that_lost_its_lease_writes_nothing() -> None:
 
     def take_over() -> None:
         with pytest.raises(LeaseLost, match="taken over by"):
-            apply_batch(old, column, Mapping(fresh_aliases(), [("Series A", "seed")]), 100)
+            apply_batch(old, column, SpellingMap(fresh_aliases(), [("Series A", "seed")]), 100)
         taken.append("checked")
 
     finish = work(run, Once(batch=take_over))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ops.backfill import control
-from ops.backfill.control import RunRefused
+from ops.backfill import control, guards
+from ops.backfill.guards import RunRefused
 from ops.backfill.models import BackfillRun
 from tests.backfill_runs import (
     CANONICAL,
@@ -148,4 +148,4 @@ def test_a_run_that_wrote_a_column_which_is_gone_is_not_undone_and_nothing_is_le
         match=f"Run {run.pk} wrote portfolio_companies.gone, which this release does not",
     ):
         control.begin_undo(run.pk, QUICK, "tests")
-    assert control.unfinished() is None
+    assert guards.unfinished() is None

@@ -10,22 +10,30 @@ from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from rest_framework.test import APIClient
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.batches import apply_batch
 from ops.backfill.columns import StageColumn
 from ops.backfill.models import BackfillCheckpoint, BackfillRun
-from ops.backfill.plan import fresh_aliases, make_plan
-from ops.backfill.survey import Mapping
-from ops.backfill.verify import unclean_rows
-from tests.backfill_runs import QUICK, another_connection, begin, execute, store, stored, work
+from ops.backfill.plan import make_plan
+from ops.backfill.survey import SpellingMap, fresh_aliases, unclean_rows
+from tests.backfill_runs import (
+    QUICK,
+    another_connection,
+    backup_on_record,
+    begin,
+    execute,
+    store,
+    stored,
+    work,
+)
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TABLE = "portfolio_strategystageallocation"
-SPELLING = StageColumn(TABLE, "spelling", "id")
-COMPANY_STAGE = StageColumn("portfolio_companies", "stage", "id")
+SPELLING = StageColumn("public", TABLE, "spelling", "id")
+COMPANY_STAGE = StageColumn("public", "portfolio_companies", "stage", "id")
 LONG = "an unknown stage " * 15
 ROWS = f"SELECT strategy_id, spelling, stage FROM {TABLE} ORDER BY strategy_id, position"
 DEFINED = """
@@ -181,11 +189,12 @@ def earlier_run() -> BackfillRun:
     """A run as the release before made it: companies' stages and strategies' spellings."""
     columns = [COMPANY_STAGE, SPELLING]
     plan = make_plan(columns, sample=False)
+    backup_on_record()
     run = control.begin(plan, columns, QUICK, "tests")
     BackfillCheckpoint.objects.filter(run=run).update(cursor=0, until=2**40)
     lease = control.claim(run.pk, "tests")
     for planned in plan.columns:
-        apply_batch(lease, planned.column, Mapping(fresh_aliases(), planned.mapping()), 500)
+        apply_batch(lease, planned.column, SpellingMap(fresh_aliases(), planned.mapping()), 500)
     control.complete(lease, "tests", [])
     return run
 
@@ -194,7 +203,7 @@ def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stag
     before: None,
 ) -> None:
     [company] = store(["Series A"])
-    aliases.add("Foo", Stage.SERIES_B, decided_by="ann", reason="decided")
+    decide("Foo", Stage.SERIES_B)
     strategy = old(("SEED round", "seed"), ("Foo", None), ("Bar", None), ("series-a", "series-a"))
     run = earlier_run()
     assert stages_of(strategy) == [
@@ -216,9 +225,9 @@ def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stag
     assert stored() == {company: "Series A"}
     run.refresh_from_db()
     assert run.state == "undone"
-    assert "3 rows given back" in said.getvalue()
+    assert "3 rows restored" in said.getvalue()
     assert (
-        f"{TABLE}.spelling holds no stages in this release, its text was given back"
+        f"{TABLE}.spelling holds no stages in this release: its text is restored"
         in said.getvalue()
     )
     assert unclean_rows() == {TABLE: {"Bar": 1}, "portfolio_companies": {"Series A": 1}}
@@ -229,6 +238,7 @@ def test_an_earlier_run_that_is_not_over_is_not_taken_up_and_can_be_cancelled(
 ) -> None:
     strategy = old(("SEED", "seed"))
     columns = [COMPANY_STAGE, SPELLING]
+    backup_on_record()
     run = control.begin(make_plan(columns, sample=False), columns, QUICK, "tests")
     migrate()
     with pytest.raises(

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from stagenorm.portfolio.irr import RUNS_AT_ONCE, annual_irr
+from stagenorm.portfolio.irr import RUNS_AT_ONCE, annual_irr, annual_irr_of_net
 
 Floats = NDArray[np.float64]
 
@@ -104,3 +104,68 @@ def test_the_rate_of_a_run_does_not_depend_on_the_others() -> None:
 
 def test_no_run_at_all_is_no_rate() -> None:
     assert annual_irr(1.0, np.zeros((4, 0))).size == 0
+
+
+def net_by_brentq(net: Floats) -> float:
+    quarters = np.arange(net.size)
+
+    def value(log_growth: float) -> float:
+        return float(net @ np.exp(-log_growth * quarters / 4))
+
+    return float(np.expm1(brentq(value, -15, 15, xtol=1e-14, rtol=1e-14)))
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 3.0, 100.0])
+def test_the_rate_of_calls_over_time_is_brentqs(scale: float) -> None:
+    generator = np.random.default_rng(5)
+    net = np.zeros((61, 300))
+    net[:20] = -generator.random((20, 300))
+    net[8:] += scale * generator.exponential(size=(53, 300)) * (generator.random((53, 300)) < 0.3)
+    net[-1] += 0.01
+    net[0] = -0.2
+    expected = np.array([net_by_brentq(run) for run in net.T])
+    assert annual_irr_of_net(net) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("net", "rate"),
+    [
+        ([-1.0, 0, 0, 0, 1.1], 0.1),
+        ([-1.0, 0, 0, 0, -1.0, 0, 0, 0, 2.31], 0.1),
+        ([0, -1.0, 0, 0, 0, 1.5], 0.5),
+        ([-1.0, 0, 0, 0, 1e-6], 1e-6 - 1),
+        ([-1.0, 0, 0, 0, 1e4], 9999.0),
+        ([-1.0, -1.0, 0.0], -1.0),
+        ([0.0, 0.0], -1.0),
+        # Two rates: 10 % and 150 % a year make -1, 3.6, -2.75 worth nothing. The higher one is the answer.
+        ([-1.0, 0, 0, 0, 3.6, 0, 0, 0, -2.75], 1.5),
+    ],
+)
+def test_rates_of_calls_known_by_heart(net: list[float], rate: float) -> None:
+    assert annual_irr_of_net(np.array([net], dtype=float).T)[0] == pytest.approx(rate, rel=1e-9)
+
+
+def test_without_a_rate_the_closest_one_is_returned() -> None:
+    # Late fees: whatever the rate, the distribution does not pay for the calls.
+    net = np.zeros((41, 1))
+    net[0], net[16], net[17:] = -0.8, 0.3, -0.02
+    rate = annual_irr_of_net(net)[0]
+    quarters = np.arange(41)
+
+    def coverage(annual: float) -> float:
+        factors = (1 + annual) ** (-quarters / 4)
+        return float(np.maximum(net[:, 0], 0) @ factors / (np.maximum(-net[:, 0], 0) @ factors))
+
+    assert coverage(rate) < 1
+    assert coverage(rate) >= max(coverage(rate * 0.99), coverage(rate * 1.01))
+    assert -0.4 < rate < 0.0
+
+
+def test_the_rate_of_a_run_with_calls_does_not_depend_on_the_others() -> None:
+    generator = np.random.default_rng(2)
+    net = np.zeros((49, 3_000))
+    net[:12] = -generator.random((12, 3_000))
+    net[10:] += generator.random((39, 3_000)) ** 20 * generator.choice([1e-6, 1.0, 1e4], 3_000)
+    together = annual_irr_of_net(net)
+    for runs in (slice(0, 1), slice(3, 40), slice(2_900, 3_000)):
+        assert np.array_equal(annual_irr_of_net(net[:, runs]), together[runs])

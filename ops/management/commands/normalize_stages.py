@@ -1,4 +1,4 @@
-"""`manage.py normalize_stages`: plan, carry out, verify and undo the normalization of the stored stages."""
+"""`manage.py normalize_stages`: plan, carry out, verify and undo the normalization of the rows."""
 
 from __future__ import annotations
 
@@ -9,44 +9,48 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ops.cli import normalize_arguments as arguments
-from ops.cli.normalize_requests import USAGE, Answer
-from ops.cli.normalize_tables import drawn
+from ops.cli import normalize
+from ops.cli.normalize import NormalizeAnswer
+from ops.cli.normalize_output import tables
+from stagenorm.terminal import show
 
 
 class Command(BaseCommand):
     help = "Normalize the stored stages. Without --apply: show the plan and change nothing."
-    # They would load every view, and with the views more memory than the run itself needs.
+    # The checks load every view, and with the views more memory than the run itself needs.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare what can be asked for."""
-        arguments.declare(parser, actor=getpass.getuser())
+        """Declare the arguments."""
+        normalize.declare(parser, actor=getpass.getuser())
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Parse, make one call, print; exit 0 done, 1 failed, 2 usage, 3 gate, 4 done but unknown values are left."""
+        """Make the request and print its result.
+
+        Exit status: 0 done, 1 failed, 2 usage, 3 gate, 4 done with unknown values left.
+        """
         try:
-            answer = arguments.answer(options, self.stdout, self.stderr)
-        except arguments.UsageError as error:
-            raise CommandError(str(error), returncode=USAGE) from error
-        except arguments.REFUSALS as error:
-            status = arguments.status_of(error)
-            if options["json"]:
-                self.stdout.write(
-                    json.dumps({"event": "refused", "error": str(error), "status": status})
-                )
-            raise CommandError(str(error), returncode=status) from error
+            answer = normalize.answer(options, self.stdout, self.stderr)
+        except normalize.UsageError as error:
+            raise CommandError(str(error), returncode=normalize.USAGE) from error
+        except normalize.REFUSALS as error:
+            raise self._refusal(error, options["json"]) from error
         self._print(answer, options["json"])
         if answer.status:
             sys.exit(answer.status)
 
-    def _print(self, answer: Answer, as_json: bool) -> None:
+    def _refusal(self, error: Exception, as_json: bool) -> CommandError:
+        status = normalize.status_of(error)
         if as_json:
-            self.stdout.write(
-                json.dumps(
-                    {"event": "finished", "status": answer.status, **answer.data},
-                    ensure_ascii=False,
-                )
-            )
+            self._print_json({"event": "refused", "error": str(error), "status": status})
+        return CommandError(str(error), returncode=status)
+
+    def _print(self, answer: NormalizeAnswer, as_json: bool) -> None:
+        if as_json:
+            self._print_json({"event": "finished", "status": answer.status, **answer.data})
             return
-        self.stdout.write("\n".join(filter(None, [drawn(answer.columns), answer.text])))
+        show(self.stdout, *tables(answer.columns))
+        self.stdout.write(answer.text)
+
+    def _print_json(self, members: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(members, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take, from what it left in the database."""
+"""How far a run is and how long it will take, computed from its rows in the database."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Final
 from django.utils import timezone
 
 from ops.backfill import lease
-from ops.backfill.models import BackfillCheckpoint, BackfillRun, Kind
-from ops.backfill.states import State
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
+from ops.backfill.states import RunState
 
+# The work before a rate is shown: the first batches are not representative.
 LEAST_SECONDS: Final = 2.0
-"""Of work before a rate is told: the first batches say little."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """`done` of `total` rows; `about` while the total is the plan's and not yet counted."""
+class RunShare:
+    """`done` of `total` rows; `about` while the total comes from the plan and is not counted yet."""
 
     done: int
     total: int
@@ -40,8 +40,8 @@ class Share:
         return int(self.part * 100)
 
 
-class Standing:
-    """A run as it stands. Reads its checkpoints, which the caller has fetched, and asks who holds the run."""
+class RunProgress:
+    """The progress of a run, from its checkpoints (which the caller prefetches) and its plan."""
 
     def __init__(self, run: BackfillRun) -> None:
         self.run = run
@@ -49,24 +49,24 @@ class Standing:
         self.changed = sum(each.changed for each in self.checkpoints)
 
     @cached_property
-    def held(self) -> bool:
-        """Whether a process has the run. Asked of the database where it can be so at all."""
-        return self.run.state in (State.RUNNING, State.PAUSED) and lease.lives(self.run)
+    def alive(self) -> bool:
+        """Whether a process holds the run now."""
+        return lease.is_alive(self.run)
 
     @cached_property
-    def columns(self) -> list[tuple[BackfillCheckpoint, Share]]:
+    def columns(self) -> list[tuple[BackfillCheckpoint, RunShare]]:
         """Each checkpoint with its share."""
         return [(each, self._share(each)) for each in self.checkpoints]
 
     @cached_property
-    def share(self) -> Share:
+    def share(self) -> RunShare:
         """All columns together."""
         shares = [share for _, share in self.columns]
-        if self.run.state in (State.COMPLETED, State.UNDONE):
+        if self.run.state in (RunState.COMPLETED, RunState.UNDONE):
             done = sum(share.done for share in shares)
-            return Share(done, done)
+            return RunShare(done, done)
         total = sum(share.total for share in shares)
-        return Share(
+        return RunShare(
             sum(share.done for share in shares),
             total,
             any(share.about and share.total for share in shares),
@@ -74,39 +74,33 @@ class Standing:
 
     @cached_property
     def unknown(self) -> int:
-        """Rows with unknown values: as counted in the columns that were begun, as planned in the others."""
-        begun = [each for each in self.checkpoints if each.passes or each.finished]
-        planned = (
-            self._planned
-            if len(begun) < len(self.checkpoints) and self.run.kind == Kind.APPLY
-            else {}
-        )
-        return sum(
-            each.unknown if each in begun else planned.get(_name(each), _NONE)[1]
-            for each in self.checkpoints
-        )
+        """Rows with unknown values: counted where a column was begun, else as planned."""
+        return sum(self._unknown_of(each) for each in self.checkpoints)
 
     @cached_property
     def rate(self) -> float | None:
-        """Rows looked at in a second of its running, rests and waits included; None before LEAST_SECONDS of it."""
+        """Rows a second of its time in state running, with rests and waits; None at the beginning."""
         seconds = _running_seconds(self.run.history, self.run.heartbeat_at or timezone.now())
-        return self.share.done / seconds if seconds >= LEAST_SECONDS and self.share.done else None
+        if seconds < LEAST_SECONDS or not self.share.done:
+            return None
+        return self.share.done / seconds
 
     @property
     def waiting_for(self) -> str:
-        """Why it holds back by itself, which a pause is not."""
-        return self.run.waiting_for if self.run.state == State.RUNNING and self.held else ""
+        """Why the running process waits; "" while it works, is paused or is gone."""
+        return self.run.waiting_for if self.run.state == RunState.RUNNING and self.alive else ""
 
     @property
     def seconds_left(self) -> float | None:
-        """At that rate; None where nothing can be told: no process at work, or it waits for others."""
-        if self.run.state != State.RUNNING or not self.held or self.waiting_for or not self.rate:
+        """The time left at that rate; None while the run does not work or has no rate yet."""
+        works = self.run.state == RunState.RUNNING and self.alive and not self.waiting_for
+        if not works or not self.rate:
             return None
         return (self.share.total - self.share.done) / self.rate
 
     @cached_property
     def _planned(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """(rows to look at, unknown rows) by column, as the plan has them."""
+        """(rows to look at, unknown rows) by column, from the plan."""
         found = self.run.plan.get("columns", [])
         return {
             (each["table"], each["column"]): (
@@ -116,12 +110,17 @@ class Standing:
             for each in found
         }
 
-    def _share(self, at: BackfillCheckpoint) -> Share:
+    def _share(self, at: BackfillCheckpoint) -> RunShare:
         if at.finished:
-            return Share(at.scanned, at.scanned)
-        if at.passes or self.run.kind == Kind.UNDO:
-            return Share(at.scanned, at.total)
-        return Share(0, self._planned.get(_name(at), _NONE)[0], about=True)
+            return RunShare(at.scanned, at.scanned)
+        if at.passes or self.run.kind == RunKind.UNDO:
+            return RunShare(at.scanned, at.total)
+        return RunShare(0, self._planned.get(_name(at), _NONE)[0], about=True)
+
+    def _unknown_of(self, at: BackfillCheckpoint) -> int:
+        if at.passes or at.finished or self.run.kind == RunKind.UNDO:
+            return at.unknown
+        return self._planned.get(_name(at), _NONE)[1]
 
 
 _NONE: Final = (0, 0)
@@ -137,5 +136,5 @@ def _running_seconds(history: list[dict[str, Any]], until: datetime) -> float:
     return sum(
         max((end - at).total_seconds(), 0.0)
         for (at, state), (end, _) in spans
-        if state == State.RUNNING
+        if state == RunState.RUNNING
     )
