@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 ANONYMOUS: Final = "anonymous"
 REHEARSAL: Final = "stage-validation=enforce"
+DRY_RUN: Final = "handling=dry-run"
 RECEIVED_CHARACTERS: Final = 100
 # Warnings inform: a body that must stay small does not repeat 5,000 of them. For each code.
 LISTED_WARNINGS: Final = 16
@@ -121,26 +123,29 @@ def refusal_sentence(result: Meaning) -> str:
 def open_boundary(request: Request, endpoint: str) -> Boundary:
     """Begin the check of one request: take the rollout, the spelling table and the mode."""
     client = str(getattr(request.auth, "name", ANONYMOUS))
-    boundary = Boundary(endpoint, client, rehearsal=_rehearses(request.headers.get("Prefer", "")))
+    preferred = _preferences(request.headers.get("Prefer", ""))
+    dry_run = DRY_RUN in preferred and request.method not in SAFE_METHODS
+    boundary = Boundary(endpoint, client, rehearsal=REHEARSAL in preferred, dry_run=dry_run)
     # Problems raised later in the request carry the boundary's headers too: see
     # problems.problem_exception_handler.
     request._request.stage_boundary = boundary  # type: ignore[attr-defined]
     return boundary
 
 
-def _rehearses(prefer: str) -> bool:
-    """Read RFC 7240's `Prefer`: a list of preferences with parameters, values perhaps quoted."""
-    if not prefer:
-        return False
-    preferences = (preference.partition(";")[0] for preference in prefer.lower().split(","))
-    return any("".join(each.split()).replace('"', "") == REHEARSAL for each in preferences)
+def _preferences(prefer: str) -> set[str]:
+    """Return the preferences of RFC 7240's `Prefer`, lowercase, without parameters and quotes."""
+    names = (preference.partition(";")[0] for preference in prefer.lower().split(","))
+    return {"".join(name.split()).replace('"', "") for name in names}
 
 
 class Boundary:
     """The check of one request's stages: results, counts, and the answer's headers and warnings."""
 
-    def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
+    def __init__(
+        self, endpoint: str, client: str, *, rehearsal: bool = False, dry_run: bool = False
+    ) -> None:
         self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
+        self.dry_run = dry_run
         given = policy_for(endpoint, client)
         self.applied_mode = given.mode
         self.policy = replace(given, mode=Mode.ENFORCE) if rehearsal else given
@@ -180,7 +185,7 @@ class Boundary:
         self.tally = Tally(
             len(judgement.normalized), len(judgement.unknown), len(judgement.outside)
         )
-        if raws:
+        if raws and not self.dry_run:
             self._count(judgement, rejected)
         if rejected:
             items = [stage_item(judgement.results[i], pointer(i), where) for i in refused]
@@ -201,8 +206,9 @@ class Boundary:
         }
         if self.mode is not Mode.OFF and self.tally.deprecated:
             headers |= deprecation_headers(self.policy.rollout)
-        if self.rehearsal:
-            headers["Preference-Applied"] = REHEARSAL
+        applied = [REHEARSAL] * self.rehearsal + [DRY_RUN] * self.dry_run
+        if applied:
+            headers["Preference-Applied"] = ", ".join(applied)
         return headers
 
     def respond(

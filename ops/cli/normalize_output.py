@@ -160,7 +160,7 @@ def _values(found: ColumnPlan) -> Table:
         add_row(values, _printable(spelling.raw), stays, spelling.rows)
     hidden = max(0, len(found.pairs) - VALUES_SHOWN)
     for spelling in found.outside[:VALUES_SHOWN]:
-        add_row(drawn, _visible(spelling.raw), "stays, outside", spelling.rows)
+        add_row(values, _printable(spelling.raw), "stays, outside", spelling.rows)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
     hidden += max(0, found.outside_values - VALUES_SHOWN)
     if hidden:

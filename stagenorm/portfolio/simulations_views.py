@@ -2,20 +2,25 @@
 
 import secrets
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from normalization.boundary import open_boundary
+from normalization.boundary import Boundary, open_boundary
 from normalization.problems import Problem
 from normalization.serializers import header, problem_responses, stage_headers
-from stagenorm.portfolio import simulations
+from stagenorm.portfolio import idempotency, simulations
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
-from stagenorm.portfolio.bodies import client_of, read_body
-from stagenorm.portfolio.models import Simulation
+from stagenorm.portfolio.bodies import (
+    DRY_RUN_ANSWER,
+    client_of,
+    dry_run_answer,
+    read_body,
+)
+from stagenorm.portfolio.models import Fund, Simulation
 from stagenorm.portfolio.monte_carlo import SimulationParameters
 from stagenorm.portfolio.simulations_serializers import (
     MAX_SEED,
@@ -43,36 +48,27 @@ class Simulate(APIView):
             "much was left out. The same parameters and seed give the same numbers."
         ),
         tags=["monte-carlo"],
-        parameters=[*stage_headers([200, 400]), header("Retry-After", "Seconds.", [429])],
+        parameters=[
+            *stage_headers([200, 202, 400]),
+            *idempotency.parameters(200),
+            header("Retry-After", "Seconds until the next request is admitted.", [429]),
+        ],
         request=SimulationSerializer,
         responses={
             200: SimulationAnswerSerializer,
-            **problem_responses(400, 401, 403, 404, 413, 415, 429),
+            **DRY_RUN_ANSWER,
+            **problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429),
         },
     )
     def post(self, request: Request) -> Response:
         """Simulate, store, answer."""
         fund, members = read_body(request, SimulationSerializer(data=request.data))
         boundary = open_boundary(request, endpoint=ENDPOINT)
-        given = members.get("stage_distribution")
-        mix = (
-            simulations.stored_mix(boundary, fund)
-            if given is None
-            else simulations.given_mix(boundary, given)
+        if boundary.dry_run:
+            return _simulate(request, fund, members, boundary)
+        return idempotency.once(
+            request, ENDPOINT, lambda: _simulate(request, fund, members, boundary)
         )
-        seed = members.get("seed")
-        parameters = SimulationParameters(
-            runs=members["runs"],
-            horizon_years=members["horizon_years"],
-            portfolio_size=members["portfolio_size"],
-            seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
-            profile=members["profile"],
-            stage_mix=mix.weights,
-        )
-        response = boundary.respond(simulations.run(fund, parameters, mix))
-        stored = simulations.store(fund, client_of(request), parameters, response.data)
-        response.data = simulations.shown(stored)
-        return response
 
 
 class SimulationDetail(APIView):
@@ -96,3 +92,29 @@ class SimulationDetail(APIView):
             detail = "There is no such simulation, or the key may not see its fund."
             raise Problem("not-found", status=404, detail=detail)
         return Response(simulations.shown(simulation))
+
+
+def _simulate(
+    request: Request, fund: Fund, members: dict[str, Any], boundary: Boundary
+) -> Response:
+    given = members.get("stage_distribution")
+    mix = (
+        simulations.stored_mix(boundary, fund)
+        if given is None
+        else simulations.given_mix(boundary, given)
+    )
+    seed = members.get("seed")
+    if boundary.dry_run:
+        return dry_run_answer(boundary)
+    parameters = SimulationParameters(
+        runs=members["runs"],
+        horizon_years=members["horizon_years"],
+        portfolio_size=members["portfolio_size"],
+        seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
+        profile=members["profile"],
+        stage_mix=mix.weights,
+    )
+    response = boundary.respond(simulations.run(fund, parameters, mix))
+    stored = simulations.store(fund, client_of(request), parameters, response.data)
+    response.data = simulations.shown(stored)
+    return response

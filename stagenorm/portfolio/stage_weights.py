@@ -17,7 +17,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from normalization.boundary import Boundary
-from normalization.serializers import RawStageField, StrictFloatField, escape_pointer
+from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
 from normalization.stages import Meaning, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
@@ -115,7 +115,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "items": {
             "type": "object",
             "properties": {
-                "stage": {"type": "string", "maxLength": 255},
+                "stage": {"type": "string", "maxLength": 255, "pattern": ANY_TEXT},
                 "weight": _WEIGHT_SCHEMA,
             },
             "required": ["stage", "weight"],
