@@ -149,12 +149,12 @@ def test_the_rule_over_metrics_counts_the_same_outcomes_and_modes() -> None:
         r"record: stage:unknown_share:rate1h\n.*?expr: >\n(.*?)\n\n", RULES.read_text(), re.DOTALL
     )
     counting, excepting = re.findall(r"stage_validation_requests_total\{(.*?)\}", expression)
-    assert counting == 'outcome=~"unknown|rejected"'
-    assert excepting == 'mode="enforce",outcome="unknown"'
+    assert counting == 'outcome=~"outside|unknown|rejected"'
+    assert excepting == 'mode="enforce",outcome=~"outside|unknown"'
     counts = {
         (outcome, mode)
         for outcome, mode in KINDS
-        if outcome in ("unknown", "rejected") and (outcome, mode) != ("unknown", Mode.ENFORCE)
+        if outcome == "rejected" or (outcome in ("outside", "unknown") and mode != Mode.ENFORCE)
     }
     assert counts == {kind for kind in KINDS if would_be_refused(*kind)}
 
