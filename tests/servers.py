@@ -245,6 +245,17 @@ class Service:
         return sum(b"healthz" in file.read_bytes() for file in self.metrics.glob("counter_*.db"))
 
 
+def get(address: str, **headers: str) -> tuple[int, Any, str]:
+    """Send a GET and return status, headers and body."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=60
+        ) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 without a listener. The kernel assigns it to no other process.
 
