@@ -1,7 +1,7 @@
 """Outcomes of requests, and which of them enforcement refuses.
 
 An outcome is that of a request's worst stage. "Would enforcement refuse this request" is decided
-here, in Python and in SQL, for the gate `unknown_rate`, the operator's pages and `stage_clients`.
+here, in Python and in SQL, for the gate `would_refuse`, the operator's pages and `stage_clients`.
 `stage:unknown_share:rate1h` in `ops/prometheus/rules.yml` is the same rule over metrics.
 """
 

@@ -308,13 +308,14 @@ def test_a_change_that_a_check_holds_names_the_check_keeps_the_input_and_opens_t
     assert "Mode warn → enforce" in page.effects
     assert page.override_is_open
     assert newest().pk == version
-    again = enforcing(version, override_reason="the auditor waits")
+    held = ("backup_valid", "would_refuse", "alert_path_alive")
+    reasons = {f"override:{gate}": "the auditor waits" for gate in held}
+    again = enforcing(version, **reasons)
     assert operator.post(ROLLOUT, again).status_code == 302
-    assert (newest().mode, newest().evidence["override_reason"]) == (
-        "enforce",
-        "the auditor waits",
-    )
-    assert "Check skipped: “the auditor waits”" in RolloutPage.open(operator).history[0][-1]
+    assert newest().mode == "enforce"
+    assert newest().evidence["overrides"] == dict.fromkeys(held, "the auditor waits")
+    skipped = RolloutPage.open(operator).history[0][-1]
+    assert "Check backup_valid skipped: “the auditor waits”" in skipped
 
 
 def test_a_preview_shows_what_the_change_would_do_and_does_nothing(
@@ -360,7 +361,7 @@ def test_the_number_of_queries_does_not_grow_with_the_data(
         counted("canonical", number, minutes=number, now=now)
         set_mode("off" if number % 2 else "warn")
         Heartbeat.objects.create(fingerprint=str(number))
-    with django_assert_max_num_queries(45):
+    with django_assert_max_num_queries(48):
         assert operator.get(address).status_code == 200
 
 

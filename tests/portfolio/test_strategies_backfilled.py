@@ -1,4 +1,4 @@
-"""Strategies and the backfill: stages become canonical, the client's words stay, the API adds up what is one stage."""
+"""Strategies and the backfill: canonical stages, unchanged spellings, summed equal stages."""
 
 from __future__ import annotations
 

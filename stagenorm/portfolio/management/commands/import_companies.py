@@ -127,7 +127,7 @@ class Command(BaseCommand):
 def _fund(number: int) -> Fund:
     fund = Fund.objects.filter(pk=number).first()
     if fund is None:
-        raise CommandError(f"There is no fund {number}.")
+        raise CommandError(f"Fund {number} does not exist.")
     return fund
 
 
