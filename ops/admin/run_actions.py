@@ -33,6 +33,11 @@ class RunAction:
     carry_out: Callable[[int, str], BackfillRun]
     confirmation: str = ""
 
+    @property
+    def button(self) -> str:
+        """The text of the button; an ellipsis announces a question."""
+        return f"{self.label}…" if self.confirmation else self.label
+
 
 def _undo(run_id: int, actor: str) -> BackfillRun:
     return control.begin_undo(run_id, RunOptions(), actor)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from django.db import connection
+from django.urls import reverse
 
 from normalization import aliases
 from normalization.models import StageAlias
@@ -72,9 +74,13 @@ class UnknownValue:
         return visible(self.raw)
 
     @property
-    def only_suggestion(self) -> str:
-        """The suggestion, if there is exactly one; else ""."""
-        return self.suggestions[0] if len(self.suggestions) == 1 else ""
+    def alias_address(self) -> str:
+        """The address of the alias form with the value, and its only suggestion, filled in."""
+        filled = {"spelling": self.raw}
+        if len(self.suggestions) == 1:
+            filled["stage"] = self.suggestions[0]
+        form = reverse("admin:normalization_stagealias_add")
+        return f"{form}?{urlencode(filled, quote_via=quote)}"
 
     @property
     def may_be_alias(self) -> bool:
