@@ -104,13 +104,14 @@ def change(
     reason: str,
     expected_version: int | None = None,
     evidence: Mapping[str, Any] | None = None,
-    override_reason: str = "",
+    gate_overrides: Mapping[str, str] | None = None,
 ) -> ChangeResult:
     """Record a new rollout and put it in force.
 
     `to` is a `Rollout`, a `Mode` (all else stays) or a function of the rollout in force. A change
-    to the rollout in force writes nothing. More enforcement needs each gate to pass, or an
-    `override_reason`, which is recorded with all verdicts.
+    to the rollout in force writes nothing. More enforcement needs each gate to pass.
+    `gate_overrides` ({gate: reason}) names gates that may hold the change all the same; the
+    overrides are recorded with all verdicts.
 
     Inside an outer transaction the change takes effect at its commit. A failing Redis only changes
     the result's `spread`.
@@ -132,7 +133,7 @@ def change(
                 "look at it again, then decide."
             )
         new = _resolve(to, before.rollout)
-        asked = _ask_gates(before, new, override_reason.strip())
+        asked = _ask_gates(before, new, gate_overrides or {})
         result = _record(before, new, actor, source, reason.strip(), {**(evidence or {}), **asked})
     if not result.changed:
         return result
@@ -171,21 +172,36 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
     return to if isinstance(to, Rollout) else to(rollout)
 
 
-def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str, Any]:
-    """Return the verdicts to record; raise `GateRefused` unless each passes or is overridden."""
+def _ask_gates(before: Snapshot, new: Rollout, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return what to record of the gates; raise `GateRefused` for those that hold the change."""
     examine = conf.gatekeeper()
     if examine is None or not asks_gates(before.rollout, new):
         return {}
     verdicts = examine(before, new)
+    _refuse_unknown_gates(overrides, [verdict.gate for verdict in verdicts])
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
-    if held and not override_reason:
-        lines = [
-            f"{each.gate}: {each.sentence}" + (f" → {each.remedy}" if each.remedy else "")
-            for each in held
-        ]
-        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), held)
-    overridden = {"override_reason": override_reason} if held else {}
-    return {"gates": [verdict.to_wire() for verdict in verdicts], **overridden}
+    refused = [each for each in held if not (each.overridable and overrides.get(each.gate))]
+    if refused:
+        lines = [_refusal_line(each, overrides) for each in refused]
+        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), refused)
+    overridden = {each.gate: overrides[each.gate].strip()[:500] for each in held}
+    recorded = {"overrides": overridden} if overridden else {}
+    return {"gates": [verdict.to_wire() for verdict in verdicts], **recorded}
+
+
+def _refuse_unknown_gates(overrides: Mapping[str, str], gates: Sequence[str]) -> None:
+    if unknown := sorted(set(overrides) - set(gates)):
+        names = ", ".join(gates)
+        raise ChangeRefused(f"There is no gate {', '.join(unknown)}. The gates are {names}.")
+    if empty := sorted(gate for gate, reason in overrides.items() if not reason.strip()):
+        raise ChangeRefused(f"Give a reason for overriding {', '.join(empty)}.")
+
+
+def _refusal_line(verdict: Any, overrides: Mapping[str, str]) -> str:
+    line = f"{verdict.gate}: {verdict.sentence}"
+    if verdict.gate in overrides:
+        return f"{line} It cannot be overridden."
+    return f"{line} → {verdict.remedy}" if verdict.remedy else line
 
 
 def _record(

@@ -187,6 +187,9 @@ class ItemSerializer(serializers.Serializer[Any]):
     suggestions = serializers.ListField(
         child=serializers.ChoiceField(VALID_STAGES), required=False
     )
+    note = serializers.CharField(
+        required=False, allow_blank=True, help_text="Why a stage is outside the six."
+    )
     count = serializers.IntegerField(required=False)
 
 
@@ -225,7 +228,8 @@ _DESCRIPTIONS: Final = {
 STAGE_HEADERS: Final = (
     (
         "Stage-Validation",
-        "Mode applied, version of the rollout, stages normalized and unknown (RFC 9651 Item).",
+        "Mode applied, version of the rollout, stages normalized, unknown and, where there are "
+        "any, outside (RFC 9651 Item).",
     ),
     ("Deprecation", "Since when the spelling is deprecated (RFC 9745 Date)."),
     ("Sunset", "Announced date of enforcement (RFC 8594)."),

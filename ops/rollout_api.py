@@ -62,7 +62,7 @@ class RolloutBody(StrictSerializer):
     overrides = serializers.DictField(child=serializers.ChoiceField(MODES), required=False)
     enforce_at = serializers.DateTimeField(allow_null=True, required=False)
     reason = StrictCharField(max_length=500)
-    override_reason = StrictCharField(max_length=500, required=False)
+    gate_overrides = serializers.DictField(child=StrictCharField(max_length=500), required=False)
     expected_version = StrictIntegerField(min_value=0, required=False)
 
 
@@ -112,7 +112,7 @@ def _change(given: Mapping[str, Any], request: Request) -> rollout_store.ChangeR
             source="api",
             reason=given["reason"],
             expected_version=given.get("expected_version"),
-            override_reason=given.get("override_reason", ""),
+            gate_overrides=given.get("gate_overrides"),
         )
     except RolloutInvalid as error:
         raise invalid([{"pointer": "", "code": "invalid", "detail": str(error)}]) from error

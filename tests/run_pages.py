@@ -145,9 +145,9 @@ class RunPage(BackfillPage):
         return self._rows("live-unknown")
 
     @property
-    def alias_links(self) -> list[str]:
-        """The addresses of the alias form with a value filled in."""
-        return [link.attribute("href") for link in self.all("a") if link.text == "make alias"]
+    def decision_links(self) -> list[str]:
+        """The addresses of the decision form with a value filled in."""
+        return [link.attribute("href") for link in self.all("a") if link.text == "decide"]
 
     def _rows(self, part: str) -> list[list[str]]:
         return self.one("div", id=part).cells()

@@ -112,7 +112,7 @@ _WITH_A_PROCESS: Final = {
     RunState.PAUSED: NextStep("Its process is waiting and continues when you resume the run."),
 }
 _UNKNOWN_LEFT: Final = NextStep(
-    "Decide the unknown values below as aliases, or leave them, then check the new plan:", PLAN
+    "Decide the unknown values below, or leave them, then check the new plan:", PLAN
 )
 _CLEAN: Final = NextStep("No unknown values are left. To verify the rows again:", VERIFY)
 _WITHOUT_A_PROCESS: Final = {

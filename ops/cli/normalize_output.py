@@ -159,7 +159,10 @@ def _values(found: ColumnPlan) -> Table:
         stays = f"stays, unknown{_perhaps(spelling.suggestions)}"
         add_row(values, _printable(spelling.raw), stays, spelling.rows)
     hidden = max(0, len(found.pairs) - VALUES_SHOWN)
+    for spelling in found.outside[:VALUES_SHOWN]:
+        add_row(values, _printable(spelling.raw), "stays, outside", spelling.rows)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
+    hidden += max(0, found.outside_values - VALUES_SHOWN)
     if hidden:
         add_row(values, "…", f"and {hidden:,} more values (--json lists them)", "")
     return values

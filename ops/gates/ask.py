@@ -21,7 +21,7 @@ def examine(before: Snapshot, new: Rollout) -> list[GateVerdict]:
 
     Runs inside the transaction of that change.
     """
-    verdicts = gates.examine(facts.collect(before.version))
+    verdicts = gates.examine(facts.collect(before.version, new))
     held = [verdict.gate for verdict in verdicts if verdict.outcome is not GateOutcome.PASS]
     log.info("stage_gates_examined", version=before.version, to=str(new.mode), held=held)
     return verdicts

@@ -8,16 +8,15 @@ fact is not known. Only `pass` allows the step; `fail` and `inconclusive` both h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
 
-UNKNOWN_WINDOW: Final = timedelta(hours=24)
 LEAST_REQUESTS: Final = 1_000
-MOST_UNKNOWN_PER_MILLE: Final = 5  # 0.5 %
+REFUSED_PER_MILLE: Final = 5  # 0.5 %
 # In each column. Counting stops there, because more rows give the same verdict.
 UNCLEAN_COUNTED_TO: Final = 10_000
 # The watchdog repeats every 5 minutes, so one lost delivery does not close the way back.
@@ -38,7 +37,8 @@ class GateVerdict:
     """The answer of one gate.
 
     `sentence` is for people, `evidence` has the figures behind it, and `remedy` is a command or an
-    advice that may change the answer ("" if the gate passes).
+    advice that may change the answer ("" if the gate passes). `overridable`: a person may skip the
+    gate with a reason.
     """
 
     gate: str
@@ -46,6 +46,7 @@ class GateVerdict:
     sentence: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     remedy: str = ""
+    overridable: bool = True
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON form that is recorded with a change."""
@@ -71,12 +72,38 @@ class InstanceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedClient:
+    """A client of which requests would be refused: how many, of how many that it sent."""
+
+    client: str
+    refused: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnforcedTraffic:
+    """The requests of 24 hours that the new rollout enforces, judged by today's decisions.
+
+    `clients` of the `clients_seen` clients are enforced at some endpoint; `pilots_alone`: each of
+    them is a pilot by name. `refused_clients` and `spellings`: the worst of what would be refused.
+    """
+
+    requests: int = 0
+    refused: int = 0
+    clients: int = 0
+    clients_seen: int = 0
+    pilots_alone: bool = False
+    refused_clients: tuple[RefusedClient, ...] = ()
+    spellings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
     `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical.
-    `requests`: those that gave stages within UNKNOWN_WINDOW; `unknown`: how many of them
-    enforcement would refuse. `instances`: None without a shared store.
+    `traffic`: the requests that the change asked for would enforce. `instances`: None without a
+    shared store. `alert_fires`: an alert that takes enforcement back fires now.
     """
 
     now: datetime
@@ -84,12 +111,12 @@ class GateFacts:
     ttl_seconds: float
     backups: tuple[BackupValidity, ...] = ()
     unclean_rows: int | None = None
-    requests: int = 0
-    unknown: int = 0
+    traffic: EnforcedTraffic = EnforcedTraffic()
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
     instances: tuple[InstanceFact, ...] | None = None
     last_automatic_downgrade_at: datetime | None = None
+    alert_fires: bool = False
 
 
 Gate = Callable[[GateFacts], GateVerdict]
@@ -145,29 +172,53 @@ def stored_stages_clean(facts: GateFacts) -> GateVerdict:
     return GateVerdict(gate, GateOutcome.PASS, "Every stored row is clean.", evidence)
 
 
-def unknown_rate(facts: GateFacts) -> GateVerdict:
-    """Of at least 1,000 requests within 24 hours, enforcement refuses fewer than 0.5 %."""
-    gate = "unknown_rate"
+def would_refuse(facts: GateFacts) -> GateVerdict:
+    """Of the requests of 24 hours that the change enforces, fewer than 0.5 % would be refused."""
+    gate, sent = "would_refuse", facts.traffic
     evidence = {
-        "requests": facts.requests,
-        "unknown": facts.unknown,
-        "window_hours": UNKNOWN_WINDOW.total_seconds() / 3600,
+        "requests": sent.requests,
+        "refused": sent.refused,
+        "clients": sent.clients,
+        "clients_seen": sent.clients_seen,
+        "refused_by_client": {each.client: each.refused for each in sent.refused_clients},
+        "spellings": list(sent.spellings),
+        "window_hours": 24,
     }
-    if facts.requests < LEAST_REQUESTS:
+    if not sent.clients:
+        return _no_client(gate, sent, evidence)
+    needed = 1 if sent.pilots_alone else LEAST_REQUESTS
+    if sent.requests < needed:
         sentence = (
-            f"Only {facts.requests:,} requests gave stages within 24 hours; "
-            f"a rate needs {LEAST_REQUESTS:,}."
+            f"Too few requests to judge: {sent.requests:,} of the clients that the change "
+            f"enforces, within 24 hours. The least is {needed:,}."
         )
+        remedy = "wait for traffic in mode warn, or begin with pilots"
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
+    percent = 100 * sent.refused / sent.requests
+    share = f"{sent.refused:,} of {sent.requests:,} requests ({percent:.2f} %)"
+    # Whole numbers: exactly 0.5 % must not depend on rounding.
+    if 1000 * sent.refused >= REFUSED_PER_MILLE * sent.requests:
+        sentence = f"Too many requests would be refused: {share}. The limit is 0.5 %.{_who(sent)}"
+        remedy = "decide the spellings, or hold out the clients until they have changed"
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    return GateVerdict(gate, GateOutcome.PASS, f"Would be refused: {share}.", evidence)
+
+
+def _no_client(gate: str, sent: EnforcedTraffic, evidence: Mapping[str, Any]) -> GateVerdict:
+    if not sent.clients_seen:
+        sentence = "No client sent a stage within 24 hours, so the effect is not known."
         remedy = "wait for traffic in mode warn"
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    percent = 100 * facts.unknown / facts.requests
-    share = f"{facts.unknown:,} of {facts.requests:,} requests ({percent:.2f} %)"
-    # Whole numbers: exactly 0.5 % must not depend on rounding.
-    if 1000 * facts.unknown >= MOST_UNKNOWN_PER_MILLE * facts.requests:
-        sentence = f"Too many undecided requests: {share}. The limit is 0.5 %."
-        remedy = "decide the unknown spellings on the rollout page of the admin"
-        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    return GateVerdict(gate, GateOutcome.PASS, f"Undecided requests: {share}.", evidence)
+    sentence = "The change enforces none of the clients that sent stages within 24 hours."
+    remedy = "raise the share, or name pilots"
+    return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+
+
+def _who(sent: EnforcedTraffic) -> str:
+    """Name the clients and the spellings that hold the change."""
+    clients = ", ".join(f"{each.client} ({each.refused:,})" for each in sent.refused_clients)
+    spellings = ", ".join(repr(raw) for raw in sent.spellings)
+    return f" Clients: {clients}." + (f" Spellings: {spellings}." if spellings else "")
 
 
 def alert_path_alive(facts: GateFacts) -> GateVerdict:
@@ -217,8 +268,12 @@ def instances_converged(facts: GateFacts) -> GateVerdict:
 
 
 def cooldown(facts: GateFacts) -> GateVerdict:
-    """The last automatic way back is at least half an hour ago."""
+    """No downgrade alert fires, and the last automatic way back is half an hour ago."""
     gate, last = "cooldown", facts.last_automatic_downgrade_at
+    if facts.alert_fires:
+        sentence = "An alert that takes enforcement back fires now."
+        remedy = "find the cause; wait until the alert is resolved"
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, {"alert_fires": True}, remedy)
     if last is None:
         sentence = "No recent way back: enforcement was never taken back automatically."
         return GateVerdict(gate, GateOutcome.PASS, sentence, {"last": None})
@@ -246,7 +301,7 @@ def _spoken(seconds: float) -> str:
 GATES: Final[tuple[Gate, ...]] = (
     backup_valid,
     stored_stages_clean,
-    unknown_rate,
+    would_refuse,
     alert_path_alive,
     instances_converged,
     cooldown,
@@ -254,5 +309,8 @@ GATES: Final[tuple[Gate, ...]] = (
 
 
 def examine(facts: GateFacts) -> list[GateVerdict]:
-    """Return the verdict of every gate."""
-    return [gate(facts) for gate in GATES]
+    """Return the verdict of every gate. While a downgrade alert fires, none can be overridden."""
+    verdicts = [gate(facts) for gate in GATES]
+    if facts.alert_fires:
+        return [replace(verdict, overridable=False) for verdict in verdicts]
+    return verdicts

@@ -15,6 +15,7 @@ from django.contrib.humanize.templatetags.humanize import apnumber
 from django.db import connection, transaction
 from django.urls import reverse
 
+from normalization.rollout import Mode, Rollout
 from ops.alerts.models import WayBack
 from ops.gates import facts, rules
 from ops.gates.rules import GateOutcome, GateVerdict
@@ -24,10 +25,11 @@ log = structlog.get_logger(__name__)
 PAGE_SECONDS: Final = 5.0  # the rollout page omits a part that takes longer
 COMMAND: Final = "manage.py "
 
+GATE_NAMES: Final = tuple(gate.__name__ for gate in rules.GATES)
 GATE_TITLES: Final = {
     "backup_valid": "A fresh, tested backup",
     "stored_stages_clean": "Stored rows are clean",
-    "unknown_rate": "Few undecided requests",
+    "would_refuse": "Few requests would be refused",
     "alert_path_alive": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
@@ -112,9 +114,14 @@ class GatePanel:
         return f"{count} thing{'s hold' if held > 1 else ' holds'} the next step."
 
 
-def ask_gates(version: int) -> GatePanel:
-    """Examine every gate, as `manage.py rollout_status` does, but without reading backup files."""
-    found = facts.collect(version, read_files=False)
+def ask_gates(version: int, asked: Rollout | None = None) -> GatePanel:
+    """Examine every gate, as `manage.py rollout_status` does, but without reading backup files.
+
+    `asked` is the rollout to judge; without one, the next step (see `facts.collect`).
+    """
+    if asked is not None and asked.mode is not Mode.ENFORCE:
+        asked = None
+    found = facts.collect(version, asked, read_files=False)
     verdicts = rules.examine(found)
     alive = next(each for each in verdicts if each.gate == rules.alert_path_alive.__name__)
     return GatePanel(
@@ -146,7 +153,7 @@ def _places() -> dict[str, tuple[str, str]]:
     return {
         "backup_valid": (reverse("admin:ops_backup_changelist"), "Backups"),
         "stored_stages_clean": (reverse("admin:ops_backfillrun_changelist"), "Backfill runs"),
-        "unknown_rate": (f"{page}#unknown", "Unknown spellings"),
+        "would_refuse": (f"{page}#unknown", "Unknown spellings"),
         "alert_path_alive": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
         "instances_converged": (f"{page}#instances", "Servers"),
         "cooldown": (reverse("admin:ops_webhookdelivery_changelist"), "Webhook deliveries"),

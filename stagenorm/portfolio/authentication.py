@@ -133,7 +133,7 @@ def fund_for(request: Request, fund_id: int) -> Fund:
         found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": _key_of(request).pk})
     if found is None:
         raise Problem(
-            "not-found", status=404, detail="There is no such fund, or the key may not see it."
+            "not-found", status=404, detail="The fund does not exist, or the key may not see it."
         )
     return found
 

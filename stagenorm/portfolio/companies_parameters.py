@@ -73,7 +73,7 @@ def _read(name: str, values: list[str]) -> Any:
     if reader is None:
         raise _ParameterRefused(
             "unknown_parameter",
-            "There is no such parameter; there are " + ", ".join(_READERS) + ".",
+            "Unknown parameter. The parameters are " + ", ".join(_READERS) + ".",
         )
     if len(values) != 1:
         raise _ParameterRefused("repeated_parameter", "Give the parameter once.")

@@ -55,8 +55,8 @@ FIRST: Final = (
     "Amber Arbor Basalt Beacon Birch Bright Brook Cedar Cinder Clear Cobalt Copper Coral Crest "
     "Delta Drift Ember Fern Field Flint Fox Garnet Glen Granite Harbor Hazel Heron Indigo Iron "
     "Juniper Kestrel Lark Linden Lumen Maple Marble Meadow Mica Moss North Oak Onyx Opal "
-    "Orchard Osprey Pebble Pine Quartz Raven Reed Ridge River Rowan Sable Slate Sparrow Spruce Stone Summit "
-    "Thistle Tide Timber Umber Vale Walnut Willow Wren"
+    "Orchard Osprey Pebble Pine Quartz Raven Reed Ridge River Rowan Sable Slate Sparrow Spruce "
+    "Stone Summit Thistle Tide Timber Umber Vale Walnut Willow Wren"
 )
 SECOND: Final = (
     "base bloom bridge cast craft field flow forge gate grid hollow hub lane leaf line link loop "

@@ -43,8 +43,8 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 # Up to here an integer and a float can be compared exactly.
 _EXACT_INTEGER: Final = 2**53
 
-# Each new record deletes a few old ones, which keeps the table at one day of keys. SKIP LOCKED: two
-# requests that prune never wait for each other.
+# Each new record deletes a few old ones, which keeps the table at one day of keys. SKIP LOCKED:
+# two requests that prune never wait for each other.
 PRUNE_SQL: Final = """
 DELETE FROM portfolio_idempotencyrecord WHERE id IN (
     SELECT id FROM portfolio_idempotencyrecord WHERE created_at < %s ORDER BY created_at LIMIT 20
@@ -114,11 +114,11 @@ def _canonical(value: Any) -> Any:
 
 
 def once(request: Request, endpoint: str, answer: Callable[[], Response]) -> Response:
-    """Return `answer()`; with an `Idempotency-Key`, in a transaction, its first result for 24 hours.
+    """Return `answer()`; with an `Idempotency-Key`, its first result for 24 hours.
 
-    The key belongs to (client, endpoint). Raises Problem 409 (`Retry-After`) while the first request
-    is in progress, and Problem 422 if the key came with another body. An exception of `answer` rolls
-    back, and nothing is stored.
+    With a key, `answer` runs in a transaction; its exception rolls back, and nothing is stored.
+    The key belongs to (client, endpoint). Raises Problem 409 (`Retry-After`) while the first
+    request is in progress, and Problem 422 if the key came with another body.
     """
     key = key_of(request)
     if key is None:

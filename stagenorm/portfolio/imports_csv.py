@@ -50,7 +50,7 @@ class CsvFormat:
             text = False
         if not text:
             raise FileRefused(
-                f"There is no text encoding {self.encoding!r}: try utf-8-sig, cp1252 or utf-16."
+                f"Unknown text encoding {self.encoding!r}: try utf-8-sig, cp1252 or utf-16."
             )
         if len(self.delimiter) != 1 or self.delimiter in '\r\n" \0':
             raise FileRefused("The delimiter is one character, such as , or ; (\\t for a tab).")

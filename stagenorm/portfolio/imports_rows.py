@@ -92,8 +92,8 @@ def find_columns(header: Record, mapping: Mapping[str, str]) -> Columns:
     if missing:
         there = ", ".join(printable(name) for name in names)
         raise FileRefused(
-            f"Line {header.line}: there is no column {', '.join(dict.fromkeys(missing))}. "
-            f"There are: {there}. "
+            f"Line {header.line}: missing column {', '.join(dict.fromkeys(missing))}. "
+            f"The columns are: {there}. "
             "Name them with --map name=Company,stage=Round."
         )
     return Columns(places, names)

@@ -49,5 +49,5 @@ def _limit(key: ApiKey, funds: set[int]) -> None:
         .values_list("pk", flat=True)
     )
     if missing := sorted(funds - found):
-        raise KeyRefused("There is no fund " + ", ".join(map(str, missing)) + ".")
+        raise KeyRefused("Missing fund: " + ", ".join(map(str, missing)) + ".")
     ApiKeyFund.objects.bulk_create(ApiKeyFund(api_key=key, fund_id=fund) for fund in sorted(funds))

@@ -124,7 +124,7 @@ class StrategyStageAllocation(models.Model):
 
     `spelling` is the client's own text and never changes. `stage` is canonical, or the same text
     while it is unknown; once an alias covers the spelling, a backfill makes it canonical. Two rows
-    of a strategy may then have the same stage, so there is no constraint against that.
+    of a strategy may then have the same stage, and no constraint forbids that.
     """
 
     strategy = models.ForeignKey(

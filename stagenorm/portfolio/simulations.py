@@ -32,12 +32,12 @@ class StageMix:
 def given_mix(boundary: Boundary, items: Items) -> StageMix:
     """The mix of a `stage_distribution`.
 
-    Unknown stages that the boundary lets through are left out and the rest is rescaled. Raises what `judge_weights`
+    Stages without a meaning that the boundary lets through are left out and the rest is rescaled. Raises what `judge_weights`
     does, and the nothing-to-simulate problem when no weight is left.
     """
     _, weights = judge_weights(boundary, items, at=AT, pointer=lambda i: f"{AT}/{i}/stage")
-    unknown = (weight for _, weight in weights.unknown)
-    return _rescaled(weights.by_stage, unknown, "No stage of the distribution is known.")
+    left_out = [weight for _, weight in (*weights.unknown, *weights.outside)]
+    return _rescaled(weights.by_stage, left_out, "No stage of the distribution is known.")
 
 
 def stored_mix(boundary: Boundary, fund: Fund) -> StageMix:
@@ -51,7 +51,7 @@ def stored_mix(boundary: Boundary, fund: Fund) -> StageMix:
     counts: dict[Stage, float] = {}
     unknown = 0
     for result, (_, count) in zip(
-        normalize_all([raw for raw, _ in rows], boundary.aliases), rows, strict=True
+        normalize_all([raw for raw, _ in rows], boundary.table), rows, strict=True
     ):
         if isinstance(result, Known):
             counts[result.stage] = counts.get(result.stage, 0) + count

@@ -1,11 +1,11 @@
 """Stage weights of a request body: their shape, their sum, and the stages they belong to.
 
-The two shapes, `[{"stage", "weight"}, …]` and `{stage: weight, …}`, become one list of (raw, weight).
+Both shapes, `[{"stage", "weight"}, …]` and `{stage: weight, …}`, become one list of (raw, weight).
 The fields read items by hand: a nested serializer takes most of a second for 10,000 items.
 
 Weights are fractions that sum to 1. One rule for the sum applies in every mode. A sum within EXACT
-of 1 is accepted as it is. A sum within `tolerance` is rounding: it is accepted with a warning
-and the weights are rescaled to sum to 1. Any other sum is refused. Sums are decimal: .1 + .2 is .3.
+of 1 is accepted as it is. A sum within `tolerance` is rounding: it is accepted with a warning and
+the weights are rescaled to sum to 1. Any other sum is refused. Sums are decimal: .1 + .2 is .3.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from rest_framework import serializers
 
 from normalization.boundary import Boundary
 from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
-from normalization.stages import Known, Unknown, Weights, normalize_weights
+from normalization.stages import Meaning, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
 MAX_ALLOCATION: Final = 1_000
@@ -65,7 +65,9 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "not_an_object": "Expected an object.",
         "empty": "At least one stage is needed.",
         "max_length": "At most {limit} stages are read.",
-        "weights_not_one": "Weights are fractions that sum to 1; these sum to {total:.9g}{advice}.",
+        "weights_not_one": (
+            "Weights are fractions that sum to 1; these sum to {total:.9g}{advice}."
+        ),
         "duplicate_stage": "The same spelling is given twice.",
         "unknown_field": "This field is not known.",
         "required": "This field is required.",
@@ -76,7 +78,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         return value
 
     def checked(self, items: Items, errors: Errors, weights: Iterable[Any]) -> Items:
-        """Return the items; raise every error at once, and check the sum if there is none.
+        """Return the items; raise all errors at once, and check the sum of faultless items.
 
         `weights` are the weights as sent. If they are percentages, that is the only error.
         """
@@ -211,14 +213,14 @@ def judge_weights(
     at: str,
     pointer: Callable[[int], str],
     legacy: frozenset[str] = frozenset(),
-) -> tuple[list[Known | Unknown], Weights]:
+) -> tuple[list[Meaning], Weights]:
     """Check the items' stages at the boundary; return a result for each, and the weights by stage.
 
-    `at` is the pointer to the whole, `pointer(i)` to the i-th stage. The weights are rescaled where
+    `at` is the pointer to the whole, `pointer(i)` to the i-th stage. The weights are rescaled if
     their sum is rounded. Warns of a rescaled sum and of merged spellings. Raises `UnknownStage`.
     """
     results = boundary.check([raw for raw, _ in items], pointer, legacy=legacy)
-    weights = normalize_weights(items, boundary.aliases)
+    weights = normalize_weights(items, boundary.table)
     total = total_of(weight for _, weight in items)
     if abs(total - 1) > EXACT:
         weights = _rescaled(weights, total)
@@ -237,6 +239,7 @@ def _rescaled(weights: Weights, total: Decimal) -> Weights:
         weights,
         by_stage={stage: share(weight) for stage, weight in weights.by_stage.items()},
         unknown=tuple((found, share(weight)) for found, weight in weights.unknown),
+        outside=tuple((found, share(weight)) for found, weight in weights.outside),
     )
 
 

@@ -1,6 +1,7 @@
-"""Strategies: how a fund means to invest. Made, changed and shown here; stages have been through the boundary.
+"""Strategies, the investment plans of funds: creating, changing and representing them.
 
-Nothing here knows HTTP. Every function that writes is called inside a transaction.
+Views check stages at the boundary first and call the functions that write in a transaction. This
+module does not use HTTP.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from normalization.stages import Known, Stage, Unknown, Weights
+from normalization.stages import Known, Meaning, Stage, Weights
 from stagenorm.portfolio.models import Fund, PortfolioStrategy, StrategyStageAllocation
 
 CHECK_SIZES: Final = ("min", "target", "max")
@@ -35,21 +36,27 @@ _CENT: Final = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """The weight of one stage: as it was spelled first, and the stage it means (None when unknown)."""
+    """The weight of one stage, its first spelling, and the stage (None if unknown)."""
 
     spelling: str
     stage: Stage | None
     weight: float
 
 
-def allocations_of(results: Sequence[Known | Unknown], weights: Weights) -> list[Allocation]:
-    """One allocation per stage, in the order of the request; each unknown spelling is one of its own."""
-    unknown = {found.raw: weight for found, weight in weights.unknown}
+def allocations_of(results: Sequence[Meaning], weights: Weights) -> list[Allocation]:
+    """Return one allocation for each stage, in the order of the request.
+
+    Each spelling that is unknown or outside is an allocation of its own.
+    """
+    without_stage: dict[object, float] = {
+        **{found.raw: weight for found, weight in weights.unknown},
+        **{found.raw: weight for found, weight in weights.outside},
+    }
     first: dict[str, Allocation] = {}
     for result in results:
-        if isinstance(result, Unknown):
+        if not isinstance(result, Known):
             spelling = str(result.raw)
-            first[f"unknown {spelling}"] = Allocation(spelling, None, unknown[result.raw])
+            first[f"unknown {spelling}"] = Allocation(spelling, None, without_stage[result.raw])
         elif result.stage.value not in first:
             first[result.stage.value] = Allocation(
                 result.raw, result.stage, weights.by_stage[result.stage]
@@ -60,7 +67,7 @@ def allocations_of(results: Sequence[Known | Unknown], weights: Weights) -> list
 def create(
     fund: Fund, client: str, members: Mapping[str, Any], allocations: Iterable[Allocation]
 ) -> PortfolioStrategy:
-    """Store a new strategy of the fund with its allocations."""
+    """Store and return a new strategy of the fund with its allocations."""
     strategy = PortfolioStrategy(fund=fund, client=client)
     _assign(strategy, members)
     strategy.save()
@@ -73,7 +80,7 @@ def change(
     members: Mapping[str, Any],
     allocations: Iterable[Allocation] | None,
 ) -> PortfolioStrategy:
-    """Change the given members of a locked strategy; allocations, when given, replace the stored ones."""
+    """Change the given members of a locked strategy; given allocations replace the stored ones."""
     _assign(strategy, members)
     strategy.save()
     if allocations is not None:
@@ -83,9 +90,10 @@ def change(
 
 
 def locked(strategies: QuerySet[PortfolioStrategy], strategy_id: int) -> PortfolioStrategy | None:
-    """The strategy and its allocations, locked until the transaction ends; None if it is not among `strategies`.
+    """Return the strategy, locked with its allocations until the transaction ends.
 
-    The allocations are locked in the order of their ids, as the backfill does, so the two cannot deadlock.
+    Returns None if it is not among `strategies`. The allocations are locked in the order of their
+    ids, as the backfill does, so the two cannot deadlock.
     """
     strategy = strategies.select_for_update(of=("self",)).filter(pk=strategy_id).first()
     if strategy is not None:
@@ -94,24 +102,24 @@ def locked(strategies: QuerySet[PortfolioStrategy], strategy_id: int) -> Portfol
 
 
 def stored_texts_of(strategy: PortfolioStrategy) -> frozenset[str]:
-    """What its client wrote for stages, and what the API showed for them: neither is new to the strategy."""
+    """Return the texts that the client sent for stages and those that the API showed for them."""
     return frozenset(
         text for row in strategy.stage_allocations.values_list("spelling", "stage") for text in row
     )
 
 
 def check_size_of(strategy: PortfolioStrategy) -> dict[str, float | None]:
-    """The strategy's check sizes in dollars by `min`, `target` and `max`."""
+    """Return the check sizes in dollars by `min`, `target` and `max`."""
     sizes = {name: getattr(strategy, f"check_size_{name}") for name in CHECK_SIZES}
     return {name: None if size is None else float(size) for name, size in sizes.items()}
 
 
 def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
-    """The strategy as the API shows it.
+    """Return the strategy as the API shows it.
 
-    `stage_allocation` has canonical stages for names, and the client's words where the stage is unknown: sent back in
-    a PATCH it means the same. `stages` lists the rows as stored. A backfill may have made an unknown stage one that
-    another row has already; in `stage_allocation` the two are added up.
+    The names in `stage_allocation` are canonical stages, or the client's text of an unknown one;
+    sent back in a PATCH they mean the same. `stages` lists the stored rows. If a backfill gave two
+    rows one stage, `stage_allocation` has their sum.
     """
     rows = list(strategy.stage_allocations.all())
     by_stage: dict[str, float] = {}
@@ -152,7 +160,7 @@ def _assign(strategy: PortfolioStrategy, members: Mapping[str, Any]) -> None:
 
 
 def _cents(size: float | None) -> Decimal | None:
-    # repr is the shortest text that means this float, so 0.1 is ten cents and not 0.1000000000000000055.
+    # repr is the shortest text of this float: 0.1 is ten cents, not 0.1000000000000000055.
     return None if size is None else Decimal(repr(size)).quantize(_CENT)
 
 

@@ -48,7 +48,7 @@ def read_query(given: QueryDict) -> StrategyQuery:
         query_item(name, "repeated_parameter", "Give the parameter once.")
         if name in known
         else query_item(
-            name, "unknown_parameter", f"There is no such parameter; there are {', '.join(known)}."
+            name, "unknown_parameter", f"Unknown parameter. The parameters are {', '.join(known)}."
         )
         for name, values in given.lists()
         if name not in known or len(values) != 1

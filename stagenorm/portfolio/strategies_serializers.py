@@ -1,4 +1,4 @@
-"""The shapes of strategies on the wire: what a request may hold, and what an answer does."""
+"""The request and response bodies of strategies."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -23,7 +23,7 @@ from stagenorm.portfolio.strategies import CHECK_SIZES
 MAX_SECTORS: Final = 50
 MAX_CHECK: Final = 1_000_000_000_000
 PORTFOLIO_SIZES: Final = ("target_portfolio_size", "max_portfolio_size")
-# What a strategy's sizes are before the request has spoken.
+# The sizes of a new strategy before the request is applied.
 NEW_SIZES: Final[Mapping[str, Any]] = {
     "target_portfolio_size": 25,
     "max_portfolio_size": 30,
@@ -117,13 +117,17 @@ class StrategySerializer(StrictSerializer):
 
 
 class StrategyPatchSerializer(StrategySerializer):
-    """The members to change. `check_size` is merged member by member, allocations and tags are replaced as a whole."""
+    """The members to change.
 
-    fund_id = None  # type: ignore[assignment]  # how DRF drops an inherited field: a strategy stays with its fund
+    `check_size` is merged member by member; allocations and tags are replaced.
+    """
+
+    # None drops an inherited field: a strategy keeps its fund.
+    fund_id = None  # type: ignore[assignment]
 
 
 class StageRowSerializer(serializers.Serializer[Any]):
-    """One stage of a strategy: as it was first spelled, and the stage that means (null when unknown)."""
+    """One stage of a strategy: its first spelling, and the stage (null if unknown)."""
 
     spelling = RawStageField()
     stage = serializers.CharField(allow_null=True)
@@ -131,7 +135,7 @@ class StageRowSerializer(serializers.Serializer[Any]):
 
 
 class StrategyAnswerSerializer(serializers.Serializer[Any]):
-    """A strategy as it is stored."""
+    """A stored strategy."""
 
     id = serializers.IntegerField()
     fund_id = serializers.IntegerField()
@@ -145,7 +149,7 @@ class StrategyAnswerSerializer(serializers.Serializer[Any]):
     sector_allocation = serializers.DictField(child=serializers.FloatField())
     stage_allocation = serializers.DictField(
         child=serializers.FloatField(),
-        help_text="Canonical stage, or the spelling where it is unknown → weight.",
+        help_text="Canonical stage, or the spelling of an unknown one → weight.",
     )
     stages = StageRowSerializer(many=True)
     reserve_ratio = serializers.FloatField()
@@ -170,10 +174,10 @@ class StrategyPageSerializer(serializers.Serializer[Any]):
 def parse_strategy(
     serializer: StrategySerializer, stored: Mapping[str, Any] = NEW_SIZES
 ) -> dict[str, Any]:
-    """The validated members; raises one problem for every fault of the body.
+    """Return the validated members; raise one problem that names every fault of the body.
 
-    The order of sizes is checked on what the strategy would become: `stored` (the three members of NEW_SIZES)
-    with the body over it.
+    The order of sizes is checked for the strategy as it would become: `stored` (the members of
+    NEW_SIZES) with the body applied.
     """
     body = serializer.initial_data
     faults = _order_faults(stored, body) if isinstance(body, Mapping) else []

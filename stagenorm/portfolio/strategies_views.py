@@ -72,10 +72,10 @@ class Strategies(APIView):
         operation_id="create_strategy",
         summary="Create a strategy",
         description=(
-            "Spelling and stage are both stored, one row for each stage; further spellings of a "
-            "stage are added to its first. With an `Idempotency-Key`, the same body gets the first "
-            "answer again for 24 hours. `Prefer: handling=dry-run` checks the request and stores "
-            "nothing."
+            "Spelling and stage are both stored, one row for each stage; further spellings of "
+            "a stage are added to its first. With an `Idempotency-Key`, the same body gets the "
+            "first answer again for 24 hours. `Prefer: handling=dry-run` checks the request "
+            "and stores nothing."
         ),
         tags=["strategies"],
         parameters=[
@@ -125,9 +125,9 @@ class StrategyDetail(APIView):
         summary="Change members of a strategy",
         description=(
             "Checks the strategy as it would become. `check_size` is merged; `stage_allocation`, "
-            "`sector_allocation` and `tags` are replaced. Mode enforce accepts a stage spelling that "
-            "the strategy already has. `Prefer: handling=dry-run` checks the request and stores "
-            "nothing."
+            "`sector_allocation` and `tags` are replaced. Mode enforce accepts a stage spelling "
+            "that the strategy already has. `Prefer: handling=dry-run` checks the request and "
+            "stores nothing."
         ),
         tags=["strategies"],
         parameters=stage_headers([200, 202, 400]),
@@ -139,7 +139,7 @@ class StrategyDetail(APIView):
         },
     )
     def patch(self, request: Request, strategy_id: int) -> Response:
-        """Change the given members; the strategy is locked from the first query to the commit."""
+        """Change the given members; the strategy is locked until the commit."""
         if not _visible(request).filter(pk=strategy_id).exists():
             _missing()
         body = request.data  # read now: a slow sender must not keep the strategy locked
@@ -207,5 +207,5 @@ def _missing() -> NoReturn:
     raise Problem(
         "not-found",
         status=404,
-        detail="There is no such strategy, or the key may not see its fund.",
+        detail="The strategy does not exist, or the key may not see its fund.",
     )

@@ -1,8 +1,8 @@
-"""How often one client may ask: a sliding log per client, kept in one database row.
+"""The rate at which a client may send requests: a sliding log in one database row.
 
-The default cache of this project is per process, so a throttle that counts there would allow its rate once per
-worker. Here a request is one upsert of one small row in an unlogged table: right with any number of workers and
-hosts, no WAL, no row that outlives its client, and never more than `limit` admitted requests in any period.
+The default cache is per process, so a throttle that counts there would allow its rate once for
+each worker. Here a request is one upsert of one small row in an unlogged table. It is exact for
+any number of workers and hosts, writes no WAL, and never admits more than `limit` in a period.
 """
 
 import math
@@ -16,24 +16,30 @@ from rest_framework.views import APIView
 from stagenorm.env import parse_rate
 from stagenorm.portfolio.bodies import client_of
 
-# The database's clock, so that workers whose clocks differ agree. Waiting for the row lock may put two requests out of
-# order; that is why the log is sorted. A refused request is not logged: who keeps asking is not locked out for good.
+# The database's clock is the same for all workers. Two requests that wait for the row lock may run
+# out of order, so the log is sorted. Refused requests are not logged: retrying does not prolong
+# the wait.
 ADMIT_SQL = """
 INSERT INTO portfolio_requestlog AS log (scope, client, admitted, refused)
 VALUES (%(scope)s, %(client)s, ARRAY[statement_timestamp()], false)
 ON CONFLICT (scope, client) DO UPDATE SET (admitted, refused) = (
-    SELECT CASE WHEN count(at) < %(limit)s THEN array_append(array_agg(at ORDER BY at), statement_timestamp())
+    SELECT CASE WHEN count(at) < %(limit)s
+                THEN array_append(array_agg(at ORDER BY at), statement_timestamp())
                 ELSE array_agg(at ORDER BY at) END,
            count(at) >= %(limit)s
     FROM unnest(log.admitted) AS at
     WHERE at > statement_timestamp() - make_interval(secs => %(period)s))
 RETURNING refused,
-          extract(epoch FROM admitted[cardinality(admitted) - %(limit)s + 1] - statement_timestamp())::float8
+          extract(epoch FROM admitted[cardinality(admitted) - %(limit)s + 1]
+                             - statement_timestamp())::float8
 """
 
 
 def admit(scope: str, client: str, limit: int, period: int) -> int:
-    """Count one request of `client`; 0 when it is admitted, else the whole seconds until one will be."""
+    """Count one request of `client`.
+
+    Returns 0 if it is admitted, else the whole seconds until the next one will be.
+    """
     params: dict[str, str | int] = {
         "scope": scope,
         "client": client,
@@ -47,7 +53,7 @@ def admit(scope: str, client: str, limit: int, period: int) -> int:
 
 
 class SimulateThrottle(BaseThrottle):
-    """The setting `SIMULATE_THROTTLE` for each client; empty switches it off. Refused: 429 with `Retry-After`."""
+    """Applies the setting `SIMULATE_THROTTLE` to each client; an empty rate is unlimited."""
 
     scope = "monte-carlo-simulate"
 
@@ -55,12 +61,12 @@ class SimulateThrottle(BaseThrottle):
         self.seconds = 0
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """Whether this request may go on."""
+        """Return whether this request is admitted; otherwise it gets 429."""
         rate: str = settings.SIMULATE_THROTTLE
         if rate:
             self.seconds = admit(self.scope, client_of(request), *parse_rate(rate))
         return self.seconds == 0
 
     def wait(self) -> float:
-        """Seconds until the next request is admitted, for `Retry-After`."""
+        """Return the seconds until the next request is admitted, for `Retry-After`."""
         return self.seconds

@@ -128,10 +128,10 @@ def test_a_request_is_counted_as_refused_everywhere_or_nowhere(
     counted(outcome, 5, mode=mode, minutes=1)
     refused = would_be_refused(outcome, mode)
 
-    assert facts.collect(0).unknown == (5 if refused else 0)
-    gate = rules.unknown_rate(facts.collect(0))
+    assert facts.collect(0).traffic.refused == (5 if refused else 0)
+    gate = rules.would_refuse(facts.collect(0))
     assert gate.outcome is (GateOutcome.FAIL if refused else GateOutcome.PASS)
-    assert status_gates()["unknown_rate"]["outcome"] == gate.outcome
+    assert status_gates()["would_refuse"]["outcome"] == gate.outcome
     clients = ClientsPage.open(operator)
     assert clients.rows[0][6] == ("0.50 %" if refused else "none")
     assert clients.kinds["Would be refused"] == refused
@@ -149,12 +149,12 @@ def test_the_rule_over_metrics_counts_the_same_outcomes_and_modes() -> None:
         r"record: stage:unknown_share:rate1h\n.*?expr: >\n(.*?)\n\n", RULES.read_text(), re.DOTALL
     )
     counting, excepting = re.findall(r"stage_validation_requests_total\{(.*?)\}", expression)
-    assert counting == 'outcome=~"unknown|rejected"'
-    assert excepting == 'mode="enforce",outcome="unknown"'
+    assert counting == 'outcome=~"outside|unknown|rejected"'
+    assert excepting == 'mode="enforce",outcome=~"outside|unknown"'
     counts = {
         (outcome, mode)
         for outcome, mode in KINDS
-        if outcome in ("unknown", "rejected") and (outcome, mode) != ("unknown", Mode.ENFORCE)
+        if outcome == "rejected" or (outcome in ("outside", "unknown") and mode != Mode.ENFORCE)
     }
     assert counts == {kind for kind in KINDS if would_be_refused(*kind)}
 

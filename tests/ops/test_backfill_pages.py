@@ -15,11 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.models import BackfillRun, NormalizationLog
 from tests.backfill_runs import begin, store, stored, work
+from tests.decided import decide
 from tests.pages import Page
 from tests.run_pages import (
     LOG,
@@ -149,7 +149,7 @@ def test_a_user_without_the_permission_is_offered_nothing_and_refused(client: Cl
     user.user_permissions.add(Permission.objects.get(codename="view_backfillrun"))
     page = RunPage.open(client, run)
     assert page.actions_on(run) == set()
-    assert page.alias_links == []
+    assert page.decision_links == []
     assert client.post(steer_address(run, "pause")).status_code == 403
     user.user_permissions.add(Permission.objects.get(codename="change_backfillrun"))
     assert RunPage.after(client, run, "pause").messages == [f"Run {run.pk} is paused."]
@@ -178,25 +178,25 @@ def test_a_run_shows_its_checkpoints_pairs_and_unknown_values(operator: Client) 
     page = RunPage.open(operator, work(begin()).run)
     assert ["Series A", "series-a", "2", "2", "which rows"] in page.pairs
     column = "portfolio_companies.stage"
-    assert ["Seires A", "1", column, "series-a", "make alias"] in page.unknown
+    assert ["Seires A", "1", column, "series-a", "decide"] in page.unknown
     assert "finished" in {line[0]: line[-1] for line in page.tables}[column]
-    assert {"spelling": "Seires A", "stage": "series-a"} in map(query_of, page.alias_links)
+    assert {"spelling": "Seires A", "stage": "series-a"} in map(query_of, page.decision_links)
 
 
-def test_the_alias_form_opens_with_the_unknown_value_filled_in(operator: Client) -> None:
+def test_the_decision_form_opens_with_the_unknown_value_filled_in(operator: Client) -> None:
     store(["Seires A"])
-    [address] = RunPage.open(operator, work(begin()).run).alias_links
-    values = values_of(Page(operator.get(address)).one("form", id="stagealias_form"))
+    [address] = RunPage.open(operator, work(begin()).run).decision_links
+    values = values_of(Page(operator.get(address)).one("form", id="stagedecision_form"))
     assert (values["spelling"], values["stage"]) == ("Seires A", "series-a")
 
 
 def test_a_value_that_was_decided_since_is_not_offered_again(operator: Client) -> None:
     store(["Seires A"])
     run = work(begin()).run
-    aliases.add("Seires A", Stage.SERIES_A, decided_by="ann", reason="a slip")
+    decide("Seires A", Stage.SERIES_A)
     page = RunPage.open(operator, run)
-    assert page.unknown[0][-1] == "now series-a; the next run normalizes it"
-    assert page.alias_links == []
+    assert page.unknown[0][-1] == "decided since: series-a"
+    assert page.decision_links == []
 
 
 def test_raw_values_are_escaped_cut_and_name_their_invisible_characters(operator: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,18 @@ from ops.gates.backup_rule import (
 )
 from ops.gates.rules import (
     GATES,
+    EnforcedTraffic,
     GateFacts,
     GateOutcome,
     InstanceFact,
+    RefusedClient,
     alert_path_alive,
     backup_valid,
     cooldown,
     examine,
     instances_converged,
     stored_stages_clean,
-    unknown_rate,
+    would_refuse,
 )
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -52,8 +55,7 @@ GOOD = GateFacts(
     ttl_seconds=5,
     backups=(VALID,),
     unclean_rows=0,
-    requests=2_000,
-    unknown=9,
+    traffic=EnforcedTraffic(2_000, 9, 5, 5),
     last_heartbeat_at=NOW - timedelta(minutes=4),
 )
 PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
@@ -72,7 +74,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     assert nothing == {
         "backup_valid": FAIL,
         "stored_stages_clean": INCONCLUSIVE,
-        "unknown_rate": INCONCLUSIVE,
+        "would_refuse": INCONCLUSIVE,
         "alert_path_alive": INCONCLUSIVE,
         "instances_converged": PASS,  # by the TTL
         "cooldown": PASS,
@@ -83,7 +85,7 @@ def test_the_gates_are_the_six_of_the_design_and_verdicts_have_their_names() -> 
     names = [
         "backup_valid",
         "stored_stages_clean",
-        "unknown_rate",
+        "would_refuse",
         "alert_path_alive",
         "instances_converged",
         "cooldown",
@@ -189,10 +191,13 @@ def test_stored_stages_are_clean_without_an_unclean_row(
     assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
 
 
+def traffic(requests: int, refused: int, clients: int = 5, **more: Any) -> EnforcedTraffic:
+    return EnforcedTraffic(requests, refused, clients, more.pop("clients_seen", 5), **more)
+
+
 @pytest.mark.parametrize(
-    ("requests", "unknown", "outcome"),
+    ("requests", "refused", "outcome"),
     [
-        (0, 0, INCONCLUSIVE),
         (999, 0, INCONCLUSIVE),
         (999, 999, INCONCLUSIVE),
         (1_000, 0, PASS),
@@ -202,10 +207,45 @@ def test_stored_stages_are_clean_without_an_unclean_row(
         (200_000, 1_000, FAIL),
     ],
 )
-def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_unknown(
-    requests: int, unknown: int, outcome: GateOutcome
+def test_fewer_than_half_a_percent_of_a_thousand_requests_may_be_refused(
+    requests: int, refused: int, outcome: GateOutcome
 ) -> None:
-    assert unknown_rate(replace(GOOD, requests=requests, unknown=unknown)).outcome is outcome
+    facts = replace(GOOD, traffic=traffic(requests, refused))
+    assert would_refuse(facts).outcome is outcome
+
+
+def test_pilots_need_no_thousand_requests() -> None:
+    facts = replace(GOOD, traffic=traffic(3, 0, clients=1, pilots_alone=True))
+    assert would_refuse(facts).outcome is PASS
+    facts = replace(GOOD, traffic=traffic(3, 1, clients=1, pilots_alone=True))
+    assert would_refuse(facts).outcome is FAIL
+
+
+def test_a_change_that_enforces_no_client_is_refused_with_that_sentence() -> None:
+    verdict = would_refuse(replace(GOOD, traffic=traffic(0, 0, clients=0)))
+    assert (verdict.outcome, verdict.sentence) == (
+        FAIL,
+        "The change enforces none of the clients that sent stages within 24 hours.",
+    )
+    verdict = would_refuse(replace(GOOD, traffic=EnforcedTraffic()))
+    assert verdict.outcome is INCONCLUSIVE
+
+
+def test_the_gate_names_the_clients_and_the_spellings_that_hold_the_change() -> None:
+    hurt = (RefusedClient("deal-flow", 40, 50),)
+    sent = traffic(1_000, 40, refused_clients=hurt, spellings=("Grant", "1st\nRound"))
+    sentence = would_refuse(replace(GOOD, traffic=sent)).sentence
+    assert sentence == (
+        "Too many requests would be refused: 40 of 1,000 requests (4.00 %). The limit is 0.5 %. "
+        "Clients: deal-flow (40). Spellings: 'Grant', '1st\\nRound'."
+    )
+
+
+def test_while_a_downgrade_alert_fires_no_gate_can_be_overridden() -> None:
+    fires = examine(replace(GOOD, alert_fires=True))
+    assert not any(verdict.overridable for verdict in fires)
+    assert next(each for each in fires if each.gate == "cooldown").outcome is FAIL
+    assert all(verdict.overridable for verdict in examine(GOOD))
 
 
 @pytest.mark.parametrize(
@@ -258,8 +298,7 @@ def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
         version=7,
         ttl_seconds=5,
         unclean_rows=3,
-        requests=1_000,
-        unknown=500,
+        traffic=EnforcedTraffic(1_000, 500, 5, 5),
         last_heartbeat_at=ago(9_999),
         shared_store=True,
         instances=(InstanceFact("a/1", 6, 0),),

@@ -16,14 +16,14 @@ from pytest_django import Settings
 from normalization import rollout_store
 from normalization.models import OutcomeTally, RolloutChange
 from normalization.rollout import Mode, Rollout
-from ops.alerts.models import Heartbeat, last_heartbeat_at
+from ops.alerts.models import Heartbeat, WebhookDelivery, last_heartbeat_at
 from ops.backups import history
 from ops.backups.history import backup_verdict
 from ops.backups.models import Backup
 from ops.backups.verify import verify
 from ops.gates import facts
 from ops.gates.backup_rule import FileState
-from ops.gates.rules import GateOutcome
+from ops.gates.rules import GATES, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,8 +53,9 @@ def ready(tmp_path: Path, warned: int) -> None:
 
 
 def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
+    overrides = {gate.__name__: override for gate in GATES} if override else None
     return rollout_store.change(
-        to, actor="a", source=source, reason="r", override_reason=override
+        to, actor="a", source=source, reason="r", gate_overrides=overrides
     ).version
 
 
@@ -68,7 +69,7 @@ def test_enforce_is_allowed_if_all_gates_pass_and_their_verdicts_are_recorded(re
     change(Mode.ENFORCE)
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert {gate["outcome"] for gate in evidence["gates"]} == {"pass"}
-    assert "override_reason" not in evidence
+    assert "overrides" not in evidence
 
 
 def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each_gate(
@@ -77,7 +78,7 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
     lines = refused(Mode.ENFORCE).splitlines()
     assert lines[0] == "More enforcement is refused:"
     assert "backup_valid: This database has no backup. → manage.py backup_cycle" in lines
-    assert any(line.startswith("unknown_rate: Only 0 requests") for line in lines)
+    assert any(line.startswith("would_refuse: No client sent a stage") for line in lines)
     assert any(
         line.startswith("alert_path_alive: The way back never proved itself") for line in lines
     )
@@ -85,19 +86,52 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
 
 
 def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: int) -> None:
-    with pytest.raises(rollout_store.GateRefused):
+    with pytest.raises(rollout_store.ChangeRefused, match="Give a reason for overriding"):
         change(Mode.ENFORCE, override="   ")
     change(Mode.ENFORCE, override="the auditor waits")
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
-    assert evidence["override_reason"] == "the auditor waits"
+    assert evidence["overrides"] == dict.fromkeys(
+        ("backup_valid", "would_refuse", "alert_path_alive"), "the auditor waits"
+    )
     assert {gate["gate"]: gate["outcome"] for gate in evidence["gates"]}["backup_valid"] == "fail"
 
 
 def test_the_command_refuses_and_overrides(warned: int) -> None:
     with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
-    call_command("stage_mode", "set", "enforce", "--reason", "r", "--override", "a rehearsal")
+    held = ("backup_valid", "would_refuse", "alert_path_alive")
+    given = [word for gate in held for word in ("--override", f"{gate}=a rehearsal")]
+    with pytest.raises(CommandError, match="alert_path_alive: The way back never proved"):
+        call_command("stage_mode", "set", "enforce", "--reason", "r", *given[:-2])
+    call_command("stage_mode", "set", "enforce", "--reason", "r", *given)
     assert rollout_store.newest().rollout.mode is Mode.ENFORCE
+
+
+@pytest.mark.parametrize("given", ["a rehearsal", "=why", "cooldown=", "cooldown= "])
+def test_an_override_that_names_no_gate_or_no_reason_is_refused(warned: int, given: str) -> None:
+    with pytest.raises(CommandError, match='use GATE="WHY"'):
+        call_command("stage_mode", "set", "enforce", "--reason", "r", "--override", given)
+
+
+def test_an_override_of_an_unknown_gate_names_the_gates(warned: int) -> None:
+    with pytest.raises(CommandError, match=r"There is no gate unknown_rate\. The gates are "):
+        call_command(
+            *("stage_mode", "set", "enforce", "--reason", "r", "--override", "unknown_rate=x")
+        )
+
+
+def test_no_gate_is_overridden_while_a_downgrade_alert_fires(ready: None) -> None:
+    fires = WebhookDelivery.objects.create(
+        endpoint="auto-downgrade", outcome="already", alert_names=["StageRejectRateHigh"]
+    )
+    everything = "fire or not"
+    with pytest.raises(rollout_store.GateRefused, match="It cannot be overridden"):
+        change(Mode.ENFORCE, override=everything)
+    WebhookDelivery.objects.create(
+        endpoint="auto-downgrade", outcome="ignored", alert_names=["StageRejectRateHigh"]
+    )
+    assert fires.pk
+    change(Mode.ENFORCE)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +180,13 @@ def test_a_client_that_the_guard_holds_out_begins_no_cooldown(ready: None) -> No
 
 def test_one_undecided_request_too_many_holds_the_change(ready: None) -> None:
     OutcomeTally.objects.filter(outcome="unknown").update(requests=11)
-    assert "unknown_rate: Too many undecided requests: 11 of 2,006 requests (0.55 %)" in refused(
-        Mode.ENFORCE
-    )
+    sentence = "would_refuse: Too many requests would be refused: 11 of 2,006 requests (0.55 %)"
+    assert sentence in refused(Mode.ENFORCE)
 
 
 def test_requests_of_yesterday_do_not_count(ready: None) -> None:
     OutcomeTally.objects.update(minute=timezone.now() - timedelta(hours=24, minutes=1))
-    assert "unknown_rate: Only 0 requests" in refused(Mode.ENFORCE)
+    assert "would_refuse: No client sent a stage within 24 hours" in refused(Mode.ENFORCE)
 
 
 def test_the_last_heartbeat_is_none_until_one_was_recorded() -> None:

@@ -23,7 +23,7 @@ def fund(db: None) -> Fund:
 
 @pytest.fixture
 def api_for(db: None) -> Callable[..., APIClient]:
-    """``api_for("name", funds=[1], read_only=True, expires=…)`` → a client that sends a new key with each request."""
+    """`api_for("name", funds=[1], read_only=True, expires=…)` → a client with a new key."""
 
     from rest_framework.test import APIClient
 

@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-# Spellings as clients write them, with their share in a hundred; the first of a stage is the canonical one.
+# Spellings as clients write them, with their percentages; the first of a stage is canonical.
 MIXED_SPELLINGS = {
     "seed": 18,
     "Seed": 12,
@@ -25,7 +25,8 @@ MIXED_SPELLINGS = {
 FILL = """
 WITH spelling AS (
     SELECT array_agg(stage ORDER BY stage, copy) AS list
-      FROM unnest(%(stages)s::text[], %(shares)s::int[]) AS given (stage, share), generate_series(1, share) AS copy
+      FROM unnest(%(stages)s::text[], %(shares)s::int[]) AS given (stage, share),
+           generate_series(1, share) AS copy
 )
 INSERT INTO portfolio_companies
        (fund_id, name, stage, status, sector, invested_usd, invested_at, created_at, updated_at)
@@ -39,7 +40,7 @@ SELECT (%(funds)s::bigint[])[1 + n %% cardinality(%(funds)s)], 'Company ' || (n 
 
 
 def fill(companies: int, funds: int, first: int = 0) -> list[int]:
-    """Make `funds` funds with `companies` companies spread over them, numbered from `first`; return the funds' ids."""
+    """Spread companies over new funds, numbered from `first`; return the funds' ids."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO portfolio_fund (name, created_at)"

@@ -1,4 +1,4 @@
-"""Strategy rows of the release before, whose spellings the backfill took, become today's; nothing is lost."""
+"""Migrations of strategy rows of the previous release; they lose nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from rest_framework.test import APIClient
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.batches import apply_batch
@@ -28,6 +27,7 @@ from tests.backfill_runs import (
     stored,
     work,
 )
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +40,9 @@ DEFINED = """
 SELECT attnotnull, format_type(atttypid, atttypmod) FROM pg_attribute
 WHERE attrelid = 'portfolio_strategystageallocation'::regclass AND attname = 'stage'
 """
-CONSTRAINTS = f"SELECT conname FROM pg_constraint WHERE conrelid = '{TABLE}'::regclass AND contype = 'c' ORDER BY 1"
+CONSTRAINTS = f"""
+SELECT conname FROM pg_constraint WHERE conrelid = '{TABLE}'::regclass AND contype = 'c' ORDER BY 1
+"""
 
 
 def migrate(*to: str) -> None:
@@ -61,12 +63,14 @@ def before() -> Iterator[None]:
 def old(*rows: tuple[str, str | None]) -> int:
     """A strategy with (spelling, stage) rows, written by SQL that both releases take."""
     fund = execute(
-        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
+        "INSERT INTO portfolio_fund (name, created_at)"
+        " VALUES (gen_random_uuid()::text, now()) RETURNING id"
     )[0][0]
     strategy: int = execute(
-        "INSERT INTO portfolio_portfoliostrategy (fund_id, name, description, model_type, target_portfolio_size, "
-        "max_portfolio_size, deployment_months, sector_allocation, reserve_ratio, risk_tolerance, tags, client, "
-        "created_at, updated_at) VALUES (%s, 's', '', 'balanced', 25, 30, 36, '{}', 0.5, 'moderate', '[]', 'c', now(), "
+        "INSERT INTO portfolio_portfoliostrategy (fund_id, name, description, model_type, "
+        "target_portfolio_size, max_portfolio_size, deployment_months, sector_allocation, "
+        "reserve_ratio, risk_tolerance, tags, client, created_at, updated_at) "
+        "VALUES (%s, 's', '', 'balanced', 25, 30, 36, '{}', 0.5, 'moderate', '[]', 'c', now(), "
         "now()) RETURNING id",
         [fund],
     )[0][0]
@@ -122,7 +126,8 @@ def test_the_column_is_never_null_again_and_nothing_is_left_of_the_way_there(bef
     assert [name for (name,) in execute(CONSTRAINTS) if not name.endswith("_position_check")] == []
     assert (
         execute(
-            f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' AND indexname ~ 'per_stage'"
+            f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' "
+            "AND indexname ~ 'per_stage'"
         )
         == []
     )
@@ -136,7 +141,8 @@ def test_a_migration_that_was_cut_off_goes_on_where_it_was(before: None) -> None
     last = execute(f"SELECT max(id) FROM {TABLE}")[0][0]
     execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN IF new.id = {last} THEN RAISE EXCEPTION 'not this row'; END IF; RETURN new; END $$;"
+        f"$$ BEGIN IF new.id = {last} THEN RAISE EXCEPTION 'not this row'; END IF; "
+        "RETURN new; END $$;"
         f"CREATE TRIGGER refuse BEFORE UPDATE ON {TABLE} FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
     try:
@@ -203,7 +209,7 @@ def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stag
     before: None,
 ) -> None:
     [company] = store(["Series A"])
-    aliases.add("Foo", Stage.SERIES_B, decided_by="ann", reason="decided")
+    decide("Foo", Stage.SERIES_B)
     strategy = old(("SEED round", "seed"), ("Foo", None), ("Bar", None), ("series-a", "series-a"))
     run = earlier_run()
     assert stages_of(strategy) == [

@@ -1,4 +1,4 @@
-"""Laws of the API over generated input: warn only adds, nothing is a 5xx, no client text in a header."""
+"""Laws of the API over generated input: warn only adds, no 5xx, no client text in headers."""
 
 from __future__ import annotations
 

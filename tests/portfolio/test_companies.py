@@ -125,7 +125,7 @@ def test_a_fund_lists_its_own_companies_only(api: APIClient, spelled: Fund) -> N
         ("  Series–A Funding\n", ["series-a", "Series A", "SERIES_A", "series a round"]),
         ("SEED ROUND", ["Seed", "seed"]),
         ("series-b", []),
-        # Unknown and let through: that text, or one that folds to the same, and nothing that it may have meant.
+        # An unknown stage finds that text or one with the same key, and no suggestion.
         ("Seires A", ["Seires A", "SEIRES_A"]),
         ("bridge", ["Bridge"]),
         ("", [""]),

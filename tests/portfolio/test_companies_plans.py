@@ -92,7 +92,7 @@ def test_a_page_of_a_common_stage_reads_little_more_than_itself(fund: int) -> No
 
 
 def test_a_walk_for_a_stage_that_is_not_there_ends(fund: int) -> None:
-    # A fund of twice WALKED could as well be read whole, and which of the two is cheaper is left to chance.
+    # For a fund of twice WALKED rows both plans cost about the same.
     [large] = fill(companies=20_000, funds=1, first=100_000)
     read = scans(plan(*walk_statement(Search(large), None, MIXED_SPELLINGS)))
     assert sum(map(rows_read, read)) <= WALKED

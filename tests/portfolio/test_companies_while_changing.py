@@ -1,4 +1,4 @@
-"""Paging through a stage filter finds each company once, while others add companies and migrate stored stages."""
+"""Paging finds each company once while others add companies and migrate stored stages."""
 
 import random
 import threading
@@ -172,7 +172,7 @@ def test_each_company_is_found_once_while_a_thread_adds_and_migrates_without_pau
     walks: list[list[int]] = []
     with another_connection(churn) as changing:
         try:
-            # However rarely the other thread has its turn: until both have been at it for long enough.
+            # Until both threads have run for long enough, however rarely each is scheduled.
             while len(walks) < 6 or turns <= 20:
                 sort = ("id", "-id", "name")[len(walks) % 3]
                 walks.append(walk(api, fund, lambda found: None, sort=sort, limit=5))

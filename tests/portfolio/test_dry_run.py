@@ -1,4 +1,4 @@
-"""`Prefer: handling=dry-run`: a request is checked as it would be carried out, and nothing is stored."""
+"""`Prefer: handling=dry-run`: the request is checked in full, and nothing is stored."""
 
 from __future__ import annotations
 

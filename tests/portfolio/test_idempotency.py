@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a repeated request does its work once, also when repeats arrive together or the first one dies."""
+"""`Idempotency-Key`: a repeated request does its work once, even if the first one dies."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_20_different_keys_at_once_make_20_strategies(
 
 @contextmanager
 def _first_request_held(api: APIClient, fund: Fund) -> Iterator[tuple[Future[Any], int]]:
-    """A POST that waits inside its transaction, for the fund's row, until the block ends; and its backend's pid."""
+    """A POST that waits in its transaction until the block ends, and the pid of its backend."""
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         Fund.objects.select_for_update().get(pk=fund.pk)
         first = pool.submit(_in_thread, api, body(fund))
@@ -304,7 +304,10 @@ def _first_request_held(api: APIClient, fund: Fund) -> Iterator[tuple[Future[Any
 
 
 def _waiting_backend(first: Future[Any]) -> int:
-    sql = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    sql = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and not first.done():
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""manage.py import_companies: what a line becomes, what is refused where, and that nothing is half done."""
+"""`manage.py import_companies`: imported lines, refused lines, and refused files."""
 
 from __future__ import annotations
 
@@ -238,7 +238,10 @@ def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(
     load: Callable[..., Any], tmp_path: Path
 ) -> None:
     report = tmp_path / "report.jsonl"
-    text = 'name,stage\r\n"two\r\nlines","Pre-seed\n"\r\n\r\n\r\n,seed\r\n"a ""quoted"" name",seed\r\n,seed'
+    text = (
+        'name,stage\r\n"two\r\nlines","Pre-seed\n"\r\n\r\n\r\n,seed\r\n'
+        '"a ""quoted"" name",seed\r\n,seed'
+    )
     with pytest.raises(CommandError, match="2 of 4"):
         load(text, "--report", str(report))
     assert [json.loads(line)["line"] for line in report.read_text().splitlines()] == [7, 9]
@@ -279,9 +282,9 @@ GOOD = "name,stage\n" + "Good,seed\n" * 5_000
 REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
     ("", [], "The file is empty"),
     ("\n\n", [], "The file is empty"),
-    ("name\nA\n", [], "Line 1: there is no column stage. There are: name"),
-    ("company,round\nA,seed\n", [], "no column name, stage. There are: company, round"),
-    ("name,stage\nA,seed\n", ["--map", "sector=Industry"], "no column Industry"),
+    ("name\nA\n", [], "Line 1: missing column stage. The columns are: name"),
+    ("company,round\nA,seed\n", [], "missing column name, stage. The columns are: company, round"),
+    ("name,stage\nA,seed\n", ["--map", "sector=Industry"], "missing column Industry"),
     ("name,stage,Stage \nA,seed,x\n", [], "the header names 'Stage', 'stage' more than once"),
     ("name,stage,x,x\nA,seed,1,2\n", [], "'x' more than once"),
     (GOOD + "A,se\0ed\n", [], "Line 5002: the file contains a NUL character"),
@@ -297,8 +300,8 @@ REFUSED_FILES: list[tuple[str | bytes, list[str], str]] = [
     (GOOD + '"open', [], "Line 5002: the CSV is malformed"),
     (GOOD + "x" * (LONGEST_RECORD + 10) + ",seed\n", [], "Line 5002: the record exceeds"),
     (GOOD + '"a\n",' * 400_000, [], "the record exceeds"),
-    (GOOD, ["--encoding", "klingon"], "no text encoding 'klingon'"),
-    (GOOD, ["--encoding", "base64"], "no text encoding 'base64'"),
+    (GOOD, ["--encoding", "klingon"], "Unknown text encoding 'klingon'"),
+    (GOOD, ["--encoding", "base64"], "Unknown text encoding 'base64'"),
     (GOOD, ["--delimiter", ""], "The delimiter is one character"),
     (GOOD, ["--delimiter", "||"], "The delimiter is one character"),
     (GOOD, ["--delimiter", '"'], "The delimiter is one character"),
@@ -335,8 +338,8 @@ def test_a_file_a_fund_or_a_report_that_is_not_there_is_one_error(
     for path, number, options, message in (
         (tmp_path / "none.csv", fund.pk, [], "No such file"),
         (tmp_path, fund.pk, [], "Is a directory"),
-        (file, fund.pk + 1, [], f"There is no fund {fund.pk + 1}"),
-        (file, 10**30, [], "There is no fund"),
+        (file, fund.pk + 1, [], f"Fund {fund.pk + 1} does not exist"),
+        (file, 10**30, [], f"Fund {10**30} does not exist"),
         (file, fund.pk, ["--report", str(tmp_path / "no" / "report")], "Cannot write the report"),
         (file, fund.pk, ["--report", str(file)], "would overwrite the imported file"),
     ):
@@ -358,8 +361,8 @@ def test_without_a_report_the_first_refused_lines_are_shown(fund: Fund, tmp_path
     assert shown[-1] == "More lines were refused; --report FILE lists them all."
     assert len(shown) == 11
     assert out.getvalue() == (
-        f"Imported 1 of 13 lines into fund {fund.pk} (mode off): 1 stages normalized, 0 unknown ones stored as they "
-        "came.\n"
+        f"Imported 1 of 13 lines into fund {fund.pk} (mode off): 1 stages normalized, "
+        "0 unknown ones stored as they came.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""manage.py load_demo: real spellings, the same everywhere, once; secrets that only the owner can read."""
+"""`manage.py load_demo`: the same real spellings everywhere; secrets only the owner can read."""
 
 import stat
 from io import StringIO

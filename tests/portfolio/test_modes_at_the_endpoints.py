@@ -1,4 +1,4 @@
-"""Three endpoints × three modes × what was sent: status, body, headers, counts and rows, as one table over HTTP."""
+"""Three endpoints × three modes × what was sent: status, body, headers, counts and rows."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -16,6 +15,7 @@ from django.core.management import call_command
 from rest_framework.test import APIClient
 
 from stagenorm.portfolio.models import Fund
+from tests import children
 from tests.servers import Service
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def document() -> dict[str, Any]:
 
 
 def test_the_document_in_docs_is_the_generated_one(document: dict[str, Any]) -> None:
-    """Mend with: .venv/bin/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml"""
+    """To update it: manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml"""
     assert yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text("utf-8")) == document
 
 
@@ -129,9 +129,7 @@ def test_every_operation_conforms_under_generated_requests(
         ),
         *("--generation-database", "none", "--suppress-health-check", "all", "--no-color"),
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=280, cwd=server.directory
-    )
+    done = children.run(command, seconds=280, cwd=server.directory)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 

@@ -1,4 +1,4 @@
-"""The admin's pages of the platform: what can be edited, what only read, and that many rows cost no more queries."""
+"""The admin pages of the platform: editing, read-only ledgers, and constant queries."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def test_no_form_lists_every_fund(operator: Client, fund: Fund) -> None:
 @pytest.mark.parametrize("model", ["simulation", "idempotencyrecord"])
 def test_ledgers_are_read_only(operator: Client, fund: Fund, model: str) -> None:
     many(fund, 1)
-    row = {"simulation": Simulation, "idempotencyrecord": IdempotencyRecord}[model].objects.get()  # type: ignore[attr-defined]
+    models: dict[str, Any] = {"simulation": Simulation, "idempotencyrecord": IdempotencyRecord}
+    row = models[model].objects.get()
     assert operator.get(page(model, "change", row.pk)).status_code == 200
     assert operator.post(page(model, "change", row.pk), {}).status_code == 403
     assert operator.get(page(model, "add")).status_code == 403

@@ -144,7 +144,10 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"target_portfolio_size": "25"}, [("/target_portfolio_size", "invalid")]),
     ({"target_portfolio_size": 31}, [("/target_portfolio_size", "out_of_order")]),
     ({"max_portfolio_size": 24}, [("/max_portfolio_size", "out_of_order")]),
-    ({"target_portfolio_size": 9, "max_portfolio_size": 8}, [("/target_portfolio_size", "out_of_order")]),
+    (
+        {"target_portfolio_size": 9, "max_portfolio_size": 8},
+        [("/target_portfolio_size", "out_of_order")],
+    ),
     ({"deployment_months": 10**30}, [("/deployment_months", "max_value")]),
     (
         {"max_portfolio_size": 10**400, "target_portfolio_size": 10**401},
@@ -157,7 +160,10 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"check_size": 7}, [("/check_size", "invalid")]),
     ({"check_size": {"min": 2, "max": 1}}, [("/check_size/min", "out_of_order")]),
     ({"check_size": {"min": 1, "target": 3, "max": 2}}, [("/check_size/target", "out_of_order")]),
-    ({"check_size": {"min": -1, "low": 1}}, [("/check_size/min", "min_value"), ("/check_size/low", "unknown_field")]),
+    (
+        {"check_size": {"min": -1, "low": 1}},
+        [("/check_size/min", "min_value"), ("/check_size/low", "unknown_field")],
+    ),
     ({"check_size": {"max": 1e300}}, [("/check_size/max", "max_value")]),
     ({"check_size": {"max": 10**400}}, [("/check_size/max", "overflow")]),
     ({"sector_allocation": []}, [("/sector_allocation", "not_a_dict")]),
@@ -167,12 +173,18 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
         [("/sector_allocation/a~1b", "max_value"), ("/sector_allocation/~0", "invalid")],
     ),
     ({"sector_allocation": {"x" * 101: 0}}, [(f"/sector_allocation/{'x' * 101}", "max_length")]),
-    ({"sector_allocation": {str(n): 0 for n in range(51)}}, [("/sector_allocation", "max_length")]),
+    (
+        {"sector_allocation": {str(n): 0 for n in range(51)}},
+        [("/sector_allocation", "max_length")],
+    ),
     ({"stage_allocation": None}, [("/stage_allocation", "null")]),
     ({"stage_allocation": []}, [("/stage_allocation", "not_an_object")]),
     ({"stage_allocation": {}}, [("/stage_allocation", "empty")]),
     ({"stage_allocation": {"seed": 0, "series-a": 0}}, [("/stage_allocation", "weights_not_one")]),
-    ({"stage_allocation": {"seed": 0.5, "series-a": 0.498}}, [("/stage_allocation", "weights_not_one")]),
+    (
+        {"stage_allocation": {"seed": 0.5, "series-a": 0.498}},
+        [("/stage_allocation", "weights_not_one")],
+    ),
     (
         {"stage_allocation": {"seed": 1.5, "series-a": -0.5}},
         [("/stage_allocation/seed", "max_value"), ("/stage_allocation/series-a", "min_value")],
@@ -182,7 +194,10 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"stage_allocation": {"seed": 10**400}}, [("/stage_allocation/seed", "overflow")]),
     ({"stage_allocation": {"a/~b": 2}}, [("/stage_allocation/a~1~0b", "max_value")]),
     ({"stage_allocation": {"x" * 256: 1}}, [(f"/stage_allocation/{'x' * 256}", "max_length")]),
-    ({"stage_allocation": {f"stage {n}": 1 / 1001 for n in range(1001)}}, [("/stage_allocation", "max_length")]),
+    (
+        {"stage_allocation": {f"stage {n}": 1 / 1001 for n in range(1001)}},
+        [("/stage_allocation", "max_length")],
+    ),
     ({"reserve_ratio": 1.01}, [("/reserve_ratio", "max_value")]),
     ({"reserve_ratio": False}, [("/reserve_ratio", "invalid")]),
     ({"target_irr": -1}, [("/target_irr", "min_value")]),
@@ -195,7 +210,12 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"fund_id": True}, [("/fund_id", "invalid")]),
     ({"fund_id": 1.0}, [("/fund_id", "invalid")]),
     (
-        {"fund_id": None, "name": 1, "stage_allocation": {"seed": 2}, "check_size": {"min": 2, "max": 1}},
+        {
+            "fund_id": None,
+            "name": 1,
+            "stage_allocation": {"seed": 2},
+            "check_size": {"min": 2, "max": 1},
+        },
         [
             ("/fund_id", "null"),
             ("/name", "invalid"),

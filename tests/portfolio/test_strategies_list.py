@@ -1,4 +1,4 @@
-"""The list of strategies: newest first, each once, in pages whose cursor is good for that list only."""
+"""The list of strategies: newest first, each once, with cursors valid for one list only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PATCH: only what is given changes, what would result is checked, and a stored stage is not held against a client."""
+"""PATCH: given members change, the result is checked, and a stored stage is never refused."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Command(BaseCommand):
             source="command",
             reason=options["reason"],
             expected_version=options["expected_version"],
-            override_reason=options["override"],
+            gate_overrides=dict(options["override"]),
         )
         verb = "is now" if result.changed else "is"
         text = (
@@ -173,6 +173,15 @@ def _with_json(parser: CommandParser) -> CommandParser:
     return parser
 
 
+def _override(text: str) -> tuple[str, str]:
+    gate, found, reason = text.partition("=")
+    if not found or not gate.strip() or not reason.strip():
+        raise argparse.ArgumentTypeError(
+            f'{text!r} names no gate: use GATE="WHY", as in cooldown="the cause is fixed"'
+        )
+    return gate.strip(), reason.strip()
+
+
 def _set_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "mode",
@@ -182,7 +191,12 @@ def _set_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
     parser.add_argument(
-        "--override", default="", metavar="REASON", help="enforce despite the gates; recorded"
+        "--override",
+        action="append",
+        default=[],
+        type=_override,
+        metavar='GATE="WHY"',
+        help="enforce although this gate holds the change; recorded; repeatable",
     )
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
     parser.add_argument(

@@ -12,6 +12,7 @@ from django import forms
 
 from normalization import conf
 from normalization.rollout import TRANSITIONS, Mode, Rollout, RolloutInvalid
+from ops.pages.panels import GATE_NAMES, GATE_TITLES
 from ops.pages.rollout.changes import percent_text
 
 MODES: Final = [(mode.value, mode.value) for mode in Mode]
@@ -79,15 +80,9 @@ class RolloutForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Everyone who looks later reads this.",
     )
-    override_reason = forms.CharField(
-        label="Why the check may be skipped",
-        max_length=500,
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Only if a check holds the change. Recorded with the results of all checks.",
-    )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
-    gates_refused = False
+    held_gates: tuple[str, ...] = ()
+    """The gates that held the change and may be overridden."""
 
     def __init__(
         self, now: Rollout, version: int, data: Any = None, proposed: Rollout | None = None
@@ -98,6 +93,13 @@ class RolloutForm(forms.Form):
         self.fields["mode"].widget.choices = [
             (mode.value, _mode_label(now.mode, mode)) for mode in Mode
         ]
+        for gate in GATE_NAMES:
+            self.fields[_gate_field(gate)] = forms.CharField(
+                label=f"Why “{GATE_TITLES[gate]}” may be skipped",
+                max_length=500,
+                required=False,
+                widget=forms.Textarea(attrs={"rows": 2}),
+            )
         for name in self._endpoints():
             cap = now.overrides.get(name)
             self.fields[_field(name)] = forms.ChoiceField(
@@ -107,8 +109,17 @@ class RolloutForm(forms.Form):
     @property
     def shows_override(self) -> bool:
         """Whether the part that skips checks is open."""
-        field = self["override_reason"]
-        return bool(self.gates_refused or field.value() or field.errors)
+        return bool(self.override_fields())
+
+    def override_fields(self) -> list[forms.BoundField]:
+        """Return a field for each gate that held the change, or that has a reason typed in."""
+        fields = ((gate, self[_gate_field(gate)]) for gate in GATE_NAMES)
+        return [field for gate, field in fields if gate in self.held_gates or field.value()]
+
+    def gate_overrides(self) -> dict[str, str]:
+        """Return {gate: reason} of a valid form."""
+        reasons = {gate: self.cleaned_data[_gate_field(gate)].strip() for gate in GATE_NAMES}
+        return {gate: reason for gate, reason in reasons.items() if reason}
 
     def asked(self) -> Rollout | None:
         """Return the rollout of a valid form, or the proposed one of an empty form.
@@ -159,6 +170,10 @@ def _mode_label(now: Mode, to: Mode) -> str:
     if transition.allowed:
         return f"{to}: {MEANING[to]}"
     return f"{to}: not from {now}; {transition.reason}"
+
+
+def _gate_field(gate: str) -> str:
+    return f"override:{gate}"
 
 
 def _field(endpoint: str) -> str:

@@ -26,7 +26,7 @@ from normalization import conf, instances, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout, without_enforcement
 from normalization.rollout_store import Snapshot
-from ops.gates.rules import UNKNOWN_WINDOW
+from ops.gates import traffic
 from ops.pages import charts
 from ops.pages.panels import GatePanel, StatusFact, ask_gates, refusal, softly
 from ops.pages.periods import HOUR, ROLLOUT_PERIODS, Period, asked_period, period_links
@@ -136,7 +136,7 @@ def _change(request: HttpRequest, form: RolloutForm) -> HttpResponse:
         source="admin",
         reason=form.cleaned_data["reason"],
         expected_version=form.cleaned_data["expected_version"],
-        override_reason=form.cleaned_data["override_reason"],
+        gate_overrides=form.gate_overrides(),
     )
     return _changed(request, result)
 
@@ -163,7 +163,7 @@ def _after_refusal(
         form = form.of_version(snapshot.version, snapshot.rollout)
         form.is_valid()
     if isinstance(error, rollout_store.GateRefused):
-        form.gates_refused = True
+        form.held_gates = tuple(each.gate for each in error.held if each.overridable)
         form.add_error(None, refusal(error.held))
     else:
         form.add_error(None, str(error))
@@ -179,7 +179,7 @@ def _page(
     now = timezone.now()
     rollout = snapshot.rollout
     history = list(RolloutChange.objects.order_by("-id")[:HISTORY])
-    gates = softly("gates", lambda: ask_gates(snapshot.version))
+    gates = softly("gates", lambda: ask_gates(snapshot.version, form.asked()))
     may_change = request.user.has_perm(PERMISSION)
     context = {
         **admin.site.each_context(request),
@@ -194,7 +194,7 @@ def _page(
         "form": form,
         "back": (back or BackToWarnForm()) if may_change and _enforces(rollout) else None,
         "may_change": may_change,
-        "may_decide": request.user.has_perm("normalization.add_stagealias"),
+        "may_decide": request.user.has_perm("normalization.add_stagedecision"),
         "unknown": softly("unknown spellings", lambda: unknown_spellings.most_frequent(now)),
         "unknown_days": unknown_spellings.DAYS,
         "redis": conf.redis_configured(),
@@ -287,7 +287,7 @@ def _effects(
     asked = form.asked()
     if asked is None:
         return {"effects": None}
-    clients = softly("clients", lambda: clients_since(UNKNOWN_WINDOW, now)) or []
+    clients = softly("clients", lambda: clients_since(traffic.WINDOW, now)) or []
     found = effects(in_force, asked, clients, conf.stage_endpoints())
     checks = checks_sentence(found.asks_gates, conf.gatekeeper() is not None, gates)
     return {"effects": found, "checks_sentence": checks}

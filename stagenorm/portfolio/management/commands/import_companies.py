@@ -127,7 +127,7 @@ class Command(BaseCommand):
 def _fund(number: int) -> Fund:
     fund = Fund.objects.filter(pk=number).first()
     if fund is None:
-        raise CommandError(f"There is no fund {number}.")
+        raise CommandError(f"Fund {number} does not exist.")
     return fund
 
 
@@ -142,5 +142,6 @@ def _sentence(summary: ImportSummary) -> str:
     return (
         f"Imported {summary.imported} of {summary.lines} lines into fund {summary.fund} "
         f"(mode {summary.mode}): {summary.normalized} stages normalized, "
-        f"{summary.unknown} unknown ones stored as they came."
+        f"{summary.unknown} unknown ones stored as they came"
+        + (f", {summary.outside} outside." if summary.outside else ".")
     )
