@@ -245,7 +245,7 @@ def _facts(progress: RunProgress) -> list[tuple[str, str]]:
         ("Batches", f"{run.batch:,}, now of {run.batch_size:,} rows"),
         ("Begun by", run.actor),
         ("Plan", run.plan_hash),
-        ("Version of the aliases", f"{run.alias_version}"),
+        ("Version of the decisions", f"{run.alias_version}"),
         ("Strategy", run.strategy),
         (held, run.lease_holder),
         ("Last heartbeat (UTC)", heartbeat),

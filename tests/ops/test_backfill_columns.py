@@ -113,7 +113,9 @@ def test_a_check_warns_of_a_stage_field_beside_a_key_that_is_not_an_integer(
 def test_a_child_table_has_the_key_of_its_parent() -> None:
     for name, key in (("Whole", models.BigAutoField), ("Text", models.UUIDField)):
         parent = declared(f"{name}Parent", key(primary_key=True))
-        child = type(f"{name}Child", (parent,), {"__module__": "ops.models", "then": StageField()})
+        child: Any = type(
+            f"{name}Child", (parent,), {"__module__": "ops.models", "then": StageField()}
+        )
         found = [each.id for each in child.check()]
         assert (KEY_NOT_AN_INTEGER in found) is (name == "Text")
 
