@@ -20,8 +20,9 @@ class StrictJSONParser(JSONParser):
     """Parses at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes of UTF-8 JSON.
 
     A byte-order mark is ignored (RFC 8259, section 8.1).
-    Raises a 413 problem for more and a 415 problem for a content coding. Raises a 400 problem for invalid UTF-8 or JSON, duplicate member
-    names, NaN or Infinity (1e999 too), integers too long to parse and more than 32 levels.
+    Raises a 413 problem for more and a 415 problem for a content coding. Raises a 400 problem for
+    invalid UTF-8 or JSON, duplicate member names, NaN or Infinity (1e999 too), integers too long
+    to parse and more than 32 levels.
     """
 
     def parse(

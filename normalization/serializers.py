@@ -45,7 +45,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Describes a strict request body: no other members, and in a PATCH no defaults.
 
-    Generated clients send documented defaults, so that a PATCH of one member would reset the others.
+    Generated clients send documented defaults: a PATCH of one member would reset the others.
     """
 
     target_class = StrictSerializer
@@ -204,7 +204,8 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     instance = serializers.CharField(help_text="urn:uuid of the request, as in our logs.")
-    errors = ItemSerializer(many=True, required=False)  # type: ignore[assignment]  # a document is only described
+    # Only describes a document: `errors` of the base class is never used.
+    errors = ItemSerializer(many=True, required=False)  # type: ignore[assignment]
     mode = serializers.CharField(required=False)
     policy_version = serializers.IntegerField(required=False)
     valid_stages = serializers.ListField(child=serializers.CharField(), required=False)

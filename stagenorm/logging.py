@@ -138,26 +138,13 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    rendering: list[Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        cast(Processor, hide_query_values),
-    ]
-    if readable:
-        rendering += [structlog.dev.ConsoleRenderer()]
-    else:
-        # No local variables of frames: they contain keys and secrets.
-        frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        rendering += [
-            structlog.processors.ExceptionRenderer(frames),
-            structlog.processors.JSONRenderer(),
-        ]
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "structured": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "processors": rendering,
+                "processors": _rendering(readable),
                 "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder()],
             }
         },
@@ -174,3 +161,20 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }
+
+
+def _rendering(readable: bool) -> list[Processor]:
+    rendering: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        cast(Processor, hide_query_values),
+    ]
+    if readable:
+        rendering += [structlog.dev.ConsoleRenderer()]
+    else:
+        # No local variables of frames: they contain keys and secrets.
+        frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering += [
+            structlog.processors.ExceptionRenderer(frames),
+            structlog.processors.JSONRenderer(),
+        ]
+    return rendering

@@ -1,7 +1,11 @@
-"""The log, for tests that look at it."""
+"""Log records, for tests that examine them."""
 
 import io
+import json
 import logging
+from typing import Any
+
+from tests.servers import Service
 
 
 class Logged:
@@ -15,3 +19,10 @@ class Logged:
         text: str = self.handler.stream.getvalue()
         self.handler.setStream(io.StringIO())
         return text
+
+
+def records(service: Service) -> list[dict[str, Any]]:
+    """Return the JSON records of the service's log."""
+    return [
+        json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")
+    ]

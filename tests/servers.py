@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -243,6 +244,17 @@ class Service:
     def _serving(self) -> int:
         """How many workers have answered /healthz: each counts in a file of its own."""
         return sum(b"healthz" in file.read_bytes() for file in self.metrics.glob("counter_*.db"))
+
+
+def get(address: str, **headers: str) -> tuple[int, Any, str]:
+    """Send a GET and return status, headers and body."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=60
+        ) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
 
 
 def free_port() -> int:

@@ -25,7 +25,7 @@ WORDS = {
     "nobody": r"\bnobody\b",
     "somebody": r"\bsomebody\b",
     "mend": r"\bmend(s|ed|ing)?\b",
-    "is no X": r"\b(is|are|was|were) no (?!longer\b|more than\b)\w",
+    "is no X": r"(?<!there )\b(is|are|was|were) no (?!longer\b|more than\b)\w",
     "says": r"\bsays\b",
     "tells": r"\btells\b",
     "knows": r"\bknows\b",

@@ -20,14 +20,12 @@ def figures() -> CodeFigures:
     return measure()
 
 
-@underway
 def test_modules_of_ops_are_topics_and_none_is_long(figures: CodeFigures) -> None:
     assert figures.ops_module_median >= 110
     name, length = figures.ops_module_longest
     assert length <= 400, name
 
 
-@underway
 def test_functions_are_short(figures: CodeFigures) -> None:
     assert figures.function_median <= 9
     assert figures.function_p90 <= 25
@@ -40,7 +38,6 @@ def test_every_line_ends_before_100_characters(figures: CodeFigures) -> None:
     assert figures.long_lines == []
 
 
-@underway
 def test_words_that_native_readers_stumble_over_are_rare(figures: CodeFigures) -> None:
     frequent = {
         word: share for word, share in figures.words.items() if share > MOST_PER_1000_LINES

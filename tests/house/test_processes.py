@@ -21,8 +21,8 @@ from stagenorm import worker_metrics
 from stagenorm.logging import REDACTED, without_query_values
 from tests import children
 from tests.backfill_runs import address
-from tests.house.test_service import get, records
-from tests.servers import ROOT, Service
+from tests.logs import records
+from tests.servers import ROOT, Service, get
 
 # Counts `amount` in a process of its own, as a worker does, and waits for its end.
 WORKER = """

@@ -17,27 +17,10 @@ from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
 from tests import children
 from tests.backup_faults import ended
-from tests.servers import Service, free_port, wait_until
+from tests.logs import records
+from tests.servers import Service, free_port, get, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def get(address: str, **headers: str) -> tuple[int, Any, str]:
-    """Status, headers and body of a GET."""
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=60
-        ) as answer:
-            return answer.status, answer.headers, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read().decode()
-
-
-def records(service: Service) -> list[dict[str, Any]]:
-    """The JSON lines of the service's log."""
-    return [
-        json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")
-    ]
 
 
 @pytest.mark.django_db(transaction=True)
