@@ -122,7 +122,7 @@ def begin(options: RunOptions = QUICK, only: Iterable[str] = ()) -> BackfillRun:
     """Return a planned run, with a backup on record so that a process can claim it."""
     if not Backup.objects.exists():
         backup_on_record()
-    found = columns.find(only)
+    found = columns.find_for_run(only)
     return control.begin(make_plan(found, sample=False), found, options, "tests")
 
 

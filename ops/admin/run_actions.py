@@ -33,6 +33,11 @@ class RunAction:
     carry_out: Callable[[int, str], BackfillRun]
     confirmation: str = ""
 
+    @property
+    def button(self) -> str:
+        """The text of the button; an ellipsis announces a question."""
+        return f"{self.label}…" if self.confirmation else self.label
+
 
 def _undo(run_id: int, actor: str) -> BackfillRun:
     return control.begin_undo(run_id, RunOptions(), actor)
@@ -107,7 +112,7 @@ _WITH_A_PROCESS: Final = {
     RunState.PAUSED: NextStep("Its process is waiting and continues when you resume the run."),
 }
 _UNKNOWN_LEFT: Final = NextStep(
-    "Decide the unknown values below as aliases, or leave them, then check the new plan:", PLAN
+    "Decide the unknown values below, or leave them, then check the new plan:", PLAN
 )
 _CLEAN: Final = NextStep("No unknown values are left. To verify the rows again:", VERIFY)
 _WITHOUT_A_PROCESS: Final = {

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, assert_never
+from urllib.parse import quote, urlencode
 
 from django.db import connection
+from django.urls import reverse
 
 from normalization import decision_store
 from normalization.stages import (
@@ -80,13 +82,17 @@ class UnknownValue:
         return visible(self.raw)
 
     @property
-    def only_suggestion(self) -> str:
-        """The suggestion, if there is exactly one; else ""."""
-        return self.suggestions[0] if len(self.suggestions) == 1 else ""
+    def decision_address(self) -> str:
+        """The address of the decision form with the value and its only suggestion filled in."""
+        filled = {"spelling": self.raw}
+        if len(self.suggestions) == 1:
+            filled["stage"] = self.suggestions[0]
+        form = reverse("admin:normalization_stagedecision_add")
+        return f"{form}?{urlencode(filled, quote_via=quote)}"
 
     @property
-    def may_be_alias(self) -> bool:
-        """Whether the form of decisions accepts the value."""
+    def may_be_decided(self) -> bool:
+        """Whether the decision form accepts the value."""
         return not self.now and len(self.raw) <= LONGEST and not BUILTIN.holds(fold(self.raw))
 
 

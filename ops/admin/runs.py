@@ -140,6 +140,9 @@ class BackfillRunAdmin(OperatorLedger):
             "run": run,
             "progress": progress,
             "badge": state_badge(progress),
+            "facts": _facts(progress),
+            "written": _written(run),
+            "log": f"{reverse('admin:ops_normalizationlog_changelist')}?run_id={run.pk}",
             "pace": _pace(progress),
             "columns": [_column(at, share) for at, share in progress.columns],
             "history": [_moment(each) for each in run.history],
@@ -149,7 +152,7 @@ class BackfillRunAdmin(OperatorLedger):
             "unknown": run_report.unknown(run),
             "batches": run_report.batches(run),
             "undo_runs": run.undo_runs.order_by("-pk").values_list("pk", flat=True),
-            "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
+            "may_decide": request.user.has_perm("normalization.add_stagedecision"),
             "refresh": run.state == RunState.RUNNING or progress.alive,
         }
         return self._page(request, "admin/ops/backfillrun/run.html", context)
@@ -168,6 +171,7 @@ class BackfillRunAdmin(OperatorLedger):
         progress = RunProgress(run)
         context = {
             "title": f"{action.label} run {run.pk}?",
+            "button": f"{action.label} run {run.pk}",
             "run": run,
             "action": action,
             "progress": progress,
@@ -225,9 +229,39 @@ def _pace(progress: RunProgress) -> dict[str, Any]:
     }
 
 
+def _written(run: BackfillRun) -> str:
+    return "Restored" if run.kind == RunKind.UNDO else "Written"
+
+
+def _facts(progress: RunProgress) -> list[tuple[str, str]]:
+    """Return (term, value) for the head of the page; what a run does not have is left out."""
+    run = progress.run
+    held = "Held by" if progress.alive else "Held last by"
+    heartbeat = f"{run.heartbeat_at:%Y-%m-%d %H:%M:%S}" if run.heartbeat_at else ""
+    unknown = "" if run.kind == RunKind.UNDO else f"{progress.unknown:,} rows"
+    facts = [
+        (_written(run), f"{progress.changed:,} rows"),
+        ("Unknown, left as they are", unknown),
+        ("Batches", f"{run.batch:,}, now of {run.batch_size:,} rows"),
+        ("Begun by", run.actor),
+        ("Plan", run.plan_hash),
+        ("Version of the decisions", f"{run.alias_version}"),
+        ("Strategy", run.strategy),
+        (held, run.lease_holder),
+        ("Last heartbeat (UTC)", heartbeat),
+    ]
+    return [(term, value) for term, value in facts if value]
+
+
 def _column(at: BackfillCheckpoint, share: RunShare) -> dict[str, Any]:
     left_alone = [{"reason": reason, **each} for reason, each in at.left_alone.items()]
-    return {"at": at, "share": share, "left_alone": left_alone, "checkpoint": _checkpoint(at)}
+    return {
+        "name": f"{at.table_name}.{at.column_name}",
+        "at": at,
+        "share": share,
+        "left_alone": left_alone,
+        "checkpoint": _checkpoint(at),
+    }
 
 
 def _checkpoint(at: BackfillCheckpoint) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import connection, models
+from django.db import models
+from psycopg import sql
 
 from normalization.columns import ModelColumn, columns_of, schemas_of, stage_columns
 from normalization.stages import Stage
@@ -44,7 +45,7 @@ class StageColumn:
     @property
     def regclass(self) -> str:
         """The table's qualified name, as a parameter that is cast to regclass."""
-        return f"{_quoted(self.schema)}.{_quoted(self.table)}"
+        return _quoted(self.schema, self.table)
 
     def sql(self, template: str, **names: str) -> str:
         """Return a statement of `sql` with {table}, {column}, {key} and `names` filled in.
@@ -142,5 +143,5 @@ def _located(declared: list[ModelColumn]) -> list[StageColumn]:
     ]
 
 
-def _quoted(name: str) -> str:
-    return str(connection.ops.quote_name(name))
+def _quoted(*names: str) -> str:
+    return sql.Identifier(*names).as_string()

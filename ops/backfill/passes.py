@@ -31,23 +31,23 @@ WAITING_PASSES = 3
 
 
 def normalize_column(
-    session: RunSession, column: StageColumn, aliases: SpellingTable
+    session: RunSession, column: StageColumn, table: SpellingTable
 ) -> list[dict[str, Any]]:
     """Make every pass that the column needs, from its checkpoint on; returns the unknown values.
 
     Raises as `walk` does.
     """
-    mapping, begun = SpellingMap(aliases), 0
+    mapping, begun = SpellingMap(table), 0
     while True:
         at = session.persist(session.checkpoint(column).get)
         if at.until is not None:  # resumed in the middle of a pass
             _tell_pass(session, column, at)
         else:
-            planned = session.persist(partial(_survey, column, aliases))
+            planned = session.persist(partial(_survey, column, table))
             if not planned.to_change:
                 return _finish(session, column, planned)
             _refuse_after_many_passes(column, planned, begun)
-            mapping, begun = SpellingMap(aliases, planned.mapping()), begun + 1
+            mapping, begun = SpellingMap(table, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
             _tell_pass(session, column, at, to_change=planned.to_change)
         waits = at.passes >= WAITING_PASSES
@@ -91,8 +91,8 @@ def walk(session: RunSession, column: StageColumn, take: Callable[[], BatchResul
             session.rest(session.pace.rest(done.seconds))
 
 
-def _survey(column: StageColumn, aliases: SpellingTable) -> ColumnPlan:
-    return make_plan([column], aliases, sample=False).columns[0]
+def _survey(column: StageColumn, table: SpellingTable) -> ColumnPlan:
+    return make_plan([column], table, sample=False).columns[0]
 
 
 def _finish(session: RunSession, column: StageColumn, planned: ColumnPlan) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from normalization.stages import Outside, SpellingTable, Unknown
 from ops.backfill import retry
 from ops.backfill import sql as statements
 from ops.backfill.columns import CANONICAL, StageColumn
-from ops.backfill.survey import MAP_SIZE, StoredSpelling, fresh_aliases, survey
+from ops.backfill.survey import MAP_SIZE, StoredSpelling, fresh_table, survey
 
 log = structlog.get_logger(__name__)
 
@@ -145,11 +145,11 @@ class BackfillPlan:
 def make_plan(
     columns: Iterable[StageColumn], table: SpellingTable | None = None, sample: bool = True
 ) -> BackfillPlan:
-    """Survey `columns` with the aliases of `table`; default: those in the database now.
+    """Survey `columns` with the spellings of `table`; default: those in the database now.
 
     Without `sample` the plan has no estimate.
     """
-    table = table or fresh_aliases()
+    table = table or fresh_table()
     digest = hashlib.sha256()
     planned = [_plan_column(column, table, digest) for column in columns]
     if sample:
@@ -162,7 +162,7 @@ def refuse_if_changed(plan: BackfillPlan, approved: str) -> None:
     """Raise PlanChanged unless `approved` is the plan's hash."""
     if plan.hash != approved:
         raise PlanChanged(
-            f"The rows or the aliases have changed: plan {approved} was approved, "
+            f"The rows or the decisions have changed: plan {approved} was approved, "
             f"the plan is now {plan.hash}. Nothing was written. "
             "Check the new plan and approve the new hash."
         )

@@ -18,7 +18,7 @@ from ops.backfill.passes import normalize_column, undo_column
 from ops.backfill.retry import BatchFailed, ConnectionLost
 from ops.backfill.session import EventListener, Interrupts, RunSession, StopRequested
 from ops.backfill.states import RunState
-from ops.backfill.survey import fresh_aliases
+from ops.backfill.survey import fresh_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class _Runner:
     def __init__(self, session: RunSession, actor: str) -> None:
         self.session, self.actor = session, actor
         self.run, self.lease = session.run, session.lease
-        self.aliases = self._aliases()
+        self.table = self._table()
 
-    def _aliases(self) -> SpellingTable:
-        """Return the aliases in force, and record their version: it may be newer than the plan's."""
-        table = fresh_aliases()
+    def _table(self) -> SpellingTable:
+        """Return the decisions in force; record their version, which may be newer than the plan's."""
+        table = fresh_table()
         if self.run.kind == RunKind.APPLY and table.version != self.run.alias_version:
             self.session.tell("aliases", planned=self.run.alias_version, now=table.version)
             BackfillRun.objects.filter(pk=self.run.pk).update(alias_version=table.version)
@@ -99,7 +99,7 @@ class _Runner:
         if self.run.kind == RunKind.UNDO:
             undo_column(self.session, column)
             return []
-        return normalize_column(self.session, column, self.aliases)
+        return normalize_column(self.session, column, self.table)
 
     def _suspend(self, signal: str) -> str:
         try:

@@ -50,6 +50,10 @@ TRANSITIONS: dict[RunState, dict[RunState, str]] = {
 UNFINISHED = (RunState.PLANNED, RunState.RUNNING, RunState.PAUSED, RunState.FAILED)
 
 
+# What pages and commands show for a running run that no process holds.
+PROCESS_GONE = "running, but its process is gone"
+
+
 class TransitionRefused(ValueError):
     """The run cannot change to that state; the message names the possible ones."""
 
@@ -67,7 +71,7 @@ def refuse_unless_possible(source: RunState, target: RunState) -> None:
 def state_in_words(state: str, *, alive: bool) -> str:
     """Return the state as pages and commands show it; `alive` comes from `lease.is_alive`."""
     if state == RunState.RUNNING and not alive:
-        return "running, but its process is gone"
+        return PROCESS_GONE
     return state
 
 

@@ -73,7 +73,7 @@ def unclean_rows() -> dict[str, dict[str, int]]:
     return found
 
 
-def fresh_aliases() -> SpellingTable:
+def fresh_table() -> SpellingTable:
     """Return the spelling table as the database has it now, past this process's snapshot."""
     decision_store.forget()
     return decision_store.current()

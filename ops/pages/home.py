@@ -15,7 +15,7 @@ from normalization.rollout import Mode
 from ops.alerts.models import read_way_back
 from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
-from ops.backfill.states import RunState, state_in_words
+from ops.backfill.states import PROCESS_GONE, RunState, state_in_words
 from ops.backups import history
 from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
 from ops.pages.clients.counts import clients_refused
@@ -132,8 +132,8 @@ def _heartbeats() -> str:
     return reverse("admin:ops_heartbeat_changelist")
 
 
-# A running run whose process is gone is not among these states.
 _BACKFILL_TONES: Final = {
+    PROCESS_GONE: "unsure",
     RunState.FAILED.value: "bad",
     RunState.PAUSED.value: "unsure",
     RunState.COMPLETED.value: "good",

@@ -17,7 +17,7 @@ from ops.backfill.lease import LeaseLost
 from ops.backfill.models import BackfillRun, RunStrategy
 from ops.backfill.pacing import Throttle
 from ops.backfill.states import TransitionRefused
-from ops.backfill.survey import SpellingMap, fresh_aliases
+from ops.backfill.survey import SpellingMap, fresh_table
 from tests.backfill_runs import (
     QUICK,
     Heard,
@@ -124,7 +124,7 @@ def test_a_process_that_lost_its_lease_writes_nothing() -> None:
 
     def take_over() -> None:
         with pytest.raises(LeaseLost, match="taken over by"):
-            apply_batch(old, column, SpellingMap(fresh_aliases(), [("Series A", "seed")]), 100)
+            apply_batch(old, column, SpellingMap(fresh_table(), [("Series A", "seed")]), 100)
         taken.append("checked")
 
     finish = work(run, Once(batch=take_over))

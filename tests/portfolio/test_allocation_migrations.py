@@ -16,7 +16,7 @@ from ops.backfill.batches import apply_batch
 from ops.backfill.columns import StageColumn
 from ops.backfill.models import BackfillCheckpoint, BackfillRun
 from ops.backfill.plan import make_plan
-from ops.backfill.survey import SpellingMap, fresh_aliases, unclean_rows
+from ops.backfill.survey import SpellingMap, fresh_table, unclean_rows
 from tests.backfill_runs import (
     QUICK,
     another_connection,
@@ -200,7 +200,7 @@ def earlier_run() -> BackfillRun:
     BackfillCheckpoint.objects.filter(run=run).update(cursor=0, until=2**40)
     lease = control.claim(run.pk, "tests")
     for planned in plan.columns:
-        apply_batch(lease, planned.column, SpellingMap(fresh_aliases(), planned.mapping()), 500)
+        apply_batch(lease, planned.column, SpellingMap(fresh_table(), planned.mapping()), 500)
     control.complete(lease, "tests", [])
     return run
 
