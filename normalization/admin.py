@@ -64,7 +64,9 @@ class RolloutChangeAdmin(LedgerAdmin):
 
 
 class StageDecisionForm(ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Ask for one decision, and show at the fields why it cannot be made or needs a second look."""
+    """Ask for one decision, and show at the fields why it cannot be made or needs a second
+    look.
+    """
 
     spelling = forms.CharField(required=False, strip=False, max_length=LONGEST)
     verdict = forms.ChoiceField(choices=VERDICT_CHOICES, initial=DecisionVerdict.STAGE.value)

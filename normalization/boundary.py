@@ -139,7 +139,9 @@ def _preferences(prefer: str) -> set[str]:
 
 
 class Boundary:
-    """The check of one request's stages: results, counts, and the answer's headers and warnings."""
+    """The check of one request's stages: results, counts, and the answer's headers and
+    warnings.
+    """
 
     def __init__(
         self, endpoint: str, client: str, *, rehearsal: bool = False, dry_run: bool = False
@@ -214,7 +216,9 @@ class Boundary:
     def respond(
         self, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Return the endpoint's answer with the boundary's headers, and `warnings` where there are any."""
+        """Return the endpoint's answer with the boundary's headers, and `warnings` where there are
+        any.
+        """
         if self.warnings:
             body = {**body, "warnings": [*body.get("warnings", ()), *self.warnings]}
         return Response(body, status=status, headers={**self.headers(), **(headers or {})})

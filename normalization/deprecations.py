@@ -52,7 +52,8 @@ def validation_header(mode: Mode, policy_version: int, tally: Tally) -> str:
 
 
 def deprecation_headers(rollout: Rollout) -> dict[str, str]:
-    """Return `Deprecation` (RFC 9745), `Link` and, once an enforce date is announced, `Sunset` (RFC 8594).
+    """Return `Deprecation` (RFC 9745), `Link` and, once an enforce date is announced, `Sunset`
+    (RFC 8594).
 
     The Sunset is never before the Deprecation, which it would contradict (RFC 9745, section 4).
     """

@@ -2,8 +2,8 @@
 
 Once a second, on the `ticker`'s thread of each serving process:
 
-1. The guard reads the version in force. A newer one than the process serves is loaded at once, so a change
-   reaches every process within about a second also without Redis.
+1. The guard reads the version in force. A newer one than the process serves is loaded at once, so
+   a change reaches every process within about a second also without Redis.
 2. It shares what the process counted (`guard_counts`) through one unlogged table.
 3. If rejects came in lately it judges the counts of all processes by `guard_rule`, and records the
    change through `rollout_store.change`, as everybody else does.

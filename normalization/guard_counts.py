@@ -1,8 +1,8 @@
 """What one process counts for the guard between two ticks: enforced requests, and those refused.
 
-`record` is called by the boundary for each request that is enforced, so it costs a microsecond. The
-counts carry the version of the rollout that was applied: after more is enforced, the rejects of
-before must not count.
+`record` is called by the boundary for each request that is enforced, so it costs a microsecond.
+The counts carry the version of the rollout that was applied: after more is enforced, the rejects
+of before must not count.
 
 Most clients have no rejects, and of those the database gets nothing. A process remembers how many
 requests each client sent, coarsely, so that the share is right once a client has a first reject.
@@ -32,8 +32,8 @@ class RequestHistory:
     """How many requests each client sent in about the last 10 s, 60 s, 5 min and 1 h.
 
     For each window the requests of the current and the previous block of its length are kept, 12
-    numbers a client. Both together cover one to two windows: the requests are overestimated, so the
-    share is underestimated, and the guard never acts for that reason.
+    numbers a client. Both together cover one to two windows: the requests are overestimated, so
+    the share is underestimated, and the guard never acts for that reason.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -8,8 +8,8 @@ above the limit and whether so many rejects would be very unlikely at a tolerabl
 evidence is n · KL(share ‖ base): the log of how much better the observed share explains n requests
 than the base rate does (Chernoff's bound on a binomial tail; Siegmund, "Sequential Analysis",
 1985). A count of at least three rejects keeps one unlucky request from acting. Simulated over
-10,000 traces a cell, the limits below act falsely less than once in a client-month at a true reject
-rate of 3 % and one request a second, and never at 1 % or less.
+10,000 traces a cell, the limits below act falsely less than once in a client-month at a true
+reject rate of 3 % and one request a second, and never at 1 % or less.
 """
 
 from __future__ import annotations
@@ -155,8 +155,9 @@ def judge(
 ) -> GuardAction | None:
     """Return what to take back now, None for nothing.
 
-    `enforced_clients`: how many clients sent enforced requests lately. `held_out`: clients that the
-    guard held out within HELD_OUT_SECONDS. `pinned` clients are never held out, but count for all.
+    `enforced_clients`: how many clients sent enforced requests lately. `held_out`: clients that
+    the guard held out within HELD_OUT_SECONDS. `pinned` clients are never held out, but count for
+    all.
     """
     windows = _windows(counts)
     if action := _everybody(windows, limits) or _endpoint(windows, limits):
@@ -216,7 +217,9 @@ def _add(window: _Window, count: SlotCount) -> None:
 
 
 def _everybody(windows: list[_Window], limits: GuardLimits) -> GuardAction | None:
-    """Enforcement hurts clients in general, at more than one endpoint or at the only one in use."""
+    """Enforcement hurts clients in general, at more than one endpoint or at the only one in
+    use.
+    """
     for window in windows:
         by_client = window.rejects_by_client()
         requests, rejects = window.requests.total(), winsorized(by_client)

@@ -1,4 +1,6 @@
-"""The tables of the normalizer app: rollout changes, decisions, and counts of what clients sent."""
+"""The tables of the normalizer app: rollout changes, decisions, and counts of what clients
+sent.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class AppendOnlyError(TypeError):
 
 
 class RolloutChange(models.Model):
-    """One committed state of the rollout; the newest row is the truth and its id the version. Append-only.
+    """One committed state of the rollout; the newest row is the truth and its id the version.
+    Append-only.
 
     A trigger refuses UPDATE and DELETE, so SQL cannot change the history either.
     """

@@ -80,14 +80,18 @@ _buffer = _Buffer()
 
 
 def printable(raw: str) -> str:
-    """Return at most 100 characters of client text, with control and format characters replaced by `?`."""
+    """Return at most 100 characters of client text, with control and format characters replaced by
+    `?`.
+    """
     return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in raw[:100])
 
 
 def record(
     endpoint: str, client: str, mode: str, outcome: str, spellings: Mapping[tuple[str, str], int]
 ) -> None:
-    """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not canonical."""
+    """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not
+    canonical.
+    """
     minute = timezone.now().replace(second=0, microsecond=0)
     with _lock:
         _buffer.tallies[minute, endpoint, client[:100], mode, outcome] += 1
@@ -96,7 +100,9 @@ def record(
 
 
 def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, str], int]) -> None:
-    """Add spellings that came by another way than a request: no rate of requests is moved by them."""
+    """Add spellings that came by another way than a request: no rate of requests is moved by
+    them.
+    """
     now = timezone.now()
     with _lock:
         for (raw, stage), count in spellings.items():

@@ -1,19 +1,24 @@
 """What an unknown spelling probably meant: at most two stages, shown to people and never applied.
 
-A suggestion corrects the writing of a stage; it does not interpret. `Seires A`, `Sèries A` or a Cyrillic `А` get one.
-`Series A+`, `Series A1`, `Seed extension`, `Pre-Series A`, `Series D` and `Seed, Series A` are written as they were
-meant, and mean something that is not one of the six stages; they get none. So do texts that only may mean a stage,
-except the few in `vocabulary.PROBABLE`. The rules, each there because a plain nearest match breaks it:
+A suggestion corrects the writing of a stage; it does not interpret. `Seires A`, `Sèries A` or a
+Cyrillic `А` get one. `Series A+`, `Series A1`, `Seed extension`, `Pre-Series A`, `Series D` and
+`Seed, Series A` are written as they were meant, and mean something that is not one of the six
+stages; they get none. So do texts that only may mean a stage, except the few in
+`vocabulary.PROBABLE`. The rules, each there because a plain nearest match breaks it:
 
-1. No edit touches the series letter: the text must be nearer to `series a` than to the same with any other letter.
-2. Letters standing alone (`d`, or that of `seriesd`), digits and `+` are part of a meaning: there must be no other.
-3. One edit, or two in long spellings if they are in two different words. Two stages equally near: none.
+1. No edit touches the series letter: the text must be nearer to `series a` than to the same with
+   any other letter.
+2. Letters standing alone (`d`, or that of `seriesd`), digits and `+` are part of a meaning: there
+   must be no other.
+3. One edit, or two in long spellings if they are in two different words. Two stages equally near:
+   none.
 4. `seed` is too short to lose its first letter: `need funding` is not about a seed round.
 5. What ends a `series c` and is no letter may be what is left of `series c+`: both are shown.
 
-Distances are optimal string alignment (a swap of neighbours is one edit): within two edits it says the same as the
-unrestricted Damerau-Levenshtein distance, and rapidfuzz computes it with bit operations.
-Only built-in spellings are compared with: the operator's are arbitrary texts, for which these rules were not made.
+Distances are optimal string alignment (a swap of neighbours is one edit): within two edits it says
+the same as the unrestricted Damerau-Levenshtein distance, and rapidfuzz computes it with bit
+operations. Only built-in spellings are compared with: the operator's are arbitrary texts, for
+which these rules were not made.
 """
 
 import re
@@ -25,7 +30,9 @@ from rapidfuzz.distance import OSA
 from normalization import vocabulary
 
 LONGEST = 40
-"""Longer folded texts are remarks, not mistyped stages (the longest spelling has 25 characters)."""
+"""Longer folded texts are remarks, not mistyped stages (the longest spelling has 25
+characters).
+"""
 
 TWO_EDITS_FROM = 12
 """From this length on a spelling may have two mistakes."""
@@ -45,7 +52,8 @@ _BY_LENGTH = {
 """Length of a text → the spellings that may be near enough."""
 _READABLE = _SPELLINGS | vocabulary.PROBABLE
 
-# Cyrillic, Greek, Armenian and phonetic letters that look like a letter of our spellings, after casefolding.
+# Cyrillic, Greek, Armenian and phonetic letters that look like a letter of our spellings, after
+# casefolding.
 LOOK_ALIKES = str.maketrans(
     "\u0430\u0432\u044c\u0441\u0501\u0435\u0456\u0457\u043e\u0440\u0455\u0433\u0442\u043f\u0443"  # Cyrillic
     "\u03b1\u03b2\u03b5\u03b9\u03bf\u03c1\u03c4\u03c5\u03b7\u03bd"  # Greek
@@ -66,7 +74,9 @@ _PLAIN = re.compile(r"[a-z +]+")
 
 
 def suggest(key: str) -> tuple[str, ...]:
-    """The stages' values, best first, for a folded text that is not in the table; empty when none is likely."""
+    """The stages' values, best first, for a folded text that is not in the table; empty when none
+    is likely.
+    """
     if len(key) > LONGEST:
         return ()
     if _LOST_PLUS.match(key):
@@ -76,7 +86,9 @@ def suggest(key: str) -> tuple[str, ...]:
 
 
 def _plain(key: str) -> str:
-    """The text without accents, look-alikes, export artefacts and punctuation round it; "" if more than a-z is left."""
+    """The text without accents, look-alikes, export artefacts and punctuation round it; "" if more
+    than a-z is left.
+    """
     text = key
     if not key.isascii():
         decomposed = unicodedata.normalize("NFKD", key).casefold()
@@ -126,19 +138,25 @@ def _is_misspelling(text: str, key: str, distance: int) -> bool:
 
 
 def _lone_letters(text: str) -> set[str]:
-    """The letters that may name a series: those that stand alone, and those that are attached to the word."""
+    """The letters that may name a series: those that stand alone, and those that are attached to
+    the word.
+    """
     found = (_ALONE.fullmatch(word) or _ATTACHED.fullmatch(word) for word in text.split())
     return {letter for match in found if match for letter in match[1]}
 
 
 def _series(key: str) -> tuple[str, str]:
-    """The series letter of a spelling in the table and what follows it; empty for the other stages."""
+    """The series letter of a spelling in the table and what follows it; empty for the other
+    stages.
+    """
     letter_and_rest = key.removeprefix("series").lstrip() if key.startswith("series") else ""
     return letter_and_rest[:1], letter_and_rest[1:]
 
 
 def _another_letter_is_as_near(text: str, letter: str, rest: str, distance: int) -> bool:
-    """Whether `series b …` explains the text as well as `series a …` does, b being any letter, none, or `aa`."""
+    """Whether `series b …` explains the text as well as `series a …` does, b being any letter,
+    none, or `aa`.
+    """
     # Only a letter of the text can explain it any better than no letter at all, here `?`.
     rivals = {*text, "?", letter * 2} - {letter, " ", "+"}
     spellings = [f"series{glue}{rival}{rest}" for rival in rivals for glue in (" ", "")]
@@ -148,7 +166,9 @@ def _another_letter_is_as_near(text: str, letter: str, rest: str, distance: int)
 
 
 def _in_different_words(text: str, key: str) -> bool:
-    """Whether a distance of two comes from one edit in each of two words, of a spelling long enough for two."""
+    """Whether a distance of two comes from one edit in each of two words, of a spelling long
+    enough for two.
+    """
     words, expected = text.split(), key.split()
     if len(key) < TWO_EDITS_FROM or len(words) != len(expected):
         return False

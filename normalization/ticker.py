@@ -1,4 +1,5 @@
-"""The one thread of a serving process that works without being asked: once a second it runs its tasks.
+"""The one thread of a serving process that works without being asked: once a second it runs its
+tasks.
 
 Tasks register themselves: the guard judges, the observations are written. The thread starts with
 the first load of the rollout, so after any fork, and only in a process that serves requests. At an

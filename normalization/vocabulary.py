@@ -1,9 +1,10 @@
 """The closed table of spellings: which words name which stage. Data only; `stages` reads it.
 
-Every spelling here is in folded form (see `stages.fold`): lower case, one space between words. A spelling is
-either a stage's name, or a stage's name followed by one of the words that say "this is a funding round".
-Nothing else is a known spelling. In particular there are no prefixes ("pre", "late", "extended" change the meaning)
-and no bare letters, numbers, "+" after A or B, or foreign names; `tests/data/labelled_stages.csv` says why, row by row.
+Every spelling here is in folded form (see `stages.fold`): lower case, one space between words. A
+spelling is either a stage's name, or a stage's name followed by one of the words that say "this is
+a funding round". Nothing else is a known spelling. In particular there are no prefixes ("pre",
+"late", "extended" change the meaning) and no bare letters, numbers, "+" after A or B, or foreign
+names; `tests/data/labelled_stages.csv` says why, row by row.
 """
 
 from itertools import product
@@ -13,7 +14,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "series-a": ("series a", "seriesa"),
     "series-b": ("series b", "seriesb"),
-    # "seriesc" is not here: written without a space the name often lost its "+" too, and C is not C+.
+    # "seriesc" is not here: written without a space the name often lost its "+" too, and C is not
+    # C+.
     "series-c": ("series c",),
     "series-c+": ("series c+", "seriesc+"),
 }
@@ -43,7 +45,9 @@ PROBABLE: dict[str, tuple[str, ...]] = {
     "round b": ("series-b",),
     "round c": ("series-c",),
 }
-"""Unknown spellings whose meaning is likely enough to be shown, best first, but not sure enough to be applied."""
+"""Unknown spellings whose meaning is likely enough to be shown, best first, but not sure enough to
+be applied.
+"""
 
 
 def folded_spellings() -> dict[str, str]:
@@ -58,9 +62,9 @@ def folded_spellings() -> dict[str, str]:
 def common_spellings() -> dict[str, str]:
     """The ways in which the built-in spellings are usually typed → the value of their stage.
 
-    Every separator (space, hyphen, underscore), one within the name and one after it, the usual capitals of either
-    part, and names with a line break at the end. This adds no spelling that folding would not accept; it lets a usual
-    one be found without folding.
+    Every separator (space, hyphen, underscore), one within the name and one after it, the usual
+    capitals of either part, and names with a line break at the end. This adds no spelling that
+    folding would not accept; it lets a usual one be found without folding.
     """
     typed: dict[str, str] = {}
     for stage, names in NAMES.items():
@@ -83,7 +87,9 @@ def _endings() -> list[tuple[str, str]]:
 
 
 def _name_capitals(name: str) -> tuple[str, ...]:
-    """`pre seed` → pre seed, Pre Seed, Pre seed, pre Seed; `seriesa` → also seriesA and SeriesA."""
+    """`pre seed` → pre seed, Pre Seed, Pre seed, pre Seed; `seriesa` → also seriesA and
+    SeriesA.
+    """
     if name.startswith("series"):
         return (name, name.capitalize(), f"series{name[6:].upper()}", f"Series{name[6:].upper()}")
     return (name, name.title(), name.capitalize(), name[:4] + name[4:].title())

@@ -1,4 +1,6 @@
-"""The clock that every age is measured by: the database's own, which also dates snapshots and heartbeats."""
+"""The clock that every age is measured by: the database's own, which also dates snapshots and
+heartbeats.
+"""
 
 from __future__ import annotations
 

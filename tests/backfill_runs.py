@@ -1,4 +1,6 @@
-"""What the tests of the backfill share: rows to normalize, runs in this process, and the command as a process."""
+"""What the tests of the backfill share: rows to normalize, runs in this process, and the command
+as a process.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def execute(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
-    """A client of its own, as `alias`. What it holds when the test fails it does not keep from the next one."""
+    """A client of its own, as `alias`. What it holds when the test fails it does not keep from the
+    next one.
+    """
     client = connection.copy(alias)
     try:
         yield client

@@ -20,7 +20,9 @@ from ops.gates.rules import GateOutcome
 
 
 class RunRefused(RuntimeError):
-    """The run cannot begin, resume or be undone now; the message gives the reason and the remedy."""
+    """The run cannot begin, resume or be undone now; the message gives the reason and the
+    remedy.
+    """
 
 
 class GateClosed(RuntimeError):

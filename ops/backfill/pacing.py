@@ -1,4 +1,6 @@
-"""The pace of a run: how many rows a batch takes, how long it rests, and when it waits for others."""
+"""The pace of a run: how many rows a batch takes, how long it rests, and when it waits for
+others.
+"""
 
 from dataclasses import dataclass
 from time import monotonic

@@ -75,8 +75,8 @@ SELECT max(id), count(*) FROM (
 ) AS page
 """
 
-# An undo reads the log once, so it waits for locked rows: for lock_timeout, then it retries the batch.
-# `met` counts the rows that the undo leaves alone; the reasons are kept on the checkpoint.
+# An undo reads the log once, so it waits for locked rows: for lock_timeout, then it retries the
+# batch. `met` counts the rows that the undo leaves alone; the reasons are kept on the checkpoint.
 UNDO_PAGE = """
 WITH entry AS MATERIALIZED (
     SELECT written.id, log.before, log.after
@@ -139,7 +139,8 @@ SET cursor = %(cursor)s, undo_batch = %(undo_batch)s, scanned = scanned + %(scan
 WHERE id = %(checkpoint)s
 """
 
-# (age of the heartbeat in seconds, or NULL without a holder; whether the holder's connection is open)
+# (age of the heartbeat in seconds, or NULL without a holder; whether the holder's connection is
+# open)
 LEASE = """
 SELECT CASE WHEN lease_token IS NOT NULL
             THEN extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 END,

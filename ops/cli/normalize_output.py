@@ -1,4 +1,6 @@
-"""The output of `normalize_stages`: a run's events (log, progress bar, JSON lines), tables, reports."""
+"""The output of `normalize_stages`: a run's events (log, progress bar, JSON lines), tables,
+reports.
+"""
 
 import json
 import logging
@@ -114,7 +116,9 @@ class _Lines:
 
 
 def report(run: BackfillRun) -> dict[str, Any]:
-    """Return a finished run as plain data; only its number and state while the database is away."""
+    """Return a finished run as plain data; only its number and state while the database is
+    away.
+    """
     if run.state == RunState.RUNNING:
         return {"run": run.pk, "state": run.state}
     done = list(run.checkpoints.order_by("id"))

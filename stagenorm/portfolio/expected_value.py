@@ -1,22 +1,25 @@
 """The expected TVPI of a simulated fund, computed instead of simulated.
 
-A fund's TVPI is the mean over its companies, which are alike before the dice fall, so its expectation is that of one
-company, E[V], a sum over the cells (stage s with weight w, band b with odds p):
+A fund's TVPI is the mean over its companies, which are alike before the dice fall, so its
+expectation is that of one company, E[V], a sum over the cells (stage s with weight w, band b with
+odds p):
 
     E[V] = sum_s w_s sum_b p_sb E[V | s, b].
 
-In a cell the multiple M and the exit time T are independent. T = max(1, t) with t uniform on [c - 1, c + 1], where c is
-the expected exit time, base years × the band's factor. V = M if T <= h, else M^(h/T). As h >= 1, T <= h means t <= h,
-and for t > h the maximum does nothing. With m(r) = E[M^r] and the density 1/2 of t,
+In a cell the multiple M and the exit time T are independent. T = max(1, t) with t uniform on [c -
+1, c + 1], where c is the expected exit time, base years × the band's factor. V = M if T <= h, else
+M^(h/T). As h >= 1, T <= h means t <= h, and for t > h the maximum does nothing. With m(r) = E[M^r]
+and the density 1/2 of t,
 
     E[V | s, b] = P(t <= h) m(1) + 1/2 integral of m(h/t) dt over t from max(h, c - 1) to c + 1.
 
 The moments have closed forms. Uniform on [a, b]:  m(r) = (b^(r+1) - a^(r+1)) / ((r + 1) (b - a)).
-Pareto of tail index k on [a, b]:  the density is k a^k x^(-k-1) / (1 - (a/b)^k), so
-m(r) = k a^k (b^(r-k) - a^(r-k)) / ((r - k) (1 - (a/b)^k)), where r <= 1 < k keeps the denominator from zero.
+Pareto of tail index k on [a, b]:  the density is k a^k x^(-k-1) / (1 - (a/b)^k), so m(r) = k a^k
+(b^(r-k) - a^(r-k)) / ((r - k) (1 - (a/b)^k)), where r <= 1 < k keeps the denominator from zero.
 
-The integral over t has no elementary form (a^(h/t) leads to exponential integrals), but its integrand is smooth and
-bounded, and Gauss-Legendre quadrature with 40 nodes gives it to the last digits (held by a test).
+The integral over t has no elementary form (a^(h/t) leads to exponential integrals), but its
+integrand is smooth and bounded, and Gauss-Legendre quadrature with 40 nodes gives it to the last
+digits (held by a test).
 """
 
 from collections.abc import Mapping
@@ -41,10 +44,11 @@ _SPAN: Final = 2.0 * EXIT_SPREAD_YEARS
 
 
 def expected_tvpi(stage_mix: Mapping[Stage, float], profile: str, horizon: float) -> float:
-    """E[TVPI] of a fund with this mix (weights taken relative) after `horizon` >= 1 years; derived above.
+    """E[TVPI] of a fund with this mix (weights taken relative) after `horizon` >= 1 years; derived
+    above.
 
-    It does not depend on the number of companies. Raises KeyError for an unknown profile, ValueError for a mix that
-    cannot be.
+    It does not depend on the number of companies. Raises KeyError for an unknown profile,
+    ValueError for a mix that cannot be.
     """
     chosen = PROFILES[profile]
     return sum(

@@ -1,8 +1,9 @@
 """The companies of some runs: what each is worth and when it pays, in units of a first cheque.
 
-Arrays have shape (companies, runs), times are quarters from the fund's start. A company's row decides when
-its first cheque is made. Follow-on money buys at the price of the next round, so a graduate holds `units` =
-1 + follow-on / price of the claim that a first cheque bought, and what the claim pays is multiplied by them.
+Arrays have shape (companies, runs), times are quarters from the fund's start. A company's row
+decides when its first cheque is made. Follow-on money buys at the price of the next round, so a
+graduate holds `units` = 1 + follow-on / price of the claim that a first cheque bought, and what
+the claim pays is multiplied by them.
 """
 
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ def sums(place: Indices, values: Floats, size: int) -> Floats:
 class CompanyTile:
     """Companies of some runs, drawn and dated.
 
-    `multiple` is that of the first cheque at the exit, the factor included. A company's mark is 1 until
-    `start`, and from then to `exit` the straight line `constant` + `slope` · time.
+    `multiple` is that of the first cheque at the exit, the factor included. A company's mark is 1
+    until `start`, and from then to `exit` the straight line `constant` + `slope` · time.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class BlockFlows:
         self._rounds += np.bincount(rounds, minlength=self._rounds.size)
 
     def _place(self, quarter: Floats) -> Indices:
-        """Return the flat index of (quarter, run); the last row is everything from the horizon on."""
+        """Return the flat index of (quarter, run); the last row is everything from the horizon
+        on.
+        """
         place = quarter.astype(np.intp)
         np.minimum(place, self._horizon, out=place)
         place *= self._runs

@@ -1,10 +1,11 @@
 """What a simulated fund invests and is worth in expectation, computed instead of simulated.
 
-All companies of a fund are alike before the dice fall, so the expectation is a sum over cells for each
-first cheque. `market_expectation` has the mark of one company; here its age is the time from the first cheque
-to the horizon. A graduate's follow-on depends on the number G of graduates, which is binomial: with the
-reserve R and the limit of three cheques, the follow-ons of all graduates sum to min(R, 3 G), of which each
-company has an equal share in expectation. The factor has mean 1 and plays no part.
+All companies of a fund are alike before the dice fall, so the expectation is a sum over cells for
+each first cheque. `market_expectation` has the mark of one company; here its age is the time from
+the first cheque to the horizon. A graduate's follow-on depends on the number G of graduates, which
+is binomial: with the reserve R and the limit of three cheques, the follow-ons of all graduates sum
+to min(R, 3 G), of which each company has an equal share in expectation. The factor has mean 1 and
+plays no part.
 """
 
 from collections.abc import Mapping
@@ -55,8 +56,8 @@ def expected_values(
 ) -> tuple[Floats, Floats]:
     """Return the expected proceeds and the expected mark of a first cheque of 1 in each cell.
 
-    `age` is in quarters since the first cheque; the results have shape (cells, ages). The mark counts
-    companies that have not exited, the proceeds those that have.
+    `age` is in quarters since the first cheque; the results have shape (cells, ages). The mark
+    counts companies that have not exited, the proceeds those that have.
     """
     price, start = table.line_value[:, np.newaxis], table.line_start[:, np.newaxis]
     centre = table.exit_quarters[:, np.newaxis]
@@ -77,7 +78,9 @@ def _mean_multiples(profile: MarketProfile) -> Floats:
 
 
 def _mean_follow_on(plan: FundPlan, graduation: float) -> float:
-    """Return the expected follow-on of a graduate, in first cheques; `graduation` is its probability."""
+    """Return the expected follow-on of a graduate, in first cheques; `graduation` is its
+    probability.
+    """
     graduates = np.arange(plan.cheques_made + 1.0)
     total = graduates * plan.follow_on_cheques(graduates)
     mean = float(total @ _binomial(plan.cheques_made, graduation))

@@ -1,12 +1,15 @@
-"""From the cash flows of companies to what a limited partner gets: calls, distributions, carry, IRR.
+"""From the cash flows of companies to what a limited partner gets: calls, distributions, carry,
+IRR.
 
-Money is a fraction of the commitment; each row of an array is a quarter, each column a run. Calls are paid
-at the start of their quarter, distributions at its end, so carry always sees the quarter's call.
+Money is a fraction of the commitment; each row of an array is a quarter, each column a run. Calls
+are paid at the start of their quarter, distributions at its end, so carry always sees the
+quarter's call.
 
-Carry is that of the whole fund, without a hurdle: the limited partners first get back what they paid in,
-then share the profit. On cumulative amounts, net = gross - carry · max(0, gross - paid-in). When a call follows
-a distribution of profit, the general partner returns the carry that is no longer earned; the net cumulative
-distribution, min(gross, (1 - carry) gross + carry · paid-in), therefore never falls.
+Carry is that of the whole fund, without a hurdle: the limited partners first get back what they
+paid in, then share the profit. On cumulative amounts, net = gross - carry · max(0, gross -
+paid-in). When a call follows a distribution of profit, the general partner returns the carry that
+is no longer earned; the net cumulative distribution, min(gross, (1 - carry) gross + carry ·
+paid-in), therefore never falls.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +28,9 @@ LEAST_PIECE: Final = 2**19
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """One number per run. Multiples are per unit paid in (net) or invested (gross); IRR is annual."""
+    """One number per run. Multiples are per unit paid in (net) or invested (gross); IRR is
+    annual.
+    """
 
     paid_in: Floats
     tvpi: Floats
@@ -49,7 +54,9 @@ class RunResults:
 
 @dataclass(frozen=True, slots=True)
 class FundPath:
-    """The fund at the end of each year, of shape (years, runs): cumulative and net of fees and carry."""
+    """The fund at the end of each year, of shape (years, runs): cumulative and net of fees and
+    carry.
+    """
 
     contributions: Floats
     distributions: Floats
@@ -70,17 +77,21 @@ def after_carry(gross: Floats, paid_in: Floats, carry: float) -> Floats:
 
 
 class FundLedger:
-    """The quarterly cash flows of up to `runs` runs, and what they come to. The memory is used again and again."""
+    """The quarterly cash flows of up to `runs` runs, and what they come to. The memory is used
+    again and again.
+    """
 
     def __init__(self, plan: FundPlan, runs: int) -> None:
         quarters = plan.horizon_quarters
         self._plan = plan
         memory = _one_piece((3 * quarters + 2, runs))
-        # In units of a first cheque; the last row holds the value of the companies left at the horizon.
+        # In units of a first cheque; the last row holds the value of the companies left at the
+        # horizon.
         self._proceeds = memory[: quarters + 1]
         self._follow_ons = memory[quarters + 1 : 2 * quarters + 1]
         self._net = memory[2 * quarters + 1 :]
-        # What the investors of all closed runs together got, or paid, at the end of each quarter from 0 on.
+        # What the investors of all closed runs together got, or paid, at the end of each quarter
+        # from 0 on.
         self.pooled_net = np.zeros(quarters + 1)
 
     def enter(self, columns: slice, proceeds: Floats, follow_ons: Floats) -> None:
@@ -91,8 +102,9 @@ class FundLedger:
     def close(self, runs: int, yearly: Floats | None, *, gross_irr: bool) -> RunResults:
         """Return the results of the first `runs` runs; afterwards the flows are spent.
 
-        `yearly` has shape (3, years, runs) and in its last part the value of the companies at each year's end,
-        before carry. It is overwritten with the path: contributions, distributions and net asset value.
+        `yearly` has shape (3, years, runs) and in its last part the value of the companies at each
+        year's end, before carry. It is overwritten with the path: contributions, distributions and
+        net asset value.
         """
         cheque = self._plan.first_cheque
         proceeds, follow_ons = self._proceeds[:, :runs], self._follow_ons[:, :runs]
@@ -112,8 +124,9 @@ class FundLedger:
 def _one_piece(shape: tuple[int, int]) -> Floats:
     """Return an array in a large piece of memory.
 
-    glibc gives freed memory back to the kernel, which clears it for the next array, until a larger piece has been
-    freed. After the first simulation of a process this one keeps the arrays of the others from being cleared.
+    glibc gives freed memory back to the kernel, which clears it for the next array, until a larger
+    piece has been freed. After the first simulation of a process this one keeps the arrays of the
+    others from being cleared.
     """
     rows, columns = shape
     return np.empty(max(rows * columns, LEAST_PIECE))[: rows * columns].reshape(shape)
@@ -142,12 +155,16 @@ class _Investor:
         self._net_cash = kept
 
     def standing(self, value: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return contributions, distributions and net asset value; `value` is that of the companies."""
+        """Return contributions, distributions and net asset value; `value` is that of the
+        companies.
+        """
         net_value = after_carry(self._cash + value, self._paid_in, self._carry)
         return self._paid_in, self._net_cash, net_value - self._net_cash
 
     def results(self, follow_ons: Floats, proceeds: Floats, *, gross_irr: bool) -> RunResults:
-        """Return the results after the last quarter; the last row of `proceeds` is the value that is left."""
+        """Return the results after the last quarter; the last row of `proceeds` is the value that
+        is left.
+        """
         residual = proceeds[-1]
         _, _, nav = self.standing(residual)
         self._net[-1] += nav

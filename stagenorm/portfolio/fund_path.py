@@ -1,8 +1,10 @@
-"""The value of a fund's companies at the end of each year, without looking at every company every year.
+"""The value of a fund's companies at the end of each year, without looking at every company every
+year.
 
-Between its round and its exit a company is marked along a straight line, constant + slope · t. So a year's
-value is a sum of constants plus t times a sum of slopes over the companies on their line. It is enough to
-enter both in the year in which a company comes on its line and to take them out in the year of its exit.
+Between its round and its exit a company is marked along a straight line, constant + slope · t. So
+a year's value is a sum of constants plus t times a sum of slopes over the companies on their line.
+It is enough to enter both in the year in which a company comes on its line and to take them out in
+the year of its exit.
 """
 
 import numpy as np
@@ -38,7 +40,9 @@ class PathTally:
         self._constant += sums(begins, constant, size)
 
     def _enter_at_cost(self, quarter: Floats, graduates: NDArray[np.bool_]) -> None:
-        """Enter the companies that begin at cost; the times of their first cheques are in order."""
+        """Enter the companies that begin at cost; the times of their first cheques are in
+        order.
+        """
         year = (quarter / QUARTERS_PER_YEAR).astype(np.intp)
         first = np.flatnonzero(np.diff(year, prepend=-1))
         by_year = self._constant.reshape(-1, self._runs)

@@ -1,9 +1,10 @@
 """How a fund means to deploy its commitment: fees, first cheques and the reserve, before luck.
 
-All money is a fraction of the commitment, times are quarters from the fund's start. First cheques are of
-one size and evenly spread over the deployment period: cheque j of n falls at (j + 1/2) / n of it. Money is
-called at the start of the quarter in which it is needed; a year's fee is called in four parts. A first
-cheque after the horizon is never made, so `cheques_made` may be less than the portfolio size.
+All money is a fraction of the commitment, times are quarters from the fund's start. First cheques
+are of one size and evenly spread over the deployment period: cheque j of n falls at (j + 1/2) / n
+of it. Money is called at the start of the quarter in which it is needed; a year's fee is called in
+four parts. A first cheque after the horizon is never made, so `cheques_made` may be less than the
+portfolio size.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from stagenorm.portfolio.outcomes import Floats
 
 @dataclass(frozen=True, slots=True)
 class FundPlan:
-    """The plan of one fund. Raises ValueError when no first cheque would be made within the horizon."""
+    """The plan of one fund. Raises ValueError when no first cheque would be made within the
+    horizon.
+    """
 
     terms: FundTerms
     reserve_ratio: float
@@ -98,8 +101,8 @@ class FundPlan:
     def follow_on_cheques(self, graduates: Floats) -> Floats:
         """Return the follow-on of one graduate, in first cheques, for each number of graduates.
 
-        The reserve is split evenly over the graduates of the whole portfolio; a fund without graduates
-        never calls it.
+        The reserve is split evenly over the graduates of the whole portfolio; a fund without
+        graduates never calls it.
         """
         even = self.reserve_in_cheques / np.maximum(graduates, 1.0)
         cheques: Floats = np.clip(even, 0.0, MOST_FOLLOW_ON_CHEQUES)

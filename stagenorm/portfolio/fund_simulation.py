@@ -1,12 +1,15 @@
-"""Monte Carlo of a venture fund with fees, carry, reserves, deployment over time, and a common factor.
+"""Monte Carlo of a venture fund with fees, carry, reserves, deployment over time, and a common
+factor.
 
-Every run is a fund. It makes its first cheques over the deployment period, follows on in the companies
-that graduate, pays fees, and gets back what exits bring. All exits of a run are multiplied by the run's
-factor. Companies that have not exited at the horizon are valued at their mark.
+Every run is a fund. It makes its first cheques over the deployment period, follows on in the
+companies that graduate, pays fees, and gets back what exits bring. All exits of a run are
+multiplied by the run's factor. Companies that have not exited at the horizon are valued at their
+mark.
 
-Random numbers come in blocks of RUNS_PER_BLOCK runs. In a block the n-th company of every run is drawn
-before the next company, from streams that do not depend on the portfolio's size. So more runs begin with
-the same runs, and portfolios of any size and mix share their random numbers company by company.
+Random numbers come in blocks of RUNS_PER_BLOCK runs. In a block the n-th company of every run is
+drawn before the next company, from streams that do not depend on the portfolio's size. So more
+runs begin with the same runs, and portfolios of any size and mix share their random numbers
+company by company.
 """
 
 from collections.abc import Mapping
@@ -33,7 +36,8 @@ from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.monte_carlo import MAX_RUNS
 from stagenorm.portfolio.outcomes import Floats, Indices, rescaled
 
-# Names the random stream and the arithmetic; it changes whenever the same seed gives other numbers.
+# Names the random stream and the arithmetic; it changes whenever the same seed gives other
+# numbers.
 FUND_ENGINE: Final = "pcg64-funds-1"
 MAX_PORTFOLIO: Final = 1_000
 RUNS_PER_BLOCK: Final = 500
@@ -41,13 +45,16 @@ RUNS_PER_BLOCK: Final = 500
 _COMPANIES_AT_ONCE: Final = 12_500
 # Runs whose quarterly cash flows are kept until they are closed together.
 _RUNS_PER_LEDGER: Final = 2_500
-# The first part of the spawn key. Streams of the first engine have keys of one part, so none is shared.
+# The first part of the spawn key. Streams of the first engine have keys of one part, so none is
+# shared.
 _STREAMS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class FundParameters:
-    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot be simulated."""
+    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot
+    be simulated.
+    """
 
     runs: int
     horizon_years: int
@@ -85,9 +92,11 @@ class FundParameters:
 
 @dataclass(frozen=True, slots=True)
 class FundResult:
-    """The runs in the order of the stream, the path (of no year unless asked for), and totals over all runs.
+    """The runs in the order of the stream, the path (of no year unless asked for), and totals over
+    all runs.
 
-    `totals` are by cell. `pooled_net` has for each quarter from 0 on what all investors together got or paid.
+    `totals` are by cell. `pooled_net` has for each quarter from 0 on what all investors together
+    got or paid.
     """
 
     runs: RunResults
@@ -118,7 +127,9 @@ def simulate_fund(
 
 
 class _Streams:
-    """The random numbers of a simulation: the same for every portfolio size, mix and number of runs."""
+    """The random numbers of a simulation: the same for every portfolio size, mix and number of
+    runs.
+    """
 
     def __init__(self, seed: int) -> None:
         keys = [(_STREAMS, purpose) for purpose in range(4)]
@@ -131,7 +142,9 @@ class _Streams:
         return np.exp(sigma * normal - sigma * sigma / 2.0)
 
     def uniforms(self, purpose: int, companies: int, runs: int) -> Floats:
-        """Return the next companies' numbers, of shape (companies, runs): 0 cell, 1 multiple, 2 exit."""
+        """Return the next companies' numbers, of shape (companies, runs): 0 cell, 1 multiple, 2
+        exit.
+        """
         drawn = self._companies[purpose].random((companies, RUNS_PER_BLOCK))
         return np.ascontiguousarray(drawn[:, :runs])
 
@@ -156,7 +169,9 @@ class _Simulation:
         self.totals = CellTotals.empty()
 
     def run(self, columns: slice, ledger: FundLedger, nav: Floats) -> None:
-        """Simulate the next runs: enter their flows, and the companies' value at each year's end in `nav`."""
+        """Simulate the next runs: enter their flows, and the companies' value at each year's end
+        in `nav`.
+        """
         for first in range(columns.start, columns.stop, RUNS_PER_BLOCK):
             last = min(first + RUNS_PER_BLOCK, columns.stop)
             part = slice(first - columns.start, last - columns.start)
@@ -177,7 +192,9 @@ class _Simulation:
         self._streams.end_block(self._plan.cheques_made)
 
     def _graduation(self, runs: int) -> tuple[Indices, Floats]:
-        """Draw the cells of a block; return them and the follow-on of a graduate in each run, in cheques."""
+        """Draw the cells of a block; return them and the follow-on of a graduate in each run, in
+        cheques.
+        """
         cells = self._cells[:, :runs]
         graduates = np.zeros(runs)
         for rows in self._tiles:

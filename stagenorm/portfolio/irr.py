@@ -1,11 +1,12 @@
 """Internal rates of return of many quarterly cash flows at once.
 
-Write x for the discount factor of one quarter. A run that pays `invested` at time zero and gets c_k back at the
-end of quarter k breaks even where f(x) = sum c_k x^k equals `invested`. In logarithms, y = log x and
-g(y) = log f(e^y) - log invested, this is as easy as root finding gets: g is a log-sum-exp of straight lines, hence
-convex and increasing, and its slope (the mean quarter of the discounted flows) stays between the first and
-the last quarter that may pay. So the root lies between -g(0)/first and -g(0)/last, and Newton's method from
-anywhere in that bracket reaches it; bisection steps in only where a power of x overflows.
+Write x for the discount factor of one quarter. A run that pays `invested` at time zero and gets
+c_k back at the end of quarter k breaks even where f(x) = sum c_k x^k equals `invested`. In
+logarithms, y = log x and g(y) = log f(e^y) - log invested, this is as easy as root finding gets: g
+is a log-sum-exp of straight lines, hence convex and increasing, and its slope (the mean quarter of
+the discounted flows) stays between the first and the last quarter that may pay. So the root lies
+between -g(0)/first and -g(0)/last, and Newton's method from anywhere in that bracket reaches it;
+bisection steps in only where a power of x overflows.
 """
 
 from typing import Final
@@ -16,16 +17,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 QUARTERS_PER_YEAR: Final = 4
-# Runs solved together: many, so that a numpy call costs little beside its work, but not so many as to leave the cache.
+# Runs solved together: many, so that a numpy call costs little beside its work, but not so many as
+# to leave the cache.
 RUNS_AT_ONCE: Final = 10_000
-# Newton squares the error: after a step this small in y it is about 1e-14 times the curvature over twice the slope.
+# Newton squares the error: after a step this small in y it is about 1e-14 times the curvature over
+# twice the slope.
 LAST_STEP: Final = 1e-7
-# Newton takes 3 or 4; bisecting the widest bracket (the log of 1e308) down to LAST_STEP would take 40.
+# Newton takes 3 or 4; bisecting the widest bracket (the log of 1e308) down to LAST_STEP would take
+# 40.
 MAX_STEPS: Final = 100
 # Runs with calls over time: the bracket of |y|. x^60 stays far from overflow.
 LARGEST_LOG: Final = 4.0
-# From a good start, Newton's method settles most runs in three steps. The safe search takes those that need more
-# than this.
+# From a good start, Newton's method settles most runs in three steps. The safe search takes those
+# that need more than this.
 NEWTON_STEPS: Final = 6
 
 
@@ -34,11 +38,13 @@ class NoConvergence(ArithmeticError):
 
 
 def annual_irr(invested: float, flows: Floats, first_quarter: int = 1) -> Floats:
-    """The annual internal rate of return of each run as a fraction: 0.25 is 25 % a year, -1 a total loss.
+    """The annual internal rate of return of each run as a fraction: 0.25 is 25 % a year, -1 a
+    total loss.
 
-    `flows` has shape (quarters, runs), is non-negative and in the unit of `invested` > 0, which is paid once at
-    time zero; row j is paid at the end of quarter `first_quarter` + j. A run that gets nothing back returns -1.
-    The rate of a run does not depend on the other runs, to the last bit. Raises NoConvergence.
+    `flows` has shape (quarters, runs), is non-negative and in the unit of `invested` > 0, which is
+    paid once at time zero; row j is paid at the end of quarter `first_quarter` + j. A run that
+    gets nothing back returns -1. The rate of a run does not depend on the other runs, to the last
+    bit. Raises NoConvergence.
     """
     runs = flows.shape[1]
     rates = np.full(runs, -1.0)
@@ -82,9 +88,9 @@ def _log_discount(flows: Floats, log_invested: float, first: int) -> Floats:
 def _start(flows: Floats, log_invested: float, first: int) -> tuple[Floats, Floats, Floats]:
     """The bracket's ends and, between them, the root of g's parabola at zero.
 
-    The parabola takes the mean and the variance of the paying quarter k. Repeated sums give them without a product:
-    with n = k - first + 1, summing the flows from the last quarter down gives sum c_k once, sum c_k n when the sums
-    are summed, and sum c_k n (n + 1) / 2 when those are.
+    The parabola takes the mean and the variance of the paying quarter k. Repeated sums give them
+    without a product: with n = k - first + 1, summing the flows from the last quarter down gives
+    sum c_k once, sum c_k n when the sums are summed, and sum c_k n (n + 1) / 2 when those are.
     """
     paid, sums, triangles = np.zeros((3, flows.shape[1]))
     for row in flows[::-1]:
@@ -120,11 +126,12 @@ def _value_and_slope(
 def annual_irr_of_net(net: Floats) -> Floats:
     """The annual internal rate of return of each run whose investors pay and get money over time.
 
-    `net` has shape (quarters + 1, runs): row q is what the investors get, or pay where it is negative, q quarters
-    after the start. The first flow of each run that is not zero must be a payment. A run without any positive
-    flow returns -1. Flows that end with payments may have two rates or none: the higher one is returned, or else
-    the rate at which what comes back comes closest to paying for what was paid. The rate lies in the bracket
-    of -100 % to 900,000,000 % (|y| <= LARGEST_LOG). Raises NoConvergence.
+    `net` has shape (quarters + 1, runs): row q is what the investors get, or pay where it is
+    negative, q quarters after the start. The first flow of each run that is not zero must be a
+    payment. A run without any positive flow returns -1. Flows that end with payments may have two
+    rates or none: the higher one is returned, or else the rate at which what comes back comes
+    closest to paying for what was paid. The rate lies in the bracket of -100 % to 900,000,000 %
+    (|y| <= LARGEST_LOG). Raises NoConvergence.
     """
     rates = np.full(net.shape[1], -1.0)
     paying = np.flatnonzero((net > 0.0).any(axis=0))
@@ -135,7 +142,9 @@ def annual_irr_of_net(net: Floats) -> Floats:
 
 
 def _log_discount_of_net(net: Floats) -> Floats:
-    """The root y of each run: Newton's method for the net present value, the safe search where it fails."""
+    """The root y of each run: Newton's method for the net present value, the safe search where it
+    fails.
+    """
     y = _start_of_net(net)
     roots, going, settled = np.empty_like(y), np.arange(y.size), np.zeros(y.size, dtype=np.bool_)
     for _ in range(NEWTON_STEPS):
@@ -161,8 +170,9 @@ def _log_discount_of_net(net: Floats) -> Floats:
 def _safe_log_discount(net: Floats) -> Floats:
     """The root y of log D - log C, the present values of what comes back and of what was paid.
 
-    Its bracket shrinks with every step: where D covers C, or comes closer to it at a higher rate, the root is
-    below. So it ends at a root with a positive slope or, if there is none, at the maximum.
+    Its bracket shrinks with every step: where D covers C, or comes closer to it at a higher rate,
+    the root is below. So it ends at a root with a positive slope or, if there is none, at the
+    maximum.
     """
     returned, paid = np.maximum(net, 0.0), np.maximum(-net, 0.0)
     y = _start_of_net(net)
@@ -204,10 +214,11 @@ def _start_of_net(net: Floats) -> Floats:
 
 
 class _Moments:
-    """The sum of flows that are added from the last one down, and the mean and variance of their time.
+    """The sum of flows that are added from the last one down, and the mean and variance of their
+    time.
 
-    With n = 1 for the first flow, repeated sums give them without a product: the sum of the flows, of their
-    multiples by n, and of those by n (n + 1) / 2.
+    With n = 1 for the first flow, repeated sums give them without a product: the sum of the flows,
+    of their multiples by n, and of those by n (n + 1) / 2.
     """
 
     def __init__(self, runs: int) -> None:
@@ -220,7 +231,9 @@ class _Moments:
         self._triangles += self._sums
 
     def less(self, net: "_Moments") -> "_Moments":
-        """Return the moments of what was paid, for the moments of what was returned and of the net flows."""
+        """Return the moments of what was paid, for the moments of what was returned and of the net
+        flows.
+        """
         paid = _Moments(0)
         paid.total = self.total - net.total
         paid._sums = self._sums - net._sums

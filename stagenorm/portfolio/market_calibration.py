@@ -1,7 +1,7 @@
 """The figures that a market profile is calibrated to, computed from its base case.
 
-The base case is a fund with 60 % seed and 40 % series-a, 25 companies, and the profile's own reserve,
-deployment and terms, after 15 years.
+The base case is a fund with 60 % seed and 40 % series-a, 25 companies, and the profile's own
+reserve, deployment and terms, after 15 years.
 """
 
 from typing import Final
@@ -38,7 +38,9 @@ def base_case(profile: MarketProfile, runs: int = BASE_RUNS) -> FundParameters:
 
 
 def calibration_figures(profile: MarketProfile) -> dict[str, float]:
-    """Return the model's value of each figure in the profile's `calibrated_to`, to three digits."""
+    """Return the model's value of each figure in the profile's `calibrated_to`, to three
+    digits.
+    """
     result = simulate_fund(base_case(profile), path=True)
     figures = {**_multiples(result), **_path(result)}
     pooled = annual_irr_of_net(result.pooled_net[:, np.newaxis])[0]

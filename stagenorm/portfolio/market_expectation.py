@@ -1,15 +1,16 @@
 """Closed forms of a market profile: what one company and a whole fund are worth in expectation.
 
-Given its cell (stage s, band b, graduating or not), the multiple M and the exit time T of a company are
-independent, and T is uniform on [l, h]. The mark at age a is a straight line in M, so only the mean m of
-M in the cell is needed. With the line's start g and first value u (0 and 1 without graduation),
+Given its cell (stage s, band b, graduating or not), the multiple M and the exit time T of a
+company are independent, and T is uniform on [l, h]. The mark at age a is a straight line in M, so
+only the mean m of M in the cell is needed. With the line's start g and first value u (0 and 1
+without graduation),
 
     E[V(a)] = P(T <= a) m + P(T > a) u + (m - u) (a - g) E[1 / (T - g); T > a]   for a > g, else 1,
     E[1 / (T - g); T > a] = log((h - g) / (max(l, a) - g)) / (h - l).
 
-The factor has mean 1 and is independent of the company, so it does not appear. Moments of M:
-U cubed has mean 1/4, the uniform on [1, 3] mean 2. A Pareto variable of tail index k on [a, b] has mean
-k a^k (a^(1-k) - b^(1-k)) / ((k - 1) (1 - (a/b)^k)).
+The factor has mean 1 and is independent of the company, so it does not appear. Moments of M: U
+cubed has mean 1/4, the uniform on [1, 3] mean 2. A Pareto variable of tail index k on [a, b] has
+mean k a^k (a^(1-k) - b^(1-k)) / ((k - 1) (1 - (a/b)^k)).
 """
 
 import math
@@ -81,8 +82,8 @@ def expected_multiple_of_graduates(profile: MarketProfile, stage: Stage) -> floa
 def price_steps(profile: MarketProfile) -> PerStage:
     """Return the price of the next round over that of the first cheque, by stage.
 
-    It is E[M | graduates] / E[M of the next stage]: a follow-on expects what a first cheque in the next
-    stage expects, so the model assumes no skill in choosing follow-ons.
+    It is E[M | graduates] / E[M of the next stage]: a follow-on expects what a first cheque in the
+    next stage expects, so the model assumes no skill in choosing follow-ons.
     """
     return {
         stage: expected_multiple_of_graduates(profile, stage)
@@ -96,8 +97,9 @@ def loss_of_the_fully_diversified_fund(
 ) -> float:
     """Return P(TVPI < 1) of a fund with infinitely many companies that have all exited.
 
-    Only the factor remains: Phi((log(1 / (I m)) + sigma² / 2) / sigma), with the investable share I = 1 - fees
-    and the mean multiple m of invested money. Carry does not matter below 1. `stage_mix` sums to 1.
+    Only the factor remains: Phi((log(1 / (I m)) + sigma² / 2) / sigma), with the investable share
+    I = 1 - fees and the mean multiple m of invested money. Carry does not matter below 1.
+    `stage_mix` sums to 1.
     """
     first = sum(weight * expected_multiple(profile, s) for s, weight in stage_mix.items())
     graduates = {s: w * graduation_probability(profile, s) for s, w in stage_mix.items()}

@@ -1,9 +1,9 @@
 """Companies of a market profile: stage, outcome, graduation, multiple and exit time, many at once.
 
-A *cell* is an outcome band, whether the company graduates, and a stage. Cells are numbered band by band,
-and within a band the companies that do not graduate come first. One uniform number picks the cell, a second
-one the multiple within its band, a third one the exit time. Bands come first so that under common random
-numbers a company of another mix tends to keep its band.
+A *cell* is an outcome band, whether the company graduates, and a stage. Cells are numbered band by
+band, and within a band the companies that do not graduate come first. One uniform number picks the
+cell, a second one the multiple within its band, a third one the exit time. Bands come first so
+that under common random numbers a company of another mix tends to keep its band.
 
 Times are in quarters, money in units of a first cheque.
 """
@@ -36,10 +36,10 @@ _UNDECIDED: Final = CELLS
 class MarketTable:
     """A stage mix and a profile as one array per quantity over the cells.
 
-    `exit_quarters` is the mean time from the first cheque to the exit; `exit_spread` the fraction around it.
-    A mark starts to move `line_start` quarters after the first cheque, at `line_value` times the cost. A unit
-    of follow-on money has `follow_on_share` times the multiple of a unit of the first cheque, 0 where the
-    company does not graduate.
+    `exit_quarters` is the mean time from the first cheque to the exit; `exit_spread` the fraction
+    around it. A mark starts to move `line_start` quarters after the first cheque, at `line_value`
+    times the cost. A unit of follow-on money has `follow_on_share` times the multiple of a unit of
+    the first cheque, 0 where the company does not graduate.
     """
 
     def __init__(self, stage_mix: Mapping[Stage, float], profile: MarketProfile) -> None:

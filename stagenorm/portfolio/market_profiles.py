@@ -1,10 +1,11 @@
-"""The assumptions of the second generation of return profiles, as data with a source for each part.
+"""The assumptions of the second generation of return profiles, as data with a source for each
+part.
 
 A `MarketProfile` describes what happens to one company (odds, exits, graduation, marks), what all
-companies of a fund share (the factor), and how a fund invests and what it charges (reserves, terms).
-`market_outcomes` draws companies from it, `market_expectation` integrates it, `fund_plan` applies the
-terms. The numbers of a published profile never change: a better set gets a new name, so that a stored
-simulation can be repeated.
+companies of a fund share (the factor), and how a fund invests and what it charges (reserves,
+terms). `market_outcomes` draws companies from it, `market_expectation` integrates it, `fund_plan`
+applies the terms. The numbers of a published profile never change: a better set gets a new name,
+so that a stored simulation can be repeated.
 """
 
 from collections.abc import Mapping
@@ -19,9 +20,11 @@ PerStage = Mapping[Stage, float]
 STAGES: Final = tuple(Stage)
 MONTHS_PER_QUARTER: Final = 3
 QUARTERS_PER_YEAR: Final = 4
-# One company gets at most this many first cheques as follow-on money. What is left over is never called.
+# One company gets at most this many first cheques as follow-on money. What is left over is never
+# called.
 MOST_FOLLOW_ON_CHEQUES: Final = 3.0
-# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these multiples.
+# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these
+# multiples.
 BAND_NAMES: Final = ("fail", "modest", "good", "home_run", "unicorn")
 WINNER_BANDS: Final = ("good", "home_run", "unicorn")
 
@@ -35,9 +38,10 @@ def by_stage(*values: float) -> PerStage:
 class ReturnOdds:
     """The distribution of one company's gross multiple M, before the factor.
 
-    With probability `fail`, M is U cubed for a uniform U (mean 1/4). With probability `modest`, M is
-    uniform on [1, 3]. Otherwise M is a Pareto variable with the stage's `tail_index`, from the first of
-    `winner_edges` on and cut off at the last; the edges between split the winners into named bands.
+    With probability `fail`, M is U cubed for a uniform U (mean 1/4). With probability `modest`, M
+    is uniform on [1, 3]. Otherwise M is a Pareto variable with the stage's `tail_index`, from the
+    first of `winner_edges` on and cut off at the last; the edges between split the winners into
+    named bands.
     """
 
     fail: PerStage
@@ -77,7 +81,9 @@ class ExitTiming:
 
 @dataclass(frozen=True, slots=True)
 class Graduation:
-    """The next financing round: its probability given the final multiple, and months until then."""
+    """The next financing round: its probability given the final multiple, and months until
+    then.
+    """
 
     given_at_least_cost: PerStage
     given_below_cost: PerStage
@@ -98,10 +104,10 @@ class MarkRule:
 class FundTerms:
     """What a fund charges.
 
-    `management_fee` is a fraction of the commitment a year. After `fee_full_years` years each further
-    year's fee is `fee_step` times that of the year before, until the end of `fund_life_years`. `carry`
-    is the general partner's share of the profit of the whole fund, without a hurdle.
-    Raises ValueError for terms that leave nothing to invest.
+    `management_fee` is a fraction of the commitment a year. After `fee_full_years` years each
+    further year's fee is `fee_step` times that of the year before, until the end of
+    `fund_life_years`. `carry` is the general partner's share of the profit of the whole fund,
+    without a hurdle. Raises ValueError for terms that leave nothing to invest.
     """
 
     management_fee: float
@@ -144,7 +150,8 @@ class SourcedTerms:
 class ReserveRule:
     """How a fund deploys unless a request gives its own numbers.
 
-    The reserve is split evenly over the companies that graduate, at most MOST_FOLLOW_ON_CHEQUES each.
+    The reserve is split evenly over the companies that graduate, at most MOST_FOLLOW_ON_CHEQUES
+    each.
     """
 
     ratio: float
@@ -165,7 +172,9 @@ class CalibrationFigure:
 
 @dataclass(frozen=True, slots=True)
 class MarketProfile:
-    """A complete set of assumptions. Raises ValueError where an exit could precede the next round."""
+    """A complete set of assumptions. Raises ValueError where an exit could precede the next
+    round.
+    """
 
     name: str
     source: str

@@ -1,7 +1,8 @@
 """The profile `market-v2`: what is assumed of a venture fund, with the source of each part.
 
-Calibrated by hand to published net returns of funds (`calibrated_to`). docs/simulation.md describes the
-model. `manage.py simulation_calibration` computes the figures of `calibrated_to` again.
+Calibrated by hand to published net returns of funds (`calibrated_to`). docs/simulation.md
+describes the model. `manage.py simulation_calibration` computes the figures of `calibrated_to`
+again.
 """
 
 from collections.abc import Mapping

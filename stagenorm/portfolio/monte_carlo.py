@@ -1,14 +1,15 @@
 """Monte Carlo of a venture fund: the cash flows of many funds that differ only by luck.
 
-Every run is a fund that invests one unit in each of `portfolio_size` companies, all at time zero. An exit within the
-horizon is cash at the end of its quarter (DPI). A later one is a residual value at the horizon (RVPI): what has grown
-at a constant rate since the investment and would reach the multiple at the exit, multiple^(horizon/exit).
-TVPI = DPI + RVPI.
-The IRR is that of the investment, the quarterly cash, and the residual value as a last flow at the horizon (an
-interim IRR with net asset value, as funds report it); it is -1 when nothing ever comes back.
+Every run is a fund that invests one unit in each of `portfolio_size` companies, all at time zero.
+An exit within the horizon is cash at the end of its quarter (DPI). A later one is a residual value
+at the horizon (RVPI): what has grown at a constant rate since the investment and would reach the
+multiple at the exit, multiple^(horizon/exit). TVPI = DPI + RVPI. The IRR is that of the
+investment, the quarterly cash, and the residual value as a last flow at the horizon (an interim
+IRR with net asset value, as funds report it); it is -1 when nothing ever comes back.
 
-The random numbers come in blocks, each with a stream of its own: SeedSequence(seed) with the block's number as spawn
-key. How many runs make a block depends on the portfolio's size alone, so more runs start with the same runs.
+The random numbers come in blocks, each with a stream of its own: SeedSequence(seed) with the
+block's number as spawn key. How many runs make a block depends on the portfolio's size alone, so
+more runs start with the same runs.
 """
 
 from collections.abc import Mapping
@@ -34,17 +35,21 @@ from stagenorm.portfolio.outcomes import (
 )
 from stagenorm.portfolio.return_profiles import PROFILES
 
-# Names the random stream and the arithmetic. It changes whenever the same seed gives other numbers, be it by a
-# change here or by a numpy release that changes Generator.random (a test pins the first numbers).
+# Names the random stream and the arithmetic. It changes whenever the same seed gives other
+# numbers, be it by a change here or by a numpy release that changes Generator.random (a test pins
+# the first numbers).
 ENGINE: Final = "pcg64-blocks-1"
 DRAWS_PER_BLOCK: Final = 200_000
-# The per-run arrays, and the quarterly flows while simulating, are kept whole up to here: 25 MB at 15 years.
+# The per-run arrays, and the quarterly flows while simulating, are kept whole up to here: 25 MB at
+# 15 years.
 MAX_RUNS: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationParameters:
-    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot be simulated."""
+    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot
+    be simulated.
+    """
 
     runs: int
     horizon_years: int
@@ -71,10 +76,11 @@ class SimulationParameters:
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
-    """Per run, in the order of the stream: `tvpi`, `dpi` (per unit invested) and `irr` (annual fraction).
+    """Per run, in the order of the stream: `tvpi`, `dpi` (per unit invested) and `irr` (annual
+    fraction).
 
-    Over all runs, of shape (bands, stages): how many `companies`, their `value` at the horizon in units of a cheque,
-    and the `residual` part of it that is not yet cash.
+    Over all runs, of shape (bands, stages): how many `companies`, their `value` at the horizon in
+    units of a cheque, and the `residual` part of it that is not yet cash.
     """
 
     tvpi: Floats
@@ -86,15 +92,18 @@ class SimulationResult:
 
 
 def runs_per_block(portfolio_size: int) -> int:
-    """How many runs share one stream: as many as need about DRAWS_PER_BLOCK random numbers, at least one."""
+    """How many runs share one stream: as many as need about DRAWS_PER_BLOCK random numbers, at
+    least one.
+    """
     return max(1, DRAWS_PER_BLOCK // (DRAWS_PER_COMPANY * portfolio_size))
 
 
 def simulate(parameters: SimulationParameters) -> SimulationResult:
-    """Simulate every run. The same parameters give the same result; memory grows with runs × quarters only.
+    """Simulate every run. The same parameters give the same result; memory grows with runs ×
+    quarters only.
 
-    The random numbers are the same on every machine; powers and exponentials may differ in their last bit between
-    processors, as numpy picks its routines by what the processor has.
+    The random numbers are the same on every machine; powers and exponentials may differ in their
+    last bit between processors, as numpy picks its routines by what the processor has.
     """
     size, at_once = parameters.portfolio_size, runs_per_block(parameters.portfolio_size)
     horizon = parameters.horizon_years * QUARTERS_PER_YEAR
@@ -113,8 +122,9 @@ def simulate(parameters: SimulationParameters) -> SimulationResult:
 def _allocate(first: tuple[int, int], second: tuple[int, int]) -> tuple[Floats, Floats]:
     """Two arrays in one piece of memory.
 
-    Several pieces of some megabytes would go back to the system after each simulation, and the kernel would clear
-    them for the next one, which can cost as much as simulating. glibc keeps pieces no larger than one freed before.
+    Several pieces of some megabytes would go back to the system after each simulation, and the
+    kernel would clear them for the next one, which can cost as much as simulating. glibc keeps
+    pieces no larger than one freed before.
     """
     memory = np.empty(first[0] * first[1] + second[0] * second[1])
     cut = first[0] * first[1]
@@ -122,7 +132,9 @@ def _allocate(first: tuple[int, int], second: tuple[int, int]) -> tuple[Floats, 
 
 
 def _ledger_rows(horizon: int) -> int:
-    """A row for each quarter from the earliest exit to the horizon, one more for the residual value."""
+    """A row for each quarter from the earliest exit to the horizon, one more for the residual
+    value.
+    """
     return horizon - EARLIEST_EXIT_QUARTER + 2
 
 
@@ -138,7 +150,9 @@ class _Ledger:
         self._residual = np.zeros(CELLS)
 
     def book(self, runs: slice, block: CompanyBlock) -> None:
-        """Enter the companies of these runs. Overwrites the block: its multiples become values at the horizon."""
+        """Enter the companies of these runs. Overwrites the block: its multiples become values at
+        the horizon.
+        """
         cell, value, exit_quarter = block.cell, block.multiple, block.exit_quarter
         late = np.flatnonzero(exit_quarter > self._horizon)
         residual = value[late] ** (self._horizon / exit_quarter[late])
@@ -150,9 +164,12 @@ class _Ledger:
         self._flows[:, runs] = self._by_quarter(value, exit_quarter, place=block.spare)
 
     def _by_quarter(self, value: Floats, exit_quarter: Floats, place: Indices) -> Floats:
-        """The block's values added up, of shape (rows of the ledger, runs). Writes to the last two arguments."""
+        """The block's values added up, of shape (rows of the ledger, runs). Writes to the last two
+        arguments.
+        """
         rows, runs = len(self._flows), value.size // self._size
-        # Paid at the end of the quarter of the exit; all quarters after the horizon are the residual row.
+        # Paid at the end of the quarter of the exit; all quarters after the horizon are the
+        # residual row.
         np.ceil(exit_quarter, out=exit_quarter)
         np.minimum(exit_quarter, self._horizon + 1, out=place, casting="unsafe")
         by_run = place.reshape(runs, self._size)

@@ -1,8 +1,9 @@
 """Random companies: for each a stage, an outcome band, a return multiple and an exit time.
 
-A (band, stage) pair is a *cell*, numbered band by band. One uniform number picks the cell, a second one the multiple
-within the band (by the inverse distribution function), a third one the exit time. The arrays of a block are allocated
-once and written in place: fresh memory for every step would cost more than the arithmetic.
+A (band, stage) pair is a *cell*, numbered band by band. One uniform number picks the cell, a
+second one the multiple within the band (by the inverse distribution function), a third one the
+exit time. The arrays of a block are allocated once and written in place: fresh memory for every
+step would cost more than the arithmetic.
 """
 
 import math
@@ -41,7 +42,9 @@ _UNDECIDED: Final = len(BANDS) * len(STAGES)
 
 
 def rescaled(stage_mix: Mapping[Stage, float]) -> dict[Stage, float]:
-    """The mix in stage order, without empty stages and summing to 1. Raises ValueError for weights that cannot be."""
+    """The mix in stage order, without empty stages and summing to 1. Raises ValueError for weights
+    that cannot be.
+    """
     if any(not 0.0 <= weight < float("inf") for weight in stage_mix.values()):
         raise ValueError("a stage weight is negative or not finite")
     total = math.fsum(stage_mix.values())
@@ -84,10 +87,12 @@ class OutcomeTable:
 
 
 def guide_table(upper: Floats, undecided: int) -> Indices:
-    """For each bin of the unit interval its cell, or `undecided` where a bin holds the border of two cells.
+    """For each bin of the unit interval its cell, or `undecided` where a bin holds the border of
+    two cells.
 
-    `upper` is the cumulated probability of the cells. A lookup costs a fiftieth of a search (the guide-table
-    method of Chen and Asau, 1974) and is just as exact: numbers in undecided bins, about 1 %, are searched.
+    `upper` is the cumulated probability of the cells. A lookup costs a fiftieth of a search (the
+    guide-table method of Chen and Asau, 1974) and is just as exact: numbers in undecided bins,
+    about 1 %, are searched.
     """
     edges = np.arange(_GUIDE_BINS + 1) / _GUIDE_BINS
     first, last = (
@@ -100,9 +105,9 @@ def guide_table(upper: Floats, undecided: int) -> Indices:
 class CompanyBlock:
     """Room for up to `size` companies, and the companies drawn last.
 
-    `cell`: index into the raveled (band, stage) arrays. `multiple`: proceeds per unit invested. `exit_quarter`:
-    quarters from the investment to the exit, not rounded. `spare`: as many integers without meaning, free for the
-    caller to write. Each draw overwrites them all.
+    `cell`: index into the raveled (band, stage) arrays. `multiple`: proceeds per unit invested.
+    `exit_quarter`: quarters from the investment to the exit, not rounded. `spare`: as many
+    integers without meaning, free for the caller to write. Each draw overwrites them all.
     """
 
     def __init__(self, table: OutcomeTable, room: Floats) -> None:
@@ -119,8 +124,8 @@ class CompanyBlock:
     def draw(self, bits: PCG64, companies: int) -> Self:
         """Draw the first `companies` of the block that `bits` is the start of.
 
-        Every uniform number takes one step of the generator, and each of the three sequences has `size` steps to
-        itself: a company is the same however many are drawn after it.
+        Every uniform number takes one step of the generator, and each of the three sequences has
+        `size` steps to itself: a company is the same however many are drawn after it.
         """
         generator = Generator(bits)
 

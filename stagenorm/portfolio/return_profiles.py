@@ -1,7 +1,9 @@
-"""What a venture investment may return: outcome bands, and per profile their odds and exit times by stage.
+"""What a venture investment may return: outcome bands, and per profile their odds and exit times
+by stage.
 
-Data only; `outcomes` draws from it and `expected_value` integrates it. A profile's name carries its version:
-numbers of a published profile never change, a better set gets a new name, so that a stored simulation can be repeated.
+Data only; `outcomes` draws from it and `expected_value` integrates it. A profile's name carries
+its version: numbers of a published profile never change, a better set gets a new name, so that a
+stored simulation can be repeated.
 """
 
 from collections.abc import Mapping
@@ -11,8 +13,8 @@ from typing import Final
 
 from normalization.stages import Stage
 
-# Tail index of the Pareto bands. 1.16 is the exponent of the 80/20 rule (log 5 / log 4): a fifth of the
-# winners bring four fifths of the winnings. An assumption, like the rest of the bands.
+# Tail index of the Pareto bands. 1.16 is the exponent of the 80/20 rule (log 5 / log 4): a fifth
+# of the winners bring four fifths of the winnings. An assumption, like the rest of the bands.
 TAIL_INDEX: Final = 1.16
 # An exit comes up to this much before or after its expected time, uniformly, ...
 EXIT_SPREAD_YEARS: Final = 1.0
@@ -22,7 +24,8 @@ EARLIEST_EXIT_YEARS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A range of return multiples: uniform on [low, high], or there a Pareto distribution cut off at both ends.
+    """A range of return multiples: uniform on [low, high], or there a Pareto distribution cut off
+    at both ends.
 
     `exit_factor` times the stage's base exit years is the expected exit time.
     """
@@ -46,7 +49,9 @@ BANDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ReturnProfile:
-    """Per stage the probability of each of BANDS, in their order, and the base exit time in years."""
+    """Per stage the probability of each of BANDS, in their order, and the base exit time in
+    years.
+    """
 
     name: str
     source: str

@@ -1,7 +1,8 @@
-"""A simulation's result as the JSON the API answers and the database keeps: under 16 KiB, whatever was asked for.
+"""A simulation's result as the JSON the API answers and the database keeps: under 16 KiB, whatever
+was asked for.
 
-Numbers are rounded to 9 significant digits: more than 50,000 runs can mean, and coarse enough to hide
-the last bits in which processors differ.
+Numbers are rounded to 9 significant digits: more than 50,000 runs can mean, and coarse enough to
+hide the last bits in which processors differ.
 """
 
 import hashlib
@@ -27,11 +28,13 @@ SIGNIFICANT_DIGITS: Final = 9
 def summarize(
     result: SimulationResult, parameters: SimulationParameters, *, unmodelled_weight: float = 0.0
 ) -> dict[str, Any]:
-    """The summary, ready for JSON. TVPI and DPI are per unit invested, IRR an annual fraction, probabilities 0 to 1.
+    """The summary, ready for JSON. TVPI and DPI are per unit invested, IRR an annual fraction,
+    probabilities 0 to 1.
 
-    `value_at_risk` and `expected_shortfall` are losses as a share of the invested money: 1 - p5(TVPI), and 1 - the mean
-    TVPI of the worst 5 % of the runs. A negative loss is a gain. `unmodelled_weight` is the weight of the stages that
-    the caller left out of the mix. `warnings` is empty, for the caller to fill.
+    `value_at_risk` and `expected_shortfall` are losses as a share of the invested money: 1 -
+    p5(TVPI), and 1 - the mean TVPI of the worst 5 % of the runs. A negative loss is a gain.
+    `unmodelled_weight` is the weight of the stages that the caller left out of the mix. `warnings`
+    is empty, for the caller to fill.
     """
     ordered = np.sort(result.tvpi)
     worst = ordered[: max(1, math.ceil(RISK_TAIL * ordered.size))]
@@ -58,7 +61,9 @@ def summarize(
 
 
 def parameters_hash(parameters: SimulationParameters) -> str:
-    """SHA-256 (hex) of all that determines the result, engine included, as JSON: sorted names, no white space."""
+    """SHA-256 (hex) of all that determines the result, engine included, as JSON: sorted names, no
+    white space.
+    """
     determining = {
         "engine": ENGINE,
         "runs": parameters.runs,
@@ -74,7 +79,8 @@ def parameters_hash(parameters: SimulationParameters) -> str:
 
 
 def _mix(parameters: SimulationParameters) -> dict[str, float]:
-    # Not rounded: with it, a client can ask for the same simulation again and compute the same hash.
+    # Not rounded: with it, a client can ask for the same simulation again and compute the same
+    # hash.
     return {stage.value: weight for stage, weight in rescaled(parameters.stage_mix).items()}
 
 
@@ -91,7 +97,9 @@ def _distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
 
 
 def _quantiles(ordered: Floats, shares: Floats) -> Floats:
-    """Linear interpolation between the order statistics, as numpy.quantile does, without sorting anew."""
+    """Linear interpolation between the order statistics, as numpy.quantile does, without sorting
+    anew.
+    """
     return np.interp(shares * (ordered.size - 1), np.arange(ordered.size), ordered)
 
 
@@ -105,7 +113,9 @@ def _probabilities(ordered: Floats) -> dict[str, float]:
 
 
 def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> list[dict[str, Any]]:
-    """Over all runs: how many companies, what came of a unit invested in one (null for none), and their outcomes."""
+    """Over all runs: how many companies, what came of a unit invested in one (null for none), and
+    their outcomes.
+    """
     rows = []
     for stage, weight in rescaled(parameters.stage_mix).items():
         column = STAGES.index(stage)

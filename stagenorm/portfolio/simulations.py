@@ -23,7 +23,9 @@ AT: Final = "/stage_distribution"
 
 @dataclass(frozen=True, slots=True)
 class StageMix:
-    """Weights of known stages, in stage order, that sum to 1; and the share of the whole that could not be modelled."""
+    """Weights of known stages, in stage order, that sum to 1; and the share of the whole that
+    could not be modelled.
+    """
 
     weights: dict[Stage, float]
     unmodelled_weight: float
@@ -32,8 +34,8 @@ class StageMix:
 def given_mix(boundary: Boundary, items: Items) -> StageMix:
     """The mix of a `stage_distribution`.
 
-    Stages without a meaning that the boundary lets through are left out and the rest is rescaled. Raises what `judge_weights`
-    does, and the nothing-to-simulate problem when no weight is left.
+    Stages without a meaning that the boundary lets through are left out and the rest is rescaled.
+    Raises what `judge_weights` does, and the nothing-to-simulate problem when no weight is left.
     """
     _, weights = judge_weights(boundary, items, at=AT, pointer=lambda i: f"{AT}/{i}/stage")
     left_out = [weight for _, weight in (*weights.unknown, *weights.outside)]
@@ -43,8 +45,8 @@ def given_mix(boundary: Boundary, items: Items) -> StageMix:
 def stored_mix(boundary: Boundary, fund: Fund) -> StageMix:
     """The mix of the fund's own active companies, each counting the same.
 
-    A stored spelling that is unknown is not the caller's fault: it is left out in every mode, with a warning.
-    Raises the nothing-to-simulate problem when no company is left.
+    A stored spelling that is unknown is not the caller's fault: it is left out in every mode, with
+    a warning. Raises the nothing-to-simulate problem when no company is left.
     """
     active = PortfolioCompany.objects.filter(fund=fund, status=PortfolioCompany.Status.ACTIVE)
     rows = list(active.values_list("stage").annotate(Count("pk")).order_by("stage"))
@@ -96,7 +98,9 @@ def shown(simulation: Simulation) -> dict[str, Any]:
 
 
 def effective(parameters: SimulationParameters) -> dict[str, Any]:
-    """Everything that determines the numbers, as JSON: two simulations with the same have the same numbers."""
+    """Everything that determines the numbers, as JSON: two simulations with the same have the same
+    numbers.
+    """
     return {
         "engine": ENGINE,
         "profile": parameters.profile,

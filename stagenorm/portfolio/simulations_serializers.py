@@ -96,7 +96,9 @@ class StageResultSerializer(serializers.Serializer[Any]):
 
 
 class HistogramSerializer(serializers.Serializer[Any]):
-    """Runs by TVPI: bin i counts those from edge i up to edge i + 1, the last one its upper edge as well."""
+    """Runs by TVPI: bin i counts those from edge i up to edge i + 1, the last one its upper edge
+    as well.
+    """
 
     edges = serializers.ListField(child=serializers.FloatField())
     counts = serializers.ListField(child=serializers.IntegerField())

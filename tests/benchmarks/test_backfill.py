@@ -1,6 +1,8 @@
-"""What a run costs beside the single bare UPDATE that does the same without log, checkpoint and lease.
+"""What a run costs beside the single bare UPDATE that does the same without log, checkpoint and
+lease.
 
-BACKFILL_ROWS (1,000,000) rows, 60 % to change. BACKFILL_LARGE=1 measures 10,000,000 rows as well (some minutes).
+BACKFILL_ROWS (1,000,000) rows, 60 % to change. BACKFILL_LARGE=1 measures 10,000,000 rows as well
+(some minutes).
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""What clients notice of a run that goes on beside them: nothing fails, and p99 of the API stays within twice.
+"""What clients notice of a run that goes on beside them: nothing fails, and p99 of the API stays
+within twice.
 
-Two clients read companies by stage, page after page, over HTTP. Beside them pairs of the same rows are updated in SQL,
-the greatest key first: against the run's order, the way to meet it in a deadlock. These updates also make stages messy
-again. Everything shares the machine's cores: two workers, the run's process, PostgreSQL, and the clients.
+Two clients read companies by stage, page after page, over HTTP. Beside them pairs of the same rows
+are updated in SQL, the greatest key first: against the run's order, the way to meet it in a
+deadlock. These updates also make stages messy again. Everything shares the machine's cores: two
+workers, the run's process, PostgreSQL, and the clients.
 
-The same load is measured in turns: before the run, while it works, while it is paused, and so on, at last after it. The
-median of p99 over the turns at work is held against that over the turns without, so that what others do on the machine
-for a while counts for neither.
+The same load is measured in turns: before the run, while it works, while it is paused, and so on,
+at last after it. The median of p99 over the turns at work is held against that over the turns
+without, so that what others do on the machine for a while counts for neither.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ Timed = Answers | Counted
 
 
 class Reader:
-    """Lists companies of one stage of a fund in one of the indexed orders, five pages at the most, then others."""
+    """Lists companies of one stage of a fund in one of the indexed orders, five pages at the most,
+    then others.
+    """
 
     def __init__(self, funds: list[int], seed: int) -> None:
         self.funds, self.chance = funds, Random(seed)
@@ -117,7 +121,9 @@ class Clients:
 
 
 class Run:
-    """`normalize_stages --apply` as it is by default (back-off, batch sizes), steered as an operator does."""
+    """`normalize_stages --apply` as it is by default (back-off, batch sizes), steered as an
+    operator does.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.command = Command("--apply", directory=directory)

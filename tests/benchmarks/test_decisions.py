@@ -1,4 +1,6 @@
-"""The speed of what advises an operator: the group of a spelling, and the warnings of a decision."""
+"""The speed of what advises an operator: the group of a spelling, and the warnings of a
+decision.
+"""
 
 from normalization.decision_warnings import DecisionVerdict, warnings
 from normalization.spelling_groups import group_of

@@ -1,6 +1,8 @@
-"""However a run is cut off, after `--resume` every row is right and every changed row is logged exactly once.
+"""However a run is cut off, after `--resume` every row is right and every changed row is logged
+exactly once.
 
-BACKFILL_KILLS says how many kills of each kind (25; the figures in docs/benchmarks.md are from 200).
+BACKFILL_KILLS says how many kills of each kind (25; the figures in docs/benchmarks.md are from
+200).
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
         while not BackfillRun.objects.filter(state="completed").exists():
             command = take_up(tmp_path, *GENTLE)
             begun = batches()
-            # One kill in four comes while it starts, asks the gate and claims the run; the others among its batches.
+            # One kill in four comes while it starts, asks the gate and claims the run; the others
+            # among its batches.
             if chance.random() < 0.75:
                 wait_for(partial(writes, command, begun), "a batch")
             at = time.monotonic() + chance.uniform(0.0, 0.8)
@@ -119,7 +122,9 @@ HOLDERS_SESSION = (
 
 
 def nobody_holds_the_run() -> None:
-    """Wait until the server has seen that the killed process is gone; as long as it has not, the run is still held."""
+    """Wait until the server has seen that the killed process is gone; as long as it has not, the
+    run is still held.
+    """
     wait_for(lambda: not execute(HOLDERS_SESSION), "the server to see it")
 
 
@@ -153,7 +158,8 @@ def test_sessions_ended_in_and_between_statements(
             command = take_up(tmp_path, *GENTLE)
             with psycopg.connect(address(), autocommit=True) as other:
                 while command.process.poll() is None:
-                    # A millisecond's look again and again, for the moment is short; then time for some batches.
+                    # A millisecond's look again and again, for the moment is short; then time for
+                    # some batches.
                     if ended < KILLS and other.execute(END_SESSION, [moment]).fetchall():
                         ended += 1
                         time.sleep(chance.uniform(0.02, 0.3))
@@ -171,7 +177,9 @@ WHERE a.state = %s AND c.batch > 0
 
 
 def put_to_sleep(command: Command, *, in_a_batch: bool) -> None:
-    """SIGSTOP the process while it rests between two batches, or inside one that has locked the run and written."""
+    """SIGSTOP the process while it rests between two batches, or inside one that has locked the
+    run and written.
+    """
     wanted = [("idle in transaction", True)] if in_a_batch else [("idle", False)]
     for _ in range(2000):
         if not in_a_batch:
@@ -207,7 +215,8 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(
     refused = take_up(directory, *GENTLE)
     assert refused.wait() == 1, refused.said()
     assert f"process {asleep.process.pid}" in refused.said()
-    # The lease runs out (nothing else can tell a sleeper from a slow worker); time is moved rather than waited for.
+    # The lease runs out (nothing else can tell a sleeper from a slow worker); time is moved rather
+    # than waited for.
     execute("UPDATE stage_migration_control SET heartbeat_at = heartbeat_at - interval '3601 s'")
     taken_over(asleep, directory, rows)
 
@@ -215,7 +224,9 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(
 def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(
     rows: dict[int, str], tmp_path: Path
 ) -> None:
-    """The server ends its session before the lease runs out: nobody waits longer than that for the rows it held."""
+    """The server ends its session before the lease runs out: nobody waits longer than that for the
+    rows it held.
+    """
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "2")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
     put_to_sleep(asleep, in_a_batch=True)

@@ -1,8 +1,9 @@
 """Under traffic on the same rows no deadlock reaches a client, and no update is lost.
 
-The traffic is pgbench's: three lists of companies to one transaction that updates two rows, greatest key first. That is
-against the run's order, and so would meet it in a deadlock. It lasts BACKFILL_TRAFFIC_SECONDS (5). How long clients
-wait beside a run is measured over HTTP, by tests/benchmarks/test_backfill_traffic.py.
+The traffic is pgbench's: three lists of companies to one transaction that updates two rows,
+greatest key first. That is against the run's order, and so would meet it in a deadlock. It lasts
+BACKFILL_TRAFFIC_SECONDS (5). How long clients wait beside a run is measured over HTTP, by
+tests/benchmarks/test_backfill_traffic.py.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def test_clients_meet_no_deadlock_and_lose_no_update(tmp_path: Path) -> None:
 
 
 def runs_and_undos(traffic: Pgbench, directory: Path) -> list[int]:
-    """Exit statuses, one after the other as long as the traffic lasts: one run would be over before it."""
+    """Exit statuses, one after the other as long as the traffic lasts: one run would be over
+    before it.
+    """
     statuses: list[int] = []
     while traffic.process.poll() is None:
         number = len(statuses) + 1

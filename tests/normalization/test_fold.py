@@ -1,4 +1,6 @@
-"""What a text may have around and between its letters and still be read, for every character of Unicode."""
+"""What a text may have around and between its letters and still be read, for every character of
+Unicode.
+"""
 
 import sys
 import unicodedata

@@ -1,4 +1,6 @@
-"""The guard's rule: when rejects are more than chance, whom it protects, and that it only takes back."""
+"""The guard's rule: when rejects are more than chance, whom it protects, and that it only takes
+back.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ MINUTE = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes as it does, but from noon: no day ends while a test counts what it keeps a day."""
+    """Time passes as it does, but from noon: no day ends while a test counts what it keeps a
+    day.
+    """
     noon, started = (
         timezone.now().replace(hour=12, minute=0, second=0, microsecond=0),
         timezone.now(),

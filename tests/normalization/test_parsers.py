@@ -18,7 +18,6 @@ REFUSED = {
     "trailing": b"{} {}",
     "not utf-8": b'{"a": "\xff"}',
     "utf-16": '{"a": 1}'.encode("utf-16"),
-    "byte order mark": b"\xef\xbb\xbf{}",
     "duplicate member": b'{"a": 1, "a": 2}',
     "duplicate nested": b'[{"b": {"a": 1, "a": 1}}]',
     "NaN": b'{"a": NaN}',
@@ -76,3 +75,7 @@ def test_every_json_value_is_read_as_it_was_written(value: object) -> None:
 def test_any_bytes_give_a_value_or_a_problem(body: bytes) -> None:
     with contextlib.suppress(Problem):
         loads(body)
+
+
+def test_a_byte_order_mark_before_the_value_is_ignored() -> None:
+    assert loads(b"\xef\xbb\xbf{}") == {}

@@ -1,4 +1,6 @@
-"""`normalize` answers for any object at all; the table behind it is bounded, closed and safe to share."""
+"""`normalize` answers for any object at all; the table behind it is bounded, closed and safe to
+share.
+"""
 
 import math
 import operator

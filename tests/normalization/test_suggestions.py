@@ -1,4 +1,6 @@
-"""A suggestion corrects the writing of a stage, and never crosses a series letter: none rather than a bad one."""
+"""A suggestion corrects the writing of a stage, and never crosses a series letter: none rather
+than a bad one.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +25,9 @@ def suggested(raw: str) -> list[str]:
 
 
 def edits(text: str, keep: int | None = None) -> Iterator[str]:
-    """Every text one edit away: a letter put in, left out or changed, or neighbours swapped; `keep` is not touched."""
+    """Every text one edit away: a letter put in, left out or changed, or neighbours swapped;
+    `keep` is not touched.
+    """
     for place in range(len(text) + 1):
         yield from (text[:place] + char + text[place:] for char in ascii_lowercase)
     for place in range(len(text)):
@@ -234,7 +238,8 @@ def test_suggestions_for_every_single_typing_mistake() -> None:
                 continue
             answer = suggested(text)
             kind = "none" if not answer else "right" if answer[0] == stage else "wrong"
-            # The one text here that is another spelling's own, and so rightly not answered with this one.
+            # The one text here that is another spelling's own, and so rightly not answered with
+            # this one.
             if kind == "wrong" and text == "seriesc":
                 kind = "none"
             counts[kind] += 1

@@ -43,7 +43,8 @@ def test_the_mapped_spellings_are_the_reviewed_ones() -> None:
 
 
 def test_mapped_spellings_consist_of_one_stage_and_words_for_a_round() -> None:
-    # Written apart from the table, so that a wrong entry there is noticed even if it comes with a new reviewed file.
+    # Written apart from the table, so that a wrong entry there is noticed even if it comes with a
+    # new reviewed file.
     allowed = re.compile(
         r"(pre.?seed|seed|series.?[ab]|series.c|series.?c\+)(.(round|funding|financing|stage|funding.round|financing.round))?"
     )
@@ -235,7 +236,8 @@ def test_no_letter_with_a_mark_on_it_maps() -> None:
 
 
 def test_containing_a_stage_is_not_being_one() -> None:
-    # A rule that looks for a stage anywhere in the text would map all of these: what the closed table is there against.
+    # A rule that looks for a stage anywhere in the text would map all of these: what the closed
+    # table is there against.
     contains = re.compile(r"seed|series.?[abc]\b", re.IGNORECASE)
     hazards = [raw for raw in public_spellings() if contains.search(raw)]
     mapped = [raw for raw in hazards if isinstance(normalize(raw), Known)]

@@ -1,4 +1,6 @@
-"""`manage.py normalize_stages` as an operator meets it: the plan first, the gate, exit statuses, JSON, signals."""
+"""`manage.py normalize_stages` as an operator meets it: the plan first, the gate, exit statuses,
+JSON, signals.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whatever clients do between batches, no update is lost and every row ends as `normalize` says: against a model."""
+"""Whatever clients do between batches, no update is lost and every row ends as `normalize` says:
+against a model.
+"""
 
 from __future__ import annotations
 

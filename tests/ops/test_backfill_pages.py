@@ -1,4 +1,6 @@
-"""The runs and the log in the admin: what the pages show, what they offer, and what they refuse."""
+"""The runs and the log in the admin: what the pages show, what they offer, and what they
+refuse.
+"""
 
 from __future__ import annotations
 

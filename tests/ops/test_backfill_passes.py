@@ -1,4 +1,6 @@
-"""A run that clients keep from an end says so after a few passes, and goes on when it is taken up again."""
+"""A run that clients keep from an end says so after a few passes, and goes on when it is taken up
+again.
+"""
 
 from __future__ import annotations
 

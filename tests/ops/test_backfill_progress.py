@@ -1,4 +1,6 @@
-"""What a run's progress says where there is no terminal, also when the run was begun by another process."""
+"""What a run's progress says where there is no terminal, also when the run was begun by another
+process.
+"""
 
 from dataclasses import replace
 from io import StringIO

@@ -1,4 +1,6 @@
-"""A run makes every stored stage what `normalize` says, logs each changed row once, and touches nothing else."""
+"""A run makes every stored stage what `normalize` says, logs each changed row once, and touches
+nothing else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The states of a run: every one is in the table, every edge has a reason, and the docs show the same picture."""
+"""The states of a run: every one is in the table, every edge has a reason, and the docs show the
+same picture.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Pause, resume and cancel between batches; one run at a time; a process that lost its lease writes nothing."""
+"""Pause, resume and cancel between batches; one run at a time; a process that lost its lease
+writes nothing.
+"""
 
 from __future__ import annotations
 

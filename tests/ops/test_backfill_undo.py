@@ -1,4 +1,6 @@
-"""An undo gives back exactly what the run wrote, where it still stands, and says what it left and why."""
+"""An undo gives back exactly what the run wrote, where it still stands, and says what it left and
+why.
+"""
 
 from __future__ import annotations
 

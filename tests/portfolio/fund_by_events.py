@@ -1,14 +1,17 @@
-"""The fund model of market-v2 once more, event by event in plain Python and with another random stream.
+"""The fund model of market-v2 once more, event by event in plain Python and with another random
+stream.
 
-It shares no code and no numbers with the engine; the tables are typed in again from the research. Each company
-is followed through its events, and a fund is observed by asking every company at each quarter's end.
+It shares no code and no numbers with the engine; the tables are typed in again from the research.
+Each company is followed through its events, and a fund is observed by asking every company at each
+quarter's end.
 """
 
 import math
 import random
 from dataclasses import dataclass, field
 
-# stage: fail, modest, tail index, base exit years, graduates >= 1, graduates < 1, months to the round
+# stage: fail, modest, tail index, base exit years, graduates >= 1, graduates < 1, months to the
+# round
 STAGES = {
     "pre-seed": (0.67, 0.09, 1.25, 10.0, 0.80, 0.35, 18),
     "seed": (0.61, 0.14, 1.25, 9.2, 0.80, 0.30, 22),
@@ -21,7 +24,9 @@ NAMES = list(STAGES)
 
 
 def mean_winner(tail: float) -> float:
-    """Integrate x times the density of a Pareto variable on [3, 1000] by the midpoint rule in log x."""
+    """Integrate x times the density of a Pareto variable on [3, 1000] by the midpoint rule in log
+    x.
+    """
     steps = 20_000
     low, width = math.log(3.0), math.log(1000.0 / 3.0) / steps
     total = mass = 0.0
@@ -91,7 +96,9 @@ class Fund:
         return (self.net_cash[-1] + self.nav[-1]) / self.paid_in[-1]
 
     def irr(self) -> float:
-        """Bisect the annual rate; calls are paid when the quarter begins, the rest when it ends."""
+        """Bisect the annual rate; calls are paid when the quarter begins, the rest when it
+        ends.
+        """
         flows = [0.0] * (len(self.calls) + 1)
         for quarter, (call, returned) in enumerate(zip(self.calls, self.returned, strict=True)):
             flows[quarter] -= call
@@ -136,7 +143,9 @@ def fund(
     years: int,
     sigma: float,
 ) -> Fund:
-    """Follow one fund, with fees of 2 % for 5 years, 0.9 times the year before until year 10, and 20 % carry."""
+    """Follow one fund, with fees of 2 % for 5 years, 0.9 times the year before until year 10, and
+    20 % carry.
+    """
     factor = math.exp(luck.gauss(0, sigma) - sigma**2 / 2)
     fees = [0.02 * 0.9 ** max(0, year - 4) for year in range(10)]
     investable = 1 - sum(fees)

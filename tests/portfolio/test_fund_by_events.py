@@ -1,4 +1,6 @@
-"""The engine against the independent simulation of tests/portfolio/fund_by_events.py, within 4 standard errors."""
+"""The engine against the independent simulation of tests/portfolio/fund_by_events.py, within 4
+standard errors.
+"""
 
 import random
 from functools import cache
@@ -67,7 +69,9 @@ def assert_same_mean(one: Numbers, other: Numbers) -> None:
 
 
 def assert_same_quantiles(engine_runs: Numbers, event_runs: Numbers) -> None:
-    """The share of the events below each quantile of the engine is that quantile's, ties allowed for."""
+    """The share of the events below each quantile of the engine is that quantile's, ties allowed
+    for.
+    """
     for share in (0.1, 0.25, 0.5, 0.75, 0.9):
         quantile = np.quantile(engine_runs, share)
         error = (share * (1 - share) * (1 / event_runs.size + 1 / engine_runs.size)) ** 0.5

@@ -89,7 +89,8 @@ def test_portfolios_of_any_size_share_factors_and_first_companies() -> None:
 
 
 def test_the_engine_is_the_one_that_made_these_numbers() -> None:
-    # Other numbers, from a change here or from another numpy: give FUND_ENGINE a new name, then change them.
+    # Other numbers, from a change here or from another numpy: give FUND_ENGINE a new name, then
+    # change them.
     assert FUND_ENGINE == "pcg64-funds-1"
     runs = simulate_fund(fund_of(runs=3, seed=7)).runs
     assert runs.tvpi == pytest.approx(PINNED["tvpi"], rel=1e-12)
@@ -275,7 +276,8 @@ def test_a_company_gets_at_most_three_cheques_of_follow_on() -> None:
 
 
 def test_money_that_never_comes_back_is_a_rate_of_minus_one() -> None:
-    # A month before the end of the first year nothing has exited; a company at cost is worth its cost.
+    # A month before the end of the first year nothing has exited; a company at cost is worth its
+    # cost.
     runs = simulate_fund(fund_of(runs=500, portfolio_size=1, horizon_years=15)).runs
     assert np.all(runs.irr >= -1)
     assert np.all(np.isfinite(runs.irr))

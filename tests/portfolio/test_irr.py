@@ -1,4 +1,6 @@
-"""Internal rates of return against scipy's root finder, on ordinary flows and on the most extreme ones."""
+"""Internal rates of return against scipy's root finder, on ordinary flows and on the most extreme
+ones.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ Floats = NDArray[np.float64]
 
 
 def rate_by_brentq(invested: float, flows: Floats, first_quarter: int) -> float:
-    """The root of the net present value in the annual growth factor's logarithm, which brentq can bracket widely."""
+    """The root of the net present value in the annual growth factor's logarithm, which brentq can
+    bracket widely.
+    """
     quarters = np.arange(first_quarter, first_quarter + flows.size)
 
     def value(log_growth: float) -> float:
@@ -81,7 +85,8 @@ def test_flows_of_any_size_have_their_rate(paid: float) -> None:
 
 @pytest.mark.parametrize(("early", "late"), [(1e-20, 1e-40), (1e-30, 1e-30), (1e-12, 1e-60)])
 def test_a_start_at_which_a_power_overflows_is_bisected(early: float, late: float) -> None:
-    # What is paid early decides the start, far out where x^60 overflows; what is paid late decides the root.
+    # What is paid early decides the start, far out where x^60 overflows; what is paid late decides
+    # the root.
     flows = np.zeros((60, 1))
     flows[0], flows[-1] = early, late
     log_discount = -np.log1p(annual_irr(1.0, flows)[0]) / 4
@@ -137,7 +142,8 @@ def test_the_rate_of_calls_over_time_is_brentqs(scale: float) -> None:
         ([-1.0, 0, 0, 0, 1e4], 9999.0),
         ([-1.0, -1.0, 0.0], -1.0),
         ([0.0, 0.0], -1.0),
-        # Two rates: 10 % and 150 % a year make -1, 3.6, -2.75 worth nothing. The higher one is the answer.
+        # Two rates: 10 % and 150 % a year make -1, 3.6, -2.75 worth nothing. The higher one is the
+        # answer.
         ([-1.0, 0, 0, 0, 3.6, 0, 0, 0, -2.75], 1.5),
     ],
 )

@@ -1,4 +1,6 @@
-"""The simulation's laws, and its arithmetic against a slow reference that shares nothing with it but the companies."""
+"""The simulation's laws, and its arithmetic against a slow reference that shares nothing with it
+but the companies.
+"""
 
 import math
 from collections.abc import Iterator
@@ -177,7 +179,8 @@ def test_the_order_and_the_scale_of_the_mix_do_not_matter() -> None:
 
 
 def test_the_engine_is_the_one_that_made_these_numbers() -> None:
-    # Other numbers, whether from a change here or from another numpy: give ENGINE a new name, and then change them.
+    # Other numbers, whether from a change here or from another numpy: give ENGINE a new name, and
+    # then change them.
     assert ENGINE == "pcg64-blocks-1"
     result = simulate(asked(runs=3))
     assert result.tvpi == pytest.approx(PINNED["tvpi"], rel=1e-12)

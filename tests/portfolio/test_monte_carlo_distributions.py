@@ -1,4 +1,6 @@
-"""The random numbers against the distributions they are said to have. Seeds are fixed, so no test fails by chance."""
+"""The random numbers against the distributions they are said to have. Seeds are fixed, so no test
+fails by chance.
+"""
 
 import hashlib
 import json

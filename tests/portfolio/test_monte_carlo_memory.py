@@ -20,7 +20,8 @@ assert not any(name.startswith("django") for name in sys.modules)
 
 
 def test_fifty_million_companies_take_at_most_64_mib_more_than_a_hundred() -> None:
-    # In a process of its own: the peak of this one was reached by whatever came before. 15 years: the widest ledger.
+    # In a process of its own: the peak of this one was reached by whatever came before. 15 years:
+    # the widest ledger.
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
     )

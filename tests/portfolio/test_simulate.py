@@ -1,4 +1,6 @@
-"""Simulating over HTTP: what comes back, what is refused, and what is kept to be asked for again."""
+"""Simulating over HTTP: what comes back, what is refused, and what is kept to be asked for
+again.
+"""
 
 from __future__ import annotations
 

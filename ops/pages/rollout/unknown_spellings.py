@@ -39,7 +39,8 @@ LIMIT %s
 class AliasOffer:
     """What can be decided about an unknown spelling.
 
-    `url` leads to the form of decisions. It is "" if no alias is possible; `obstacle` explains why.
+    `url` leads to the form of decisions. It is "" if no alias is possible; `obstacle` explains
+    why.
     """
 
     suggestions: tuple[str, ...] = ()
@@ -115,7 +116,9 @@ def _spelling(
 
 
 def _alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
-    """Return the address of the form of decisions, with spelling and first suggestion filled in."""
+    """Return the address of the form of decisions, with spelling and first suggestion filled
+    in.
+    """
     prefilled = {"spelling": raw}
     if suggestions:
         prefilled["stage"] = suggestions[0]
