@@ -1,7 +1,7 @@
 """System checks of the stored stages, which compare the database with the stages of this release.
 
-They run with `manage.py check --database default` and with `migrate`. Without a database they report
-nothing: a service that starts does not depend on them.
+They run with `manage.py check --database default` and with `migrate`. Without a database they
+report nothing: a service that starts does not depend on them.
 """
 
 from __future__ import annotations

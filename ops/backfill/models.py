@@ -35,9 +35,9 @@ class RunStrategy(models.TextChoices):
 class RunOptions:
     """How to run.
 
-    `batch_size`: rows of the first batch; `max_batch_size`: of the largest. `backoff_ms`: rest after
-    a batch, or `backoff_share` of the batch's time. `max_lag_seconds`: replica lag at which the run
-    waits. `lease_seconds`: time without a heartbeat after which another process may take over.
+    `batch_size`: rows of the first batch; `max_batch_size`: of the largest. `backoff_ms`: rest
+    after a batch, or `backoff_share` of the batch's time. `max_lag_seconds`: replica lag at which
+    the run waits. `lease_seconds`: time without a heartbeat until another process may take over.
     """
 
     strategy: RunStrategy = RunStrategy.BATCHED
@@ -62,9 +62,9 @@ class RunOptions:
 class BackfillRun(models.Model):
     """One run over the stored stages, and the lease of the process that works on it.
 
-    The holder of `lease_token` may write rows. It proves that by locking this row in the transaction
-    that writes them. `plan`: what the run set out to do. `unknown`: the values it left unchanged.
-    `history`: its changes of state.
+    The holder of `lease_token` may write rows. It proves that by locking this row in the
+    transaction that writes them. `plan`: what the run set out to do. `unknown`: the values it left
+    unchanged. `history`: its changes of state.
     """
 
     kind = models.CharField(max_length=10, choices=RunKind, default=RunKind.APPLY)
@@ -126,8 +126,8 @@ class BackfillRun(models.Model):
 class BackfillCheckpoint(models.Model):
     """How far a run is in one column; updated in the transaction that writes the rows.
 
-    Every row up to `cursor` is done, `until` ends the pass. An undo reads the log from the last batch
-    to the first: `undo_batch` is the current batch, `cursor` the last key restored in it.
+    Every row up to `cursor` is done, `until` ends the pass. An undo reads the log from the last
+    batch to the first: `undo_batch` is the current batch, `cursor` the last key restored in it.
     """
 
     run = models.ForeignKey(
@@ -169,7 +169,7 @@ class BackfillCheckpoint(models.Model):
 
 
 class NormalizationLog(models.Model):
-    """Rows of one batch that changed from `before` to `after`: the audit log, and what an undo reads.
+    """Rows of one batch that changed from `before` to `after`: audit log and source of an undo.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """

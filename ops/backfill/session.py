@@ -1,4 +1,4 @@
-"""This process at work on a run: its lease and connection, its pace, signals and an operator's wishes.
+"""This process at work on a run: lease, connection, pace, signals, and pauses by an operator.
 
 `RunSession` is what the passes work with. The strategy `transactional` adds `OneTransaction`.
 """
@@ -86,9 +86,9 @@ class Interrupts:
 class OneTransaction:
     """The transaction of the strategy `transactional`, which checks the lease at its end.
 
-    Heartbeats use a second connection: other sessions see nothing from inside the transaction. They
-    return the run's state. When an operator has paused or cancelled the run, everything is rolled
-    back. `batch`: the number of the last batch. `open`: whether the transaction is open.
+    Heartbeats use a second connection: other sessions see nothing from inside the transaction.
+    They return the run's state. When an operator has paused or cancelled the run, everything is
+    rolled back. `batch`: the number of the last batch. `open`: whether the transaction is open.
     """
 
     def __init__(self, lease: Lease) -> None:
