@@ -1,6 +1,4 @@
-"""What the tests of the backfill share: rows to normalize, runs in this process, and the command
-as a process.
-"""
+"""Rows to normalize, runs in this process, and the command as a process, for the tests."""
 
 from __future__ import annotations
 
@@ -49,6 +47,9 @@ MESSY = [
 ]
 CANONICAL = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
 UNKNOWN = ["Series D", "angel", "seriesc", "", "Seires A"]
+NEW_FUND = """
+INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id
+"""
 QUICK = RunOptions(batch_size=500, backoff_ms=0)
 
 
@@ -61,9 +62,7 @@ def execute(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
-    """A client of its own, as `alias`. What it holds when the test fails it does not keep from the
-    next one.
-    """
+    """Connect a second client; a failed test releases what it holds."""
     client = connection.copy(alias)
     try:
         yield client
@@ -73,11 +72,10 @@ def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
 
 def store(stages: Sequence[str]) -> list[int]:
     """Store a company for each stage; returns their ids, in order."""
-    fund = execute(
-        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
-    )[0][0]
+    fund = execute(NEW_FUND)[0][0]
     rows = execute(
-        "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
+        "INSERT INTO portfolio_companies "
+        "(fund_id, name, stage, status, sector, created_at, updated_at) "
         "SELECT %s, 'company ' || n, stage, 'active', '', '2020-01-01Z', '2020-01-01Z' "
         "FROM unnest(%s::text[]) WITH ORDINALITY AS given (stage, n) ORDER BY n RETURNING id",
         [fund, list(stages)],
@@ -87,15 +85,15 @@ def store(stages: Sequence[str]) -> list[int]:
 
 def store_many(rows: int) -> None:
     """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown."""
-    fund = execute(
-        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
-    )[0][0]
+    fund = execute(NEW_FUND)[0][0]
     execute(
         """
-        INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at)
+        INSERT INTO portfolio_companies
+            (fund_id, name, stage, status, sector, created_at, updated_at)
         SELECT %s, 'company ' || n,
                CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
-                    WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s] ELSE 'Series D' END,
+                    WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
+                    ELSE 'Series D' END,
                'active', '', '2020-01-01Z', '2020-01-01Z'
         FROM generate_series(1::bigint, %s) AS n ORDER BY n
         """,

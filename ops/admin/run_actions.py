@@ -61,8 +61,8 @@ ACTIONS: Final = {
             "Undo",
             RunState.UNDONE,
             _undo,
-            "This plans a separate run that restores every row this run wrote, newest batch first, "
-            "if the row still holds what was written. "
+            "This plans a separate run that restores every row this run wrote, newest batch "
+            "first, if the row still holds what was written. "
             "Nothing changes until a process carries that run out.",
         ),
     )

@@ -48,9 +48,7 @@ GROUP BY batch, table_name, column_name ORDER BY batch DESC, table_name, column_
 
 @dataclass(frozen=True, slots=True)
 class WrittenPair:
-    """Rows that changed from `raw` to `stage`; `planned`: how many the plan had, None if
-    unknown.
-    """
+    """Rows that changed from `raw` to `stage`; `planned`: rows in the plan, None if unknown."""
 
     raw: str
     stage: str
@@ -119,9 +117,7 @@ class Excerpt:
 
 
 def pairs(run: BackfillRun) -> Excerpt:
-    """Return what was written by value, the most frequent first; before a batch, what is
-    planned.
-    """
+    """Return what was written by value, most frequent first; before a batch, the plan."""
     planned = _planned(run)
     with connection.cursor() as cursor:
         cursor.execute(WRITTEN, {"run": run.pk, "shown": PAIRS_SHOWN})

@@ -129,9 +129,7 @@ class BackfillRunAdmin(OperatorLedger):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show everything about one run. The page is read-only: actions have their own
-        addresses.
-        """
+        """Show everything about one run; the page is read-only, actions have own addresses."""
         run = self._find(request, object_id)
         if request.method == "POST":
             raise PermissionDenied

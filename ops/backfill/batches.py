@@ -1,6 +1,4 @@
-"""One batch: rows, log, checkpoint and the check of the lease in one transaction, all or
-nothing.
-"""
+"""One batch: rows, log, checkpoint and the check of the lease, all in one transaction."""
 
 import json
 from dataclasses import dataclass, replace
@@ -71,9 +69,9 @@ def apply_batch(
     """Normalize the next `size` rows of `column` after its checkpoint, in one transaction.
 
     `waits`: wait briefly for rows that clients hold, instead of skipping them. Not `fenced`: part
-    of a larger transaction that checks the lease at its end; `number` is then the last batch's
-    number. Raises LeaseLost or Steered, with nothing written, when this process no longer has the
-    run.
+    of a larger transaction that checks the lease at its end; `number` is then the number of the
+    last batch.
+    Raises LeaseLost or Steered, with nothing written, when this process no longer has the run.
     """
     start = perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:

@@ -30,8 +30,7 @@ class UnsupportedKey(TypeError):
 class StageColumn:
     """A column of raw stages in the database; `key` is the primary key column of its table.
 
-    `integer_key`: whether a run can page through the table. Surveys and constraints work either
-    way.
+    `integer_key`: whether a run can page through the table; surveys and constraints always can.
     """
 
     schema: str

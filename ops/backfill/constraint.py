@@ -1,10 +1,8 @@
-"""The CHECK constraint that restricts a column to canonical stages: adding, comparing, dropping
-it.
+"""The CHECK constraint that restricts a column to canonical stages: add, compare and drop it.
 
-The constraint is added NOT VALID, which locks the table for a moment only, and validated
-afterwards. A constraint is current if it allows exactly the stages of today's `Stage`. A release
-with another set of stages makes it stale: `validate` replaces it, and a system check
-(`ops.checks`) reports it.
+It is added NOT VALID, which locks the table for a moment only, and validated afterwards.
+A constraint is current if it allows exactly the stages of today's `Stage`. A release with another
+set of stages makes it stale: `validate` replaces it, and a system check (`ops.checks`) reports it.
 """
 
 import hashlib

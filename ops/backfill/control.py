@@ -1,5 +1,4 @@
-"""One function for each change of a run's state. The commands, the admin and the runner call
-these.
+"""One function for each change of a run's state; commands, admin and runner call these.
 
 An operator begins, pauses, resumes and cancels. A process claims a run, works on it, and ends it.
 `claim` is the only way to the right to write; it asks the gate `backup_valid` for every apply run.
@@ -83,9 +82,7 @@ def pause(run_id: int, actor: str, reason: str = "paused by an operator") -> Bac
 
 
 def resume(run_id: int, actor: str, reason: str = "resumed by an operator") -> BackfillRun:
-    """Let the waiting process of a paused run continue. Raises RunRefused when no process
-    waits.
-    """
+    """Let the waiting process of a paused run continue. Raises RunRefused without one."""
     with transaction.atomic():
         run = _locked(run_id)
         refuse_unless_possible(RunState(run.state), RunState.RUNNING)

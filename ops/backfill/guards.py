@@ -20,9 +20,7 @@ from ops.gates.rules import GateOutcome
 
 
 class RunRefused(RuntimeError):
-    """The run cannot begin, resume or be undone now; the message gives the reason and the
-    remedy.
-    """
+    """The run cannot begin, resume or be undone now; the message has reason and remedy."""
 
 
 class GateClosed(RuntimeError):
@@ -122,6 +120,7 @@ def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:
 def _unfinished(run: BackfillRun) -> str:
     held = f"held by {run.lease_holder}" if is_alive(run) else "no process holds it"
     return (
-        f"Run {run.pk} ({run.kind}, {run.state}) is not finished, {held}. Resume it with --resume, "
-        f"end it with --cancel {run.pk}, or begin a new one with --restart."
+        f"Run {run.pk} ({run.kind}, {run.state}) is not finished, {held}. "
+        f"Resume it with --resume, end it with --cancel {run.pk}, "
+        "or begin a new one with --restart."
     )

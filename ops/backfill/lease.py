@@ -1,8 +1,8 @@
 """The lease: which process works on a run, and how the process proves it on every write.
 
-Note on fencing: `fence` checks the holder's token by a row lock inside the transaction that
-writes. A process that slept while another one took the run over still has its old token. It finds
-no row and writes nothing.
+Note on fencing: `fence` checks the holder's token by a row lock inside the writing transaction. A
+process that slept while another one took the run over still has its old token. It finds no row and
+writes nothing.
 """
 
 import os

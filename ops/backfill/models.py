@@ -37,8 +37,7 @@ class RunOptions:
 
     `batch_size`: rows of the first batch; `max_batch_size`: of the largest. `backoff_ms`: rest
     after a batch, or `backoff_share` of the batch's time. `max_lag_seconds`: replica lag at which
-    the run waits. `lease_seconds`: time without a heartbeat after which another process may take
-    over.
+    the run waits. `lease_seconds`: time without a heartbeat until another process may take over.
     """
 
     strategy: RunStrategy = RunStrategy.BATCHED
@@ -170,8 +169,7 @@ class BackfillCheckpoint(models.Model):
 
 
 class NormalizationLog(models.Model):
-    """Rows of one batch that changed from `before` to `after`: the audit log, and what an undo
-    reads.
+    """Rows of one batch that changed from `before` to `after`: audit log and source of an undo.
 
     Append-only: a trigger refuses UPDATE and DELETE.
     """

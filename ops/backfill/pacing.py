@@ -1,6 +1,4 @@
-"""The pace of a run: how many rows a batch takes, how long it rests, and when it waits for
-others.
-"""
+"""The pace of a run: the size of a batch, the rest after it, and when the run waits."""
 
 from dataclasses import dataclass
 from time import monotonic

@@ -3,8 +3,8 @@
 Note on passes: a pass walks the keys of a column from the first row to change to the last.
 Meanwhile clients insert rows behind the cursor, write other spellings, and hold rows that the pass
 skips. So after each pass the column is surveyed again, and the rest makes the next pass, usually
-of few rows. A column is finished when a survey finds only canonical and unknown values: every run
-ends with a verification.
+of few rows. A column is finished when a survey finds nothing to change: every run ends with a
+verification.
 """
 
 from collections.abc import Callable

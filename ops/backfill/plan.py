@@ -27,7 +27,7 @@ HASH_LENGTH = 16
 
 SAMPLE_ROWS = 2000
 # A run does more than the sample: it locks, joins and logs each row, writes WAL (a temporary table
-# has none), and reads each page three times. Measured on 1,000,000 rows: 17.6 µs a changed row
+# has none), and reads each page three times. Measured on 1,000,000 rows: 17.6 µs a changed row,
 # where the sample took 8.7.
 WRITE_FACTOR = 2.0
 READS = 3

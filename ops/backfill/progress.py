@@ -21,9 +21,7 @@ LEAST_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RunShare:
-    """`done` of `total` rows; `about` while the total comes from the plan and is not counted
-    yet.
-    """
+    """`done` of `total` rows; `about` while the total comes from the plan, before the count."""
 
     done: int
     total: int
@@ -81,9 +79,7 @@ class RunProgress:
 
     @cached_property
     def rate(self) -> float | None:
-        """Rows a second of its time in state running, with rests and waits; None at the
-        beginning.
-        """
+        """Rows a second in state running, with rests and waits; None at the beginning."""
         seconds = _running_seconds(self.run.history, self.run.heartbeat_at or timezone.now())
         if seconds < LEAST_SECONDS or not self.share.done:
             return None

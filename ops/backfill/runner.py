@@ -32,9 +32,7 @@ class RunResult:
 def carry_out(
     lease: Lease, *, actor: str, tell: EventListener, interrupts: Interrupts
 ) -> RunResult:
-    """Work on the run until it is completed, stopped or failed; records and returns the
-    outcome.
-    """
+    """Work on the run until it is completed, stopped or failed; record and return the result."""
     try:
         trouble = _Runner(RunSession(lease, tell, interrupts), actor).work()
     except ConnectionLost as error:
@@ -52,9 +50,7 @@ class _Runner:
         self.table = self._table()
 
     def _table(self) -> SpellingTable:
-        """Return the decisions in force; record their version, which may be newer than the
-        plan's.
-        """
+        """Return the decisions in force; record their version if it is newer than the plan's."""
         table = fresh_table()
         if self.run.kind == RunKind.APPLY and table.version != self.run.alias_version:
             self.session.tell("aliases", planned=self.run.alias_version, now=table.version)

@@ -1,5 +1,4 @@
-"""This process at work on a run: its lease and connection, its pace, signals and an operator's
-wishes.
+"""This process at work on a run: lease, connection, pace, signals, and pauses by an operator.
 
 `RunSession` is what the passes work with. The strategy `transactional` adds `OneTransaction`.
 """

@@ -75,8 +75,8 @@ SELECT max(id), count(*) FROM (
 ) AS page
 """
 
-# An undo reads the log once, so it waits for locked rows: for lock_timeout, then it retries the
-# batch. `met` counts the rows that the undo leaves alone; the reasons are kept on the checkpoint.
+# An undo reads the log once, so it waits for locked rows; after lock_timeout the batch is retried.
+# `met` counts the rows that the undo leaves alone; the reasons are kept on the checkpoint.
 UNDO_PAGE = """
 WITH entry AS MATERIALIZED (
     SELECT written.id, log.before, log.after
@@ -87,7 +87,8 @@ WITH entry AS MATERIALIZED (
 ), met AS MATERIALIZED (
     SELECT entry.id, CASE WHEN t.{key} IS NULL THEN 'deleted'
                           WHEN t.{column} COLLATE "C" = entry.before THEN 'as before already'
-                          WHEN t.{column} COLLATE "C" IS DISTINCT FROM entry.after THEN 'changed since'
+                          WHEN t.{column} COLLATE "C" IS DISTINCT FROM entry.after
+                          THEN 'changed since'
                      END AS reason
     FROM entry LEFT JOIN {table} AS t
         ON t.{key} = entry.id AND t.{key} > %(after)s AND t.{key} <= %(end)s
@@ -139,8 +140,7 @@ SET cursor = %(cursor)s, undo_batch = %(undo_batch)s, scanned = scanned + %(scan
 WHERE id = %(checkpoint)s
 """
 
-# (age of the heartbeat in seconds, or NULL without a holder; whether the holder's connection is
-# open)
+# The age of the heartbeat in seconds (NULL without a holder); whether its connection is open.
 LEASE = """
 SELECT CASE WHEN lease_token IS NOT NULL
             THEN extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 END,
@@ -183,7 +183,8 @@ SELECT {column} COLLATE "C", count(*) FROM (
 # The column's own constraints by name: two columns of a table may share the cut form of a name.
 CONSTRAINTS = """
 SELECT c.conname, c.convalidated, pg_get_constraintdef(c.oid)
-FROM pg_constraint AS c JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+FROM pg_constraint AS c
+JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
 WHERE c.conrelid = %(table)s::regclass AND c.contype = 'c' AND a.attname = %(column)s
   AND c.conname = ANY (%(names)s::text[]) ORDER BY c.conname
 """

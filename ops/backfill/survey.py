@@ -80,8 +80,7 @@ def fresh_table() -> SpellingTable:
 
 
 class SpellingMap:
-    """The spellings that a batch sends to the database, as two arrays; at most `limit`, the
-    newest.
+    """The spellings that a batch sends to the database as two arrays: the newest `limit`.
 
     The map need not be complete: a batch that meets a new spelling passes it to `learn`.
     """

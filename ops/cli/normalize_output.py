@@ -1,5 +1,6 @@
-"""The output of `normalize_stages`: a run's events (log, progress bar, JSON lines), tables,
-reports.
+"""The output of `normalize_stages`: a run's events, tables of values, and reports.
+
+Events go to the log and to one display: a progress bar, plain lines, or JSON lines.
 """
 
 import json
@@ -116,9 +117,7 @@ class _Lines:
 
 
 def report(run: BackfillRun) -> dict[str, Any]:
-    """Return a finished run as plain data; only its number and state while the database is
-    away.
-    """
+    """Return a finished run as data; only number and state while the database is away."""
     if run.state == RunState.RUNNING:
         return {"run": run.pk, "state": run.state}
     done = list(run.checkpoints.order_by("id"))

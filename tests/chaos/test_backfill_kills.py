@@ -1,8 +1,6 @@
-"""However a run is cut off, after `--resume` every row is right and every changed row is logged
-exactly once.
+"""A run that is cut off at any moment is right after `--resume`: each changed row is logged once.
 
-BACKFILL_KILLS says how many kills of each kind (25; the figures in docs/benchmarks.md are from
-200).
+BACKFILL_KILLS sets the number of kills of each kind (25; docs/benchmarks.md has 200).
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ def take_up(directory: Path, *more: str) -> Command:
     return Command("--apply", *(("--resume",) if begun else ()), *more, directory=directory)
 
 
-def everything_is_right(before: dict[int, str]) -> None:
+def assert_everything_is_right(before: dict[int, str]) -> None:
     after = stored()
     assert after == normalized(before)
     run = BackfillRun.objects.get()
@@ -74,8 +72,7 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
         while not BackfillRun.objects.filter(state="completed").exists():
             command = take_up(tmp_path, *GENTLE)
             begun = batches()
-            # One kill in four comes while it starts, asks the gate and claims the run; the others
-            # among its batches.
+            # One kill in four comes while it starts, the others between its batches.
             if chance.random() < 0.75:
                 wait_for(partial(writes, command, begun), "a batch")
             at = time.monotonic() + chance.uniform(0.0, 0.8)
@@ -83,21 +80,22 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
                 time.sleep(0.001)
             if command.process.poll() is None and kills < KILLS:
                 command.kill()
-                nobody_holds_the_run()
+                wait_until_released()
                 kills += 1
                 in_the_middle += batches() > begun
             else:
                 assert command.wait() in (0, 4), command.said()
-        everything_is_right(rows)
+        assert_everything_is_right(rows)
         if kills < KILLS:
             rows = again()
     assert in_the_middle > kills // 2
     print(
-        f"{kills} kills in {rounds} runs, {in_the_middle} of them after the process had written batches"
+        f"{kills} kills in {rounds} runs, "
+        f"{in_the_middle} of them after the process had written batches"
     )
 
 
-def test_one_transaction_that_is_killed_leaves_nothing_behind(
+def test_a_killed_transactional_run_leaves_nothing_behind(
     rows: dict[int, str], tmp_path: Path
 ) -> None:
     small = ("--batch-size", "50", "--max-batch-size", "50")
@@ -106,25 +104,24 @@ def test_one_transaction_that_is_killed_leaves_nothing_behind(
         # With the run's row locked it comes neither to its next sign of life nor to its end.
         wait_for(lambda: execute(HELD_AMONG_ITS_BATCHES), "its batches")
         command.kill()
-    nobody_holds_the_run()
+    wait_until_released()
     assert stored() == rows
     assert not NormalizationLog.objects.exists()
     assert take_up(tmp_path, *GENTLE).wait() == 4
-    everything_is_right(rows)
+    assert_everything_is_right(rows)
 
 
 HELD_AMONG_ITS_BATCHES = """
-SELECT 1 FROM stage_migration_control WHERE state = 'running' AND waiting_for LIKE '%of one transaction' FOR UPDATE
+SELECT 1 FROM stage_migration_control
+WHERE state = 'running' AND waiting_for LIKE '%of one transaction' FOR UPDATE
 """
 HOLDERS_SESSION = (
     "SELECT 1 FROM pg_stat_activity JOIN stage_migration_control ON pid = lease_backend"
 )
 
 
-def nobody_holds_the_run() -> None:
-    """Wait until the server has seen that the killed process is gone; as long as it has not, the
-    run is still held.
-    """
+def wait_until_released() -> None:
+    """Wait until the server has ended the killed process's session: until then the run is held."""
     wait_for(lambda: not execute(HOLDERS_SESSION), "the server to see it")
 
 
@@ -139,7 +136,8 @@ def batches() -> int:
 def again() -> dict[int, str]:
     """The tables as before the first run, with keys that go on."""
     execute(
-        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, stage_migration_control, portfolio_companies"
+        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, "
+        "stage_migration_control, portfolio_companies"
     )
     store_many(ROWS)
     return stored()
@@ -158,28 +156,26 @@ def test_sessions_ended_in_and_between_statements(
             command = take_up(tmp_path, *GENTLE)
             with psycopg.connect(address(), autocommit=True) as other:
                 while command.process.poll() is None:
-                    # A millisecond's look again and again, for the moment is short; then time for
-                    # some batches.
+                    # Poll all the time, because the moment is short; then let some batches pass.
                     if ended < KILLS and other.execute(END_SESSION, [moment]).fetchall():
                         ended += 1
                         time.sleep(chance.uniform(0.02, 0.3))
             assert command.wait() in (0, 1, 4), command.said()
-        everything_is_right(rows)
+        assert_everything_is_right(rows)
         if ended < KILLS:
             rows = again()
     print(f"{ended} sessions ended while {moment}, in {rounds} runs")
 
 
 END_SESSION = """
-SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN stage_migration_control c ON c.lease_backend = a.pid
+SELECT pg_terminate_backend(a.pid)
+FROM pg_stat_activity a JOIN stage_migration_control c ON c.lease_backend = a.pid
 WHERE a.state = %s AND c.batch > 0
 """
 
 
 def put_to_sleep(command: Command, *, in_a_batch: bool) -> None:
-    """SIGSTOP the process while it rests between two batches, or inside one that has locked the
-    run and written.
-    """
+    """SIGSTOP the process between two batches, or inside one that has written."""
     wanted = [("idle in transaction", True)] if in_a_batch else [("idle", False)]
     for _ in range(2000):
         if not in_a_batch:
@@ -215,18 +211,15 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(
     refused = take_up(directory, *GENTLE)
     assert refused.wait() == 1, refused.said()
     assert f"process {asleep.process.pid}" in refused.said()
-    # The lease runs out (nothing else can tell a sleeper from a slow worker); time is moved rather
-    # than waited for.
+    # Age the heartbeat instead of waiting for the end of the lease.
     execute("UPDATE stage_migration_control SET heartbeat_at = heartbeat_at - interval '3601 s'")
     taken_over(asleep, directory, rows)
 
 
-def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(
+def test_a_process_that_slept_inside_a_batch_loses_its_row_locks(
     rows: dict[int, str], tmp_path: Path
 ) -> None:
-    """The server ends its session before the lease runs out: nobody waits longer than that for the
-    rows it held.
-    """
+    """The server ends its session before the lease expires, so clients get its rows."""
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "2")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
     put_to_sleep(asleep, in_a_batch=True)
@@ -238,7 +231,7 @@ def test_a_process_that_slept_inside_a_batch_gives_its_rows_back(
 def taken_over(asleep: Command, directory: Path, before: dict[int, str]) -> None:
     second = take_up(directory, *GENTLE)
     assert second.wait() in (0, 4), second.said()
-    everything_is_right(before)
+    assert_everything_is_right(before)
     done = stored()
     execute("UPDATE portfolio_companies SET stage = 'Series A' WHERE id = %s", [min(done)])
     asleep.signal(signal.SIGCONT)
@@ -248,7 +241,7 @@ def taken_over(asleep: Command, directory: Path, before: dict[int, str]) -> None
     assert BackfillRun.objects.get().state == "completed"
 
 
-def test_a_server_stopped_at_once_loses_no_batch_and_repeats_none(
+def test_an_immediate_server_stop_loses_no_batch_and_repeats_none(
     postgres_server: Any, tmp_path: Path
 ) -> None:
     """`immediate`: the server's processes die where they stand, and it recovers from its WAL."""
@@ -276,7 +269,7 @@ def test_a_server_stopped_at_once_loses_no_batch_and_repeats_none(
                 stops += 1
                 postgres_server.start()
             assert command.wait() in (0, 1, 4), command.said()
-        everything_is_right(before)
+        assert_everything_is_right(before)
         print(f"{stops} immediate stops")
     finally:
         connection.close()

@@ -1,6 +1,4 @@
-"""A run waits while a replica lags, says which one and how far, and goes on when it has caught
-up.
-"""
+"""A run waits while a replica lags, reports it, and continues when the replica has caught up."""
 
 from __future__ import annotations
 

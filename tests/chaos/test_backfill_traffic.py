@@ -1,9 +1,9 @@
 """Under traffic on the same rows no deadlock reaches a client, and no update is lost.
 
-The traffic is pgbench's: three lists of companies to one transaction that updates two rows,
-greatest key first. That is against the run's order, and so would meet it in a deadlock. It lasts
-BACKFILL_TRAFFIC_SECONDS (5). How long clients wait beside a run is measured over HTTP, by
-tests/benchmarks/test_backfill_traffic.py.
+pgbench is the client: three lists of companies to one transaction that updates two rows, the
+greatest key first. That is against the run's order and could end in a deadlock. The traffic lasts
+BACKFILL_TRAFFIC_SECONDS (5). tests/benchmarks/test_backfill_traffic.py measures over HTTP how long
+clients wait beside a run.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ ROWS = 200_000
 
 LIST = """
 \\set at random(1, :rows)
-SELECT id, name, stage FROM portfolio_companies WHERE fund_id = :fund AND id > :first + :at ORDER BY id LIMIT 50;
+SELECT id, name, stage FROM portfolio_companies
+WHERE fund_id = :fund AND id > :first + :at ORDER BY id LIMIT 50;
 """
 UPDATE = """
 \\set a random(1, :rows)
 \\set b random(1, :rows)
 BEGIN;
-UPDATE portfolio_companies SET sector = 'x', stage = 'Series A' WHERE id = :first + greatest(:a, :b);
+UPDATE portfolio_companies SET sector = 'x', stage = 'Series A'
+WHERE id = :first + greatest(:a, :b);
 UPDATE portfolio_companies SET sector = 'y' WHERE id = :first + least(:a, :b);
 COMMIT;
 """
@@ -68,9 +70,7 @@ def test_clients_meet_no_deadlock_and_lose_no_update(tmp_path: Path) -> None:
 
 
 def runs_and_undos(traffic: Pgbench, directory: Path) -> list[int]:
-    """Exit statuses, one after the other as long as the traffic lasts: one run would be over
-    before it.
-    """
+    """Return the exit statuses of one run after another, as long as the traffic lasts."""
     statuses: list[int] = []
     while traffic.process.poll() is None:
         number = len(statuses) + 1

@@ -1,6 +1,4 @@
-"""An operator steers a real run in a browser: the page follows it by itself, and breaks no
-policy.
-"""
+"""An operator steers a real run in a browser; the page refreshes itself and breaks no policy."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,9 +26,7 @@ def service(granian_server: Callable[..., Service]) -> Service:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
-    """A run that would take a quarter of an hour (1,000 batches, 700 ms between them), as a
-    process of its own.
-    """
+    """A separate process with a run of a quarter of an hour: 1,000 batches, 700 ms apart."""
     store_many(20_000)
     valid_backup()
     directory = tmp_path / "run"
@@ -63,9 +59,7 @@ def until_shown(browser: webdriver.Chrome, selector: str, text: str) -> None:
 
 
 def press(browser: webdriver.Chrome, wish: str) -> None:
-    """Press a button; one that the page exchanges between the look and the press is looked for
-    again.
-    """
+    """Press a button; find it again if the page exchanges it before the press."""
 
     def pressed(page: webdriver.Chrome) -> bool:
         page.find_element(By.CSS_SELECTOR, f"form[action$='/{wish}/'] button").click()

@@ -1,6 +1,4 @@
-"""`manage.py normalize_stages` as an operator meets it: the plan first, the gate, exit statuses,
-JSON, signals.
-"""
+"""`manage.py normalize_stages` for an operator: plan, gate, exit statuses, JSON, signals."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ def open_gate() -> None:
     valid_backup()
 
 
-def test_the_plan_shows_what_becomes_of_each_value_and_changes_nothing() -> None:
+def test_the_plan_shows_each_value_with_its_stage_and_changes_nothing() -> None:
     store(["Series A", "Series A", "seed", "Seires A", "[bold]"])
     before = execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id")
     status, text = run()
@@ -107,7 +105,7 @@ def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
     ],
 )
 @pytest.mark.usefixtures("open_gate")
-def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(
+def test_an_approved_plan_is_carried_out_only_while_it_is_unchanged(
     change: Any, holds: bool
 ) -> None:
     store(["Series A", "Round X"])
@@ -121,7 +119,7 @@ def test_an_approved_plan_is_carried_out_only_while_it_is_what_would_be_done(
         assert not BackfillRun.objects.exists()
 
 
-def test_without_a_valid_backup_nothing_is_written_and_nothing_overrides_that() -> None:
+def test_without_a_valid_backup_every_apply_is_refused() -> None:
     store(["Series A"])
     for arguments in (
         ["--apply"],
@@ -135,7 +133,7 @@ def test_without_a_valid_backup_nothing_is_written_and_nothing_overrides_that() 
 
 
 @pytest.mark.usefixtures("open_gate")
-def test_with_a_valid_backup_the_run_goes_through_and_says_so() -> None:
+def test_with_a_valid_backup_a_run_is_completed_and_reported() -> None:
     store([*MESSY, *CANONICAL])
     before = stored()
     status, text = run("--apply")
@@ -149,7 +147,7 @@ def test_with_a_valid_backup_the_run_goes_through_and_says_so() -> None:
 
 
 @pytest.mark.usefixtures("open_gate")
-def test_unknown_values_left_are_exit_status_4_and_fail_the_verification() -> None:
+def test_unknown_values_are_exit_status_4_and_fail_the_verification() -> None:
     store(["Series A", "Series D"])
     status, text = run("--apply")
     assert (status, "1 rows with 1 unknown values" in text) == (4, True)
@@ -168,7 +166,7 @@ def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--resume"], "--resume RUN"),
         (["--restart"], "need --apply"),
@@ -180,21 +178,21 @@ def test_json_is_a_line_for_each_event_and_the_result_last() -> None:
         (["--undo", "1", "--strategy", "transactional"], "always uses batches"),
     ],
 )
-def test_what_does_not_go_together_is_exit_status_2(arguments: list[str], says: str) -> None:
+def test_contradicting_arguments_are_exit_status_2(arguments: list[str], message: str) -> None:
     status, text = run(*arguments)
-    assert (status, says in text) == (2, True)
+    assert (status, message in text) == (2, True)
 
 
 @pytest.mark.parametrize(
     "arguments", [["--pause", "99"], ["--cancel", "99"], ["--resume", "99"], ["--undo", "99"]]
 )
-def test_a_run_that_is_not_there_is_exit_status_1(arguments: list[str]) -> None:
+def test_a_missing_run_is_exit_status_1(arguments: list[str]) -> None:
     status, text = run(*arguments)
     assert (status, "There is no run 99" in text) == (1, True)
 
 
 @pytest.mark.usefixtures("open_gate")
-def test_undo_by_command_says_what_it_left() -> None:
+def test_the_undo_command_reports_what_it_left() -> None:
     ids = store(["Series A"] * 5)
     run("--apply")
     execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = %s", [ids[0]])
@@ -208,7 +206,7 @@ def test_undo_by_command_says_what_it_left() -> None:
 
 
 @pytest.mark.usefixtures("open_gate")
-def test_restart_cancels_the_unfinished_run_and_begins_anew() -> None:
+def test_restart_cancels_the_unfinished_run_and_begins_a_new_one() -> None:
     store(["Series A"])
     from tests.backfill_runs import begin
 
@@ -238,7 +236,7 @@ def test_a_constraint_keeps_a_clean_column_clean_until_it_is_dropped() -> None:
 
 
 @pytest.mark.usefixtures("open_gate")
-def test_sigterm_finishes_the_batch_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_sigterm_finishes_the_batch_and_names_the_command_to_resume(tmp_path: Path) -> None:
     store_many(3000)
     before = stored()
     command = Command(

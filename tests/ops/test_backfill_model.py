@@ -1,6 +1,4 @@
-"""Whatever clients do between batches, no update is lost and every row ends as `normalize` says:
-against a model.
-"""
+"""Clients act between batches: no update is lost and every row is normalized, against a model."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ ACTS = st.one_of(
 
 
 class _Crash(BaseException):
-    """The process ends here, without a word to anybody."""
+    """The process ends here, without cleaning up."""
 
 
 class Clients:

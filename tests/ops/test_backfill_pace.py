@@ -1,4 +1,4 @@
-"""Batches steer to half a second, shrink while clients wait, and rest as told."""
+"""Batches steer to half a second, shrink while clients wait, and rest as configured."""
 
 import pytest
 

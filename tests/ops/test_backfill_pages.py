@@ -1,6 +1,4 @@
-"""The runs and the log in the admin: what the pages show, what they offer, and what they
-refuse.
-"""
+"""The runs and the log in the admin: what the pages show, offer and refuse."""
 
 from __future__ import annotations
 

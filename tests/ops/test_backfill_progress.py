@@ -1,6 +1,4 @@
-"""What a run's progress says where there is no terminal, also when the run was begun by another
-process.
-"""
+"""The progress lines of a run without a terminal, also of a run that another process began."""
 
 from dataclasses import replace
 from io import StringIO
@@ -22,8 +20,8 @@ def _a_line_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "LINE_EVERY_SECONDS", -1.0)
 
 
-def said_by(run: BackfillRun) -> list[str]:
-    """Carry the run out, or on; the lines of its progress."""
+def lines_of(run: BackfillRun) -> list[str]:
+    """Carry the run out, or resume it; return the lines of its progress."""
     stream = StringIO()
     with output.progress(stream) as tell:
         work(run, tell)
@@ -31,7 +29,7 @@ def said_by(run: BackfillRun) -> list[str]:
 
 
 def interrupted(run: BackfillRun) -> BackfillRun:
-    """The run after one batch."""
+    """Return the run, paused after one batch."""
     heard, interrupts = Heard(), Interrupts()
     heard.then = {"after_1": lambda: setattr(interrupts, "wish", "SIGTERM")}
     try:
@@ -42,10 +40,10 @@ def interrupted(run: BackfillRun) -> BackfillRun:
     return run
 
 
-def test_a_run_that_is_taken_up_says_of_how_many_rows_and_how_far_it_had_come() -> None:
+def test_a_resumed_run_shows_its_rows_and_continues_at_its_position() -> None:
     store_many(2000)
     run = interrupted(begin(replace(QUICK, batch_size=500, max_batch_size=500)))
-    lines = said_by(run)
+    lines = lines_of(run)
     total = run.checkpoints.get(table_name=COMPANIES).total
     assert lines[:2] == [
         f"{COMPANIES} 500 of {total:,} rows",
@@ -54,10 +52,10 @@ def test_a_run_that_is_taken_up_says_of_how_many_rows_and_how_far_it_had_come() 
     assert lines[-1] == f"{COMPANIES} {total:,} of {total:,} rows"
 
 
-def test_an_undo_says_of_how_many_rows_from_its_first_line_on() -> None:
+def test_an_undo_shows_its_rows_from_the_first_line_on() -> None:
     store_many(300)
     run = work(begin(QUICK)).run
     rows = run.checkpoints.get(table_name=COMPANIES).changed
-    lines = said_by(control.begin_undo(run.pk, QUICK, "tests"))
+    lines = lines_of(control.begin_undo(run.pk, QUICK, "tests"))
     assert lines[0] == f"{COMPANIES} 0 of {rows:,} rows"
     assert lines[-1] == f"{COMPANIES} {rows:,} of {rows:,} rows"

@@ -1,6 +1,4 @@
-"""A run makes every stored stage what `normalize` says, logs each changed row once, and touches
-nothing else.
-"""
+"""A run normalizes every stored stage, logs each changed row once, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def vocabulary() -> list[str]:
 
 
 @pytest.mark.parametrize("strategy", ["batched", "transactional"])
-def test_every_spelling_of_the_vocabulary_becomes_what_normalize_says(strategy: str) -> None:
+def test_every_spelling_of_the_vocabulary_becomes_what_normalize_returns(strategy: str) -> None:
     raws = [raw[:255] for raw in vocabulary() if "\0" not in raw]
     store([*raws, *CANONICAL, *MESSY, *UNKNOWN])
     before = stored()
@@ -76,13 +74,12 @@ def test_each_changed_row_is_logged_once_with_what_it_held_before_and_after() ->
 
 def test_nothing_but_the_stage_of_changed_rows_is_touched() -> None:
     store([*MESSY, *CANONICAL, *UNKNOWN] * 20)
-    before = execute(
-        "SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id"
-    )
+    rows = """
+    SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id
+    """
+    before = execute(rows)
     work(begin())
-    after = execute(
-        "SELECT id, to_jsonb(c) - 'stage', xmin::text, stage FROM portfolio_companies c ORDER BY id"
-    )
+    after = execute(rows)
     assert [row[:2] for row in before] == [row[:2] for row in after]
     assert all(
         old[2] == new[2] for old, new in zip(before, after, strict=True) if old[3] == new[3]
@@ -95,14 +92,16 @@ def test_triggers_fire_for_changed_rows_only() -> None:
     execute(
         "CREATE FUNCTION note_fired() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN INSERT INTO fired VALUES (new.id); RETURN new; END $$;"
-        "CREATE TRIGGER note_fired BEFORE UPDATE ON portfolio_companies FOR EACH ROW EXECUTE FUNCTION note_fired()"
+        "CREATE TRIGGER note_fired BEFORE UPDATE ON portfolio_companies "
+        "FOR EACH ROW EXECUTE FUNCTION note_fired()"
     )
     try:
         work(begin())
         assert [row[0] for row in execute("SELECT id FROM fired ORDER BY id")] == ids[: len(MESSY)]
     finally:
         execute(
-            "DROP TRIGGER note_fired ON portfolio_companies; DROP FUNCTION note_fired; DROP TABLE fired"
+            "DROP TRIGGER note_fired ON portfolio_companies; "
+            "DROP FUNCTION note_fired; DROP TABLE fired"
         )
 
 
@@ -110,14 +109,16 @@ def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
     store(["Series A"])
     fund = execute("SELECT id FROM portfolio_fund LIMIT 1")[0][0]
     strategy = execute(
-        "INSERT INTO portfolio_portfoliostrategy (fund_id, name, description, model_type, target_portfolio_size, "
-        "max_portfolio_size, deployment_months, sector_allocation, reserve_ratio, risk_tolerance, tags, client, "
-        "created_at, updated_at) VALUES (%s, 's', '', 'balanced', 25, 30, 36, '{}', 0.5, 'moderate', '[]', 'c', now(), "
-        "now()) RETURNING id",
+        "INSERT INTO portfolio_portfoliostrategy "
+        "(fund_id, name, description, model_type, target_portfolio_size, max_portfolio_size, "
+        "deployment_months, sector_allocation, reserve_ratio, risk_tolerance, tags, client, "
+        "created_at, updated_at) VALUES (%s, 's', '', 'balanced', 25, 30, "
+        "36, '{}', 0.5, 'moderate', '[]', 'c', now(), now()) RETURNING id",
         [fund],
     )[0][0]
     execute(
-        "INSERT INTO portfolio_strategystageallocation (strategy_id, spelling, stage, weight, position) "
+        "INSERT INTO portfolio_strategystageallocation "
+        "(strategy_id, spelling, stage, weight, position) "
         "VALUES (%s, 'A round', 'Series A', 0.5, 0), (%s, 'Serie Z', 'Serie Z', 0.5, 1)",
         [strategy, strategy],
     )
@@ -129,7 +130,7 @@ def test_strategy_rows_are_normalized_too_and_table_limits_the_run() -> None:
     assert [each["raw"] for each in finish.run.unknown] == ["Serie Z"]
 
 
-def test_a_spelling_that_appears_during_the_run_is_normalized_in_passing() -> None:
+def test_a_spelling_that_appears_during_the_run_is_normalized() -> None:
     store(["Series A"] * 30)
     new = Heard(
         after_1=lambda: execute(
@@ -152,7 +153,7 @@ def test_rows_written_behind_and_ahead_of_the_cursor_are_normalized_before_the_r
     assert Counter(stored().values()) == {"series-a": 49, "seed": 1, "series-b": 3}
 
 
-def test_unknown_values_stay_and_are_listed_and_a_later_run_takes_what_was_decided() -> None:
+def test_unknown_values_stay_and_are_listed_and_a_later_run_normalizes_decided_ones() -> None:
     store([*UNKNOWN, "Fund Round One", "seed"])
     first = work(begin())
     assert first.run.state == "completed"
@@ -175,7 +176,7 @@ def test_a_second_run_writes_nothing_and_needs_no_batch() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 50_000])
-def test_a_run_goes_on_from_its_checkpoint_with_another_batch_size(size: int) -> None:
+def test_a_run_resumes_from_its_checkpoint_with_another_batch_size(size: int) -> None:
     store(MESSY * 30)
     before = stored()
     run = begin(replace(QUICK, batch_size=40))
@@ -210,20 +211,20 @@ def test_batches_grow_towards_half_a_second_and_never_beyond_their_bounds() -> N
     heard = Heard()
     work(begin(replace(QUICK, batch_size=100)), heard)
     sizes = [each["size"] for each in heard.all("batch")]
-    # At most doubled each time; how much of that a busy machine allows is its own affair.
+    # At most doubled each time; a busy machine may allow less.
     assert sizes[0] == 100
     assert all(after <= 2 * before for before, after in pairwise(sizes))
     assert max(sizes) > 200
 
 
-def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_after_mending() -> (
-    None
-):
+def test_a_failing_batch_names_its_rows_keeps_the_checkpoint_and_resumes_after_a_fix() -> None:
     ids = store(["Series A"] * 100)
     execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN IF new.id = {ids[57]} THEN RAISE EXCEPTION 'not this row'; END IF; RETURN new; END $$;"
-        "CREATE TRIGGER refuse BEFORE UPDATE ON portfolio_companies FOR EACH ROW EXECUTE FUNCTION refuse()"
+        f"$$ BEGIN IF new.id = {ids[57]} THEN RAISE EXCEPTION 'not this row'; END IF; "
+        "RETURN new; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON portfolio_companies "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
     run = begin(replace(QUICK, batch_size=10))
     try:
@@ -243,7 +244,7 @@ def test_a_batch_that_fails_names_its_rows_keeps_the_checkpoint_and_goes_on_afte
     assert len(logged(run)) == 100
 
 
-def test_looking_changes_nothing_and_going_on_afterwards_destroys_nothing() -> None:
+def test_a_plan_in_the_middle_of_a_run_changes_nothing() -> None:
     from django.core.management import call_command
 
     store(MESSY * 10)
@@ -263,7 +264,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_rows_that_a_client_holds_are_passed_by_and_taken_later() -> None:
+def test_rows_that_a_client_holds_are_skipped_and_taken_later() -> None:
     ids = store(["Series A"] * 20)
     with another_connection("client") as client, client.cursor() as cursor:
         cursor.execute("BEGIN")

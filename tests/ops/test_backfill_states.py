@@ -1,6 +1,4 @@
-"""The states of a run: every one is in the table, every edge has a reason, and the docs show the
-same picture.
-"""
+"""The states of a run: the table is complete, each edge has a reason, as the docs show."""
 
 import pytest
 
@@ -15,7 +13,7 @@ from ops.backfill.states import (
 from tests.servers import ROOT
 
 
-def test_every_state_says_where_it_can_go() -> None:
+def test_the_table_has_every_state_and_a_reason_for_every_edge() -> None:
     assert set(TRANSITIONS) == set(RunState)
     assert all(reason for targets in TRANSITIONS.values() for reason in targets.values())
 
@@ -33,7 +31,7 @@ def test_every_unfinished_run_can_be_ended() -> None:
 
 @pytest.mark.parametrize("source", RunState)
 @pytest.mark.parametrize("target", RunState)
-def test_what_the_table_does_not_have_is_refused_and_says_what_is_possible(
+def test_a_missing_edge_is_refused_and_the_message_names_the_possible_ones(
     source: RunState, target: RunState
 ) -> None:
     if target in TRANSITIONS[source]:

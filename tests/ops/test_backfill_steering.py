@@ -1,6 +1,4 @@
-"""Pause, resume and cancel between batches; one run at a time; a process that lost its lease
-writes nothing.
-"""
+"""Pause, resume and cancel between batches; one run at a time; no write without the lease."""
 
 from __future__ import annotations
 
@@ -14,12 +12,14 @@ import pytest
 
 from ops.backfill import columns, control, session
 from ops.backfill.batches import apply_batch
-from ops.backfill.guards import RunRefused
+from ops.backfill.guards import GateClosed, RunRefused
 from ops.backfill.lease import LeaseLost
 from ops.backfill.models import BackfillRun, RunStrategy
 from ops.backfill.pacing import Throttle
+from ops.backfill.plan import make_plan
 from ops.backfill.states import TransitionRefused
 from ops.backfill.survey import SpellingMap, fresh_table
+from ops.backups.models import Backup
 from tests.backfill_runs import (
     QUICK,
     Heard,
@@ -49,7 +49,7 @@ class Once:
             act()
 
 
-def test_a_paused_run_waits_and_goes_on_when_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paused_run_waits_and_continues_when_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LOOK_AGAIN_SECONDS", 0.01)
     store(["Series A"] * 300)
     run = begin(replace(QUICK, batch_size=100))
@@ -108,7 +108,7 @@ def test_a_second_run_is_refused_with_the_holders_name() -> None:
     assert all("tests on " in each and f"Run {run.pk}" in each for each in refused)
 
 
-def test_an_unfinished_run_is_not_forgotten_when_nobody_holds_it() -> None:
+def test_an_unfinished_run_without_a_process_still_refuses_a_new_one() -> None:
     store(["Series A"])
     run = begin()
     with pytest.raises(RunRefused, match=f"Run {run.pk} .*no process holds it"):
@@ -136,19 +136,19 @@ def test_a_process_that_lost_its_lease_writes_nothing() -> None:
     assert len(logged(run)) == 300
 
 
-def test_resume_without_a_waiting_process_says_how_to_take_the_run_up() -> None:
+def test_resume_without_a_waiting_process_names_the_command() -> None:
     run = begin()
     with pytest.raises(RunRefused, match="--apply --resume"):
         control.resume(run.pk, "ann")
 
 
-def test_what_a_state_does_not_allow_is_refused() -> None:
+def test_an_impossible_transition_is_refused() -> None:
     run = work(begin()).run
     with pytest.raises(TransitionRefused, match="completed"):
         control.pause(run.pk, "ann")
 
 
-def test_a_long_wait_for_the_table_makes_the_run_wait_and_say_why() -> None:
+def test_a_long_wait_for_the_table_is_a_reason_to_wait() -> None:
     store(["Series A"])
     column = columns.find(["portfolio_companies"])[0]
     reasons: list[str | None] = []
@@ -170,3 +170,31 @@ def test_a_long_wait_for_the_table_makes_the_run_wait_and_say_why() -> None:
         migration.rollback()
     assert "for AccessExclusiveLock on portfolio_companies" in str(reasons[-1])
     assert Throttle(10).reason(column) is None
+
+
+@pytest.mark.parametrize("state", ["planned", "paused", "failed", "running"])
+def test_no_process_gets_an_apply_run_without_a_valid_backup(state: str) -> None:
+    run = begin()
+    BackfillRun.objects.filter(pk=run.pk).update(state=state)
+    Backup.objects.get().path.unlink()
+    for claim in (lambda: control.claim(run.pk, "ann"), lambda: control.claim_unfinished("ann")):
+        with pytest.raises(GateClosed, match="backup_valid"):
+            claim()
+    run.refresh_from_db()
+    assert (run.state, run.lease_token) == (state, None)
+
+
+def test_a_refused_start_leaves_no_planned_run_behind() -> None:
+    found = columns.find_for_run()
+    with pytest.raises(GateClosed):
+        control.start(make_plan(found, sample=False), found, QUICK, "ann")
+    assert not BackfillRun.objects.exists()
+
+
+def test_an_undo_needs_no_backup() -> None:
+    store(["Series A"])
+    run = work(begin()).run
+    Backup.objects.get().path.unlink()
+    undo = control.begin_undo(run.pk, QUICK, "ann")
+    assert work(undo).run.state == "completed"
+    assert set(stored().values()) == {"Series A"}

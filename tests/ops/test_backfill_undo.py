@@ -1,6 +1,4 @@
-"""An undo gives back exactly what the run wrote, where it still stands, and says what it left and
-why.
-"""
+"""An undo restores exactly what the run wrote and is unchanged, and reports what it left."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ def undo(run: BackfillRun, batch_size: int = 300) -> BackfillRun:
 
 
 @pytest.mark.parametrize("batch_size", [7, 300, 50_000])
-def test_run_then_undo_is_as_before_byte_for_byte(batch_size: int) -> None:
+def test_a_run_and_its_undo_leave_the_rows_as_before_byte_for_byte(batch_size: int) -> None:
     store([*MESSY, *CANONICAL, *UNKNOWN] * 50)
     before = execute(WHOLE)
     run = work(begin(replace(QUICK, batch_size=130))).run
@@ -56,7 +54,7 @@ def test_the_undo_is_logged_like_a_run() -> None:
     )
 
 
-def test_rows_that_others_changed_meanwhile_are_left_and_reported() -> None:
+def test_rows_that_clients_changed_since_are_left_and_reported() -> None:
     ids = store(["Series A"] * 10)
     run = work(begin()).run
     execute("UPDATE portfolio_companies SET stage = 'seed' WHERE id = %s", [ids[0]])
@@ -72,7 +70,7 @@ def test_rows_that_others_changed_meanwhile_are_left_and_reported() -> None:
     assert undone.checkpoints.get().changed == 7
 
 
-def test_an_undo_that_was_cut_off_goes_on_where_it_was() -> None:
+def test_an_interrupted_undo_resumes_at_its_position() -> None:
     store_many(3000)
     before = stored()
     run = work(begin()).run
@@ -91,7 +89,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_a_row_that_the_run_wrote_twice_goes_back_to_what_its_owner_wrote_last() -> None:
+def test_a_row_that_the_run_wrote_twice_gets_the_clients_last_value() -> None:
     ids = store(["Series A"] * 20)
     again = Heard(
         after_1=lambda: execute(
@@ -139,9 +137,7 @@ def test_a_cancelled_run_can_be_undone() -> None:
     assert set(stored().values()) == {"Series A"}
 
 
-def test_a_run_that_wrote_a_column_which_is_gone_is_not_undone_and_nothing_is_left_behind() -> (
-    None
-):
+def test_a_run_that_wrote_a_missing_column_is_not_undone_and_no_undo_is_planned() -> None:
     store(["Series A"])
     run = work(begin()).run
     run.checkpoints.filter(changed__gt=0).update(column_name="gone")
