@@ -178,12 +178,12 @@ def _order_faults(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[It
     given = sizes if isinstance(sizes, Mapping) else {}
     kept = {} if sizes is None else stored["check_size"]
     return [
-        *_misordered("", PORTFOLIO_SIZES, stored, body),
-        *_misordered("/check_size", CHECK_SIZES, kept, given),
+        *misordered("", PORTFOLIO_SIZES, stored, body),
+        *misordered("/check_size", CHECK_SIZES, kept, given),
     ]
 
 
-def _misordered(
+def misordered(
     at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Item]:
     merged = {name: given.get(name, stored.get(name)) for name in names}
