@@ -41,9 +41,7 @@ def first_generation_runs(result: SimulationResult) -> ComparedRuns:
     return ComparedRuns(GROSS, result.tvpi, result.dpi, result.irr)
 
 
-def scenario_row(
-    scenario: ComparedRuns, base: ComparedRuns, targets: Targets
-) -> dict[str, Any]:
+def scenario_row(scenario: ComparedRuns, base: ComparedRuns, targets: Targets) -> dict[str, Any]:
     """Return a scenario's numbers and its differences from the base, which is on the same basis."""
     p10, p50, p90 = quantiles(np.sort(scenario.tvpi), np.array([0.1, 0.5, 0.9]))
     return {

@@ -96,7 +96,11 @@ class FundRequest:
         """Return what was asked for, defaults filled in."""
         parameters = determining(self.parameters)
         names = ("runs", "horizon_years", "portfolio_size", "reserve_ratio", "deployment_months")
-        cheques = {"min": self.cheques.least, "target": self.cheques.target, "max": self.cheques.most}
+        cheques = {
+            "min": self.cheques.least,
+            "target": self.cheques.target,
+            "max": self.cheques.most,
+        }
         return {
             **{name: parameters[name] for name in (*names, "factor_sigma", "terms")},
             "mix_basis": self.mix_basis.value,
@@ -202,7 +206,7 @@ def _plan_fault(pointer: str, name: str) -> Item:
 
 
 def _first_cheque_in_time(members: Mapping[str, Any]) -> bool:
-    first_month = members["deployment_months"] / members["portfolio_size"] / 2.0
+    first_month: float = members["deployment_months"] / members["portfolio_size"] / 2.0
     return first_month < float(members["horizon_years"] * MONTHS_PER_YEAR)
 
 
@@ -220,9 +224,7 @@ def plan_warnings(request: FundRequest) -> Iterable[Item]:
     plan = request.parameters.plan()
     late = plan.portfolio_size - plan.cheques_made
     if late:
-        detail = (
-            f"{late} of {plan.portfolio_size} first cheques fall after the horizon and are not made."
-        )
+        detail = f"{late} of {plan.portfolio_size} first cheques fall after the horizon and are not made."
         yield {
             "pointer": "/deployment_months",
             "code": "deployment_beyond_horizon",

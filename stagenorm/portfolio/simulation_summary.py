@@ -84,8 +84,7 @@ def distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
     error = rounded(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else None
     found = quantiles(ordered, np.array(PERCENTILES) / 100)
     named = {
-        f"p{percent}": rounded(value)
-        for percent, value in zip(PERCENTILES, found, strict=True)
+        f"p{percent}": rounded(value) for percent, value in zip(PERCENTILES, found, strict=True)
     }
     return {"mean": rounded(values.mean()), "std_error": error, **named}
 

@@ -156,9 +156,7 @@ def strategy_mix(boundary: Boundary, strategy: PortfolioStrategy) -> StageMix:
             unknown.append(weight)
     mix = _rescaled(known, unknown, "No stage of the strategy's allocation is known.")
     if unknown:
-        detail = (
-            f"{len(unknown)} of the strategy's {len(rows)} stages are not known; they are left out."
-        )
+        detail = f"{len(unknown)} of the strategy's {len(rows)} stages are not known; they are left out."
         boundary.warn("stored_stage_unknown", "/strategy_id", detail=detail, count=len(unknown))
     return mix
 
@@ -195,9 +193,7 @@ def run_fund(fund: Fund, request: FundRequest) -> dict[str, Any]:
     return {"parameters": {"fund_id": fund.pk, **request.asked()}, **summary}
 
 
-def _scenario(
-    request: FundRequest, scenario: ScenarioRequest, base: RunResults
-) -> dict[str, Any]:
+def _scenario(request: FundRequest, scenario: ScenarioRequest, base: RunResults) -> dict[str, Any]:
     numbers = scenario_row(*_compared(scenario, base), request.targets)
     return {
         "label": scenario.label,
@@ -207,9 +203,7 @@ def _scenario(
     }
 
 
-def _compared(
-    scenario: ScenarioRequest, base: RunResults
-) -> tuple[ComparedRuns, ComparedRuns]:
+def _compared(scenario: ScenarioRequest, base: RunResults) -> tuple[ComparedRuns, ComparedRuns]:
     """Return the runs of the scenario and, on the same basis, of the base."""
     if isinstance(scenario.parameters, FundParameters):
         return net_runs(simulate_fund(scenario.parameters).runs), net_runs(base)
@@ -298,5 +292,3 @@ def _rescaled(known: dict[Stage, float], unknown: Iterable[float], nothing: str)
         raise Problem("nothing-to-simulate", detail=nothing)
     weights = {stage: known[stage] / modelled for stage in sorted(known) if known[stage] > 0}
     return StageMix(weights, left_out / (left_out + modelled))
-
-

@@ -83,7 +83,7 @@ class TermsSerializer(StrictSerializer):
 class ScenarioSerializer(StrictSerializer):
     """A change of the base simulation, under the same random numbers."""
 
-    label = StrictCharField(max_length=MAX_LABEL, trim_whitespace=True)
+    label = StrictCharField(max_length=MAX_LABEL, trim_whitespace=True)  # type: ignore[assignment]  # a member, not the argument
     stage_distribution = StageDistributionField(required=False)
     portfolio_size = StrictIntegerField(min_value=1, max_value=MAX_PORTFOLIO, required=False)
     reserve_ratio = StrictFloatField(min_value=0, max_value=1, required=False)
@@ -185,7 +185,9 @@ class SimulationSerializer(StrictSerializer):
         max_length=len(INCLUDES),
         help_text="Further parts of the answer: gross numbers, and the path by year.",
     )
-    scenarios = ScenarioSerializer(many=True, required=False, min_length=1, max_length=MAX_SCENARIOS)
+    scenarios = serializers.ListField(
+        child=ScenarioSerializer(), required=False, min_length=1, max_length=MAX_SCENARIOS
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Check the members against each other."""
@@ -233,7 +235,9 @@ def _scenario_errors(attrs: Mapping[str, Any]) -> dict[int, Any]:
     for index, scenario in enumerate(attrs.get("scenarios", ())):
         faults: dict[str, Any] = {}
         if scenario["label"] in labels:
-            faults["label"] = [serializers.ErrorDetail("The label is given twice.", "duplicate_label")]
+            faults["label"] = [
+                serializers.ErrorDetail("The label is given twice.", "duplicate_label")
+            ]
         labels.add(scenario["label"])
         if scenario.get("profile", attrs["profile"]) not in MARKET_PROFILES:
             faults |= {
@@ -410,7 +414,7 @@ class AgainstBaseSerializer(serializers.Serializer[Any]):
 class ScenarioAnswerSerializer(serializers.Serializer[Any]):
     """One scenario: the members that it changes, its numbers, and its differences from the base."""
 
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a member, not the argument
     profile = serializers.CharField()
     portfolio_size = serializers.IntegerField(required=False)
     reserve_ratio = serializers.FloatField(required=False)
