@@ -1,4 +1,4 @@
-"""The one piece of code through which an endpoint checks stages. A view needs three lines:
+"""The one place where endpoints check stages. A view needs three lines:
 
 boundary = open_boundary(request, endpoint="fund-companies")
 results = boundary.check(raws, pointer=lambda i: f"/stages/{i}")
@@ -14,42 +14,48 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from normalization import aliases as alias_store
-from normalization import guard, metrics, observations, rollout_store
+from normalization import decision_store, guard, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
 from normalization.problems import Item, UnknownStage
 from normalization.rollout import Mode, Rollout
 from normalization.sampling import Sampler
-from normalization.stages import AliasTable, Known, Unknown, normalize_all
+from normalization.stages import Known, Meaning, Outside, SpellingTable, Unknown, normalize_all
 
 log = structlog.get_logger(__name__)
 
 ANONYMOUS: Final = "anonymous"
 REHEARSAL: Final = "stage-validation=enforce"
+DRY_RUN: Final = "handling=dry-run"
 RECEIVED_CHARACTERS: Final = 100
-# Warnings inform; a body that must stay small does not repeat 5,000 of them.
+# Warnings inform: a body that must stay small does not repeat 5,000 of them. For each code.
 LISTED_WARNINGS: Final = 16
 
-Results = list[Known | Unknown]
+Results = list[Meaning]
 _sampler = Sampler(all_below=10, then_one_in=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the normalizer says of some stages: the results in order, and the indices that are not canonical."""
+    """The normalizer's results in order, and the indices of those that are not canonical."""
 
     results: Results
     normalized: list[int]
     unknown: list[int]
+    outside: list[int]
 
     def outcome(self, rejected: bool) -> str:
         """Return the worst outcome: the value of the metric's label `outcome`."""
         if rejected:
             return "rejected"
-        return "unknown" if self.unknown else "normalized" if self.normalized else "canonical"
+        if self.unknown:
+            return "unknown"
+        if self.outside:
+            return "outside"
+        return "normalized" if self.normalized else "canonical"
 
     def spellings(self) -> Counter[tuple[str, str]]:
         """Count (raw, stage or "") of everything that is not canonical."""
@@ -58,33 +64,37 @@ class Judgement:
             for i in self.normalized
             if isinstance(result := self.results[i], Known)
         )
-        unknown = ((str(self.results[i].raw), "") for i in self.unknown)
-        return Counter([*known, *unknown])
+        without_stage = ((str(self.results[i].raw), "") for i in (*self.unknown, *self.outside))
+        return Counter([*known, *without_stage])
 
 
-def judge(raws: Sequence[object], aliases: AliasTable) -> Judgement:
+def judge(raws: Sequence[object], table: SpellingTable) -> Judgement:
     """Normalize stages and sort out those that are not canonical; never raises."""
-    results = normalize_all(raws, aliases)
+    results = normalize_all(raws, table)
     normalized: list[int] = []
     unknown: list[int] = []
+    outside: list[int] = []
     for i, result in enumerate(results):
-        if result.__class__ is Unknown:
+        kind = result.__class__
+        if kind is Unknown:
             unknown.append(i)
+        elif kind is Outside:
+            outside.append(i)
         elif not result.canonical:  # type: ignore[union-attr]  # Known, by elimination
             normalized.append(i)
-    return Judgement(results, normalized, unknown)
+    return Judgement(results, normalized, unknown, outside)
 
 
 @dataclass(frozen=True, slots=True)
 class StagePolicy:
-    """How the stages of a client at an endpoint are decided: mode and alias table, read once."""
+    """How the stages of a client at an endpoint are decided: mode and table, read once."""
 
     mode: Mode
     rollout: Rollout
     version: int
-    aliases: AliasTable
+    table: SpellingTable
 
-    def refuses(self, result: Known | Unknown) -> bool:
+    def refuses(self, result: Meaning) -> bool:
         """Return whether this stage is refused: in mode enforce, unless it is known."""
         return self.mode is Mode.ENFORCE and not isinstance(result, Known)
 
@@ -92,47 +102,54 @@ class StagePolicy:
 def policy_for(endpoint: str, client: str) -> StagePolicy:
     """Return the policy in force now for a client at an endpoint.
 
-    What has no request (admin forms, imports) decides with it as the endpoints do.
+    Code without a request (admin forms, imports) decides with it as the endpoints do.
     """
     snapshot = rollout_store.current()
     metrics.MODE_AGE.set(snapshot.age)
     mode = snapshot.rollout.mode_for(endpoint, client)
-    return StagePolicy(mode, snapshot.rollout, snapshot.version, alias_store.current())
+    return StagePolicy(mode, snapshot.rollout, snapshot.version, decision_store.current())
 
 
-def refusal_sentence(result: Known | Unknown) -> str:
-    """Return one sentence for a person whose stage was refused, with suggestions; printable text."""
-    sentence = f"The stage {observations.printable(str(result.raw))!r} is not known."
+def refusal_sentence(result: Meaning) -> str:
+    """Return a printable sentence about a refused stage, with its suggestions or its note."""
+    stage = f"The stage {observations.printable(str(result.raw))!r}"
+    if isinstance(result, Outside):
+        note = f": {result.note.rstrip('.')}" if result.note else ""
+        return f"{stage} is outside the six stages{note}."
     meant = " or ".join(result.suggestions) if isinstance(result, Unknown) else ""
-    return f"{sentence} Did you mean {meant}?" if meant else sentence
+    return f"{stage} is not known." + (f" Did you mean {meant}?" if meant else "")
 
 
 def open_boundary(request: Request, endpoint: str) -> Boundary:
-    """Begin the check of one request: pick the rollout, the aliases and the mode for this endpoint and client."""
+    """Begin the check of one request: take the rollout, the spelling table and the mode."""
     client = str(getattr(request.auth, "name", ANONYMOUS))
-    boundary = Boundary(endpoint, client, rehearsal=_rehearses(request.headers.get("Prefer", "")))
-    # Problems raised later in the request carry the boundary's headers too; see problems.problem_exception_handler.
+    preferred = _preferences(request.headers.get("Prefer", ""))
+    dry_run = DRY_RUN in preferred and request.method not in SAFE_METHODS
+    boundary = Boundary(endpoint, client, rehearsal=REHEARSAL in preferred, dry_run=dry_run)
+    # Problems raised later in the request carry the boundary's headers too: see
+    # problems.problem_exception_handler.
     request._request.stage_boundary = boundary  # type: ignore[attr-defined]
     return boundary
 
 
-def _rehearses(prefer: str) -> bool:
-    """Read RFC 7240's `Prefer`: comma-separated, each with optional parameters, the value perhaps quoted."""
-    if not prefer:
-        return False
-    preferences = (preference.partition(";")[0] for preference in prefer.lower().split(","))
-    return any("".join(each.split()).replace('"', "") == REHEARSAL for each in preferences)
+def _preferences(prefer: str) -> set[str]:
+    """Return the preferences of RFC 7240's `Prefer`, lowercase, without parameters and quotes."""
+    names = (preference.partition(";")[0] for preference in prefer.lower().split(","))
+    return {"".join(name.split()).replace('"', "") for name in names}
 
 
 class Boundary:
-    """One request's check of its stages: normalizes, decides, counts, knows the headers and warnings to answer with."""
+    """The check of one request's stages: results, counts, and the answer's headers and warnings."""
 
-    def __init__(self, endpoint: str, client: str, *, rehearsal: bool = False) -> None:
+    def __init__(
+        self, endpoint: str, client: str, *, rehearsal: bool = False, dry_run: bool = False
+    ) -> None:
         self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
+        self.dry_run = dry_run
         given = policy_for(endpoint, client)
         self.applied_mode = given.mode
         self.policy = replace(given, mode=Mode.ENFORCE) if rehearsal else given
-        self.policy_version, self.aliases = self.policy.version, self.policy.aliases
+        self.policy_version, self.table = self.policy.version, self.policy.table
         self.tally = Tally()
         self.warnings: list[Item] = []
 
@@ -151,27 +168,31 @@ class Boundary:
     ) -> Results:
         """Return a result for each raw stage, in order; count, tally and log the request.
 
-        `pointer(i)` names the place of the i-th stage. `legacy` are spellings that are stored already and are never
-        refused. Raises `UnknownStage` in mode enforce, naming every unknown one.
+        `pointer(i)` names the place of the i-th stage. `legacy` are spellings that are stored
+        already and are never refused. Raises `UnknownStage` in mode enforce, naming every stage
+        that is unknown or outside.
         """
         started = time.perf_counter()
-        judgement = judge(raws, self.aliases)
+        judgement = judge(raws, self.table)
         metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
         refused = [
             i
-            for i in judgement.unknown
+            for i in sorted(judgement.unknown + judgement.outside)
             if self.policy.refuses(result := judgement.results[i])
             and str(result.raw) not in legacy
         ]
         rejected = bool(refused)
-        self.tally = Tally(len(judgement.normalized), len(judgement.unknown))
-        if raws:
+        self.tally = Tally(
+            len(judgement.normalized), len(judgement.unknown), len(judgement.outside)
+        )
+        if raws and not self.dry_run:
             self._count(judgement, rejected)
         if rejected:
-            items = [_unknown_item(judgement.results[i], pointer(i), where) for i in refused]
+            items = [stage_item(judgement.results[i], pointer(i), where) for i in refused]
             raise UnknownStage(items, len(raws), self.mode, self.policy_version)
-        if judgement.unknown and self.mode is not Mode.OFF:
-            self._warn_unknown(judgement, pointer, where)
+        if self.mode is not Mode.OFF:
+            self._warn_of(judgement, judgement.unknown, "more_unknown_stages", pointer, where)
+            self._warn_of(judgement, judgement.outside, "more_outside_stages", pointer, where)
         return judgement.results
 
     def warn(self, code: str, pointer: str, **members: Any) -> None:
@@ -183,10 +204,11 @@ class Boundary:
         headers = {
             "Stage-Validation": validation_header(self.mode, self.policy_version, self.tally)
         }
-        if self.mode is not Mode.OFF and (self.tally.normalized or self.tally.unknown):
+        if self.mode is not Mode.OFF and self.tally.deprecated:
             headers |= deprecation_headers(self.policy.rollout)
-        if self.rehearsal:
-            headers["Preference-Applied"] = REHEARSAL
+        applied = [REHEARSAL] * self.rehearsal + [DRY_RUN] * self.dry_run
+        if applied:
+            headers["Preference-Applied"] = ", ".join(applied)
         return headers
 
     def respond(
@@ -199,7 +221,8 @@ class Boundary:
 
     def _count(self, judgement: Judgement, rejected: bool) -> None:
         outcome = judgement.outcome(rejected)
-        # A rehearsal counts under the mode that the rollout gave: its rejects must not set off the way back.
+        # A rehearsal counts under the mode that the rollout gave: its rejects must not trigger
+        # the automatic way back.
         metrics.count_request(self.endpoint, self.applied_mode, outcome)
         if self.applied_mode is Mode.ENFORCE and not self.rehearsal:
             guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
@@ -215,29 +238,40 @@ class Boundary:
                 policy_version=self.policy_version,
                 normalized=self.tally.normalized,
                 unknown=self.tally.unknown,
+                outside=self.tally.outside,
                 spellings=[
                     observations.printable(raw) for (raw, _), _count in spellings.most_common(5)
                 ],
                 sampling_rate=rate,
             )
 
-    def _warn_unknown(
-        self, judgement: Judgement, pointer: Callable[[int], str], where: str
+    def _warn_of(
+        self,
+        judgement: Judgement,
+        places: list[int],
+        more_code: str,
+        pointer: Callable[[int], str],
+        where: str,
     ) -> None:
-        for i in judgement.unknown[:LISTED_WARNINGS]:
-            self.warnings.append(_unknown_item(judgement.results[i], pointer(i), where))
-        if (more := len(judgement.unknown) - LISTED_WARNINGS) > 0:
-            self.warn("more_unknown_stages", "", count=more)
+        for i in places[:LISTED_WARNINGS]:
+            self.warnings.append(stage_item(judgement.results[i], pointer(i), where))
+        if (more := len(places) - LISTED_WARNINGS) > 0:
+            self.warn(more_code, "", count=more)
 
 
-def _unknown_item(result: Known | Unknown, pointer: str, where: str) -> Item:
-    suggestions = (
-        [stage.value for stage in result.suggestions] if isinstance(result, Unknown) else []
-    )
-    item: Item = {"pointer": pointer, "code": "unknown_stage", "received": _received(result.raw)}
+def stage_item(result: Meaning, pointer: str, where: str) -> Item:
+    """Return the item for a stage that is unknown or outside, for `errors` and `warnings`.
+
+    `where` is "body" or the name of the place in the request that holds the stage.
+    """
+    code = "outside_stage" if isinstance(result, Outside) else "unknown_stage"
+    item: Item = {"pointer": pointer, "code": code, "received": _received(result.raw)}
     if where != "body":
         item["in"] = where
-    return {**item, "suggestions": suggestions}
+    if isinstance(result, Outside):
+        return {**item, "suggestions": [], "note": result.note}
+    suggested = result.suggestions if isinstance(result, Unknown) else ()
+    return {**item, "suggestions": [stage.value for stage in suggested]}
 
 
 def _received(raw: object) -> str:

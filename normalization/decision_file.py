@@ -62,11 +62,11 @@ class DecisionRow:
     note: str = ""
     source: str = ""
     line: int = field(default=0, compare=False)
+    key: str = field(init=False, compare=False, repr=False)
+    """The folded form, under which the spelling is looked up."""
 
-    @property
-    def key(self) -> str:
-        """The folded form, under which the spelling is looked up."""
-        return fold(self.spelling)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", fold(self.spelling))
 
     @property
     def is_confirmed(self) -> bool:

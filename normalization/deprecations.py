@@ -1,41 +1,60 @@
-"""How clients learn that a spelling is deprecated: response headers and the list behind `/api/deprecations`."""
+"""How clients learn about deprecated spellings: response headers and `/api/deprecations`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from django.db.models import Max, Min, Q, Sum
+from django.db.models import Max, Min, Sum
 from django.utils.http import http_date
 
 from normalization import conf
-from normalization.models import ObservedSpelling, OutcomeTally, StageAlias
+from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
 from normalization.rollout import Mode, Rollout
-from normalization.stages import AliasTable, Stage
+from normalization.stages import (
+    Known,
+    Meaning,
+    Outside,
+    SpellingTable,
+    Stage,
+    Unknown,
+    normalize,
+)
 
 LINK: Final = '</api/deprecations>; rel="deprecation"; type="application/json"'
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many of a request's stages were normalized from an alias, and how many were unknown."""
+    """How many of a request's stages were normalized from an alias, unknown or outside."""
 
     normalized: int = 0
     unknown: int = 0
+    outside: int = 0
+
+    @property
+    def deprecated(self) -> bool:
+        """Whether any of the stages was not canonical."""
+        return bool(self.normalized or self.unknown or self.outside)
 
 
 def validation_header(mode: Mode, policy_version: int, tally: Tally) -> str:
-    """Return `Stage-Validation`, an RFC 9651 Item: the mode applied, the rollout's version, what was not canonical."""
-    return (
-        f"{mode}; policy={policy_version}; normalized={tally.normalized}; unknown={tally.unknown}"
-    )
+    """Return `Stage-Validation`, an RFC 9651 Item.
+
+    It has the mode applied, the rollout's version and the counts of what was not canonical.
+    `outside` is present only where it is not 0.
+    """
+    counts = f"normalized={tally.normalized}; unknown={tally.unknown}"
+    if tally.outside:
+        counts += f"; outside={tally.outside}"
+    return f"{mode}; policy={policy_version}; {counts}"
 
 
 def deprecation_headers(rollout: Rollout) -> dict[str, str]:
     """Return `Deprecation` (RFC 9745), `Link` and, once an enforce date is announced, `Sunset` (RFC 8594).
 
-    A Sunset before the Deprecation would contradict it (RFC 9745, section 4), so it is never earlier.
+    The Sunset is never before the Deprecation, which it would contradict (RFC 9745, section 4).
     """
     since = conf.deprecated_since()
     headers = {"Deprecation": f"@{int(since.timestamp())}", "Link": LINK}
@@ -44,35 +63,54 @@ def deprecation_headers(rollout: Rollout) -> dict[str, str]:
     return headers
 
 
-def listing(rollout: Rollout, aliases: AliasTable, client: str | None) -> dict[str, Any]:
-    """Return the deprecated spellings, one entry per folded spelling, and what `client` itself sent.
+def listing(rollout: Rollout, table: SpellingTable, client: str | None) -> dict[str, Any]:
+    """Return the deprecated spellings, one entry for each folded spelling, and `client`'s own use.
 
-    Case, separators and surrounding white space do not matter, so one entry stands for all spellings that fold to it.
+    Case, separators and surrounding white space do not matter: one entry stands for all spellings
+    that fold to it. `outside` lists the spellings decided to be none of the six stages.
     """
-    since = _operator_since()
-    spellings = [
-        _entry(key, stage, since.get(key, conf.deprecated_since()))
-        for key, stage in sorted(aliases.spellings(), key=lambda item: (item[1], item[0]))
+    decided = _decided_since()
+    since = conf.deprecated_since()
+    deprecated = [
+        {"spelling": key, "stage": stage.value, "since": decided.get(key, since).isoformat()}
+        for key, stage in sorted(table.spellings(), key=lambda item: (item[1], item[0]))
         if key != stage.value
+    ]
+    outside = [
+        {
+            "spelling": key,
+            "kind": entry.kind,
+            "note": entry.note,
+            "since": decided.get(key, since).isoformat(),
+        }
+        for key, entry in sorted(table.outside(), key=lambda item: item[0])
     ]
     return {
         "mode": rollout.mode.value,
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
         "endpoints": endpoints(),
-        "deprecated": spellings,
-        "your_usage": usage(client) if client is not None else [],
+        "deprecated": deprecated,
+        "outside": outside,
+        "your_usage": usage(client, table) if client is not None else [],
     }
 
 
 def endpoints() -> dict[str, str]:
-    """Return label → "METHOD path" of every endpoint with a boundary; one seen only in traffic has an empty path."""
+    """Return label → "METHOD path" of every endpoint with a boundary.
+
+    An endpoint that is seen in traffic only has an empty path.
+    """
     seen = OutcomeTally.objects.order_by("endpoint").values_list("endpoint", flat=True).distinct()
     return dict.fromkeys(seen, "") | conf.stage_endpoints()
 
 
-def usage(client: str) -> list[dict[str, Any]]:
-    """Return what `client` sent that was not canonical; the stage of an unknown spelling is None."""
+def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
+    """Return what `client` sent that was not canonical.
+
+    `stage` is what the spelling meant when it came, or None. `status` is what it is today:
+    `known`, `outside` or `undecided`.
+    """
     rows = (
         ObservedSpelling.objects.filter(client=client)
         .values("spelling", "stage", "endpoint")
@@ -83,6 +121,7 @@ def usage(client: str) -> list[dict[str, Any]]:
         {
             "spelling": row["spelling"],
             "stage": row["stage"] or None,
+            "status": status_of(normalize(row["spelling"], table)),
             "endpoint": row["endpoint"],
             "count": row["total"],
             "first_seen": row["first"].isoformat(),
@@ -92,10 +131,19 @@ def usage(client: str) -> list[dict[str, Any]]:
     ]
 
 
-def _entry(key: str, stage: Stage, since: datetime) -> dict[str, Any]:
-    return {"spelling": key, "stage": stage.value, "since": since.isoformat()}
+def status_of(meaning: Meaning) -> str:
+    """Return the word for a meaning on the wire: `known`, `outside` or `undecided`."""
+    match meaning:
+        case Known():
+            return "known"
+        case Outside():
+            return "outside"
+        case Unknown():
+            return "undecided"
+        case _:
+            assert_never(meaning)
 
 
-def _operator_since() -> dict[str, datetime]:
-    active = StageAlias.objects.filter(Q(retired_at__isnull=True))
-    return dict(active.values_list("key", "created_at"))
+def _decided_since() -> dict[str, datetime]:
+    active = StageDecision.objects.filter(superseded_at__isnull=True)
+    return dict(active.order_by().values_list("key", "created_at"))

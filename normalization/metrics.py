@@ -1,15 +1,11 @@
 """Prometheus metrics of stage validation. No label has text from a client."""
 
-import contextlib
-import os
 from collections.abc import Iterable
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.multiprocess import mark_process_dead
 
 from normalization.guard_rule import GuardScope
 from normalization.outcomes import OUTCOMES
@@ -93,31 +89,10 @@ MODE_CHANGES: Final = Counter(
 
 def show_mode(mode: Mode, version: int, age: float) -> None:
     """Export the rollout of this process; `age` is the seconds since a store confirmed it."""
-    _forget_dead_processes()
     for each in Mode:
         MODE_INFO.labels(mode=each.value).set(1 if each is mode else 0)
     MODE_VERSION.set(version)
     MODE_AGE.set(age)
-
-
-def _forget_dead_processes() -> None:
-    # A killed worker leaves its gauges behind: its old version would stay the minimum forever.
-    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    for place in Path(directory).glob("gauge_live*.db") if directory else ():
-        pid = place.stem.rpartition("_")[2]
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            with contextlib.suppress(FileNotFoundError):  # another process was first
-                mark_process_dead(int(pid))  # type: ignore[no-untyped-call]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the normalizer app remembers: rollout changes, operator aliases and what clients sent."""
+"""The tables of the normalizer app: rollout changes, decisions, and counts of what clients sent."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
+from normalization.decision_warnings import DecisionVerdict
 from normalization.rollout import Mode, Rollout
-from normalization.stages import Stage
+from normalization.stages import LONGEST, Stage
 
 MODE_CHOICES = [(mode.value, mode.value) for mode in Mode]
 STAGE_CHOICES = [(stage.value, stage.value) for stage in Stage]
+VERDICTS = (DecisionVerdict.STAGE, DecisionVerdict.OUTSIDE, DecisionVerdict.OPEN)
+VERDICT_CHOICES = [(verdict.value, verdict.value) for verdict in VERDICTS]
 
 
 class AppendOnlyError(TypeError):
-    """A row of an append-only ledger was to be changed or deleted."""
+    """A row of an append-only table was about to be changed or deleted."""
 
 
 class RolloutChange(models.Model):
     """One committed state of the rollout; the newest row is the truth and its id the version. Append-only.
 
-    A trigger refuses UPDATE and DELETE, so that the history holds against SQL too.
+    A trigger refuses UPDATE and DELETE, so SQL cannot change the history either.
     """
 
     mode = models.CharField(max_length=10, choices=MODE_CHOICES)
@@ -55,7 +59,7 @@ class RolloutChange(models.Model):
         raise AppendOnlyError("Rollout changes are append-only and cannot be deleted.")
 
     def rollout(self) -> Rollout:
-        """Return the row as the value that `normalization.rollout` knows."""
+        """Return the row as a `Rollout`."""
         return Rollout.from_wire(
             {
                 "mode": self.mode,
@@ -68,34 +72,100 @@ class RolloutChange(models.Model):
         )
 
 
-class StageAlias(models.Model):
-    """A spelling that the operator decided means exactly one stage. Rows are retired, never edited or deleted."""
+class DecisionBatch(models.Model):
+    """One change of the decisions; the newest id is their version.
 
-    spelling = models.CharField(max_length=100)
-    key = models.CharField(
-        max_length=200, editable=False, help_text="The folded spelling that is looked up."
+    Append-only, held by a trigger. `undone_by` is the one column that may be set later, once.
+    """
+
+    class Source(models.TextChoices):
+        """Where a change came from."""
+
+        ADMIN = "admin"
+        FILE = "file"
+        PACK = "pack"
+        COMMAND = "command"
+
+    class Action(models.TextChoices):
+        """What a change did."""
+
+        APPLY = "apply"
+        RETIRE = "retire"
+        UNDO = "undo"
+
+    action = models.CharField(max_length=10, choices=Action.choices)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    author = models.CharField(max_length=150)
+    reason = models.CharField(max_length=500, blank=True)
+    file_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the file, in hexadecimal."
     )
-    stage = models.CharField(max_length=20, choices=STAGE_CHOICES)
-    decided_by = models.CharField(max_length=150)
-    reason = models.CharField(max_length=500)
-    created_at = models.DateTimeField(auto_now_add=True)
-    retired_at = models.DateTimeField(null=True, blank=True, editable=False)
-    retired_by = models.CharField(max_length=150, blank=True, editable=False)
+    plan_hash = models.CharField(max_length=64, blank=True)
+    undone_by = models.OneToOneField(
+        "self", null=True, editable=False, on_delete=models.PROTECT, related_name="undoes"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        ordering = ("spelling",)
-        verbose_name_plural = "stage aliases"
+        ordering = ("-id",)
+        verbose_name_plural = "decision batches"
+
+    def __str__(self) -> str:
+        return f"batch {self.pk}: {self.action} by {self.author} ({self.source})"
+
+
+class StageDecision(models.Model):
+    """The operator's verdict on a spelling. Append-only, held by a trigger.
+
+    A decision is in force while `superseded_at` is empty. It and `superseded_by` are set once and
+    together, by the batch that changed, retired or undid the decision.
+    """
+
+    spelling = models.CharField(max_length=LONGEST, blank=True)
+    key = models.TextField(
+        blank=True, editable=False, help_text="The folded spelling that is looked up."
+    )
+    verdict = models.CharField(max_length=10, choices=VERDICT_CHOICES)
+    stage = models.CharField(max_length=20, choices=STAGE_CHOICES, blank=True)
+    kind = models.CharField(max_length=60, blank=True, help_text="A word for grouping.")
+    note = models.CharField(max_length=500, blank=True, help_text="Public: clients read it.")
+    reason = models.CharField(max_length=500, help_text="For operators: why, or from where.")
+    decided_by = models.CharField(max_length=150)
+    batch = models.ForeignKey(DecisionBatch, models.PROTECT, related_name="decisions")
+    restores = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="copies",
+        help_text="The decision that an undo brought back in this row.",
+    )
+    created_at = models.DateTimeField(editable=False)
+    superseded_at = models.DateTimeField(null=True, editable=False)
+    superseded_by = models.ForeignKey(
+        DecisionBatch, models.PROTECT, null=True, editable=False, related_name="superseded"
+    )
+
+    class Meta:
+        ordering = ("key", "id")
         constraints = [
-            models.UniqueConstraint(
-                fields=["key"],
-                condition=Q(retired_at__isnull=True),
-                name="stage_alias_active_key",
-                violation_error_message="An alias for this spelling exists already; retire it first.",
-            )
+            # The migration also makes stage_decision_active_key: one decision in force for a key.
+            # It is an exclusion constraint on a hash index, which Django cannot declare: a key
+            # may be longer than the 2,704 bytes that a unique index takes.
+            models.CheckConstraint(
+                condition=(Q(verdict=DecisionVerdict.STAGE) & ~Q(stage=""))
+                | (~Q(verdict=DecisionVerdict.STAGE) & Q(stage="")),
+                name="stage_decision_stage_given",
+            ),
+            models.CheckConstraint(
+                condition=Q(superseded_at__isnull=True, superseded_by__isnull=True)
+                | Q(superseded_at__isnull=False, superseded_by__isnull=False),
+                name="stage_decision_superseded_once",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.spelling} → {self.stage}"
+        return f"{self.spelling!r} → {self.stage or self.verdict}"
 
 
 class OutcomeTally(models.Model):
@@ -118,14 +188,15 @@ class OutcomeTally(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.minute:%F %R} {self.endpoint} {self.client} {self.mode} {self.outcome}: {self.requests}"
+        place = f"{self.minute:%F %R} {self.endpoint} {self.client}"
+        return f"{place} {self.mode} {self.outcome}: {self.requests}"
 
 
 class ObservedSpelling(models.Model):
     """A non-canonical spelling that a client sent to an endpoint on one day, with its count.
 
-    `stage` is empty for an unknown. At most 1,000 known and 1,000 unknown spellings are kept a day;
-    the rest is counted under `(other)`.
+    `stage` is empty for a spelling that meant no stage when it came: unknown or outside. At most
+    1,000 spellings with a stage and 1,000 without are kept a day; the rest count as `(other)`.
     """
 
     day = models.DateField()

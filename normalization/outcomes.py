@@ -11,18 +11,21 @@ from typing import Final
 
 from normalization.rollout import Mode
 
-OUTCOMES: Final = ("canonical", "normalized", "unknown", "rejected")
+OUTCOMES: Final = ("canonical", "normalized", "outside", "unknown", "rejected")
 """From the best to the worst."""
 
 
 def would_be_refused(outcome: str, mode: str) -> bool:
     """Return whether enforcement refuses a request with this outcome, counted under `mode`.
 
-    An unknown stage that `enforce` let through is a stored spelling that a PATCH left unchanged.
-    Enforcement never refuses those.
+    A stage without a meaning that `enforce` let through is a stored spelling that a PATCH left
+    unchanged. Enforcement never refuses those.
     """
-    return outcome == "rejected" or (outcome == "unknown" and mode != Mode.ENFORCE)
+    without_stage = outcome in ("outside", "unknown")
+    return outcome == "rejected" or (without_stage and mode != Mode.ENFORCE)
 
 
-WOULD_BE_REFUSED: Final = "(outcome = 'rejected' OR outcome = 'unknown' AND mode <> 'enforce')"
+WOULD_BE_REFUSED: Final = (
+    "(outcome = 'rejected' OR outcome IN ('outside', 'unknown') AND mode <> 'enforce')"
+)
 """`would_be_refused` as a condition on rows of `normalization_outcometally`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ MAX_DEPTH: Final = 32
 class StrictJSONParser(JSONParser):
     """Parses at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes of UTF-8 JSON.
 
-    Raises a 413 problem for more. Raises a 400 problem for invalid UTF-8 or JSON, duplicate member
+    A byte-order mark is ignored (RFC 8259, section 8.1).
+    Raises a 413 problem for more and a 415 problem for a content coding. Raises a 400 problem for invalid UTF-8 or JSON, duplicate member
     names, NaN or Infinity (1e999 too), integers too long to parse and more than 32 levels.
     """
 
@@ -29,11 +31,25 @@ class StrictJSONParser(JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the parsed body."""
+        _refuse_coding(parser_context or {})
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise too_large()
         return loads(body)
+
+
+def _refuse_coding(context: Mapping[str, Any]) -> None:
+    # RFC 9110, section 15.5.16: Accept-Encoding in a 415 names the codings that are accepted.
+    request = context.get("request")
+    coding = request.headers.get("Content-Encoding", "").strip() if request else ""
+    if coding.lower() not in ("", "identity"):
+        raise Problem(
+            "unsupported-media-type",
+            status=415,
+            detail="Send the body without Content-Encoding: compressed bodies are not read.",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def loads(body: bytes) -> Any:
@@ -42,7 +58,7 @@ def loads(body: bytes) -> Any:
     Raises a 400 `Problem` that describes the error and its place.
     """
     try:
-        text = body.decode("utf-8")
+        text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         value = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite
         )

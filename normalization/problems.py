@@ -34,7 +34,8 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unknown-stage": (
         "Unknown investment stage",
         "A stage is not one of the six, and no alias covers it. Each entry of errors names the "
-        "place and, if there is a good one, a suggestion. Send one of valid_stages.",
+        "place and, if there is a good one, a suggestion. The code outside_stage marks a text that "
+        "was decided to be none of the six; its note gives the reason. Send one of valid_stages.",
     ),
     "invalid-request": (
         "Invalid request",
@@ -127,19 +128,37 @@ class Problem(exceptions.APIException):
 
 
 class UnknownStage(Problem):
-    """The 400 of mode `enforce`: at least one stage is unknown, nothing was done."""
+    """The 400 of mode `enforce`: at least one stage is unknown or outside, nothing was done."""
 
     def __init__(self, errors: Sequence[Item], total: int, mode: str, policy_version: int) -> None:
-        noun = "stage" if total == 1 else "stages"
-        verb = "is" if len(errors) == 1 else "are"
         super().__init__(
             "unknown-stage",
-            detail=f"{len(errors)} of {total} {noun} {verb} not known.",
+            detail=_refused_sentence(errors, total),
             errors=errors,
             mode=mode,
             policy_version=policy_version,
             valid_stages=VALID_STAGES,
         )
+
+
+def _refused_sentence(errors: Sequence[Item], total: int) -> str:
+    outside = sum(item["code"] == "outside_stage" for item in errors)
+    unknown = len(errors) - outside
+    parts = []
+    if unknown:
+        parts.append(f"{unknown} of {total} {_stages(total)} {_are(unknown)} not known")
+    if outside:
+        place = "" if parts else f" of {total} {_stages(total)}"
+        parts.append(f"{outside}{place} {_are(outside)} outside the six stages")
+    return f"{', '.join(parts)}."
+
+
+def _stages(total: int) -> str:
+    return "stage" if total == 1 else "stages"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:

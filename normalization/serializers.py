@@ -6,13 +6,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from normalization.problems import CATALOGUE, CONTENT_TYPE, VALID_STAGES, Item, invalid
 
 MAX_RAW_STAGE: Final = 255
+# JSON Schema's regular expressions (ECMA-262): PostgreSQL stores every text but those with NUL.
+ANY_TEXT: Final = "^[^\\u0000]*$"
+NOT_BLANK: Final = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -38,6 +42,33 @@ class StrictSerializer(serializers.Serializer[Any]):
         return value
 
 
+class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Describes a strict request body: no other members, and in a PATCH no defaults.
+
+    Generated clients send documented defaults, so that a PATCH of one member would reset the others.
+    """
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Direction) -> dict[str, Any]:
+        """Return the schema object."""
+        schema: dict[str, Any] = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        members = schema.get("properties", {})
+        if direction == "request":
+            schema["additionalProperties"] = False
+            for name, member in members.items():
+                # The library would make a choice of two types of a pattern that allows a blank.
+                if getattr(self.target.fields[name], "allow_blank", False):
+                    member["pattern"] = ANY_TEXT
+        if getattr(self.target, "partial", False):
+            for member in members.values():
+                member.pop("default", None)
+        return schema
+
+
 class StrictCharField(serializers.CharField):
     """A JSON string: numbers and booleans are refused; by default the text is not trimmed."""
 
@@ -50,6 +81,22 @@ class StrictCharField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class StrictCharFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Describes the texts that a strict field refuses: NUL, and blanks where it trims."""
+
+    target_class = StrictCharField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Direction) -> dict[str, Any]:
+        """Return the schema object."""
+        schema: dict[str, Any] = auto_schema._map_serializer_field(
+            self.target, direction, bypass_extensions=True
+        )
+        if direction == "request" and not self.target.allow_blank:
+            schema["pattern"] = NOT_BLANK if self.target.trim_whitespace else ANY_TEXT
+        return schema
 
 
 class RawStageField(StrictCharField):
@@ -89,16 +136,6 @@ class StrictFloatField(serializers.FloatField):
         if not math.isfinite(number):
             self.fail("invalid")
         return number
-
-
-class StrictBooleanField(serializers.BooleanField):
-    """A JSON boolean, not the many words that a form may mean it by."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        """Return the boolean; fail with `invalid` for anything else."""
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
 
 
 def parse(serializer: serializers.BaseSerializer[Any], *, where: str = "body") -> Any:
@@ -150,6 +187,9 @@ class ItemSerializer(serializers.Serializer[Any]):
     suggestions = serializers.ListField(
         child=serializers.ChoiceField(VALID_STAGES), required=False
     )
+    note = serializers.CharField(
+        required=False, allow_blank=True, help_text="Why a stage is outside the six."
+    )
     count = serializers.IntegerField(required=False)
 
 
@@ -188,12 +228,13 @@ _DESCRIPTIONS: Final = {
 STAGE_HEADERS: Final = (
     (
         "Stage-Validation",
-        "Mode applied, version of the rollout, stages normalized and unknown (RFC 9651 Item).",
+        "Mode applied, version of the rollout, stages normalized, unknown and, where there are "
+        "any, outside (RFC 9651 Item).",
     ),
     ("Deprecation", "Since when the spelling is deprecated (RFC 9745 Date)."),
     ("Sunset", "Announced date of enforcement (RFC 8594)."),
     ("Link", "Where deprecated spellings are listed."),
-    ("Preference-Applied", "stage-validation=enforce, when the client rehearses."),
+    ("Preference-Applied", "The preferences that were applied."),
 )
 
 
@@ -216,7 +257,9 @@ def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
         OpenApiTypes.STR,
         OpenApiParameter.HEADER,
         description=(
-            "`stage-validation=enforce` rehearses enforcement for this request (RFC 7240)."
+            "`stage-validation=enforce` rehearses enforcement for this request. "
+            "`handling=dry-run` checks a request that writes, and stores nothing. Both may be "
+            "given, separated by a comma (RFC 7240)."
         ),
     )
     return [prefer, *(header(name, description, given) for name, description in STAGE_HEADERS)]

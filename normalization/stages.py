@@ -1,8 +1,10 @@
-"""Start here: the six stages, and `normalize`, which says which of them a text means.
+"""Start here: the six stages, and `normalize`, which finds the stage that a text means.
 
-`normalize` folds the text (`fold` says how) and looks it up in a closed table (`vocabulary`). It never guesses: a text
-that is not in the table is `Unknown`, with suggestions that are shown and never applied.
-Pure: no Django, no clock, no settings.
+`normalize` folds the text (see `fold`) and looks the result up in a closed table: the built-in
+spellings of `vocabulary` and the operator's decisions. It never guesses. A text that is not in
+the table is `Unknown`, with suggestions that are shown and never applied.
+
+This module is pure: it uses no Django, clock or settings.
 """
 
 import math
@@ -12,19 +14,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from normalization import suggestions, vocabulary
 
-LONGEST = 100
-"""Texts with more characters than this are unknown without being looked at."""
+LONGEST = 255
+"""The most characters of a stage: the length of a `StageField`. Longer texts are unknown."""
 
 MEMO_SIZE = 4096
-"""How many answers a table remembers besides those for the usual spellings."""
+"""How many answers a table remembers, besides the usual spellings and its decisions."""
 
 
 class Stage(StrEnum):
-    """The six stages in their order: `Stage.SEED < Stage.SERIES_A`. Comparing one with anything else is a TypeError."""
+    """The six stages, ordered: `Stage.SEED < Stage.SERIES_A`.
+
+    Comparing a stage with anything that is not a `Stage` raises TypeError.
+    """
 
     PRE_SEED = "pre-seed"
     SEED = "seed"
@@ -55,7 +60,7 @@ _POSITION = {stage: position for position, stage in enumerate(Stage)}
 
 
 def _position(other: object) -> int:
-    # Falling back to the order of text would put "pre-seed" before "seed" but "series-c+" anywhere.
+    # The order of text is not the order of stages.
     if not isinstance(other, Stage):
         raise TypeError(f"a stage is ordered only among stages, not with {type(other).__name__}")
     return _POSITION[other]
@@ -63,7 +68,7 @@ def _position(other: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A text that means exactly one stage. `canonical`: it is that stage's name to the letter."""
+    """A text that means exactly one stage. `canonical`: the text is that stage's name."""
 
     raw: str
     stage: Stage
@@ -71,52 +76,79 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """A text that the operator decided to be none of the six stages.
+
+    `kind` groups such texts (for example `debt`). `note` is public: clients read it.
+    """
+
+    raw: str
+    kind: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
-    """Anything else, with at most two stages it may have meant, best first."""
+    """Any other value, with at most two stages it may have meant, best first."""
 
     raw: object
     suggestions: tuple[Stage, ...]
 
 
-class AliasConflict(ValueError):
-    """An extra spelling folds onto one that is already taken, or can never be matched. `spelling` is the text."""
+Meaning: TypeAlias = Known | Outside | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideEntry:
+    """What a table holds for a spelling that is outside the six stages."""
+
+    kind: str = ""
+    note: str = ""
+
+
+class SpellingConflict(ValueError):
+    """An extra spelling cannot join a table. `spelling` is its text."""
 
     def __init__(self, spelling: str, reason: str) -> None:
-        super().__init__(f"{spelling!r} cannot be an alias: {reason}")
+        super().__init__(f"{spelling[:100]!r} cannot be decided: {reason}")
         self.spelling = spelling
 
 
-# White space is what str.isspace() accepts; the others are invisible and say nothing.
+# White space is what str.isspace() accepts. The zero-width characters carry no meaning.
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
 _WHITE_SPACE = (
-    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
+    "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 _ENDS = _WHITE_SPACE + _ZERO_WIDTH
-# Unicode category Pd and the minus sign; full-width and small forms have become one of them through NFKC.
+# Unicode category Pd and the minus sign. NFKC has mapped full-width and small forms to these.
 _DASHES = (
-    "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u2e5d\u301c\u3030\u30a0"
-    "\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
+    "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b"
+    "\u2e40\u2e5d\u301c\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
 )
 _PLAIN = str.maketrans(dict.fromkeys(_ZERO_WIDTH, "") | dict.fromkeys(_DASHES, "-"))
-# NFKC would make letters of these: raised letters (footnote marks) and Roman numerals (U+216D is 100, not a C).
+# NFKC would turn these into letters: raised letters (footnote marks) and Roman numerals
+# (U+216D is the number 100, not a C).
 _NOT_LETTERS = re.compile(
-    "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f\u2090-\u209c"
-    "\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9\uab5c-\uab5f\uab69\U00010780-\U000107ba]"
+    "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f"
+    "\u2090-\u209c\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9"
+    "\uab5c-\uab5f\uab69\U00010780-\U000107ba]"
 )
 
 
 def fold(raw: str) -> str:
-    """The key under which a text is looked up. Folding a key again changes nothing.
+    """Return the key under which a text is looked up. Folding a key again changes nothing.
 
-    Read through, because none of it can carry a meaning: white space and invisible characters round the text, capitals,
-    the forms that Unicode itself calls the same letter (NFKC: full-width, circled, mathematical, the long s), invisible
-    characters inside, and which dashes, underscores or white space part the words, line breaks included.
+    Ignored, because none of it carries meaning: white space and invisible characters around the
+    text, capitals, forms that Unicode treats as the same letter (NFKC: full-width, circled,
+    mathematical, the long s), invisible characters inside, and which dashes, underscores or white
+    space separate the words, line breaks included.
 
-    Kept, so that the text stays unknown: a dash or underscore at either end (`series-c-` is a mangled `series-c+` and
-    once cost a portfolio 5 %), `+` and the space before it, accents, letters of other alphabets, raised letters and
-    Roman numerals (NFKC alone would make `Series` with a footnote mark a series A), direction overrides, control
-    characters and every other character that is not named here.
+    Kept, so that the text stays unknown: a dash or underscore at either end (`series-c-` is a
+    mangled `series-c+` and once cost a portfolio 5 %), `+` and the space before it, accents,
+    letters of other alphabets, raised letters and Roman numerals (NFKC alone would turn `Series`
+    with a footnote mark into a series A), direction overrides, control characters, and every
+    other character that is not named here.
     """
     text = raw.strip(_ENDS)
     if not text.isascii():
@@ -131,124 +163,164 @@ def fold(raw: str) -> str:
 def _fold_unicode(text: str) -> str:
     text = text.translate(_PLAIN)
     form: Literal["NFC", "NFKC"] = "NFC" if _NOT_LETTERS.search(text) else "NFKC"
-    # Twice, for casefolding takes some texts out of the normal form.
+    # Normalize twice: casefolding takes some texts out of the normal form.
     text = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
     return text.translate(_PLAIN)
 
 
-class AliasTable:
-    """An immutable set of spellings with the stage that each means; `BUILTIN` is the one without operator's rows."""
+Entry: TypeAlias = Stage | OutsideEntry
+_BUILTIN_SIZE = len(vocabulary.folded_spellings())
 
-    __slots__ = ("_keys", "_seen", "version")
 
-    def __init__(self, keys: Mapping[str, Stage], version: int) -> None:
+def _name(entry: Entry) -> str:
+    return entry.value if isinstance(entry, Stage) else "outside"
+
+
+class SpellingTable:
+    """An immutable set of spellings, each with its stage or its entry outside the stages.
+
+    `BUILTIN` is the table without decisions. `version` is the version of the decisions.
+    """
+
+    __slots__ = ("_entries", "_memo_size", "_seen", "version")
+
+    def __init__(self, entries: Mapping[str, Entry], version: int) -> None:
         self.version = version
-        self._keys = dict(keys)
-        self._seen: dict[str, Known | Unknown] = {**_COMMON}
+        self._entries = dict(entries)
+        # Decided spellings in use must all fit, or the memo would be emptied again and again.
+        self._memo_size = MEMO_SIZE + 2 * max(0, len(self._entries) - _BUILTIN_SIZE)
+        self._seen: dict[str, Meaning] = {**_COMMON}
 
-    def extended(self, extra: Mapping[str, Stage], version: int) -> "AliasTable":
-        """This table and some raw spellings more.
+    def extended(self, extra: Mapping[str, Entry], version: int) -> "SpellingTable":
+        """Return a table with this table's spellings and more raw spellings.
 
-        Raises AliasConflict if one folds onto a spelling that is taken, even for the same stage, or is too long or
-        too empty ever to be met.
+        Raises SpellingConflict if one folds onto a spelling that is taken, even with the same
+        meaning, or is too long to be looked up.
         """
-        keys = dict(self._keys)
-        for spelling, stage in extra.items():
+        entries: dict[str, Entry] = {}
+        for spelling, entry in extra.items():
             key = fold(spelling)
-            if not key or len(spelling) > LONGEST:
-                raise AliasConflict(
-                    spelling,
-                    "it is empty" if not key else f"it is longer than {LONGEST} characters",
-                )
-            if key in self._keys or keys.get(key, stage) is not stage:
-                raise AliasConflict(spelling, f"{key!r} already means {keys[key]}")
-            keys[key] = stage
-        return AliasTable(keys, version)
+            if len(spelling) > LONGEST:
+                raise SpellingConflict(spelling, f"it is longer than {LONGEST} characters")
+            taken = self._entries.get(key) or entries.get(key, entry)
+            if key in self._entries or taken != entry:
+                raise SpellingConflict(spelling, f"{key!r} already means {_name(taken)}")
+            entries[key] = entry
+        return self.with_keys(entries, version)
+
+    def with_keys(self, extra: Mapping[str, Entry], version: int) -> "SpellingTable":
+        """Return a table with more spellings, folded already; this table's own meanings win.
+
+        Folding is most of the work of `extended`: 10,000 stored keys join in a few milliseconds.
+        """
+        return SpellingTable({**extra, **self._entries}, version)
+
+    def holds(self, key: str) -> bool:
+        """Return whether a folded spelling is in the table."""
+        return key in self._entries
 
     def spellings(self) -> Iterable[tuple[str, Stage]]:
-        """Every (folded spelling, stage), canonical names included."""
-        return self._keys.items()
+        """Yield every (folded spelling, stage), canonical names included."""
+        return ((key, each) for key, each in self._entries.items() if isinstance(each, Stage))
 
-    def look_up(self, raw: str) -> Known | Unknown:
-        """What a text of at most LONGEST characters means, remembered for the next time."""
-        stage = self._stage_of(raw)
-        answer: Known | Unknown
-        if stage is None:
+    def outside(self) -> Iterable[tuple[str, OutsideEntry]]:
+        """Yield every (folded spelling, entry) that is outside the stages."""
+        return (
+            (key, each) for key, each in self._entries.items() if isinstance(each, OutsideEntry)
+        )
+
+    def look_up(self, raw: str) -> Meaning:
+        """Return what a text of at most LONGEST characters means, and remember the answer."""
+        entry = self._entry_of(raw)
+        answer: Meaning
+        if entry is None:
             answer = Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
+        elif isinstance(entry, Stage):
+            answer = Known(raw, entry, raw == entry)
         else:
-            answer = Known(raw, stage, raw == stage)
+            answer = Outside(raw, entry.kind, entry.note)
         self._remember(answer, raw)
         return answer
 
-    def _remember(self, answer: Known | Unknown, raw: str) -> None:
-        # Bounded, and such that a client who sends endless nonsense cannot push out the spellings in use: when the memo
-        # is full the unknown go, and the known only if they alone fill half of it. Threads may do the same work twice,
-        # no more: each step is one operation on a dict (copy() too), and an answer never changes.
-        if len(self._seen) >= len(_COMMON) + MEMO_SIZE:
-            known = {
-                text: one for text, one in self._seen.copy().items() if isinstance(one, Known)
+    def _remember(self, answer: Meaning, raw: str) -> None:
+        # The memo is bounded, and a client that sends endless nonsense cannot push out the
+        # spellings in use: when the memo is full, unknown texts go, and decided ones only if they
+        # alone fill half of it. Threads may at worst do the same work twice: each step is one
+        # operation on a dict (copy() too), and an answer never changes.
+        if len(self._seen) >= len(_COMMON) + self._memo_size:
+            decided = {
+                text: one for text, one in self._seen.copy().items() if type(one) is not Unknown
             }
-            self._seen = {**(known if len(known) < len(_COMMON) + MEMO_SIZE // 2 else _COMMON)}
+            few = len(decided) < len(_COMMON) + self._memo_size // 2
+            self._seen = {**(decided if few else _COMMON)}
         self._seen[raw] = answer
 
-    def _stage_of(self, raw: str) -> Stage | None:
-        # What folds to a usual spelling by its capitals alone need not be folded in full.
+    def _entry_of(self, raw: str) -> Entry | None:
+        # A usual spelling in other capitals need not be folded in full.
         usual = _COMMON.get(raw.strip().casefold())
-        return usual.stage if usual else self._keys.get(fold(raw))
+        return usual.stage if usual else self._entries.get(fold(raw))
 
 
 _COMMON = {
     raw: Known(raw, Stage(stage), raw == stage)
     for raw, stage in vocabulary.common_spellings().items()
 }
-BUILTIN = AliasTable(
+BUILTIN = SpellingTable(
     {key: Stage(stage) for key, stage in vocabulary.folded_spellings().items()}, version=0
 )
 
 
-def normalize(raw: object, aliases: AliasTable = BUILTIN) -> Known | Unknown:
-    """Which stage a value means. Total: any object at all gives an answer, never an exception."""
+def normalize(raw: object, table: SpellingTable = BUILTIN) -> Meaning:
+    """Return what a value means. Total: any object gives an answer, never an exception."""
     if type(raw) is str and len(raw) <= LONGEST:
-        return aliases._seen.get(raw) or aliases.look_up(raw)
-    # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own methods.
-    # Not isinstance: that would ask the object for its __class__.
+        return table._seen.get(raw) or table.look_up(raw)
+    # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own
+    # methods. Not isinstance: that would ask the object for its __class__.
     if issubclass(type(raw), str) and str.__len__(raw) <= LONGEST:  # type: ignore[arg-type]
-        return aliases.look_up(str.__str__(raw))
+        return table.look_up(str.__str__(raw))
     return Unknown(raw, ())
 
 
-def normalize_all(raws: Sequence[object], aliases: AliasTable = BUILTIN) -> list[Known | Unknown]:
-    """`normalize` for each value, in order; fastest for spellings seen before."""
+def normalize_all(raws: Sequence[object], table: SpellingTable = BUILTIN) -> list[Meaning]:
+    """Return `normalize` of each value, in order; fastest for spellings seen before."""
     if set(map(type, raws)) != {str}:
-        return [normalize(raw, aliases) for raw in raws]
-    seen = map(aliases._seen.get, raws)  # type: ignore[arg-type]
-    return [answer or normalize(raw, aliases) for answer, raw in zip(seen, raws, strict=True)]
+        return [normalize(raw, table) for raw in raws]
+    seen = map(table._seen.get, raws)  # type: ignore[arg-type]
+    return [answer or normalize(raw, table) for answer, raw in zip(seen, raws, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights by stage: `merged` names the stages that more than one item meant, with those items' texts in order."""
+    """Weights by stage, in stage order.
+
+    `merged` names the stages that more than one item meant, with those items' texts in order.
+    `unknown` and `outside` are the items without a stage.
+    """
 
     by_stage: dict[Stage, float]
     unknown: tuple[tuple[Unknown, float], ...]
     merged: tuple[tuple[Stage, tuple[str, ...]], ...]
+    outside: tuple[tuple[Outside, float], ...] = ()
 
 
 def normalize_weights(
-    weights: Mapping[str, float] | Iterable[tuple[str, float]], aliases: AliasTable = BUILTIN
+    weights: Mapping[str, float] | Iterable[tuple[str, float]], table: SpellingTable = BUILTIN
 ) -> Weights:
-    """Weights whose stages are text → weights by stage, in stage order.
+    """Return weights by stage for weights whose stages are text.
 
-    The weights of one stage are added up, as decimals, and reported in `merged`. Weights are not judged
-    here: whether they may be negative, or have to sum to 1, is the caller's business.
+    The weights of one stage are added up, as decimals, and reported in `merged`. Weights are not
+    judged here: the caller decides whether they may be negative, or must sum to 1.
     """
     raws: dict[Stage, list[str]] = {}
     given: dict[Stage, list[float]] = {}
     unknown: list[tuple[Unknown, float]] = []
+    outside: list[tuple[Outside, float]] = []
     for raw, weight in weights.items() if isinstance(weights, Mapping) else weights:
-        found = normalize(raw, aliases)
+        found = normalize(raw, table)
         if isinstance(found, Unknown):
             unknown.append((found, weight))
+        elif isinstance(found, Outside):
+            outside.append((found, weight))
         else:
             given.setdefault(found.stage, []).append(weight)
             raws.setdefault(found.stage, []).append(found.raw)
@@ -257,6 +329,7 @@ def normalize_weights(
         by_stage={stage: _sum_of(given[stage]) for stage in named},
         unknown=tuple(unknown),
         merged=tuple((stage, tuple(raws[stage])) for stage in named if len(raws[stage]) > 1),
+        outside=tuple(outside),
     )
 
 

@@ -1,4 +1,4 @@
-"""A versioned value that all processes share, such as the rollout and the operator's aliases.
+"""A versioned value that all processes share, such as the rollout and the operator's decisions.
 
 The database is authoritative, Redis has a copy, each process has a snapshot. A snapshot is renewed
 from the first of these that answers:
@@ -68,7 +68,8 @@ class VersionedKind(Generic[T]):
     read: Callable[[], tuple[T, int]]
     default: Callable[[], T]
     to_wire: Callable[[T], Mapping[str, Any]]
-    from_wire: Callable[[Mapping[str, Any], int], T]  # raises ValueError
+    # Raises ValueError. None: the copy only names a version; read the value from the database.
+    from_wire: Callable[[Mapping[str, Any], int], T | None]
     loaded: Callable[[Versioned[T]], None] = lambda _: None
     holder: type[Versioned[T]] = Versioned
 
@@ -197,17 +198,16 @@ class VersionedStore(Generic[T]):
             return copied or self.kind.holder(self.kind.default(), 0, "no-store", self._clock())
         if copied is not None and copied.version >= previous.version:
             return copied
-        if found is not None and previous.version:
+        newer = found is not None and found.copy and found.copy.version > previous.version
+        if found is not None and previous.version and not newer:
             self._heal(previous, found, copied)
         return replace(previous, source=_last_known(previous))
 
     def _heal(self, right: Versioned[T], found: CopyRead, copied: Versioned[T] | None) -> None:
         wire = self.kind.to_wire(right.value)
-        if (
-            copied is not None
-            and copied.version == right.version
-            and found.copy
-            and found.copy.body == wire
+        if found.copy is not None and (found.copy.version, found.copy.body) == (
+            right.version,
+            wire,
         ):
             return
         try:
@@ -237,6 +237,8 @@ class VersionedStore(Generic[T]):
             value = self.kind.from_wire(copy.body, copy.version)
         except ValueError as error:  # for example written by a later release
             log.warning("stage_copy_unreadable", kind=self.kind.name, error=str(error)[:200])
+            return None
+        if value is None:
             return None
         if previous is not None and (copy.version, value) == (previous.version, previous.value):
             value = previous.value

@@ -1,4 +1,4 @@
-"""What the normalizer app serves itself: the list of deprecated spellings and a page for each kind of problem."""
+"""The normalizer app's own pages: deprecated spellings, and one page for each kind of problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from normalization import aliases, deprecations, rollout_store
+from normalization import decision_store, deprecations, rollout_store
 from normalization.problems import CATALOGUE
 from normalization.serializers import header, problem_responses
 
@@ -30,11 +30,21 @@ class DeprecatedSpellingSerializer(serializers.Serializer[Any]):
     since = serializers.DateTimeField()
 
 
+class OutsideSpellingSerializer(serializers.Serializer[Any]):
+    """A spelling, folded, that was decided to be none of the six stages, and why."""
+
+    spelling = serializers.CharField(allow_blank=True)
+    kind = serializers.CharField(allow_blank=True)
+    note = serializers.CharField(allow_blank=True)
+    since = serializers.DateTimeField()
+
+
 class UsageSerializer(serializers.Serializer[Any]):
-    """What the calling client sent that was not canonical; `stage` is null for an unknown spelling."""
+    """What the calling client sent that was not canonical; `stage` is null where it meant none."""
 
     spelling = serializers.CharField()
     stage = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField(["known", "outside", "undecided"], help_text="Today.")
     endpoint = serializers.CharField()
     count = serializers.IntegerField()
     first_seen = serializers.DateTimeField()
@@ -42,18 +52,22 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 
 class DeprecationsSerializer(serializers.Serializer[Any]):
-    """The deprecated spellings, when they end, where they are checked, and the caller's own use of them."""
+    """Deprecated spellings, when they end, where they are checked, and the caller's own use."""
 
     mode = serializers.CharField()
     enforce_at = serializers.DateTimeField(allow_null=True)
     valid_stages = serializers.ListField(child=serializers.CharField())
     endpoints = serializers.DictField(child=serializers.CharField(allow_blank=True))
     deprecated = DeprecatedSpellingSerializer(many=True)
+    outside = OutsideSpellingSerializer(many=True)
     your_usage = UsageSerializer(many=True)
 
 
 class DeprecationsView(APIView):
-    """`GET /api/deprecations`: JSON for programs, a page for a browser. With a key, also the caller's own use."""
+    """`GET /api/deprecations`: JSON for programs, a page for browsers.
+
+    With a key, the answer also has the caller's own use.
+    """
 
     permission_classes = (AllowAny,)
     renderer_classes = (JSONRenderer, TemplateHTMLRenderer)
@@ -61,7 +75,10 @@ class DeprecationsView(APIView):
     @extend_schema(
         operation_id="deprecations",
         summary="Deprecated stage spellings",
-        description="Lists every spelling that clients should replace. With a key, also what the caller itself sent.",
+        description=(
+            "Lists every spelling that clients should replace, and every spelling that is none of "
+            "the six stages. With a key, also what the caller itself sent."
+        ),
         parameters=[
             OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER),
             header("ETag", "Changes when the answer does.", [200, 304]),
@@ -76,7 +93,8 @@ class DeprecationsView(APIView):
     def get(self, request: Request) -> Response:
         """Return the listing, or 304 if the caller has it already."""
         client = getattr(request.auth, "name", None)
-        body = deprecations.listing(rollout_store.current().rollout, aliases.current(), client)
+        rollout = rollout_store.current().rollout
+        body = deprecations.listing(rollout, decision_store.current(), client)
         etag = weak_etag(body)
         headers = {
             "ETag": etag,
@@ -88,7 +106,7 @@ class DeprecationsView(APIView):
         return Response(body, headers=headers, template_name="deprecations.html")
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the description in JSON, whatever is accepted: it has no page."""
+        """Return the description in JSON, for any Accept header: it has no page."""
         request.accepted_renderer = JSONRenderer()
         return super().options(request, *args, **kwargs)
 

@@ -6,10 +6,12 @@ class OpsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Export the webhook's counter from the start of a web process."""
+        """Register the checks; export the webhook's counter from the start of a web process."""
         from django.conf import settings
 
+        from ops import checks
         from ops.alerts import webhook
 
+        checks.register()
         if settings.SERVES_REQUESTS:
             webhook.begin_at_zero()

@@ -6,7 +6,6 @@ database are called here.
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import structlog
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 from normalization.bounded import Bounded, TookTooLong
 from ops.backfill.metrics import BackfillCollector
 from ops.backups.metrics import BackupCollector
+from stagenorm import worker_metrics
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +38,17 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _counted() -> bytes:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    directory = worker_metrics.shared_directory()
+    if directory is None:
         return generate_latest(REGISTRY)
     counted = CollectorRegistry()
-    MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-    return generate_latest(counted)
+    try:
+        with worker_metrics.folded(directory):
+            MultiProcessCollector(counted, str(directory))  # type: ignore[no-untyped-call]
+            return generate_latest(counted)
+    except (OSError, ValueError) as error:  # the directory was removed or cannot be read
+        log.warning("stage_worker_metrics_not_read", error=str(error))
+        return generate_latest(REGISTRY)
 
 
 def _from_database() -> bytes:

@@ -6,6 +6,7 @@ generates; an id sent by the client is ignored. It is ``request_id`` in log reco
 are never logged: a client is logged by the name of its key, and ``redact`` blanks the rest.
 """
 
+import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any, cast
 
@@ -73,6 +74,44 @@ def without_routine(
     return event
 
 
+def hide_query_values(
+    logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace the values of the query string in ``request`` and ``path`` (structlog processor).
+
+    Django's own records have the request itself in ``request``.
+    """
+    request = event.get("request")
+    if isinstance(request, HttpRequest):
+        event["request"] = f"{request.method} {request.get_full_path()}"
+    for name in ("request", "path"):
+        if isinstance(event.get(name), str):
+            event[name] = without_query_values(event[name])
+    return event
+
+
+def without_query_values(address: str) -> str:
+    """Return the address with the names of its parameters and without their values."""
+    path, mark, query = address.partition("?")
+    return path + mark + "&".join(_without_value(each) for each in query.split("&") if each)
+
+
+def _without_value(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}={REDACTED}" if equals else REDACTED  # without "=", it may be a secret itself
+
+
+class ForeignHost(logging.Filter):
+    """Logs a request for a foreign host at INFO without a stack: scanners send many of them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and return whether INFO is logged."""
+        record.levelno = logging.INFO
+        record.levelname = "INFO"
+        record.exc_info = None
+        return logging.getLogger("django").isEnabledFor(logging.INFO)
+
+
 # Both structlog and the standard library's records pass these.
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -99,7 +138,10 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    rendering: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    rendering: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        cast(Processor, hide_query_values),
+    ]
     if readable:
         rendering += [structlog.dev.ConsoleRenderer()]
     else:
@@ -119,6 +161,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
                 "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder()],
             }
         },
+        "filters": {"foreign_host": {"()": ForeignHost}},
         "handlers": {
             "standard_error": {"class": "logging.StreamHandler", "formatter": "structured"}
         },
@@ -127,6 +170,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
             "django": {"handlers": [], "level": level, "propagate": True},
             # django-structlog already logs the end of each request, failures included.
             "django.request": {"level": "CRITICAL"},
+            "django.security.DisallowedHost": {"filters": ["foreign_host"]},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }

@@ -8,7 +8,7 @@ from typing import Any
 import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF
 
-from stagenorm import env, logging, postgres
+from stagenorm import env, logging, postgres, worker_metrics
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Fund] and similar types valid at run time
 
@@ -340,6 +340,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "normalization.negotiation.ServedNegotiation",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "normalization.problems.problem_exception_handler",
@@ -428,7 +429,11 @@ read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",
-    "Directory of the web processes' metrics; needed with more than one. Empty it before a start.",
+    "Directory of the web processes' metrics; needed with several. Created; commands ignore it.",
 )
+if SERVES_REQUESTS:
+    worker_metrics.share()
+else:
+    worker_metrics.keep_in_memory()
 
 read.finish()

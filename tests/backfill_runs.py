@@ -26,7 +26,7 @@ from ops.backfill.models import BackfillRun, NormalizationLog, RunOptions
 from ops.backfill.plan import make_plan
 from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
-from ops.backups import archive, cycle
+from ops.backups import archive, cycle, sidecar
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.source import own_identity
 from ops.gates.backup_rule import CheckKind, CheckVerdict
@@ -170,15 +170,16 @@ def valid_backup() -> None:
 
 
 def backup_on_record() -> Backup:
-    """Record a backup that passed both checks: the gate looks at the records and at the file.
+    """Record a backup that passed both checks: the gate looks at the records and at the files.
 
-    The file holds no dump. A test whose subject is the backup makes one with `valid_backup`.
+    The files hold no dump. A test whose subject is the backup makes one with `valid_backup`.
     """
     settings.BACKUP_DIR.mkdir(parents=True, exist_ok=True)
     path = settings.BACKUP_DIR / f"recorded-{uuid.uuid4().hex}.dump"
-    path.write_bytes(b"no dump")
+    for file in (path, sidecar.record_file(path), sidecar.hash_file(path)):
+        file.write_bytes(b"no dump")
     with archive.opened(path) as descriptor:
-        digest, stamp = archive.sha256_of(descriptor), archive.stamp(descriptor)
+        digest, stamp = archive.sha256_of(descriptor), sidecar.stamp(descriptor, path)
     identity, host = own_identity(), socket.gethostname()
     backup = Backup.objects.create(
         name=path.name,

@@ -121,10 +121,10 @@ def pytest_runtest_teardown() -> None:
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> None:
-    """Forget the state of the process before each test: mode, aliases, tallies."""
-    from normalization import aliases, guard, observations, rollout_store
+    """Forget the state of the process before each test: mode, decisions, tallies."""
+    from normalization import decision_store, guard, observations, rollout_store
 
-    for remembered in (rollout_store, aliases, observations, guard):
+    for remembered in (rollout_store, decision_store, observations, guard):
         remembered.forget()
 
 

@@ -120,9 +120,9 @@ class Page(Node):
 
     @property
     def decide_links(self) -> list[str]:
-        """The addresses of the links to the form of aliases, with a spelling filled in."""
+        """The addresses of the links to the form of decisions, with a spelling filled in."""
         links = [link.attribute("href") for link in self.all("a")]
-        return [link for link in links if "stagealias/add/?" in link]
+        return [link for link in links if "stagedecision/add/?" in link]
 
     def faults(self) -> list[str]:
         """Return what is wrong with the structure, or forbidden by the security policy."""

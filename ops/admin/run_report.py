@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from django.db import connection
 
-from normalization import aliases
-from normalization.models import StageAlias
-from normalization.stages import AliasTable, Known, fold, normalize
+from normalization import decision_store
+from normalization.stages import (
+    BUILTIN,
+    LONGEST,
+    Known,
+    Meaning,
+    Outside,
+    SpellingTable,
+    Unknown,
+    fold,
+    normalize,
+)
 from ops.admin_ui.characters import Visible, visible
 from ops.backfill.models import BackfillRun
 
 PAIRS_SHOWN: Final = 50
 UNKNOWN_SHOWN: Final = 50
 BATCHES_SHOWN: Final = 15
-LONGEST_ALIAS: Final = StageAlias._meta.get_field("spelling").max_length or 0
 
 WRITTEN = """
 SELECT before, after, sum(rows), count(*) OVER ()
@@ -58,7 +66,7 @@ class WrittenPair:
 
 @dataclass(frozen=True, slots=True)
 class UnknownValue:
-    """A value that stays as it is; `now`: the stage that an alias has given it since, or ""."""
+    """A value that stays as it is; `now`: what was decided since, or ""."""
 
     raw: str
     column: str
@@ -78,8 +86,8 @@ class UnknownValue:
 
     @property
     def may_be_alias(self) -> bool:
-        """Whether the alias form accepts the value."""
-        return not self.now and len(self.raw) <= LONGEST_ALIAS and bool(fold(self.raw))
+        """Whether the form of decisions accepts the value."""
+        return not self.now and len(self.raw) <= LONGEST and not BUILTIN.holds(fold(self.raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ def pairs(run: BackfillRun) -> Excerpt:
 def unknown(run: BackfillRun) -> Excerpt:
     """Return the values that the run left, or that its plan leaves; the most frequent first."""
     values = sorted(run.unknown or _unknown_of_plan(run), key=lambda value: -value["rows"])
-    table = aliases.current()
+    table = decision_store.current()
     shown = [_unknown_value(value, table) for value in values[:UNKNOWN_SHOWN]]
     return Excerpt(shown, len(values) - len(shown))
 
@@ -136,15 +144,27 @@ def batches(run: BackfillRun) -> list[LoggedBatch]:
         return [LoggedBatch(*row) for row in cursor.fetchall()]
 
 
-def _unknown_value(value: dict[str, Any], table: AliasTable) -> UnknownValue:
+def _unknown_value(value: dict[str, Any], table: SpellingTable) -> UnknownValue:
     meaning = normalize(value["raw"], table)
     return UnknownValue(
         raw=value["raw"],
         column=f"{value['table']}.{value['column']}",
         rows=value["rows"],
         suggestions=list(value["suggestions"]),
-        now=meaning.stage.value if isinstance(meaning, Known) else "",
+        now=_decided(meaning),
     )
+
+
+def _decided(meaning: Meaning) -> str:
+    match meaning:
+        case Known():
+            return meaning.stage.value
+        case Outside():
+            return "outside"
+        case Unknown():
+            return ""
+        case _:
+            assert_never(meaning)
 
 
 def _unknown_of_plan(run: BackfillRun) -> Iterator[dict[str, Any]]:

@@ -149,7 +149,7 @@ class BackfillRunAdmin(OperatorLedger):
             "unknown": run_report.unknown(run),
             "batches": run_report.batches(run),
             "undo_runs": run.undo_runs.order_by("-pk").values_list("pk", flat=True),
-            "may_add_alias": request.user.has_perm("normalization.add_stagealias"),
+            "may_add_alias": request.user.has_perm("normalization.add_stagedecision"),
             "refresh": run.state == RunState.RUNNING or progress.alive,
         }
         return self._page(request, "admin/ops/backfillrun/run.html", context)

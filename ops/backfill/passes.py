@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import Error, connection, transaction
 
-from normalization.stages import AliasTable
+from normalization.stages import SpellingTable
 from ops.backfill import retry
 from ops.backfill import sql as statements
 from ops.backfill.batches import BatchResult, apply_batch, undo_batch
@@ -31,7 +31,7 @@ WAITING_PASSES = 3
 
 
 def normalize_column(
-    session: RunSession, column: StageColumn, aliases: AliasTable
+    session: RunSession, column: StageColumn, aliases: SpellingTable
 ) -> list[dict[str, Any]]:
     """Make every pass that the column needs, from its checkpoint on; returns the unknown values.
 
@@ -91,7 +91,7 @@ def walk(session: RunSession, column: StageColumn, take: Callable[[], BatchResul
             session.rest(session.pace.rest(done.seconds))
 
 
-def _survey(column: StageColumn, aliases: AliasTable) -> ColumnPlan:
+def _survey(column: StageColumn, aliases: SpellingTable) -> ColumnPlan:
     return make_plan([column], aliases, sample=False).columns[0]
 
 

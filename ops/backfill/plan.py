@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from django.db import Error, connection, transaction
 
-from normalization.stages import AliasTable, Unknown
+from normalization.stages import Outside, SpellingTable, Unknown
 from ops.backfill import retry
 from ops.backfill import sql as statements
 from ops.backfill.columns import CANONICAL, StageColumn
@@ -45,8 +45,8 @@ class PlanChanged(ValueError):
 class ColumnPlan:
     """What becomes of each value of one column.
 
-    `pairs` and `unknown` hold the most frequent values (at most MAP_SIZE and UNKNOWN_SHOWN);
-    `to_change` and `unknown_rows` count all rows. `first` and `last` bound the keys of the rows to
+    `pairs`, `unknown` and `outside` hold the most frequent values (at most MAP_SIZE and, for the
+    other two, UNKNOWN_SHOWN); `to_change`, `unknown_rows` and `outside_rows` count all rows. `first` and `last` bound the keys of the rows to
     change. `seconds`: the estimate; None where no sample could be taken.
     """
 
@@ -54,10 +54,13 @@ class ColumnPlan:
     canonical: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CANONICAL, 0))
     pairs: list[StoredSpelling] = field(default_factory=list)
     unknown: list[StoredSpelling] = field(default_factory=list)
+    outside: list[StoredSpelling] = field(default_factory=list)
     rows: int = 0
     to_change: int = 0
     unknown_rows: int = 0
     unknown_values: int = 0
+    outside_rows: int = 0
+    outside_values: int = 0
     first: int | None = None
     last: int | None = None
     survey_seconds: float = 0.0
@@ -66,7 +69,7 @@ class ColumnPlan:
     @property
     def clean(self) -> bool:
         """Whether the column holds canonical stages only."""
-        return not self.to_change and not self.unknown_rows
+        return not (self.to_change or self.unknown_rows or self.outside_rows)
 
     def add(self, found: StoredSpelling) -> None:
         """Count one distinct value."""
@@ -75,6 +78,10 @@ class ColumnPlan:
             self.unknown_rows += found.rows
             self.unknown_values += 1
             _keep(self.unknown, found, UNKNOWN_SHOWN)
+        elif isinstance(found.meaning, Outside):
+            self.outside_rows += found.rows
+            self.outside_values += 1
+            _keep(self.outside, found, UNKNOWN_SHOWN)
         elif found.meaning.canonical:
             self.canonical[found.raw] += found.rows
         else:
@@ -96,12 +103,15 @@ class ColumnPlan:
             "to_change": self.to_change,
             "unknown_rows": self.unknown_rows,
             "unknown_values": self.unknown_values,
+            "outside_rows": self.outside_rows,
+            "outside_values": self.outside_values,
             "seconds": self.seconds,
             "canonical": self.canonical,
             "pairs": [
                 {"raw": each.raw, "stage": each.stage, "rows": each.rows} for each in self.pairs
             ],
             "unknown": unknown_json(self.unknown),
+            "outside": [{"raw": each.raw, "rows": each.rows} for each in self.outside],
         }
 
 
@@ -133,7 +143,7 @@ class BackfillPlan:
 
 
 def make_plan(
-    columns: Iterable[StageColumn], table: AliasTable | None = None, sample: bool = True
+    columns: Iterable[StageColumn], table: SpellingTable | None = None, sample: bool = True
 ) -> BackfillPlan:
     """Survey `columns` with the aliases of `table`; default: those in the database now.
 
@@ -165,7 +175,7 @@ def unknown_json(unknown: Iterable[StoredSpelling]) -> list[dict[str, Any]]:
     ]
 
 
-def _plan_column(column: StageColumn, table: AliasTable, digest: "hashlib._Hash") -> ColumnPlan:
+def _plan_column(column: StageColumn, table: SpellingTable, digest: "hashlib._Hash") -> ColumnPlan:
     planned = ColumnPlan(column)
     start = perf_counter()
     for found in survey(column, table):
@@ -174,9 +184,10 @@ def _plan_column(column: StageColumn, table: AliasTable, digest: "hashlib._Hash"
             line = [column.table, column.column, found.raw, found.stage, found.rows]
             digest.update(json.dumps(line).encode() + b"\n")
     planned.survey_seconds = perf_counter() - start
-    for values in (planned.pairs, planned.unknown):
+    for values in (planned.pairs, planned.unknown, planned.outside):
         values.sort(key=_by_rows)
-    del planned.pairs[MAP_SIZE:], planned.unknown[UNKNOWN_SHOWN:]
+    del planned.pairs[MAP_SIZE:]
+    del planned.unknown[UNKNOWN_SHOWN:], planned.outside[UNKNOWN_SHOWN:]
     return planned
 
 

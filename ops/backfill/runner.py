@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import Error
 
-from normalization.stages import AliasTable
+from normalization.stages import SpellingTable
 from ops.backfill import columns, control
 from ops.backfill.columns import StageColumn
 from ops.backfill.lease import Lease, LeaseLost, Steered
@@ -49,7 +49,7 @@ class _Runner:
         self.run, self.lease = session.run, session.lease
         self.aliases = self._aliases()
 
-    def _aliases(self) -> AliasTable:
+    def _aliases(self) -> SpellingTable:
         """Return the aliases in force, and record their version: it may be newer than the plan's."""
         table = fresh_aliases()
         if self.run.kind == RunKind.APPLY and table.version != self.run.alias_version:

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from normalization import aliases
-from normalization.stages import AliasTable, Known, Unknown, normalize
+from normalization import decision_store
+from normalization.stages import Known, Meaning, SpellingTable, Unknown, normalize
 from ops.backfill import columns, constraint
 from ops.backfill import sql as statements
 from ops.backfill.columns import CANONICAL, StageColumn
@@ -23,7 +23,7 @@ class StoredSpelling:
     `first` and `last` are None where the table's key is not an integer.
     """
 
-    meaning: Known | Unknown
+    meaning: Meaning
     raw: str
     rows: int
     first: int | None
@@ -36,7 +36,7 @@ class StoredSpelling:
 
     @property
     def stage(self) -> str:
-        """The stage that the value means; "" for an unknown one."""
+        """The stage that the value means; "" for one that means none."""
         return self.meaning.stage.value if isinstance(self.meaning, Known) else ""
 
     @property
@@ -45,7 +45,7 @@ class StoredSpelling:
         return list(self.meaning.suggestions) if isinstance(self.meaning, Unknown) else []
 
 
-def survey(column: StageColumn, table: AliasTable) -> Iterator[StoredSpelling]:
+def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling]:
     """Yield the distinct values of `column` in byte order, streamed: there may be as many as rows.
 
     One sequential scan with a hash of the distinct values. It blocks no other session. NULL is not
@@ -73,10 +73,10 @@ def unclean_rows() -> dict[str, dict[str, int]]:
     return found
 
 
-def fresh_aliases() -> AliasTable:
-    """Return the alias table as the database has it now, past this process's snapshot."""
-    aliases.forget()
-    return aliases.current()
+def fresh_aliases() -> SpellingTable:
+    """Return the spelling table as the database has it now, past this process's snapshot."""
+    decision_store.forget()
+    return decision_store.current()
 
 
 class SpellingMap:
@@ -87,7 +87,7 @@ class SpellingMap:
 
     def __init__(
         self,
-        table: AliasTable,
+        table: SpellingTable,
         pairs: Iterable[tuple[str, str]] = (),
         limit: int | None = MAP_SIZE,
     ) -> None:

@@ -25,6 +25,7 @@ from ops.backfill.runner import carry_out
 from ops.backfill.session import EventListener, Interrupts
 from ops.backfill.states import TransitionRefused, state_in_words
 from ops.cli import normalize_output as output
+from stagenorm.terminal import positive_number, whole_number
 
 DONE, FAILED, USAGE, GATE, UNKNOWN_LEFT = 0, 1, 2, 3, 4
 
@@ -108,16 +109,20 @@ def _declare_requests(group: Any) -> None:
 
 def _declare_pace(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    whole, positive = _whole, _positive
-    add("--batch-size", type=whole(1), metavar="N", help="rows of the first batch (5000)")
-    add("--max-batch-size", type=whole(1), metavar="N", help="rows of the largest batch (50000)")
-    add("--backoff-ms", type=whole(0), metavar="N", help="rest after each batch (100)")
+    add("--batch-size", type=whole_number(1), metavar="N", help="rows of the first batch (5000)")
+    add(
+        "--max-batch-size",
+        type=whole_number(1),
+        metavar="N",
+        help="rows of the largest batch (50000)",
+    )
+    add("--backoff-ms", type=whole_number(0), metavar="N", help="rest after each batch (100)")
     share = "rest X times as long as the batch took"
-    add("--backoff-share", type=positive, metavar="X", help=share)
+    add("--backoff-share", type=positive_number, metavar="X", help=share)
     lag = "wait while a replica lags more (10)"
-    add("--max-lag-seconds", type=positive, metavar="S", help=lag)
+    add("--max-lag-seconds", type=positive_number, metavar="S", help=lag)
     lease = "another process may take over after this time without a heartbeat (30)"
-    add("--lease-seconds", type=positive, metavar="S", help=lease)
+    add("--lease-seconds", type=positive_number, metavar="S", help=lease)
 
 
 def answer(options: dict[str, Any], stdout: Any, stderr: Any) -> NormalizeAnswer:
@@ -348,18 +353,3 @@ def _duration(made: BackfillPlan) -> str:
     if made.seconds is None:
         return "The duration cannot be estimated here: no sample could be taken."
     return f"About {made.seconds:,.0f} s of work, estimated from a sample, plus the back-off."
-
-
-def _whole(least: int) -> Any:
-    def whole(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"at least {least}")
-        return value
-
-    return whole
-
-
-def _positive(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError("a positive number")
-    return value

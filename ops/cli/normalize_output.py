@@ -8,21 +8,13 @@ from time import monotonic
 from typing import Any, TextIO
 
 import structlog
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from ops import terminal
 from ops.backfill.models import BackfillRun
 from ops.backfill.plan import ColumnPlan
 from ops.backfill.session import EventListener
 from ops.backfill.states import RunState
+from stagenorm.terminal import ReportProgress, add_row, progress_bar, table
 
 log = structlog.get_logger("ops.backfill")
 LINE_EVERY_SECONDS = 10.0
@@ -69,53 +61,33 @@ def progress(output: TextIO) -> Iterator[EventListener]:
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        with _bar(output) as bar:
-            yield _Bar(bar)
+        with progress_bar("rows", stream=output) as show_progress:
+            yield _Bar(show_progress)
     finally:
         logger.setLevel(before)
 
 
-def _bar(output: TextIO) -> Progress:
-    # The time left comes from the rows of the last half minute, with all rests and waits.
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        TextColumn("{task.completed:,.0f} of {task.fields[rows]}"),
-        TextColumn("{task.fields[rate]},"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        TextColumn("{task.fields[note]}", style="yellow", markup=False),  # database messages
-        console=Console(file=output),
-        speed_estimate_period=30,
-    )
-
-
 class _Bar:
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.tasks: dict[str, TaskID] = {}
+    """Turns events into the progress of one bar for each table."""
+
+    def __init__(self, show_progress: ReportProgress) -> None:
+        self.show_progress = show_progress
+        self.table = ""
+        self.scanned = 0
+        self.total: int | None = None
 
     def __call__(self, event: str, /, **fields: Any) -> None:
-        name = str(fields.get("table", ""))
+        note = ""
         if event == "pass":
-            total = fields["total"]
-            self._task(name, total=total, completed=fields["scanned"], rows=f"{total:,}")
+            self.table = str(fields["table"])
+            self.scanned, self.total = fields["scanned"], fields["total"]
         elif event == "batch":
-            rate = fields["scanned"] / max(fields["seconds"], 1e-6)
+            self.scanned += fields["scanned"]
             note = "smaller batches: clients wait for rows" if fields["contended"] else ""
-            advance = fields["scanned"]
-            task = self._task(name)
-            self.progress.update(task, advance=advance, rate=f"{rate:,.0f} rows/s", note=note)
         elif event in ("waiting", "retry"):
-            for task in list(self.tasks.values())[-1:]:
-                self.progress.update(task, note=f"waiting: {fields['reason']}")
-
-    def _task(self, name: str, **start: Any) -> TaskID:
-        if name not in self.tasks:
-            self.tasks[name] = self.progress.add_task(name, total=None, rows="?", rate="", note="")
-        if start:
-            self.progress.update(self.tasks[name], **start)
-        return self.tasks[name]
+            note = f"waiting: {fields['reason']}"
+        if self.table:
+            self.show_progress(self.table, self.scanned, self.total, note=note)
 
 
 class _Lines:
@@ -171,28 +143,29 @@ def report(run: BackfillRun) -> dict[str, Any]:
     }
 
 
-def tables(found: tuple[ColumnPlan, ...]) -> str:
+def tables(found: tuple[ColumnPlan, ...]) -> list[Table]:
     """Return a table for each column: canonical values, values that change, unknown values."""
-    return "\n".join(terminal.drawn(_table(each)) for each in found)
+    return [_values(each) for each in found]
 
 
-def _table(found: ColumnPlan) -> Table:
-    table = Table(title=f"{found.column}, {found.rows:,} rows", title_justify="left")
-    table.add_column("stored")
-    table.add_column("becomes")
-    table.add_column("rows", justify="right")
+def _values(found: ColumnPlan) -> Table:
+    title = f"{found.column}, {found.rows:,} rows"
+    values = table("stored", "becomes", "rows", title=title, numbers=("rows",))
     for stage, rows in found.canonical.items():
-        table.add_row(repr(stage), "(canonical)", f"{rows:,}")
+        add_row(values, repr(stage), "(canonical)", rows)
     for spelling in found.pairs[:VALUES_SHOWN]:
-        table.add_row(_printable(spelling.raw), spelling.stage, f"{spelling.rows:,}")
+        add_row(values, _printable(spelling.raw), spelling.stage, spelling.rows)
     for spelling in found.unknown[:VALUES_SHOWN]:
         stays = f"stays, unknown{_perhaps(spelling.suggestions)}"
-        table.add_row(_printable(spelling.raw), stays, f"{spelling.rows:,}")
+        add_row(values, _printable(spelling.raw), stays, spelling.rows)
     hidden = max(0, len(found.pairs) - VALUES_SHOWN)
+    for spelling in found.outside[:VALUES_SHOWN]:
+        add_row(values, _printable(spelling.raw), "stays, outside", spelling.rows)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
+    hidden += max(0, found.outside_values - VALUES_SHOWN)
     if hidden:
-        table.add_row("…", f"and {hidden:,} more values (--json lists them)", "")
-    return table
+        add_row(values, "…", f"and {hidden:,} more values (--json lists them)", "")
+    return values
 
 
 def _perhaps(suggestions: list[str]) -> str:

@@ -90,7 +90,7 @@ class StageForm(_ModelForm):
         ]
 
     def _decided(self, name: str, raw: str, policy: StagePolicy) -> str:
-        result = normalize(raw, policy.aliases)
+        result = normalize(raw, policy.table)
         if policy.refuses(result):
             self.add_error(name, refusal_sentence(result))
         return result.stage.value if isinstance(result, Known) else raw

@@ -1,12 +1,15 @@
-"""The client of a request, the fund of its body, and the validated body."""
+"""The client of a request, the fund of its body, the validated body, and the dry run of both."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.serializers import BaseSerializer
+from rest_framework.response import Response
 
-from normalization.serializers import parse
+from normalization.boundary import Boundary
+from normalization.serializers import WarningItemSerializer, parse
 from stagenorm.portfolio.authentication import fund_for
 from stagenorm.portfolio.models import Fund
 
@@ -30,8 +33,31 @@ def fund_of_body(request: Request) -> Fund | None:
     return fund_for(request, fund_id)
 
 
-def read_body(request: Request, serializer: BaseSerializer[Any]) -> tuple[Fund, dict[str, Any]]:
+def read_body(
+    request: Request, serializer: serializers.BaseSerializer[Any]
+) -> tuple[Fund, dict[str, Any]]:
     """Return the body's fund and validated members; scope (404) is checked before shape (400)."""
     fund = fund_of_body(request)
     data = parse(serializer)
     return fund or fund_for(request, data["fund_id"]), data
+
+
+class DryRunSerializer(serializers.Serializer[Any]):
+    """The answer to a dry run that would succeed."""
+
+    accepted = serializers.BooleanField(help_text="Always true: a refusal is a problem.")
+    warnings = WarningItemSerializer(many=True)
+
+
+# A status of its own: generated clients get one type for each status and no union.
+DRY_RUN_ANSWER: Final = {
+    202: OpenApiResponse(
+        DryRunSerializer,
+        description="With `Prefer: handling=dry-run`: would succeed. Nothing was stored.",
+    )
+}
+
+
+def dry_run_answer(boundary: Boundary) -> Response:
+    """Return the answer to a dry run; the caller rolls back what it wrote."""
+    return boundary.respond({"accepted": True, "warnings": []}, status=202)

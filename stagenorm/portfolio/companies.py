@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from normalization.boundary import Boundary, open_boundary
 from normalization.problems import VALID_STAGES
 from normalization.serializers import ItemSerializer, problem_responses, stage_headers
-from normalization.stages import AliasTable, Known, Unknown, fold, normalize_all
+from normalization.stages import Known, Meaning, SpellingTable, fold, normalize_all
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
 from stagenorm.portfolio.companies_parameters import (
     DOCUMENTED,
@@ -86,29 +86,28 @@ class FundCompanies(APIView):
         after = _position(listed, parameters)
         boundary = open_boundary(request, endpoint="fund-companies")
         rows, last = find_page(_search(fund.pk, parameters, boundary), after)
-        companies = _companies(rows, boundary.aliases)
+        companies = _companies(rows, boundary.table)
         cursor = write_cursor(listed, [last.value, last.id]) if last else None
         return boundary.respond({"companies": companies, "next_cursor": cursor})
 
 
-def matching_stage(wanted: Known | Unknown, aliases: AliasTable) -> Matching:
+def matching_stage(wanted: Meaning, table: SpellingTable) -> Matching:
     """Return the function that selects, among stored spellings, those of the wanted stage.
 
-    An unknown stage selects its own text and texts that fold to the same key.
+    A stage that is unknown or outside selects its own text, and texts that fold to the same key.
     """
 
     def of_stage(stored: Collection[str]) -> frozenset[str]:
-        results = normalize_all(list(stored), aliases)
+        results = normalize_all(list(stored), table)
         same = (
             each.raw for each in results if isinstance(each, Known) and each.stage is wanted_stage
         )
         return frozenset([wanted_stage.value, *same])
 
     def of_text(stored: Collection[str]) -> frozenset[str]:
-        unknown = (
-            each.raw for each in normalize_all(list(stored), aliases) if isinstance(each, Unknown)
-        )
-        return frozenset([raw, *(str(each) for each in unknown if fold(str(each)) == key)])
+        results = normalize_all(list(stored), table)
+        without_stage = (str(each.raw) for each in results if not isinstance(each, Known))
+        return frozenset([raw, *(each for each in without_stage if fold(each) == key)])
 
     if isinstance(wanted, Known):
         wanted_stage = wanted.stage
@@ -121,7 +120,7 @@ def _search(fund: int, parameters: CompanyParameters, boundary: Boundary) -> Sea
     matching = None
     if parameters.stage is not None:
         [stage] = boundary.check([parameters.stage], lambda _: "/stage", where="query")
-        matching = matching_stage(stage, boundary.aliases)
+        matching = matching_stage(stage, boundary.table)
     return Search(
         fund=fund,
         sort=parameters.sort,
@@ -148,8 +147,8 @@ def _list_identity(fund: int, parameters: CompanyParameters) -> str:
     return f"stagenorm.portfolio.companies:{digest}"
 
 
-def _companies(rows: list[Row], aliases: AliasTable) -> list[dict[str, Any]]:
-    stages = normalize_all([row[2] for row in rows], aliases)
+def _companies(rows: list[Row], table: SpellingTable) -> list[dict[str, Any]]:
+    stages = normalize_all([row[2] for row in rows], table)
     return [
         {
             "id": row[0],

@@ -23,7 +23,7 @@ from django.db import reset_queries, transaction
 from normalization import observations
 from normalization.boundary import StagePolicy, policy_for, refusal_sentence
 from normalization.observations import OTHER
-from normalization.stages import Known, normalize
+from normalization.stages import Known, Outside, normalize
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused, Record, read_records
 from stagenorm.portfolio.imports_rows import Columns, LineRefused, find_columns
 from stagenorm.portfolio.models import Fund, PortfolioCompany
@@ -40,7 +40,10 @@ COUNTED_SPELLINGS: Final = 10_000
 
 @dataclass(slots=True)
 class ImportSummary:
-    """The lines of an import, counted; `normalized` and `unknown` count imported lines only."""
+    """The lines of an import, counted.
+
+    `normalized`, `unknown` and `outside` count imported lines only.
+    """
 
     fund: int
     mode: str
@@ -49,6 +52,7 @@ class ImportSummary:
     rejected: int = 0
     normalized: int = 0
     unknown: int = 0
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class CompanyImport:
                 reset_queries()  # in debug mode Django keeps the text of each statement
             if self.atomic and summary.rejected:
                 transaction.set_rollback(True)
-                summary.imported = summary.normalized = summary.unknown = 0
+                summary.imported = summary.normalized = summary.unknown = summary.outside = 0
         # Spellings only: tallies count requests, and the gates and alerts use those counts.
         observations.record_spellings(ENDPOINT, ENDPOINT, rows.observed())
         observations.flush()
@@ -126,7 +130,7 @@ class _ImportedRows:
 
     def _company(self, columns: Columns, record: Record) -> PortfolioCompany:
         company: dict[str, Any] = columns.company(record)
-        result = normalize(company["stage"], self.policy.aliases)
+        result = normalize(company["stage"], self.policy.table)
         if isinstance(result, Known):
             self.summary.normalized += not result.canonical
             company["stage"] = result.stage.value
@@ -134,7 +138,10 @@ class _ImportedRows:
         self._count(company["stage"])
         if self.policy.refuses(result):
             raise LineRefused(columns.names[columns.places["stage"]], refusal_sentence(result))
-        self.summary.unknown += 1
+        if isinstance(result, Outside):
+            self.summary.outside += 1
+        else:
+            self.summary.unknown += 1
         return PortfolioCompany(fund=self.of.fund, **company)
 
     def _count(self, raw: str) -> None:

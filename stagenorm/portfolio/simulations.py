@@ -43,7 +43,7 @@ from stagenorm.portfolio.simulation_requests import (
     StageMix,
 )
 from stagenorm.portfolio.simulation_summary import rounded, summarize
-from stagenorm.portfolio.stage_weights import Items, weigh_checked
+from stagenorm.portfolio.stage_weights import Items, significant, weigh_checked
 
 AT: Final = "/stage_distribution"
 # The API answers, and the database keeps, fewer bytes than this.
@@ -86,8 +86,8 @@ def given_mix(boundary: Boundary, given: GivenStages) -> StageMix:
     Raises the nothing-to-simulate problem when no weight is left.
     """
     weights = weigh_checked(boundary, given.items, at=given.at, pointer=given.pointer)
-    unknown = (weight for _, weight in weights.unknown)
-    return _rescaled(weights.by_stage, unknown, "No stage of the distribution is known.")
+    left_out = [weight for _, weight in (*weights.unknown, *weights.outside)]
+    return _rescaled(weights.by_stage, left_out, "No stage of the distribution is known.")
 
 
 def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
@@ -107,7 +107,7 @@ def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
     )
     known: dict[Stage, float] = {}
     unknown_weight, unknown_count = 0.0, 0
-    results = normalize_all([raw for raw, _, _ in rows], boundary.aliases)
+    results = normalize_all([raw for raw, _, _ in rows], boundary.table)
     for result, (_, count, dollars) in zip(results, rows, strict=True):
         weight = count if basis is MixBasis.COMPANIES else float(dollars)
         if isinstance(result, Known):
@@ -148,7 +148,7 @@ def strategy_mix(boundary: Boundary, strategy: PortfolioStrategy) -> StageMix:
     rows = list(strategy.stage_allocations.values_list("spelling", "weight"))
     known: dict[Stage, float] = {}
     unknown: list[float] = []
-    results = normalize_all([spelling for spelling, _ in rows], boundary.aliases)
+    results = normalize_all([spelling for spelling, _ in rows], boundary.table)
     for result, (_, weight) in zip(results, rows, strict=True):
         if isinstance(result, Known):
             known[result.stage] = known.get(result.stage, 0.0) + weight
@@ -290,5 +290,7 @@ def _rescaled(known: dict[Stage, float], unknown: Iterable[float], nothing: str)
     left_out, modelled = math.fsum(unknown), math.fsum(known.values())
     if not modelled > 0:
         raise Problem("nothing-to-simulate", detail=nothing)
-    weights = {stage: known[stage] / modelled for stage in sorted(known) if known[stage] > 0}
+    weights = {
+        stage: significant(known[stage] / modelled) for stage in sorted(known) if known[stage] > 0
+    }
     return StageMix(weights, left_out / (left_out + modelled))

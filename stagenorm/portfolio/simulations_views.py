@@ -15,9 +15,14 @@ from normalization.boundary import Boundary, open_boundary
 from normalization.problems import Problem, invalid
 from normalization.serializers import header, problem_responses, stage_headers
 from normalization.views import etag_matches, weak_etag
-from stagenorm.portfolio import simulations
+from stagenorm.portfolio import idempotency, simulations
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
-from stagenorm.portfolio.bodies import client_of, read_body
+from stagenorm.portfolio.bodies import (
+    DRY_RUN_ANSWER,
+    client_of,
+    dry_run_answer,
+    read_body,
+)
 from stagenorm.portfolio.fund_summary import Included, Targets
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.models import Fund, PortfolioStrategy, Simulation
@@ -71,7 +76,11 @@ class Simulate(APIView):
         summary="Simulate a fund",
         description=DESCRIPTION,
         tags=["monte-carlo"],
-        parameters=[*stage_headers([200, 400]), header("Retry-After", "Seconds.", [429])],
+        parameters=[
+            *stage_headers([200, 202, 400]),
+            *idempotency.parameters(200),
+            header("Retry-After", "Seconds until the next request is admitted.", [429]),
+        ],
         request=SimulationSerializer,
         examples=[
             *(
@@ -82,22 +91,38 @@ class Simulate(APIView):
         ],
         responses={
             200: SimulationAnswerSerializer,
-            **problem_responses(400, 401, 403, 404, 413, 415, 429),
+            **DRY_RUN_ANSWER,
+            **problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429),
         },
     )
     def post(self, request: Request) -> Response:
         """Simulate, store, answer."""
         fund, members = read_body(request, SimulationSerializer(data=request.data))
-        members["seed"] = members.get("seed", secrets.randbelow(MAX_SEED + 1))
-        if members["profile"] in MARKET_PROFILES:
-            return _simulate_fund(request, fund, members)
-        return _simulate_companies(request, fund, members)
+        if "seed" not in members:
+            members["seed"] = secrets.randbelow(MAX_SEED + 1)
+        boundary = open_boundary(request, endpoint=ENDPOINT)
+        if boundary.dry_run:
+            return _simulate(request, fund, members, boundary)
+        return idempotency.once(
+            request, ENDPOINT, lambda: _simulate(request, fund, members, boundary)
+        )
 
 
-def _simulate_companies(request: Request, fund: Fund, members: Mapping[str, Any]) -> Response:
+def _simulate(
+    request: Request, fund: Fund, members: Mapping[str, Any], boundary: Boundary
+) -> Response:
+    if members["profile"] in MARKET_PROFILES:
+        return _simulate_fund(request, fund, members, boundary)
+    return _simulate_companies(request, fund, members, boundary)
+
+
+def _simulate_companies(
+    request: Request, fund: Fund, members: Mapping[str, Any], boundary: Boundary
+) -> Response:
     """Simulate with a profile of the first generation."""
-    boundary = open_boundary(request, endpoint=ENDPOINT)
     mix = _base_mix(boundary, fund, None, members)
+    if boundary.dry_run:
+        return dry_run_answer(boundary)
     parameters = SimulationParameters(
         runs=members["runs"],
         horizon_years=members.get("horizon_years", DEFAULT_HORIZON_YEARS),
@@ -112,17 +137,19 @@ def _simulate_companies(request: Request, fund: Fund, members: Mapping[str, Any]
     return response
 
 
-def _simulate_fund(request: Request, fund: Fund, members: Mapping[str, Any]) -> Response:
+def _simulate_fund(
+    request: Request, fund: Fund, members: Mapping[str, Any], boundary: Boundary
+) -> Response:
     """Simulate with a profile of the second generation, with the scenarios."""
     strategy = _strategy_of(fund, members)
     merged = filled(members, fund, strategy)
     faults = faults_of_plans(merged, members)
     if faults:
         raise invalid(faults)
-    boundary = open_boundary(request, endpoint=ENDPOINT)
     asked = _fund_request(boundary, fund, strategy, merged)
-    for warning in plan_warnings(asked):
-        boundary.warnings.append(warning)
+    boundary.warnings.extend(plan_warnings(asked))
+    if boundary.dry_run:
+        return dry_run_answer(boundary)
     response = boundary.respond(simulations.run_fund(fund, asked))
     answer = simulations.fit(response.data)
     stored = simulations.store_fund(fund, client_of(request), asked, answer)

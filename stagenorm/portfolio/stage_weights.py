@@ -17,8 +17,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from normalization.boundary import Boundary
-from normalization.serializers import RawStageField, StrictFloatField, escape_pointer
-from normalization.stages import Known, Unknown, Weights, normalize_weights
+from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
+from normalization.stages import Meaning, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
 MAX_ALLOCATION: Final = 1_000
@@ -115,7 +115,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "items": {
             "type": "object",
             "properties": {
-                "stage": {"type": "string", "maxLength": 255},
+                "stage": {"type": "string", "maxLength": 255, "pattern": ANY_TEXT},
                 "weight": _WEIGHT_SCHEMA,
             },
             "required": ["stage", "weight"],
@@ -211,7 +211,7 @@ def judge_weights(
     at: str,
     pointer: Callable[[int], str],
     legacy: frozenset[str] = frozenset(),
-) -> tuple[list[Known | Unknown], Weights]:
+) -> tuple[list[Meaning], Weights]:
     """Check the items' stages at the boundary; return a result for each, and the weights by stage.
 
     `at` is the pointer to the whole, `pointer(i)` to the i-th stage. The weights are rescaled where
@@ -228,7 +228,7 @@ def weigh_checked(
 
     Warns of a rescaled sum and of merged spellings.
     """
-    weights = normalize_weights(items, boundary.aliases)
+    weights = normalize_weights(items, boundary.table)
     total = total_of(weight for _, weight in items)
     if abs(total - 1) > EXACT:
         weights = _rescaled(weights, total)
@@ -247,6 +247,7 @@ def _rescaled(weights: Weights, total: Decimal) -> Weights:
         weights,
         by_stage={stage: share(weight) for stage, weight in weights.by_stage.items()},
         unknown=tuple((found, share(weight)) for found, weight in weights.unknown),
+        outside=tuple((found, share(weight)) for found, weight in weights.outside),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
-from normalization.stages import Known, Stage, Unknown, Weights
+from normalization.stages import Known, Meaning, Stage, Weights
 from stagenorm.portfolio.models import Fund, PortfolioStrategy, StrategyStageAllocation
 
 CHECK_SIZES: Final = ("min", "target", "max")
@@ -42,14 +42,20 @@ class Allocation:
     weight: float
 
 
-def allocations_of(results: Sequence[Known | Unknown], weights: Weights) -> list[Allocation]:
-    """One allocation per stage, in the order of the request; each unknown spelling is one of its own."""
-    unknown = {found.raw: weight for found, weight in weights.unknown}
+def allocations_of(results: Sequence[Meaning], weights: Weights) -> list[Allocation]:
+    """Return one allocation for each stage, in the order of the request.
+
+    Each spelling that is unknown or outside is an allocation of its own.
+    """
+    without_stage: dict[object, float] = {
+        **{found.raw: weight for found, weight in weights.unknown},
+        **{found.raw: weight for found, weight in weights.outside},
+    }
     first: dict[str, Allocation] = {}
     for result in results:
-        if isinstance(result, Unknown):
+        if not isinstance(result, Known):
             spelling = str(result.raw)
-            first[f"unknown {spelling}"] = Allocation(spelling, None, unknown[result.raw])
+            first[f"unknown {spelling}"] = Allocation(spelling, None, without_stage[result.raw])
         elif result.stage.value not in first:
             first[result.stage.value] = Allocation(
                 result.raw, result.stage, weights.by_stage[result.stage]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from normalization.problems import Item, Problem, invalid
@@ -30,6 +31,18 @@ NEW_SIZES: Final[Mapping[str, Any]] = {
 }
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": MAX_SECTORS,
+        "additionalProperties": {
+            "type": "number",
+            "format": "double",
+            "minimum": 0,
+            "maximum": 1,
+        },
+    }
+)
 class SectorAllocationField(serializers.DictField):
     """An object of at most 50 sectors with their shares, 0 to 1 each and together."""
 

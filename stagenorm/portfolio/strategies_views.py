@@ -1,11 +1,11 @@
-"""/api/portfolio/strategies: make, list, show, change and delete a fund's strategies."""
+"""`/api/portfolio/strategies`: create, list, show, change and delete a fund's strategies."""
 
 from typing import Any, Final, NoReturn
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,7 +20,12 @@ from stagenorm.portfolio.authentication import (
     fund_for,
     visible_funds,
 )
-from stagenorm.portfolio.bodies import client_of, fund_of_body
+from stagenorm.portfolio.bodies import (
+    DRY_RUN_ANSWER,
+    client_of,
+    dry_run_answer,
+    fund_of_body,
+)
 from stagenorm.portfolio.models import Fund, PortfolioStrategy
 from stagenorm.portfolio.stage_weights import Items, judge_weights, member_pointer
 from stagenorm.portfolio.strategies import Allocation, allocations_of, representation
@@ -65,36 +70,34 @@ class Strategies(APIView):
 
     @extend_schema(
         operation_id="create_strategy",
-        summary="Make a strategy",
+        summary="Create a strategy",
         description=(
-            "Spelling and stage are both kept, one row per stage; further spellings of a stage are added to its first. "
-            "With an `Idempotency-Key`, the same body gets the first answer again for 24 hours."
+            "Spelling and stage are both stored, one row for each stage; further spellings of a "
+            "stage are added to its first. With an `Idempotency-Key`, the same body gets the first "
+            "answer again for 24 hours. `Prefer: handling=dry-run` checks the request and stores "
+            "nothing."
         ),
         tags=["strategies"],
         parameters=[
-            OpenApiParameter(
-                idempotency.HEADER,
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                OpenApiParameter.HEADER,
-                description="Any text that names this request; belongs to the client.",
-            ),
-            *stage_headers([201, 400]),
-            header("Location", "The new strategy's address.", [201]),
-            header(idempotency.REPLAYED, "`true` on the answer to a repeated request.", [201]),
-            header("Retry-After", "Seconds.", [409]),
+            *stage_headers([201, 202, 400]),
+            header("Location", "The address of the new strategy.", [201]),
+            *idempotency.parameters(201),
         ],
         request=StrategySerializer,
         responses={
             201: StrategyAnswerSerializer,
+            **DRY_RUN_ANSWER,
             **problem_responses(400, 401, 403, 404, 409, 413, 415, 422),
         },
     )
     def post(self, request: Request) -> Response:
-        """Store a strategy, once per `Idempotency-Key`."""
+        """Store a strategy, once for each `Idempotency-Key`."""
         fund = fund_of_body(request)
         members = parse_strategy(StrategySerializer(data=request.data))
         boundary = open_boundary(request, endpoint=ENDPOINT)
         into = fund or fund_for(request, members["fund_id"])
+        if boundary.dry_run:
+            return _create(request, into, members, boundary)
         return idempotency.once(
             request, ENDPOINT, lambda: _create(request, into, members, boundary)
         )
@@ -113,7 +116,7 @@ class StrategyDetail(APIView):
         responses={200: StrategyAnswerSerializer, **problem_responses(401, 404)},
     )
     def get(self, request: Request, strategy_id: int) -> Response:
-        """Answer the strategy as it is stored."""
+        """Answer the stored strategy."""
         strategy = _visible(request).filter(pk=strategy_id).first() or _missing()
         return Response(representation(strategy))
 
@@ -121,19 +124,22 @@ class StrategyDetail(APIView):
         operation_id="change_strategy",
         summary="Change members of a strategy",
         description=(
-            "Checks what the strategy would become. `check_size` is merged; `stage_allocation`, `sector_allocation` "
-            "and `tags` are replaced. A stage spelling that the strategy has already is not refused in mode enforce."
+            "Checks the strategy as it would become. `check_size` is merged; `stage_allocation`, "
+            "`sector_allocation` and `tags` are replaced. Mode enforce accepts a stage spelling that "
+            "the strategy already has. `Prefer: handling=dry-run` checks the request and stores "
+            "nothing."
         ),
         tags=["strategies"],
-        parameters=stage_headers([200, 400]),
+        parameters=stage_headers([200, 202, 400]),
         request=StrategyPatchSerializer,
         responses={
             200: StrategyAnswerSerializer,
+            **DRY_RUN_ANSWER,
             **problem_responses(400, 401, 403, 404, 413, 415),
         },
     )
     def patch(self, request: Request, strategy_id: int) -> Response:
-        """Change the given members; the strategy is locked from the first look to the commit."""
+        """Change the given members; the strategy is locked from the first query to the commit."""
         if not _visible(request).filter(pk=strategy_id).exists():
             _missing()
         body = request.data  # read now: a slow sender must not keep the strategy locked
@@ -151,6 +157,9 @@ class StrategyDetail(APIView):
                 legacy = strategies.stored_texts_of(strategy)
                 allocations = _judge(boundary, members["stage_allocation"], legacy)
             strategies.change(strategy, members, allocations)
+            if boundary.dry_run:
+                transaction.set_rollback(True)
+                return dry_run_answer(boundary)
             answer = representation(strategy)
         return boundary.respond(answer)
 
@@ -163,7 +172,7 @@ class StrategyDetail(APIView):
     )
     def delete(self, request: Request, strategy_id: int) -> Response:
         """Delete the strategy and its rows."""
-        # Locked first: a PATCH at the same time would otherwise add rows under the strategy while it goes.
+        # Locked first: a concurrent PATCH could otherwise add rows to the deleted strategy.
         with transaction.atomic():
             strategy = strategies.locked(_visible(request), strategy_id) or _missing()
             strategy.delete()
@@ -172,7 +181,11 @@ class StrategyDetail(APIView):
 
 def _create(request: Request, fund: Fund, members: dict[str, Any], boundary: Boundary) -> Response:
     allocations = _judge(boundary, members["stage_allocation"])
-    strategy = strategies.create(fund, client_of(request), members, allocations)
+    with transaction.atomic():
+        strategy = strategies.create(fund, client_of(request), members, allocations)
+        if boundary.dry_run:
+            transaction.set_rollback(True)
+            return dry_run_answer(boundary)
     location = reverse("strategy", args=[strategy.pk])
     return boundary.respond(representation(strategy), status=201, headers={"Location": location})
 

@@ -24,11 +24,11 @@ def toxic(redis_server: RedisServer) -> Iterator[Toxic]:
 @pytest.fixture
 def use_redis(settings: Settings) -> Iterator[Callable[..., None]]:
     """``use_redis(url)``: this process uses that Redis for the rollout, as with REDIS_URL."""
-    from normalization import aliases, rollout_store
+    from normalization import decision_store, rollout_store
 
     def use(url: str, **more: Any) -> None:
         rollout_store.forget()
-        aliases.forget()
+        decision_store.forget()
         for name, value in more.items():
             setattr(settings, name, value)
         settings.CACHES = {
@@ -38,4 +38,4 @@ def use_redis(settings: Settings) -> Iterator[Callable[..., None]]:
 
     yield use
     rollout_store.forget()
-    aliases.forget()
+    decision_store.forget()

@@ -10,7 +10,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from normalization import rollout_store
-from normalization.models import RolloutChange, StageAlias
+from normalization.models import RolloutChange, StageDecision
 from normalization.rollout import Mode
 from tests.browser import complaints, wait
 from tests.observed import counted, saw
@@ -166,5 +166,5 @@ def test_a_spelling_with_markup_is_text_and_becomes_an_alias_by_hand(
     operator.find_element(By.NAME, "reason").send_keys("A typing mistake of theirs")
     operator.find_element(By.NAME, "_save").click()
     wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".messagelist .success"))
-    assert StageAlias.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
+    assert StageDecision.objects.values_list("spelling", "stage").get() == ("Seires A", "series-a")
     assert complaints(operator) == []

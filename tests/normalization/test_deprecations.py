@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
-from normalization import aliases, observations
-from normalization.models import StageAlias
+from normalization import observations
+from normalization.decision_warnings import DecisionVerdict
+from normalization.models import StageDecision
 from normalization.stages import Known, Stage, normalize
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ADDRESS = "/api/deprecations"
@@ -41,10 +43,43 @@ def test_the_rollout_and_the_endpoints_are_told(
 
 
 def test_an_operator_alias_is_listed_since_its_decision(client: Client) -> None:
-    aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
+    decide("Angel", Stage.PRE_SEED)
     listed = {entry["spelling"]: entry for entry in client.get(ADDRESS).json()["deprecated"]}
     assert listed["angel"]["stage"] == "pre-seed"
-    assert datetime.fromisoformat(listed["angel"]["since"]) == StageAlias.objects.get().created_at
+    assert (
+        datetime.fromisoformat(listed["angel"]["since"]) == StageDecision.objects.get().created_at
+    )
+
+
+def test_an_outside_spelling_is_listed_with_its_note(client: Client) -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE, "not <b>equity</b>", kind="grant")
+    decide("", DecisionVerdict.OUTSIDE, "no stage given")
+    decide("Later", DecisionVerdict.OPEN)
+    listed = {entry.pop("spelling"): entry for entry in client.get(ADDRESS).json()["outside"]}
+    since = {each.key: each.created_at for each in StageDecision.objects.all()}
+    assert datetime.fromisoformat(listed["grant"].pop("since")) == since["grant"]
+    assert listed["grant"] == {"kind": "grant", "note": "not <b>equity</b>"}
+    assert set(listed) == {"grant", ""}
+    page = client.get(ADDRESS, headers={"accept": "text/html"}).content.decode()
+    assert "not &lt;b&gt;equity&lt;/b&gt;" in page
+    assert "(blank)" in page
+
+
+def test_what_a_client_sent_has_the_status_of_today(client: Client) -> None:
+    from stagenorm.portfolio.keys import create_key
+
+    sent = {("Grant", ""): 1, ("Angel", ""): 1, ("Idea", ""): 1}
+    observations.record("fund-companies", "web", "warn", "unknown", sent)
+    observations.flush()
+    decide("Grant", DecisionVerdict.OUTSIDE)
+    decide("Angel", Stage.SEED)
+    _, key = create_key("web")
+    usage = client.get(ADDRESS, headers={"authorization": f"Api-Key {key}"}).json()["your_usage"]
+    assert {use["spelling"]: (use["status"], use["stage"]) for use in usage} == {
+        "Grant": ("outside", None),
+        "Angel": ("known", None),
+        "Idea": ("undecided", None),
+    }
 
 
 def test_a_client_sees_its_own_use_and_nobody_elses(client: Client) -> None:

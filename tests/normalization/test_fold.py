@@ -69,8 +69,8 @@ def test_only_the_invisible_is_left_out_and_only_white_space_and_dashes_part_wor
 def test_what_stands_for_a_series_letter_is_that_letter_by_unicode() -> None:
     accepted: dict[Stage, dict[str, str]] = {}
     for char in ASSIGNED:
-        found = BUILTIN._stage_of(f"series {char}")
-        if found is not None:
+        found = BUILTIN._entry_of(f"series {char}")
+        if isinstance(found, Stage):
             kind = unicodedata.decomposition(char).split(">")[0].lstrip("<")
             accepted.setdefault(found, {})[char] = kind
     assert set(accepted) == {Stage.SERIES_A, Stage.SERIES_B, Stage.SERIES_C}

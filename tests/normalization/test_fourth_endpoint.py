@@ -1,6 +1,7 @@
 """Three lines give a new endpoint the whole boundary: headers, warnings, problems and counts."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,13 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.views import APIView
 
-from normalization import aliases, observations, rollout_store
-from normalization.boundary import open_boundary
+from normalization import decision_store, observations, rollout_store
+from normalization.boundary import Boundary, open_boundary
+from normalization.decision_warnings import DecisionVerdict
 from normalization.models import ObservedSpelling, OutcomeTally
+from normalization.problems import UnknownStage
 from normalization.stages import Stage
+from tests.decided import decide
 
 SetMode = Callable[..., int]
 
@@ -62,6 +66,9 @@ def counted(mode: str, outcome: str) -> float:
         ("off", "series-a", 200, "canonical", False, False),
         ("off", "SERIES_A", 200, "normalized", False, False),
         ("off", "Seires A", 200, "unknown", False, False),
+        ("off", "Grant", 200, "outside", False, False),
+        ("warn", "Grant", 200, "outside", True, True),
+        ("enforce", "Grant", 400, "rejected", True, False),
         ("warn", "series-a", 200, "canonical", False, False),
         ("warn", "SERIES_A", 200, "normalized", True, False),
         ("warn", "Seires A", 200, "unknown", True, True),
@@ -80,12 +87,16 @@ def test_mode_and_stage_decide_status_headers_warnings_and_count(
     warned: bool,
 ) -> None:
     version = set_mode(mode) if mode != "off" else 0
+    decide("Grant", DecisionVerdict.OUTSIDE, "not equity")
     before = counted(mode, outcome)
     answer = post(stage)
     assert answer.status_code == status
     assert counted(mode, outcome) == before + 1
-    normalized, unknown = int(outcome == "normalized"), int(outcome in {"unknown", "rejected"})
+    is_outside = stage == "Grant"
+    normalized = int(outcome == "normalized")
+    unknown = int(outcome in {"unknown", "rejected"} and not is_outside)
     expected = f"{mode}; policy={version}; normalized={normalized}; unknown={unknown}"
+    expected += "; outside=1" * is_outside
     assert answer["Stage-Validation"] == expected
     assert ("Deprecation" in answer, "Link" in answer, "Sunset" in answer) == (
         deprecated,
@@ -121,6 +132,61 @@ def test_the_problem_of_an_unknown_stage_is_the_documented_one(set_mode: SetMode
         ],
         "valid_stages": [stage.value for stage in Stage],
     }
+
+
+def test_an_outside_stage_is_refused_with_its_note_and_without_suggestions(
+    set_mode: SetMode,
+) -> None:
+    decide("Seires A", DecisionVerdict.OUTSIDE, "a series that is not ours")
+    set_mode("enforce")
+    body = post("SEIRES A").json()
+    assert (body["type"], body["detail"]) == (
+        "/problems/unknown-stage",
+        "1 of 1 stage is outside the six stages.",
+    )
+    assert body["errors"] == [
+        {
+            "pointer": "/stage",
+            "code": "outside_stage",
+            "received": "SEIRES A",
+            "suggestions": [],
+            "note": "a series that is not ours",
+        }
+    ]
+
+
+def test_an_outside_stage_is_warned_of_in_warn(set_mode: SetMode) -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE, "not equity")
+    set_mode("warn")
+    answer = post("Grant")
+    [warning] = answer.json()["warnings"]
+    assert (warning["code"], warning["note"], warning["suggestions"]) == (
+        "outside_stage",
+        "not equity",
+        [],
+    )
+    assert answer.json()["stage"] is None
+    _, details = item(answer["Stage-Validation"])
+    assert (details["unknown"], details["outside"]) == (0, 1)
+
+
+def test_many_stages_are_judged_and_named_apart(set_mode: SetMode) -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE)
+    set_mode("warn")
+    request = APIView().initialize_request(APIRequestFactory().post("/deals", {}, format="json"))
+    boundary = open_boundary(request, endpoint="deals")
+    before = counted("warn", "unknown")
+    boundary.check(["Grant", "x", *["Grant"] * 20], pointer=lambda i: f"/{i}")
+    codes = Counter(warning["code"] for warning in boundary.warnings)
+    assert codes == {"outside_stage": 16, "unknown_stage": 1, "more_outside_stages": 1}
+    assert boundary.warnings[-1]["count"] == 5
+    assert counted("warn", "unknown") == before + 1  # the worst outcome
+    assert boundary.headers()["Stage-Validation"].endswith("unknown=1; outside=21")
+    rehearsed = Boundary("deals", "c", rehearsal=True)
+    with pytest.raises(UnknownStage) as refused:
+        rehearsed.check(["Grant", "x", "seed"], pointer=lambda i: f"/{i}")
+    assert refused.value.text == "1 of 3 stages is not known, 1 is outside the six stages."
+    assert [each["pointer"] for each in refused.value.errors] == ["/0", "/1"]
 
 
 def test_headers_are_structured_fields_and_sunset_never_precedes_deprecation(
@@ -166,8 +232,8 @@ def test_a_client_may_rehearse_enforcement_and_is_told_so(
 def test_an_operator_alias_is_known_at_the_boundary(set_mode: SetMode) -> None:
     set_mode("enforce")
     assert post("Angel").status_code == 400
-    aliases.add("angel", Stage.PRE_SEED, decided_by="ann", reason="our feed's word")
-    aliases.forget()
+    decide("angel", Stage.PRE_SEED)
+    decision_store.forget()
     answer = post("Angel")
     assert (answer.status_code, answer.json()) == (200, {"stage": "pre-seed"})
 

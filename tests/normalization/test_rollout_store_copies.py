@@ -14,15 +14,17 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from redis import Redis
 from redis.client import PubSub
 
-from normalization import aliases, instances, rollout_store
+from normalization import decision_store, instances, rollout_store
 from normalization.bounded import Bounded, TookTooLong
 from normalization.listener import Listener, listener
+from normalization.models import DecisionBatch, StageDecision
 from normalization.redis_link import RedisLink, RedisUnavailable, client, link
 from normalization.rollout import Mode, Rollout
 from normalization.rollout_store import Spread
 from normalization.shared_copy import CopyInvalid, SharedCopy, seal, unseal
 from normalization.stages import Known, Stage, normalize
 from stagenorm import redis_url
+from tests.decided import decide, retire
 from tests.servers import RedisServer, free_port, wait_until
 
 KEY = "stage:validation:mode"
@@ -48,7 +50,7 @@ def redis(redis_server: RedisServer, settings: Settings, patient: None) -> Itera
     yield own
     own.close()
     rollout_store.forget()
-    aliases.forget()
+    decision_store.forget()
 
 
 def held(redis: Redis, key: str = KEY) -> Any:
@@ -276,54 +278,60 @@ def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
     assert alive == b"1"
 
 
-# -- Aliases and instances ------------------------------------------------------------------------
+# -- Decisions and instances ------------------------------------------------------------------------
 
 
 @transactional
-def test_aliases_spread_as_the_rollout_does(redis: Redis, events: PubSub) -> None:
-    assert normalize("angel", aliases.current()).raw == "angel"
-    alias = aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
-    wait_until(lambda: next_event(events) == {"kind": "aliases", "version": 1}, "the new version")
-    copy = held(redis, "stage:validation:aliases")
-    assert (copy["version"], copy["aliases"]) == (1, {"Angel": "pre-seed"})
-    assert normalize("angel", aliases.current()) == Known("angel", Stage.PRE_SEED, canonical=False)
-    aliases.retire(alias, by="ann")
-    assert held(redis, "stage:validation:aliases")["aliases"] == {}
-    assert not isinstance(normalize("angel", aliases.current()), Known)
+def test_decisions_spread_as_the_rollout_does(redis: Redis, events: PubSub) -> None:
+    assert normalize("angel", decision_store.current()).raw == "angel"
+    version = decide("Angel", Stage.PRE_SEED).version
+    event = {"kind": "decisions", "version": version}
+    wait_until(lambda: next_event(events) == event, "the new version")
+    copy = held(redis, "stage:validation:decisions")
+    stamp = decision_store.store.newest().value.stamp
+    assert (copy["version"], copy["stamp"]) == (version, stamp)
+    table = decision_store.current()
+    assert normalize("angel", table) == Known("angel", Stage.PRE_SEED, canonical=False)
+    retired = retire("Angel").version
+    assert held(redis, "stage:validation:decisions")["version"] == retired
+    assert not isinstance(normalize("angel", decision_store.current()), Known)
 
 
 @transactional
-def test_another_process_hears_of_an_alias_and_does_not_only_find_it_when_the_snapshot_expires(
+def test_another_process_hears_of_a_decision_before_its_snapshot_expires(
     redis: Redis, settings: Settings
 ) -> None:
     settings.STAGE_MODE_TTL_SECONDS = 600
-    aliases.current()
+    decision_store.current()
     wait_until(
         lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription"
     )
-    # As another process would: row, copy and event, without this one's own invalidation.
-    from normalization.models import StageAlias
-
-    spread = {}
+    # As another process does it: rows, copy and event, without this process's own invalidation.
     # The renewal after the subscription may find the first change. Only an event announces the
     # second.
-    for version, spelling in enumerate(("Angel", "Idea"), start=1):
+    for spelling in ("Angel", "Idea"):
         key = spelling.lower()
-        StageAlias.objects.create(
-            spelling=spelling, key=key, stage="pre-seed", decided_by="ann", reason="x"
-        )
-        spread[spelling] = "pre-seed"
-        SharedCopy("aliases", RedisLink()).put(version, {"aliases": spread})
-        wait_until(lambda: isinstance(normalize(key, aliases.current()), Known), "the alias")  # noqa: B023
+        batch = DecisionBatch.objects.create(action="apply", source="admin", author="ann")
+        StageDecision.objects.create(
+            spelling=spelling, key=key, verdict="stage", stage="pre-seed", reason="x",
+            decided_by="ann", batch=batch, created_at=batch.created_at,
+        )  # fmt: skip
+        stamp = decision_store._read()[0].stamp
+        SharedCopy("decisions", RedisLink()).put(batch.pk, {"stamp": stamp})
+        wait_until(lambda: is_known(key), "the decision")  # noqa: B023
+
+
+def is_known(raw: str) -> bool:
+    return isinstance(normalize(raw, decision_store.current()), Known)
 
 
 @transactional
 def test_a_table_that_did_not_change_keeps_what_it_remembers(redis: Redis) -> None:
-    aliases.add("Angel", Stage.PRE_SEED, decided_by="ann", reason="our feed")
-    table = aliases.current()
+    decide("Angel", Stage.PRE_SEED)
+    table = decision_store.current()
     for compare in (False, True):
-        assert aliases.store.renew(compare=compare)
-        assert aliases.current() is table
+        assert decision_store.store.renew(compare=compare)
+        assert decision_store.current() is table
 
 
 @transactional

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from normalization import aliases, instances, rollout_store
+from normalization import decision_store, instances, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
 from stagenorm import redis_url
@@ -32,7 +32,7 @@ def shared(redis_server: RedisServer, settings: Settings) -> Iterator[RedisServe
     settings.CACHES = {**settings.CACHES, "rollout": redis_url.cache(redis_server.url(), 30)}
     yield redis_server
     rollout_store.forget()
-    aliases.forget()
+    decision_store.forget()
 
 
 def test_every_part_of_the_rollout_can_be_set_and_what_is_not_named_stays() -> None:

@@ -16,8 +16,10 @@ from normalization.stages import (
     BUILTIN,
     LONGEST,
     MEMO_SIZE,
-    AliasConflict,
     Known,
+    Outside,
+    OutsideEntry,
+    SpellingConflict,
     Stage,
     Unknown,
     fold,
@@ -165,6 +167,7 @@ def test_any_value_has_an_answer_and_the_same_one_again(value: object) -> None:
             fold(first.raw), first.stage, fold(first.raw) == first.stage
         )
     else:
+        assert isinstance(first, Unknown)
         assert len(first.suggestions) <= 2
         assert all(isinstance(stage, Stage) for stage in first.suggestions)
 
@@ -182,7 +185,7 @@ def test_results_cannot_be_changed() -> None:
         known.stage = Stage.SERIES_A  # type: ignore[misc, union-attr]
 
 
-# The alias table.
+# The table of spellings.
 
 
 def test_extra_spellings_are_read_like_built_in_ones() -> None:
@@ -200,18 +203,55 @@ def test_extra_spellings_are_read_like_built_in_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["Series A", "SERIES-A", "seriesb", "pre_seed round", "", " \n", "x" * (LONGEST + 1)]
+    "raw", ["Series A", "SERIES-A", "seriesb", "pre_seed round", "x" * (LONGEST + 1)]
 )
 def test_an_extra_spelling_may_not_redefine_a_built_in_one_or_be_unreachable(raw: str) -> None:
-    with pytest.raises(AliasConflict) as conflict:
+    with pytest.raises(SpellingConflict) as conflict:
         BUILTIN.extended({raw: Stage.SERIES_A}, version=1)
     assert conflict.value.spelling == raw
 
 
 def test_two_extra_spellings_of_one_key_must_agree() -> None:
     BUILTIN.extended({"Growth": Stage.SERIES_C, "GROWTH": Stage.SERIES_C}, version=1)
-    with pytest.raises(AliasConflict, match="already means series-c"):
+    with pytest.raises(SpellingConflict, match="already means series-c"):
         BUILTIN.extended({"Growth": Stage.SERIES_C, "GROWTH": Stage.SERIES_B}, version=1)
+
+
+@pytest.mark.parametrize("raw", ["", " \n", "\u200b", "x" * LONGEST, "\ufdfa" * LONGEST])
+def test_blank_text_and_the_longest_text_can_be_decided(raw: str) -> None:
+    table = BUILTIN.extended({raw: OutsideEntry("missing", "no stage given")}, version=1)
+    assert normalize(raw, table) == Outside(raw, "missing", "no stage given")
+    assert normalize(raw.upper() + " ", table) == (
+        Outside(raw.upper() + " ", "missing", "no stage given")
+        if len(raw) < LONGEST
+        else Unknown(raw.upper() + " ", ())
+    )
+
+
+def test_an_extra_spelling_may_be_outside_and_then_has_no_stage() -> None:
+    table = BUILTIN.extended({"Grant": OutsideEntry("grant", "not equity")}, version=3)
+    found = normalize("GRANT", table)
+    assert found == Outside("GRANT", "grant", "not equity")
+    assert not hasattr(found, "stage")
+    assert list(table.outside()) == [("grant", OutsideEntry("grant", "not equity"))]
+    assert "grant" not in dict(table.spellings())
+    with pytest.raises(SpellingConflict, match="already means outside"):
+        BUILTIN.extended({"Grant": OutsideEntry(), "GRANT": Stage.SEED}, version=3)
+
+
+def test_stored_keys_join_the_table_and_built_in_meanings_win() -> None:
+    table = BUILTIN.with_keys({"angel": Stage.SEED, "series a": Stage.SERIES_B}, version=4)
+    assert normalize("Angel", table) == Known("Angel", Stage.SEED, canonical=False)
+    assert normalize("Series A", table) == Known("Series A", Stage.SERIES_A, canonical=False)
+
+
+def test_ten_thousand_decided_spellings_are_all_remembered() -> None:
+    decided = {f"Fund Round {number}": OutsideEntry("numbered") for number in range(10_000)}
+    table = BUILTIN.extended(decided, version=1)
+    answers = [normalize(raw, table) for raw in decided]
+    assert all(
+        normalize(raw, table) is answer for raw, answer in zip(decided, answers, strict=True)
+    )
 
 
 def test_an_alias_of_a_mangled_spelling_does_not_reach_the_sound_one() -> None:

@@ -12,7 +12,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill.models import BackfillRun, NormalizationLog
 from tests.backfill_runs import (
@@ -27,6 +26,7 @@ from tests.backfill_runs import (
     valid_backup,
     wait_for,
 )
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,8 +92,8 @@ def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
             ),
             False,
         ),
-        (lambda: aliases.add("Round X", Stage.SEED, decided_by="a", reason="b"), False),
-        (lambda: aliases.add("Round Y", Stage.SEED, decided_by="a", reason="b"), True),
+        (lambda: decide("Round X", Stage.SEED), False),
+        (lambda: decide("Round Y", Stage.SEED), True),
         (lambda: store(["seed", "not a stage"]), True),
     ],
     ids=[

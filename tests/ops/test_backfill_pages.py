@@ -19,12 +19,12 @@ from django.urls import reverse
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.metrics import BackfillCollector
 from ops.backfill.models import BackfillRun, NormalizationLog
 from tests.backfill_runs import QUICK, begin, store, stored, work
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -240,7 +240,7 @@ def test_a_run_shows_its_checkpoints_pairs_and_unknown_values(operator: Client) 
 def test_the_form_of_aliases_opens_with_the_unknown_value_in_it(operator: Client) -> None:
     store(["Seires A"])
     page = page_of(work(begin()).run, operator)
-    address = unescape(re.findall(r'href="([^"]+/stagealias/add/[^"]+)"', page)[0])
+    address = unescape(re.findall(r'href="([^"]+/stagedecision/add/[^"]+)"', page)[0])
     form = operator.get(address).content.decode()
     assert 'value="Seires A"' in form
     assert '<option value="series-a" selected>' in form
@@ -249,7 +249,7 @@ def test_the_form_of_aliases_opens_with_the_unknown_value_in_it(operator: Client
 def test_a_value_that_was_decided_meanwhile_is_not_offered_again(operator: Client) -> None:
     store(["Seires A"])
     run = work(begin()).run
-    aliases.add("Seires A", Stage.SERIES_A, decided_by="ann", reason="a slip")
+    decide("Seires A", Stage.SERIES_A)
     page = page_of(run, operator)
     assert "the next run takes it" in page
     assert "make alias" not in page

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.stages import Stage
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunStrategy
 from ops.backfill.survey import unclean_rows
@@ -31,6 +31,7 @@ from tests.backfill_runs import (
     stored,
     work,
 )
+from tests.decided import decide
 from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,10 +158,10 @@ def test_unknown_values_stay_and_are_listed_and_a_later_run_takes_what_was_decid
     assert {each["raw"]: each["suggestions"] for each in first.run.unknown}["Seires A"] == [
         "series-a"
     ]
-    aliases.add("Fund Round One", Stage.SEED, decided_by="ann", reason="decided")
+    decided = decide("Fund Round One", Stage.SEED).version
     second = work(begin())
     assert [(was, now) for _, was, now in logged(second.run)] == [("Fund Round One", "seed")]
-    assert second.run.alias_version == aliases.current().version == 1
+    assert second.run.alias_version == decision_store.current().version == decided
 
 
 def test_a_second_run_writes_nothing_and_needs_no_batch() -> None:

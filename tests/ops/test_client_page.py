@@ -11,12 +11,13 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange
 from normalization.rollout import Mode
 from normalization.stages import Stage
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
+from tests.decided import decide
 from tests.observed import DAY, break_table, counted, saw
 from tests.pages import CLIENT, CLIENTS, ROLLOUT, ClientPage, ClientsPage, Page, RolloutPage
 
@@ -166,8 +167,8 @@ def test_the_page_shows_how_many_unknown_spellings_are_decided(operator: Client)
         ("Growth", "1 of its 2 unknown spellings are undecided."),
         ("Seires A", "All its unknown spellings are decided since"),
     ):
-        aliases.add(raw, Stage.SERIES_A, decided_by="ann", reason="r")
-        aliases.forget()
+        decide(raw, Stage.SERIES_A)
+        decision_store.forget()
         assert sentence in ClientPage.open(operator).consequence
     assert "Decided: series-a" in ClientPage.open(operator).section("unknown").text
 

@@ -12,13 +12,14 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.models import OutcomeTally
 from normalization.rollout import Mode, enters_at
 from normalization.stages import Stage
 from ops.pages.clients.counts import LISTED
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
+from tests.decided import decide
 from tests.observed import DAY, break_table, counted, saw
 from tests.pages import CLIENT, CLIENTS, ClientsPage, HomePage
 
@@ -160,8 +161,8 @@ def test_a_row_names_the_spelling_to_decide_first_and_shows_when_all_are_decided
     refused = ClientsPage.open(operator).rows[0][6]
     assert refused == "100.00 % 2 spellings undecided Seires U+00A0 A"
     for raw in ("Growth", "Seires A"):
-        aliases.add(raw, Stage.SERIES_A, decided_by="ann", reason="r")
-    aliases.forget()
+        decide(raw, Stage.SERIES_A)
+    decision_store.forget()
     assert ClientsPage.open(operator).rows[0][6] == "100.00 % all decided since"
 
 

@@ -23,8 +23,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from normalization import rollout_store
-from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageAlias
+from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageDecision
 from normalization.rollout import Mode
+from normalization.stages import Stage
 from ops import pruning
 from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
 from ops.gates.facts import collect
@@ -32,6 +33,7 @@ from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
 from tests.backup_faults import schema
 from tests.children import start
+from tests.decided import decide
 from tests.servers import ROOT, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -192,24 +194,23 @@ def test_ledgers_stay_whatever_their_age(settings: Settings) -> None:
     settings.KEPT_DAYS = dict.fromkeys(PLACES, 1)
     rollout_store.change(Mode.WARN, actor="ann", source="tests", reason="long ago")
     WebhookDelivery.objects.create(endpoint="heartbeat", outcome=DeliveryOutcome.ALIVE.value)
-    StageAlias.objects.create(
-        spelling="Angel", key="angel", stage="seed", decided_by="ann", reason="ours"
-    )
+    decide("Angel", Stage.SEED)
     ledgers = (
         ("normalization_rolloutchange", "created_at"),
         ("ops_webhookdelivery", "received_at"),
+        ("normalization_stagedecision", "created_at"),
+        ("normalization_decisionbatch", "created_at"),
     )
     for table, moment in ledgers:
         with schema(
             f"ALTER TABLE {table} DISABLE TRIGGER USER", f"ALTER TABLE {table} ENABLE TRIGGER USER"
         ):
             execute(f"UPDATE {table} SET {moment} = '2001-01-01Z'")
-    StageAlias.objects.update(created_at=midnight(9_000))
     command()
     kept = (
         RolloutChange.objects.count(),
         WebhookDelivery.objects.count(),
-        StageAlias.objects.count(),
+        StageDecision.objects.count(),
     )
     assert kept == (1, 1, 1)
 

@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from normalization import aliases, rollout_store
-from normalization.models import OutcomeTally, RolloutChange, StageAlias
+from normalization import decision_store, rollout_store
+from normalization.models import OutcomeTally, RolloutChange, StageDecision
 from ops.alerts.models import Heartbeat
 from ops.gates import facts
 from ops.gates import rules as gates
@@ -193,27 +193,39 @@ def test_decide_opens_the_form_with_spelling_and_suggestion_and_then_the_spellin
     }
     assert second["stage"].value() == "series-a"
     answer = operator.post(
-        links[1], {"spelling": "Seires A", "stage": "series-a", "reason": "a typing mistake"}
+        links[1],
+        {
+            "spelling": "Seires A",
+            "verdict": "stage",
+            "stage": "series-a",
+            "reason": "a typing mistake",
+        },
     )
-    assert (answer.status_code, StageAlias.objects.get().key) == (302, "seires a")
-    aliases.forget()
+    assert (answer.status_code, StageDecision.objects.get().key) == (302, "seires a")
+    decision_store.forget()
     assert "Decided: series-a" in RolloutPage.open(operator).section("unknown").text
 
 
-def test_no_decision_is_offered_where_an_alias_is_impossible(operator: Client) -> None:
-    for spelling in ("(other)", "x" * 100, " "):
+def test_no_decision_is_offered_where_none_is_possible(operator: Client) -> None:
+    for spelling in ("(other)", "x" * 100):
         saw(spelling)
     page = RolloutPage.open(operator)
-    assert len(page.unknown) == 3
+    assert len(page.unknown) == 2
     assert page.decide_links == []
 
 
-def test_deciding_needs_the_permission_to_add_aliases(client: Client) -> None:
+def test_blank_text_can_be_decided(operator: Client) -> None:
+    saw(" ")
+    [link] = RolloutPage.open(operator).decide_links
+    assert operator.get(link).context["adminform"].form["spelling"].value() == " "
+
+
+def test_deciding_needs_the_permission_to_add_decisions(client: Client) -> None:
     saw("Seires A")
     user = User.objects.create_user("bob", is_staff=True)
     client.force_login(user)
     assert RolloutPage.open(client).decide_links == []
-    user.user_permissions.add(Permission.objects.get(codename="add_stagealias"))
+    user.user_permissions.add(Permission.objects.get(codename="add_stagedecision"))
     assert len(RolloutPage.open(client).decide_links) == 1
 
 

@@ -32,18 +32,19 @@ def test_the_table_has_every_client_those_refused_most_first(set_mode: Callable[
         for line in shown().splitlines()
         if "│" in line
     ]
-    assert lines[0][:8] == [
+    assert lines[0][:9] == [
         "[red]desk[/red]",
         "1,000",
         "996",
+        "0",
         "0",
         "0",
         "4",
         "0.40 %",
         "enforced now (pilot)",
     ]
-    assert lines[1][:7] == ["portal", "7", "0", "7", "0", "0", "none"]
-    assert (lines[2][0], lines[2][8]) == ("silent", "no request")
+    assert lines[1][:8] == ["portal", "7", "0", "7", "0", "0", "0", "none"]
+    assert (lines[2][0], lines[2][9]) == ("silent", "no request")
     assert (
         "In the last 7 days: 1 of 2 clients would be refused: 4 of 1,007 requests (0.40 %)."
         in shown()
@@ -64,6 +65,7 @@ def test_json_has_the_same_figures() -> None:
         "requests": 1,
         "canonical": 0,
         "normalized": 0,
+        "outside": 0,
         "unknown": 1,
         "rejected": 0,
         "refusable": 1,

@@ -10,7 +10,6 @@ from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from rest_framework.test import APIClient
 
-from normalization import aliases
 from normalization.stages import Stage
 from ops.backfill import control
 from ops.backfill.batches import apply_batch
@@ -28,6 +27,7 @@ from tests.backfill_runs import (
     stored,
     work,
 )
+from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -203,7 +203,7 @@ def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stag
     before: None,
 ) -> None:
     [company] = store(["Series A"])
-    aliases.add("Foo", Stage.SERIES_B, decided_by="ann", reason="decided")
+    decide("Foo", Stage.SERIES_B)
     strategy = old(("SEED round", "seed"), ("Foo", None), ("Bar", None), ("series-a", "series-a"))
     run = earlier_run()
     assert stages_of(strategy) == [

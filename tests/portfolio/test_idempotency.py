@@ -16,7 +16,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from stagenorm.portfolio.models import Fund, IdempotencyRecord, PortfolioStrategy
+from stagenorm.portfolio.idempotency import body_digest
+from stagenorm.portfolio.models import Fund, IdempotencyRecord, PortfolioStrategy, Simulation
 
 ADDRESS = "/api/portfolio/strategies"
 PATIENCE = 30.0
@@ -56,6 +57,119 @@ def test_order_of_members_and_white_space_make_no_other_body(api: APIClient, fun
         "POST", ADDRESS, text, content_type="application/json", HTTP_IDEMPOTENCY_KEY="k-1"
     )
     assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
+
+
+NUMBERS = ["1", "1.0", "1e0", "10e-1", "0.1E+1"]
+
+
+@pytest.mark.parametrize("first", NUMBERS)
+@pytest.mark.parametrize("second", NUMBERS)
+def test_a_number_in_another_notation_makes_no_other_body(
+    api: APIClient, fund: Fund, first: str, second: str
+) -> None:
+    for number, replayed in ((first, None), (second, "true")):
+        text = f'{{"fund_id":{fund.pk},"name":"Core","stage_allocation":{{"seed":{number}}}}}'
+        answer = api.generic(
+            "POST", ADDRESS, text, content_type="application/json", HTTP_IDEMPOTENCY_KEY="k-1"
+        )
+        assert (answer.status_code, answer.get("Idempotency-Replayed")) == (201, replayed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"a": 1, "b": [1.0, {"c": 2e3}]}, {"b": [1, {"c": 2000}], "a": 1.0}, True),
+        (-0.0, 0, True),
+        (2**53, float(2**53), True),
+        (0.1, 0.1000, True),
+        (2**53 + 1, float(2**53), False),
+        (1, True, False),
+        (0, None, False),
+        ("1", 1, False),
+        ([1, 2], [2, 1], False),
+        (0.1, 0.10000000000000002, False),
+    ],
+)
+def test_bodies_are_equal_by_their_json_value(one: Any, other: Any, same: bool) -> None:
+    assert (body_digest(one) == body_digest(other)) is same
+
+
+def test_a_replay_is_the_first_answer_byte_for_byte(api: APIClient, fund: Fund) -> None:
+    content = body(
+        fund,
+        name="Größe ẞ",
+        stage_allocation={"Series A": 0.5, "Angel": 1e-7, "seed": 0.4999999},
+        tags=["x\u2028x", "z", "a"],
+        check_size={"max": 1e-7, "min": None},
+    )
+    first, second = post(api, content), post(api, content)
+    assert first.status_code == 201, first.json()
+    assert second["Idempotency-Replayed"] == "true"
+    assert second.content == first.content
+    assert second["Content-Type"] == first["Content-Type"]
+    indented = post_as(api, content, "application/json; indent=4")
+    assert indented.content == first.content
+
+
+def post_as(api: APIClient, content: Any, accept: str) -> Any:
+    return api.post(ADDRESS, content, HTTP_IDEMPOTENCY_KEY="k-1", HTTP_ACCEPT=accept)
+
+
+def test_an_indented_first_answer_is_replayed_indented(api: APIClient, fund: Fund) -> None:
+    first = post_as(api, body(fund), "application/json; indent=2")
+    assert b"\n" in first.content
+    assert post(api, body(fund)).content == first.content
+
+
+def test_a_record_of_an_earlier_release_is_replayed(api: APIClient, fund: Fund) -> None:
+    first = post(api, body(fund))
+    record = IdempotencyRecord.objects.get()
+    assert record.response
+    record.response = {"headers": record.response["headers"], "body": first.json()}
+    record.save()
+    again = post(api, body(fund))
+    assert (again.status_code, again["Idempotency-Replayed"]) == (201, "true")
+    assert again.json() == first.json()
+
+
+def simulate(api: APIClient, fund: Fund, key: str | None = "s-1", **members: Any) -> Any:
+    content = {
+        "fund_id": fund.pk,
+        "runs": 100,
+        "stage_distribution": [{"stage": "Series A", "weight": 1}],
+        **members,
+    }
+    headers: dict[str, Any] = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
+    return api.post("/api/monte-carlo/simulate", content, **headers)
+
+
+def test_a_repeated_simulation_is_stored_once_and_answered_alike(
+    api: APIClient, fund: Fund, set_mode: SetMode
+) -> None:
+    set_mode("warn")
+    first, second = simulate(api, fund), simulate(api, fund)
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert second["Idempotency-Replayed"] == "true"
+    assert second.content == first.content
+    assert second["Deprecation"] == first["Deprecation"]
+    assert Simulation.objects.count() == 1
+    kept = api.get(f"/api/monte-carlo/simulations/{first.json()['simulation_id']}")
+    assert kept.json() == first.json()
+
+
+def test_a_simulation_with_other_parameters_under_the_key_is_422(
+    api: APIClient, fund: Fund
+) -> None:
+    simulate(api, fund)
+    assert simulate(api, fund, runs=101).status_code == 422
+    assert simulate(api, fund, "s-2", runs=101).status_code == 200
+    assert simulate(api, fund, None, runs=101).status_code == 200
+    assert Simulation.objects.count() == 3
+
+
+def test_a_key_of_strategies_is_free_for_simulations(api: APIClient, fund: Fund) -> None:
+    post(api, body(fund), "k")
+    assert simulate(api, fund, "k").status_code == 200
 
 
 def test_another_body_under_the_key_is_422(api: APIClient, fund: Fund) -> None:

@@ -133,3 +133,97 @@ def test_every_operation_conforms_under_generated_requests(
         command, capture_output=True, text=True, timeout=280, cwd=server.directory
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_a_patch_declares_no_defaults_and_other_bodies_keep_theirs(
+    document: dict[str, Any],
+) -> None:
+    schemas = document["components"]["schemas"]
+    assert "default" not in str(schemas["PatchedStrategyPatchRequest"])
+    assert schemas["StrategyRequest"]["properties"]["reserve_ratio"]["default"] == 0.5
+    assert "required" not in schemas["PatchedStrategyPatchRequest"]
+
+
+def test_request_bodies_declare_that_other_members_are_refused(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    bodies = [schema for name, schema in schemas.items() if name.endswith("Request")]
+    assert len(bodies) >= 4
+    assert all(schema["additionalProperties"] is False for schema in bodies)
+    answers = [schema for name, schema in schemas.items() if not name.endswith("Request")]
+    assert not any(schema.get("additionalProperties") is False for schema in answers)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "x" * 101},
+        {"name": "  "},
+        {"name": "a\0b"},
+        {"description": "a\0b"},
+        {"description": "x" * 501},
+        {"sector_allocation": {str(n): 0 for n in range(51)}},
+        {"sector_allocation": {"a": 1.5}},
+        {"stage_allocation": {}},
+        {"stage_allocation": {"seed": 1.006}},
+        {"tags": ["x"] * 11},
+        {"tags": ["x" * 51]},
+        {"check_size": {"min": -1}},
+        {"reserve_ratio": 1.01},
+        {"more": 1},
+    ],
+)
+def test_the_document_has_the_limits_of_the_server(
+    document: dict[str, Any], api: APIClient, fund: Fund, body: dict[str, Any]
+) -> None:
+    schema = {
+        "$ref": "#/components/schemas/StrategyRequest",
+        "components": document["components"],
+    }
+    fine = {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"seed": 1}}
+    jsonschema.validate(fine, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(fine | body, schema)
+    assert api.post("/api/portfolio/strategies", fine | body).status_code == 400
+
+
+OPERATIONS = [
+    ("get", "/api/deprecations"),
+    ("get", "/api/schema"),
+    ("get", "/api/portfolio/strategies"),
+    ("get", "/api/funds/{fund}/companies"),
+    ("post", "/api/portfolio/strategies"),
+    ("post", "/api/monte-carlo/simulate"),
+]
+
+
+@pytest.mark.parametrize(("method", "address"), OPERATIONS)
+@pytest.mark.parametrize(
+    "accept", ["", "application/problem+json", "text/csv, application/problem+json;q=0.5", "*/*"]
+)
+def test_accepting_problems_or_nothing_is_served(
+    api: APIClient, fund: Fund, method: str, address: str, accept: str
+) -> None:
+    body = {"fund_id": fund.pk, "name": "Core", "runs": 100}
+    if "strategies" in address:
+        body.pop("runs")
+        body["stage_allocation"] = {"seed": 1}
+    else:
+        body.pop("name")
+        body["stage_distribution"] = [{"stage": "seed", "weight": 1}]
+    given = [body] if method == "post" else []
+    answer = getattr(api, method)(address.format(fund=fund.pk), *given, HTTP_ACCEPT=accept)
+    assert answer.status_code in (200, 201)
+    assert "problem" not in answer["Content-Type"]
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "image/*", "application/problem+xml"])
+def test_other_types_are_406_but_a_deletion_needs_none(
+    api: APIClient, fund: Fund, accept: str
+) -> None:
+    body = {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"seed": 1}}
+    one = f"/api/portfolio/strategies/{api.post('/api/portfolio/strategies', body).json()['id']}"
+    refused = api.get(one, HTTP_ACCEPT=accept)
+    assert (refused.status_code, refused["Content-Type"]) == (406, "application/problem+json")
+    assert api.delete(one, HTTP_ACCEPT=accept).status_code == 204
+    missing = api.delete(one, HTTP_ACCEPT=accept)
+    assert (missing.status_code, missing["Content-Type"]) == (404, "application/problem+json")

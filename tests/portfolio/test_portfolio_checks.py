@@ -12,7 +12,7 @@ from django.core.checks import run_checks
 from django.db import models
 from django.test.utils import isolate_apps
 
-from normalization.models import ObservedSpelling, StageAlias
+from normalization.models import ObservedSpelling, StageDecision
 from normalization.stages import Stage
 from stagenorm.portfolio import checks
 from stagenorm.portfolio.return_profiles import MARKET_V1, PROFILES
@@ -31,7 +31,7 @@ def test_every_profile_has_tables_by_stage() -> None:
 
 def test_choices_of_stages_are_found_in_the_models() -> None:
     found = {(field.model, field.name) for field, _ in checks.stage_choices(apps.get_models())}
-    assert {(StageAlias, "stage"), (ObservedSpelling, "stage")} <= found
+    assert {(StageDecision, "stage"), (ObservedSpelling, "stage")} <= found
 
 
 @pytest.mark.parametrize(

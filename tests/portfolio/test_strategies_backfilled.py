@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from normalization import aliases
-from normalization.models import StageAlias
 from normalization.stages import Stage
 from ops.backfill import columns, constraint, control
 from ops.backfill.models import BackfillRun
 from ops.backfill.survey import unclean_rows
 from stagenorm.portfolio.models import Fund, StrategyStageAllocation
 from tests.backfill_runs import QUICK, begin, logged, work
+from tests.decided import decide, retire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,10 +35,6 @@ def rows() -> list[tuple[str, str]]:
     return list(
         StrategyStageAllocation.objects.order_by("position").values_list("spelling", "stage")
     )
-
-
-def decide(spelling: str, stage: Stage) -> StageAlias:
-    return aliases.add(spelling, stage, decided_by="ann", reason="decided")
 
 
 def backfilled() -> BackfillRun:
@@ -118,10 +113,10 @@ def test_neither_what_was_written_nor_what_is_shown_is_refused_in_enforce(
     api: APIClient, fund: Fund, set_mode: SetMode, sent: dict[str, float], alias: str
 ) -> None:
     strategy = made(api, fund, {"Foo": 0.25, "Seed": 0.75})
-    decision = decide("Foo", Stage.SERIES_A)
+    decide("Foo", Stage.SERIES_A)
     backfilled()
     if alias == "retired":
-        aliases.retire(decision, by="ann")
+        retire("Foo")
     set_mode("enforce")
     one = f"{ADDRESS}/{strategy['id']}"
     assert api.patch(one, {"stage_allocation": {"foo bar": 1}}).status_code == 400
@@ -147,9 +142,9 @@ def test_what_a_backfilled_unknown_was_shown_as_before_is_not_refused_after_an_u
     api: APIClient, fund: Fund, set_mode: SetMode
 ) -> None:
     strategy = made(api, fund, {"Foo": 0.25, "Seed": 0.75})
-    decision = decide("Foo", Stage.SERIES_A)
+    decide("Foo", Stage.SERIES_A)
     run = backfilled()
-    aliases.retire(decision, by="ann")
+    retire("Foo")
     undone(run)
     set_mode("enforce")
     answer = api.patch(

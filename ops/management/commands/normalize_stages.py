@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ops.cli import normalize
 from ops.cli.normalize import NormalizeAnswer
 from ops.cli.normalize_output import tables
+from stagenorm.terminal import show
 
 
 class Command(BaseCommand):
@@ -48,7 +49,8 @@ class Command(BaseCommand):
         if as_json:
             self._print_json({"event": "finished", "status": answer.status, **answer.data})
             return
-        self.stdout.write("\n".join(filter(None, [tables(answer.columns), answer.text])))
+        show(self.stdout, *tables(answer.columns))
+        self.stdout.write(answer.text)
 
     def _print_json(self, members: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(members, ensure_ascii=False))

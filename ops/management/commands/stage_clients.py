@@ -24,6 +24,7 @@ NUMBERS: Final = (
     "requests",
     "canonical",
     "deprecated",
+    "outside",
     "unknown",
     "rejected",
     "would be refused",
@@ -101,7 +102,7 @@ def _cells(each: ClientCounts, rollout: Rollout) -> Iterator[Cell]:
     counted = each.counts
     yield each.client
     yield from (counted.requests, counted.canonical, counted.normalized)
-    yield from (counted.unknown, counted.rejected)
+    yield from (counted.outside, counted.unknown, counted.rejected)
     yield _refusable(each)
     enforcement = enforcement_of(rollout, each.client, conf.stage_endpoints())
     yield enforcement.word + "".join(f" ({role})" for role in enforcement.roles)

@@ -1,6 +1,6 @@
 """`/admin/ops/rollout/clients/client/?name=…`: one client, and what enforcement would do to it.
 
-The page is read-only. Its links lead to the form of the rollout page and to the form of aliases.
+The page is read-only. Its links lead to the form of the rollout page and to the form of decisions.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
         "facts": list(_facts(client, period, now, enforcement, sent, found)),
         "spellings": found,
         "proposals": proposal_links(rollout, client) if may_change else [],
-        "may_decide": request.user.has_perm("normalization.add_stagealias"),
+        "may_decide": request.user.has_perm("normalization.add_stagedecision"),
         "sent": sent,
         **_requests(client, rollout, period, now, sent, history),
     }

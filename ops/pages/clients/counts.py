@@ -27,6 +27,7 @@ WITH seen AS (
     SELECT client::text, sum(requests)::bigint AS requests,
            coalesce(sum(requests) FILTER (WHERE outcome = 'canonical'), 0)::bigint AS canonical,
            coalesce(sum(requests) FILTER (WHERE outcome = 'normalized'), 0)::bigint AS normalized,
+           coalesce(sum(requests) FILTER (WHERE outcome = 'outside'), 0)::bigint AS outside,
            coalesce(sum(requests) FILTER (WHERE outcome = 'unknown'), 0)::bigint AS unknown,
            coalesce(sum(requests) FILTER (WHERE outcome = 'rejected'), 0)::bigint AS rejected,
            coalesce(sum(requests) FILTER (WHERE {refused}), 0)::bigint AS refusable,
@@ -36,8 +37,8 @@ WITH seen AS (
     SELECT DISTINCT client FROM ({holders}) AS named
 ), everyone AS MATERIALIZED (
     SELECT client, coalesce(requests, 0) AS requests, coalesce(canonical, 0) AS canonical,
-           coalesce(normalized, 0) AS normalized, coalesce(unknown, 0) AS unknown,
-           coalesce(rejected, 0) AS rejected, coalesce(refusable, 0) AS refusable,
+           coalesce(normalized, 0) AS normalized, coalesce(outside, 0) AS outside,
+           coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected, coalesce(refusable, 0) AS refusable,
            last_seen, holder.client IS NOT NULL AS holds_key
     FROM seen FULL JOIN holder USING (client)
     WHERE position(lower(%(named)s) IN lower(client)) > 0
@@ -58,8 +59,8 @@ WITH seen AS (
     ORDER BY refusable DESC, requests DESC, client LIMIT %(listed)s OFFSET %(skipped)s
 )
 SELECT total.every, total.refusable, total.deprecated, total.silent, total.requests,
-       total.refused, listed.client, listed.canonical, listed.normalized, listed.unknown,
-       listed.rejected, listed.refusable, listed.last_seen, listed.holds_key
+       total.refused, listed.client, listed.canonical, listed.normalized, listed.outside,
+       listed.unknown, listed.rejected, listed.refusable, listed.last_seen, listed.holds_key
 FROM total LEFT JOIN listed ON true
 ORDER BY listed.refusable DESC, listed.requests DESC, listed.client
 """
@@ -90,6 +91,7 @@ class RequestCounts:
 
     canonical: int = 0
     normalized: int = 0
+    outside: int = 0
     unknown: int = 0
     rejected: int = 0
     refusable: int = 0
@@ -97,7 +99,8 @@ class RequestCounts:
     @property
     def requests(self) -> int:
         """All requests."""
-        return self.canonical + self.normalized + self.unknown + self.rejected
+        accepted = self.canonical + self.normalized
+        return accepted + self.outside + self.unknown + self.rejected
 
     @property
     def percent(self) -> float:

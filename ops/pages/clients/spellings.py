@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from normalization import aliases
-from normalization.stages import Known, normalize
+from normalization import decision_store
+from normalization.stages import Unknown, normalize
 from ops.admin_ui.characters import Visible, visible
 from ops.pages.periods import Period
 from ops.pages.rollout.unknown_spellings import AliasOffer, alias_offer, listed
@@ -44,7 +44,7 @@ LIMIT %(examined)s
 class SentSpelling:
     """A spelling that a client sent.
 
-    `stage` is "" if it was unknown when it was sent; `decided` if an alias exists since then.
+    `stage` is "" if it was unknown when it was sent; `decided` if a decision exists since then.
     """
 
     raw: str
@@ -87,7 +87,7 @@ class ClientSpellings:
 
 @dataclass(slots=True)
 class UndecidedSpellings:
-    """How many unknown spellings of a client have no alias, and the most frequent of them."""
+    """How many unknown spellings of a client are undecided, and the most frequent of them."""
 
     spellings: int = 0
     most: Visible | None = None
@@ -125,10 +125,10 @@ def undecided(
         cursor.execute(UNKNOWN_OF, values)
         rows = cursor.fetchall()
     found: dict[str, UndecidedSpellings] = {}
-    table = aliases.current()
+    table = decision_store.current()
     for client, raw, _ in rows:
         of_client = found.setdefault(client, UndecidedSpellings())
-        if not isinstance(normalize(raw, table), Known):
+        if isinstance(normalize(raw, table), Unknown):
             of_client.spellings += 1
             of_client.most = of_client.most or visible(raw)
     if len(rows) < EXAMINED:
@@ -148,5 +148,5 @@ def _sent(
         last_seen=last,
         endpoints=listed(endpoints),
         offer=AliasOffer() if stage else alias_offer(raw),
-        decided=isinstance(normalize(raw, aliases.current()), Known),
+        decided=not isinstance(normalize(raw, decision_store.current()), Unknown),
     )

@@ -194,7 +194,7 @@ def _page(
         "form": form,
         "back": (back or BackToWarnForm()) if may_change and _enforces(rollout) else None,
         "may_change": may_change,
-        "may_decide": request.user.has_perm("normalization.add_stagealias"),
+        "may_decide": request.user.has_perm("normalization.add_stagedecision"),
         "unknown": softly("unknown spellings", lambda: unknown_spellings.most_frequent(now)),
         "unknown_days": unknown_spellings.DAYS,
         "redis": conf.redis_configured(),

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import urlencode
 
 from django.db import connection
 from django.urls import reverse
 
-from normalization import aliases
+from normalization import decision_store
 from normalization.observations import OTHER
-from normalization.stages import Known, normalize
+from normalization.stages import Known, Outside, Unknown, normalize
 from ops.admin_ui.characters import Visible, visible
 from ops.pages.rollout.changes import first_names
 
@@ -39,7 +39,7 @@ LIMIT %s
 class AliasOffer:
     """What can be decided about an unknown spelling.
 
-    `url` leads to the form of aliases. It is "" if no alias is possible; `obstacle` explains why.
+    `url` leads to the form of decisions. It is "" if no alias is possible; `obstacle` explains why.
     """
 
     suggestions: tuple[str, ...] = ()
@@ -74,15 +74,22 @@ def most_frequent(now: datetime) -> list[UnknownSpelling]:
 
 
 def alias_offer(raw: str) -> AliasOffer:
-    """Return what can be decided about `raw`, with today's aliases."""
+    """Return what can be decided about `raw`, with today's decisions."""
     if raw == OTHER:
         return AliasOffer(obstacle="every spelling after the first 1,000 of a day")
-    if not raw.strip():
-        return AliasOffer(obstacle="an empty text")
-    found = normalize(raw, aliases.current())
-    if isinstance(found, Known):
-        return AliasOffer(obstacle=f"Decided: {found.stage}")
-    suggestions = tuple(str(stage) for stage in found.suggestions)
+    found = normalize(raw, decision_store.current())
+    match found:
+        case Known():
+            return AliasOffer(obstacle=f"Decided: {found.stage}")
+        case Outside():
+            return AliasOffer(obstacle="Decided: outside")
+        case Unknown():
+            return _offer(raw, tuple(str(stage) for stage in found.suggestions))
+        case _:
+            assert_never(found)
+
+
+def _offer(raw: str, suggestions: tuple[str, ...]) -> AliasOffer:
     if len(raw) >= CUT_AT:
         return AliasOffer(suggestions, obstacle="too long for a stage")
     return AliasOffer(suggestions, url=_alias_url(raw, suggestions))
@@ -108,8 +115,8 @@ def _spelling(
 
 
 def _alias_url(raw: str, suggestions: tuple[str, ...]) -> str:
-    """Return the address of the form of aliases, with spelling and first suggestion filled in."""
+    """Return the address of the form of decisions, with spelling and first suggestion filled in."""
     prefilled = {"spelling": raw}
     if suggestions:
         prefilled["stage"] = suggestions[0]
-    return f"{reverse('admin:normalization_stagealias_add')}?{urlencode(prefilled)}"
+    return f"{reverse('admin:normalization_stagedecision_add')}?{urlencode(prefilled)}"

@@ -142,5 +142,6 @@ def _sentence(summary: ImportSummary) -> str:
     return (
         f"Imported {summary.imported} of {summary.lines} lines into fund {summary.fund} "
         f"(mode {summary.mode}): {summary.normalized} stages normalized, "
-        f"{summary.unknown} unknown ones stored as they came."
+        f"{summary.unknown} unknown ones stored as they came"
+        + (f", {summary.outside} outside." if summary.outside else ".")
     )

@@ -1,0 +1,313 @@
+"""Change the decisions: apply a plan, retire spellings, undo a batch.
+
+The admin and the command `stage_decisions` call these functions. Each is one transaction, one
+batch and one version, under one advisory lock. `decision_store` serves the result to requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import Max
+
+from normalization import decision_store
+from normalization.decision_file import DecisionRow
+from normalization.decision_plan import DecisionPlan, make_plan
+from normalization.decision_warnings import DecisionVerdict
+from normalization.models import DecisionBatch, StageDecision
+from normalization.stages import Stage, fold
+from stagenorm.locks import DECISION_CHANGE
+
+log = structlog.get_logger(__name__)
+
+INSERTED_AT_ONCE: Final = 1_000
+
+SUPERSEDE: Final = """
+UPDATE normalization_stagedecision SET superseded_at = %s, superseded_by_id = %s
+WHERE superseded_at IS NULL AND id = ANY(%s)
+"""
+
+# A restored decision is a copy of its original (`restores`): both are one decision here, and its
+# newest row tells whether it is in force. What a batch did to a spelling still stands if its own
+# decision is in force, or if it retired the spelling and nothing has been decided since (what was
+# decided and then undone does not count).
+STILL_STANDS: Final = """
+WITH touched AS (
+    SELECT key FROM normalization_stagedecision
+    WHERE batch_id = %(batch)s OR superseded_by_id = %(batch)s
+), decision AS (
+    SELECT DISTINCT ON (coalesce(each.restores_id, each.id))
+           coalesce(each.restores_id, each.id) AS original, each.id, each.key,
+           each.superseded_at IS NULL AS in_force,
+           coalesce(ended.action <> 'undo', true) AS counts
+    FROM normalization_stagedecision AS each
+    LEFT JOIN normalization_decisionbatch AS ended ON ended.id = each.superseded_by_id
+    WHERE each.key IN (SELECT key FROM touched)
+    ORDER BY coalesce(each.restores_id, each.id), each.id DESC
+), own AS (
+    SELECT decision.* FROM decision WHERE original IN (
+        SELECT coalesce(restores_id, id) FROM normalization_stagedecision
+        WHERE batch_id = %(batch)s)
+), lost AS (
+    SELECT id, key, coalesce(restores_id, id) AS original FROM normalization_stagedecision
+    WHERE superseded_by_id = %(batch)s
+)
+SELECT 'own', own.id FROM own WHERE own.in_force
+UNION ALL
+SELECT 'lost', lost.id FROM lost JOIN own USING (key) WHERE own.in_force
+UNION ALL
+SELECT 'lost', lost.id FROM lost
+WHERE NOT EXISTS (SELECT FROM own WHERE own.key = lost.key)
+  AND NOT EXISTS (
+    SELECT FROM decision AS later
+    WHERE later.key = lost.key
+      AND (later.in_force OR later.counts AND later.original > lost.original))
+"""
+
+# A restored decision keeps its author and its time: clients see the answer of before, unchanged.
+RESTORE: Final = """
+INSERT INTO normalization_stagedecision
+       (spelling, key, verdict, stage, kind, note, reason, decided_by, created_at, batch_id,
+        restores_id)
+SELECT spelling, key, verdict, stage, kind, note, reason, decided_by, created_at, %s,
+       coalesce(restores_id, id)
+FROM normalization_stagedecision WHERE id = ANY(%s) ORDER BY id
+"""
+
+
+class DecisionRefused(Exception):
+    """The decisions cannot be changed so; the message gives the reason and the remedy."""
+
+
+class StalePlan(DecisionRefused):
+    """The decisions changed after the plan was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionResult:
+    """What a change did. `batch` is None, and nothing was written, if nothing had to change.
+
+    `version` is the version in force afterwards; `decided` and `superseded` count decisions.
+    """
+
+    version: int
+    batch: DecisionBatch | None
+    decided: int = 0
+    superseded: int = 0
+
+
+def version() -> int:
+    """Return the version of the decisions in the database: the id of the newest batch, or 0."""
+    return DecisionBatch.objects.aggregate(newest=Max("id"))["newest"] or 0
+
+
+def in_force() -> list[DecisionRow]:
+    """Return the decisions in force, sorted by key, open ones included."""
+    found = StageDecision.objects.filter(superseded_at__isnull=True).values_list(
+        "spelling", "verdict", "stage", "kind", "note", "reason"
+    )
+    rows = [
+        DecisionRow(
+            spelling, DecisionVerdict(verdict), Stage(stage) if stage else None, kind, note, reason
+        )
+        for spelling, verdict, stage, kind, note, reason in found.order_by()
+    ]
+    return sorted(rows, key=lambda row: row.key)
+
+
+def plan(rows: Iterable[DecisionRow], *, prune: bool = False) -> DecisionPlan:
+    """Compare `rows` with the decisions in force; change nothing."""
+    # The version first: if a batch commits in between, the plan is stale rather than wrong.
+    now = version()
+    return make_plan(rows, {row.key: row for row in in_force()}, now, prune=prune)
+
+
+def apply(
+    plan: DecisionPlan,
+    *,
+    author: str,
+    source: DecisionBatch.Source,
+    reason: str = "",
+    file_digest: str = "",
+) -> DecisionResult:
+    """Carry out a plan. `reason` is recorded where a row has no source of its own.
+
+    A plan that changes nothing writes nothing. Raises `StalePlan` if the decisions changed since
+    the plan was made, and `DecisionRefused` for a plan with conflicts or a row without a reason.
+    """
+    reason = reason.strip()
+    _refuse_conflicts(plan)
+    if unexplained := [row for row in plan.written if not (row.source.strip() or reason)]:
+        raise DecisionRefused(
+            f"The decision about {_listed(unexplained)} needs a reason: the next person reads it."
+        )
+    with _changing() as now:
+        if plan.version != now:
+            raise StalePlan(
+                f"The decisions are at version {now}; the plan was made at version "
+                f"{plan.version}. Nothing was written. Make a new plan."
+            )
+        if not plan.changes:
+            return DecisionResult(now, None)
+        batch = _record(DecisionBatch.Action.APPLY, source, author, reason, plan.hash, file_digest)
+        replaced = [change.before for change in plan.changed]
+        superseded = _supersede(_ids([row.key for row in (*replaced, *plan.retired)]), batch)
+        _insert(plan.written, batch, reason)
+    return _announced(batch, len(plan.written), superseded)
+
+
+def retire(
+    spellings: Collection[str], *, author: str, source: DecisionBatch.Source, reason: str
+) -> DecisionResult:
+    """Take decisions out of force; their spellings are undecided again.
+
+    Raises `DecisionRefused` if one of the spellings has no decision, or without a reason.
+    """
+    if not reason.strip():
+        raise DecisionRefused("Retiring a decision needs a reason: the next person reads it.")
+    with _changing():
+        ids = _ids([fold(spelling) for spelling in spellings])
+        decided = set(StageDecision.objects.filter(id__in=ids).values_list("key", flat=True))
+        if undecided := [each for each in spellings if fold(each) not in decided]:
+            raise DecisionRefused(f"There is no decision about {_texts(undecided)} to retire.")
+        batch = _record(DecisionBatch.Action.RETIRE, source, author, reason.strip())
+        superseded = _supersede(ids, batch)
+    return _announced(batch, 0, superseded)
+
+
+def undo(
+    number: int, *, author: str, source: DecisionBatch.Source, reason: str = ""
+) -> DecisionResult:
+    """Take back what batch `number` did, where it still stands.
+
+    Its decisions go out of force, and what it had replaced or retired comes back. Spellings that
+    a later batch decided or retired stay as that batch left them. Raises `DecisionRefused` if
+    there is nothing to take back.
+    """
+    with _changing():
+        _refuse_undo(number)
+        with connection.cursor() as cursor:
+            cursor.execute(STILL_STANDS, {"batch": number})
+            standing = cursor.fetchall()
+            if not standing:
+                raise DecisionRefused(f"Nothing that batch {number} did is still in force.")
+            batch = _record(DecisionBatch.Action.UNDO, source, author, reason.strip())
+            superseded = _supersede([pk for which, pk in standing if which == "own"], batch)
+            restored = [pk for which, pk in standing if which == "lost"]
+            cursor.execute(RESTORE, [batch.pk, restored])
+        DecisionBatch.objects.filter(pk=number).update(undone_by=batch)
+    return _announced(batch, len(restored), superseded)
+
+
+def _refuse_conflicts(plan: DecisionPlan) -> None:
+    if plan.conflicts:
+        first = plan.conflicts[0]
+        more = len(plan.conflicts) - 1
+        raise DecisionRefused(
+            f"{first.row.spelling[:100]!r} cannot be decided: {first.why}."
+            + (f" {more} more rows cannot be decided either." if more else "")
+        )
+
+
+@contextmanager
+def _changing() -> Iterator[int]:
+    """Open the transaction of one change; yield the version that it starts from.
+
+    One writer at a time, so that versions commit in the order of their numbers.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [DECISION_CHANGE])
+        yield version()
+
+
+def _record(
+    action: DecisionBatch.Action,
+    source: DecisionBatch.Source,
+    author: str,
+    reason: str,
+    plan_hash: str = "",
+    file_digest: str = "",
+) -> DecisionBatch:
+    return DecisionBatch.objects.create(
+        action=action,
+        source=source,
+        author=author[:150],
+        reason=reason[:500],
+        plan_hash=plan_hash,
+        file_digest=file_digest,
+    )
+
+
+def _refuse_undo(number: int) -> None:
+    batch = DecisionBatch.objects.filter(pk=number).first()
+    if batch is None:
+        raise DecisionRefused(f"There is no batch {number}.")
+    if batch.undone_by_id is not None:
+        raise DecisionRefused(f"Batch {number} was undone already, by batch {batch.undone_by_id}.")
+
+
+def _ids(keys: Collection[str]) -> list[int]:
+    """Return the ids of the decisions in force about these folded spellings."""
+    wanted = set(keys)
+    if not wanted:
+        return []
+    found = StageDecision.objects.filter(superseded_at__isnull=True).values_list("id", "key")
+    return [pk for pk, key in found.order_by() if key in wanted]
+
+
+def _supersede(ids: Sequence[int], batch: DecisionBatch) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(SUPERSEDE, [batch.created_at, batch.pk, list(ids)])
+        return int(cursor.rowcount)
+
+
+def _insert(rows: Iterable[DecisionRow], batch: DecisionBatch, reason: str) -> None:
+    StageDecision.objects.bulk_create(
+        [
+            StageDecision(
+                spelling=row.spelling,
+                key=row.key,
+                verdict=row.verdict,
+                stage=row.stage or "",
+                kind=row.kind,
+                note=row.note,
+                reason=row.source.strip() or reason[:500],
+                decided_by=batch.author,
+                batch=batch,
+                created_at=batch.created_at,
+            )
+            for row in rows
+        ],
+        batch_size=INSERTED_AT_ONCE,
+    )
+
+
+def _announced(batch: DecisionBatch, decided: int, superseded: int) -> DecisionResult:
+    log.info(
+        "stage_decisions_changed",
+        version=batch.pk,
+        action=batch.action,
+        source=batch.source,
+        author=batch.author,
+        decided=decided,
+        superseded=superseded,
+    )
+    # Runs at once unless there is an outer transaction, which may still fail.
+    transaction.on_commit(decision_store.spread)
+    return DecisionResult(batch.pk, batch, decided, superseded)
+
+
+def _listed(rows: Sequence[DecisionRow]) -> str:
+    return _texts([row.spelling for row in rows])
+
+
+def _texts(spellings: Sequence[str]) -> str:
+    more = len(spellings) - 3
+    shown = ", ".join(repr(each[:100]) for each in spellings[:3])
+    return shown + (f" and {more} more" if more > 0 else "")
