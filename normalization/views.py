@@ -95,13 +95,13 @@ class DeprecationsView(APIView):
         client = getattr(request.auth, "name", None)
         rollout = rollout_store.current().rollout
         body = deprecations.listing(rollout, decision_store.current(), client)
-        etag = _etag(body)
+        etag = weak_etag(body)
         headers = {
             "ETag": etag,
             "Cache-Control": "private, no-cache",
             "Vary": "Accept, Authorization",
         }
-        if _matches(request.headers.get("If-None-Match", ""), etag):
+        if etag_matches(request.headers.get("If-None-Match", ""), etag):
             return Response(status=304, headers=headers)
         return Response(body, headers=headers, template_name="deprecations.html")
 
@@ -111,12 +111,14 @@ class DeprecationsView(APIView):
         return super().options(request, *args, **kwargs)
 
 
-def _etag(body: dict[str, Any]) -> str:
+def weak_etag(body: dict[str, Any]) -> str:
+    """Return the entity tag of a JSON answer."""
     text = json.dumps(body, sort_keys=True, ensure_ascii=True)
     return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def etag_matches(if_none_match: str, etag: str) -> bool:
+    """Return whether the header If-None-Match names the entity tag."""
     # RFC 9110, section 13.1.2: weak comparison, a list or "*".
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return "*" in tags or etag.removeprefix("W/") in tags

@@ -20,11 +20,17 @@ from typing import Final
 import numpy as np
 
 from normalization.stages import Stage
-from stagenorm.portfolio.market_profiles import STAGES, MarketProfile, PerStage
+from stagenorm.portfolio.market_profiles import (
+    FAIL_EXPONENT,
+    MODEST_RANGE,
+    STAGES,
+    MarketProfile,
+    PerStage,
+)
 from stagenorm.portfolio.outcomes import Floats
 
-FAIL_MEAN: Final = 0.25
-MODEST_MEAN: Final = 2.0
+FAIL_MEAN: Final = 1.0 / (FAIL_EXPONENT + 1)
+MODEST_MEAN: Final = sum(MODEST_RANGE) / 2.0
 
 
 def winner_shares(profile: MarketProfile, stage: Stage) -> Floats:

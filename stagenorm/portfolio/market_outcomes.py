@@ -17,6 +17,7 @@ from normalization.stages import Stage
 from stagenorm.portfolio.market_expectation import price_steps, winner_shares
 from stagenorm.portfolio.market_profiles import (
     BAND_NAMES,
+    MODEST_RANGE,
     MONTHS_PER_QUARTER,
     QUARTERS_PER_YEAR,
     STAGES,
@@ -123,12 +124,14 @@ def find_cells(table: MarketTable, uniform: Floats) -> Indices:
 
 def find_multiples(table: MarketTable, cell: Indices, uniform: Floats) -> Floats:
     """Return the multiple of each uniform number within the band of its cell."""
+    # FAIL_EXPONENT by products: numpy's powers take ten times as long.
     multiple: Floats = uniform * uniform
     multiple *= uniform
     flat_cell, flat_uniform, flat_multiple = cell.ravel(), uniform.ravel(), multiple.ravel()
     modest = np.flatnonzero(flat_cell >= _FIRST_MODEST)
     modest_cell, modest_uniform = flat_cell[modest], flat_uniform[modest]
-    flat_multiple[modest] = 1.0 + 2.0 * modest_uniform
+    low, high = MODEST_RANGE
+    flat_multiple[modest] = low + (high - low) * modest_uniform
     winning = np.flatnonzero(modest_cell >= _FIRST_WINNER)
     winner_cell = modest_cell[winning]
     survival = 1.0 - modest_uniform[winning] * table.cut.take(winner_cell)

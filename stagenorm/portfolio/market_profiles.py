@@ -19,12 +19,15 @@ PerStage = Mapping[Stage, float]
 
 STAGES: Final = tuple(Stage)
 MONTHS_PER_QUARTER: Final = 3
+MONTHS_PER_YEAR: Final = 12
 QUARTERS_PER_YEAR: Final = 4
 # One company gets at most this many first cheques as follow-on money. What is left over is never
 # called.
 MOST_FOLLOW_ON_CHEQUES: Final = 3.0
-# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these
-# multiples.
+# A company that fails has the multiple U^FAIL_EXPONENT, one with a modest outcome is uniform on MODEST_RANGE.
+FAIL_EXPONENT: Final = 3
+MODEST_RANGE: Final = (1.0, 3.0)
+# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these multiples.
 BAND_NAMES: Final = ("fail", "modest", "good", "home_run", "unicorn")
 WINNER_BANDS: Final = ("good", "home_run", "unicorn")
 
@@ -192,5 +195,5 @@ class MarketProfile:
         earliest = (1.0 - self.exits.spread) * min(self.exits.band_factors.values())
         for stage in STAGES:
             months = self.graduation.months_to_round[stage]
-            if months >= 12 * earliest * self.exits.base_years[stage]:
+            if months >= MONTHS_PER_YEAR * earliest * self.exits.base_years[stage]:
                 raise ValueError(f"a company of stage {stage} could exit before its next round")

@@ -152,6 +152,14 @@ class Simulation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     fund = models.ForeignKey(Fund, models.PROTECT, related_name="simulations", db_index=False)
+    strategy = models.ForeignKey(
+        PortfolioStrategy,
+        models.SET_NULL,
+        related_name="simulations",
+        null=True,
+        db_index=False,
+        help_text="The strategy that the request named, while it exists.",
+    )
     client = models.CharField(max_length=CLIENT_NAME_MAX)
     parameters = models.JSONField()
     parameters_hash = models.CharField(max_length=64)
@@ -164,6 +172,9 @@ class Simulation(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["fund", "-created_at"], name="simulations_fund_created"),
             models.Index(fields=["-created_at"], name="simulations_created"),
+            models.Index(
+                fields=["strategy", "-created_at", "-id"], name="simulations_strategy_created"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""A simulation's result as the JSON the API answers and the database keeps: under 16 KiB, whatever
-was asked for.
+"""A simulation's result as the JSON that the API answers and the database keeps.
 
-Numbers are rounded to 9 significant digits: more than 50,000 runs can mean, and coarse enough to
-hide the last bits in which processors differ.
+Numbers are rounded to 9 significant digits. That is more than 50,000 runs can resolve, and coarse enough
+to hide the last bits, in which processors differ. `fund_summary` does the same for the second generation
+of profiles and shares the functions below.
 """
 
 import hashlib
@@ -28,42 +28,36 @@ SIGNIFICANT_DIGITS: Final = 9
 def summarize(
     result: SimulationResult, parameters: SimulationParameters, *, unmodelled_weight: float = 0.0
 ) -> dict[str, Any]:
-    """The summary, ready for JSON. TVPI and DPI are per unit invested, IRR an annual fraction,
-    probabilities 0 to 1.
+    """Return the summary, ready for JSON.
 
-    `value_at_risk` and `expected_shortfall` are losses as a share of the invested money: 1 -
-    p5(TVPI), and 1 - the mean TVPI of the worst 5 % of the runs. A negative loss is a gain.
-    `unmodelled_weight` is the weight of the stages that the caller left out of the mix. `warnings`
-    is empty, for the caller to fill.
+    TVPI and DPI are per unit invested, IRR is an annual fraction, probabilities are 0 to 1.
+    `unmodelled_weight` is the weight of the stages that the caller left out of the mix. `warnings` is
+    empty, for the caller to fill.
     """
     ordered = np.sort(result.tvpi)
-    worst = ordered[: max(1, math.ceil(RISK_TAIL * ordered.size))]
     return {
         "seed": parameters.seed,
         "parameters_hash": parameters_hash(parameters),
         "profile": parameters.profile,
         "engine": ENGINE,
         "stage_mix": _mix(parameters),
-        "tvpi": _distribution(result.tvpi, ordered),
-        "dpi": _distribution(result.dpi, np.sort(result.dpi)),
-        "irr": _distribution(result.irr, np.sort(result.irr)),
-        "probabilities": _probabilities(ordered),
-        "value_at_risk": _rounded(1.0 - _quantiles(ordered, np.array([RISK_TAIL]))[0]),
-        "expected_shortfall": _rounded(1.0 - worst.mean()),
+        "tvpi": distribution(result.tvpi, ordered),
+        "dpi": distribution(result.dpi, np.sort(result.dpi)),
+        "irr": distribution(result.irr, np.sort(result.irr)),
+        "probabilities": probabilities(ordered),
+        **losses(ordered),
         "by_stage": _by_stage(result, parameters),
-        "histogram": _histogram(ordered),
-        "expected_tvpi_analytic": _rounded(
+        "histogram": histogram(ordered),
+        "expected_tvpi_analytic": rounded(
             expected_tvpi(parameters.stage_mix, parameters.profile, parameters.horizon_years)
         ),
-        "unmodelled_weight": _rounded(unmodelled_weight),
+        "unmodelled_weight": rounded(unmodelled_weight),
         "warnings": [],
     }
 
 
 def parameters_hash(parameters: SimulationParameters) -> str:
-    """SHA-256 (hex) of all that determines the result, engine included, as JSON: sorted names, no
-    white space.
-    """
+    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine included."""
     determining = {
         "engine": ENGINE,
         "runs": parameters.runs,
@@ -79,43 +73,52 @@ def parameters_hash(parameters: SimulationParameters) -> str:
 
 
 def _mix(parameters: SimulationParameters) -> dict[str, float]:
-    # Not rounded: with it, a client can ask for the same simulation again and compute the same
-    # hash.
+    # Not rounded, so that a client can repeat the simulation and its hash.
     return {stage.value: weight for stage, weight in rescaled(parameters.stage_mix).items()}
 
 
-def _distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
+def distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
+    """Return mean, its standard error and percentiles of `values`; `ordered` are the same, sorted."""
     runs = values.size
-    # One run has no spread to estimate an error from; null says so.
-    error = _rounded(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else None
-    quantiles = _quantiles(ordered, np.array(PERCENTILES) / 100)
+    # One run has no spread to estimate an error from.
+    error = rounded(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else None
+    found = quantiles(ordered, np.array(PERCENTILES) / 100)
     named = {
-        f"p{percent}": _rounded(value)
-        for percent, value in zip(PERCENTILES, quantiles, strict=True)
+        f"p{percent}": rounded(value) for percent, value in zip(PERCENTILES, found, strict=True)
     }
-    return {"mean": _rounded(values.mean()), "std_error": error, **named}
+    return {"mean": rounded(values.mean()), "std_error": error, **named}
 
 
-def _quantiles(ordered: Floats, shares: Floats) -> Floats:
-    """Linear interpolation between the order statistics, as numpy.quantile does, without sorting
-    anew.
-    """
+def quantiles(ordered: Floats, shares: Floats) -> Floats:
+    """Return quantiles as numpy.quantile does, by interpolation, without sorting again."""
     return np.interp(shares * (ordered.size - 1), np.arange(ordered.size), ordered)
 
 
-def _probabilities(ordered: Floats) -> dict[str, float]:
+def losses(ordered: Floats) -> dict[str, float]:
+    """Return losses as a share of the money put in; a negative loss is a gain.
+
+    `value_at_risk` is 1 - the 5th percentile of TVPI, `expected_shortfall` 1 - the mean TVPI of the worst
+    5 % of the runs.
+    """
+    worst = ordered[: max(1, math.ceil(RISK_TAIL * ordered.size))]
+    return {
+        "value_at_risk": rounded(1.0 - quantiles(ordered, np.array([RISK_TAIL]))[0]),
+        "expected_shortfall": rounded(1.0 - worst.mean()),
+    }
+
+
+def probabilities(ordered: Floats) -> dict[str, float]:
+    """Return the shares of the runs that lose money and that reach TVPI_MARKS."""
     below = {
         mark: int(np.searchsorted(ordered, mark, side="left")) / ordered.size
         for mark in TVPI_MARKS
     }
-    reached = {f"tvpi_gte_{mark}": _rounded(1.0 - share) for mark, share in below.items()}
-    return {"loss": _rounded(below[1]), **reached}
+    reached = {f"tvpi_gte_{mark}": rounded(1.0 - share) for mark, share in below.items()}
+    return {"loss": rounded(below[1]), **reached}
 
 
 def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> list[dict[str, Any]]:
-    """Over all runs: how many companies, what came of a unit invested in one (null for none), and
-    their outcomes.
-    """
+    """Return for each stage what a unit invested in it came to over all runs; null without companies."""
     rows = []
     for stage, weight in rescaled(parameters.stage_mix).items():
         column = STAGES.index(stage)
@@ -125,15 +128,15 @@ def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> lis
         rows.append(
             {
                 "stage": stage.value,
-                "weight": _rounded(weight),
+                "weight": rounded(weight),
                 "companies": count,
-                "tvpi": _rounded(value / count) if count else None,
-                "dpi": _rounded(cash / count) if count else None,
-                "share_of_value": _rounded(value / result.value.sum())
+                "tvpi": rounded(value / count) if count else None,
+                "dpi": rounded(cash / count) if count else None,
+                "share_of_value": rounded(value / result.value.sum())
                 if result.value.any()
                 else None,
                 "outcomes": {
-                    band.name: _rounded(number / count) if count else None
+                    band.name: rounded(number / count) if count else None
                     for band, number in zip(BANDS, companies, strict=True)
                 },
             }
@@ -141,18 +144,19 @@ def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> lis
     return rows
 
 
-def _histogram(ordered: Floats) -> dict[str, list[Any]]:
-    """Runs by TVPI: equal bins from 0 to the 99th percentile, and a last one up to the largest.
+def histogram(ordered: Floats) -> dict[str, list[Any]]:
+    """Count the runs by TVPI: equal bins from 0 to the 99th percentile, and a last one up to the largest.
 
-    Bin i holds edges[i] <= TVPI < edges[i + 1]; the last one its upper edge as well.
+    Bin i holds edges[i] <= TVPI < edges[i + 1]; the last bin also holds its upper edge.
     """
-    top = _quantiles(ordered, np.array([0.99]))[0]
-    edges = [_rounded(edge) for edge in np.linspace(0.0, top, HISTOGRAM_BINS)]
-    # Counted by the rounded edges, so that whoever has the runs can count them again.
+    top = quantiles(ordered, np.array([0.99]))[0]
+    edges = [rounded(edge) for edge in np.linspace(0.0, top, HISTOGRAM_BINS)]
+    # Counted by the rounded edges, so that a count of the runs by the answer's edges gives the same.
     above = np.searchsorted(ordered, edges[1:], side="left")
     counts = np.diff(above, prepend=0, append=ordered.size)
-    return {"edges": [*edges, max(edges[-1], _rounded(ordered[-1]))], "counts": counts.tolist()}
+    return {"edges": [*edges, max(edges[-1], rounded(ordered[-1]))], "counts": counts.tolist()}
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return the number to 9 significant digits."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

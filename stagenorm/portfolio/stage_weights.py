@@ -220,6 +220,16 @@ def judge_weights(
     their sum is rounded. Warns of a rescaled sum and of merged spellings. Raises `UnknownStage`.
     """
     results = boundary.check([raw for raw, _ in items], pointer, legacy=legacy)
+    return results, weigh_checked(boundary, items, at=at, pointer=pointer)
+
+
+def weigh_checked(
+    boundary: Boundary, items: Items, *, at: str, pointer: Callable[[int], str]
+) -> Weights:
+    """Return the weights by stage of items whose stages the boundary has checked, rescaled to sum to 1.
+
+    Warns of a rescaled sum and of merged spellings.
+    """
     weights = normalize_weights(items, boundary.table)
     total = total_of(weight for _, weight in items)
     if abs(total - 1) > EXACT:
@@ -228,7 +238,7 @@ def judge_weights(
         boundary.warn("weights_not_one", at, detail=detail)
     if weights.merged:
         _warn_of_merged(boundary, weights, {raw: pointer(i) for i, (raw, _) in enumerate(items)})
-    return results, weights
+    return weights
 
 
 def _rescaled(weights: Weights, total: Decimal) -> Weights:

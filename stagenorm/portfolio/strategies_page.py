@@ -43,7 +43,16 @@ def read_query(given: QueryDict) -> StrategyQuery:
 
     Raises one problem that names each unknown, repeated or malformed one.
     """
-    known = StrategyQuerySerializer().fields
+    members = read_parameters(given, StrategyQuerySerializer)
+    return StrategyQuery(members.get("fund_id"), members["limit"], members.get("cursor"))
+
+
+def read_parameters(given: QueryDict, serializer: type[StrictSerializer]) -> dict[str, Any]:
+    """Return the validated query parameters of a list.
+
+    Raises one problem that names each unknown, repeated or malformed one.
+    """
+    known = serializer().fields
     errors = [
         query_item(name, "repeated_parameter", "Give the parameter once.")
         if name in known
@@ -55,8 +64,8 @@ def read_query(given: QueryDict) -> StrategyQuery:
     ]
     if errors:
         raise invalid(errors)
-    members: dict[str, Any] = parse(StrategyQuerySerializer(data=given.dict()), where="query")
-    return StrategyQuery(members.get("fund_id"), members["limit"], members.get("cursor"))
+    members: dict[str, Any] = parse(serializer(data=given.dict()), where="query")
+    return members
 
 
 def find_page(

@@ -195,14 +195,15 @@ def _order_faults(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[It
     given = sizes if isinstance(sizes, Mapping) else {}
     kept = {} if sizes is None else stored["check_size"]
     return [
-        *_misordered("", PORTFOLIO_SIZES, stored, body),
-        *_misordered("/check_size", CHECK_SIZES, kept, given),
+        *misordered("", PORTFOLIO_SIZES, stored, body),
+        *misordered("/check_size", CHECK_SIZES, kept, given),
     ]
 
 
-def _misordered(
+def misordered(
     at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Item]:
+    """Return a problem item for each number that exceeds the next of `names`, `given` over `stored`."""
     merged = {name: given.get(name, stored.get(name)) for name in names}
     numbers = [
         (n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)

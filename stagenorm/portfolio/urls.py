@@ -3,8 +3,9 @@
 from django.urls import URLPattern, path
 
 from stagenorm.portfolio.companies import FundCompanies
-from stagenorm.portfolio.simulations_views import Simulate, SimulationDetail
+from stagenorm.portfolio.simulations_views import Profiles, Simulate, SimulationDetail
 from stagenorm.portfolio.strategies_views import Strategies, StrategyDetail
+from stagenorm.portfolio.strategy_simulations import StrategySimulations
 
 urlpatterns: list[URLPattern] = [
     path("api/funds/<int:fund_id>/companies", FundCompanies.as_view(), name="fund-companies"),
@@ -14,6 +15,12 @@ urlpatterns: list[URLPattern] = [
         SimulationDetail.as_view(),
         name="simulation",
     ),
+    path("api/monte-carlo/profiles", Profiles.as_view(), name="profiles"),
     path("api/portfolio/strategies", Strategies.as_view(), name="strategies"),
     path("api/portfolio/strategies/<int:strategy_id>", StrategyDetail.as_view(), name="strategy"),
+    path(
+        "api/portfolio/strategies/<int:strategy_id>/simulations",
+        StrategySimulations.as_view(),
+        name="strategy-simulations",
+    ),
 ]
