@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 from django.apps import AppConfig
 
 
@@ -6,12 +8,22 @@ class NormalizationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks and what /readyz asks; a web process exports its counters from its first moment."""
+        """Register the checks; in a web process, start the counters at 0 and the ticker."""
         from django.conf import settings
 
-        from normalization import checks, metrics, readiness
+        from normalization import checks, readiness
 
         checks.register()
         readiness.register()
         if settings.SERVES_REQUESTS:
-            metrics.begin_at_zero(settings.STAGE_ENDPOINTS)
+            self._serve(settings.STAGE_ENDPOINTS)
+
+    def _serve(self, endpoints: Iterable[str]) -> None:
+        from normalization import guard, metrics, observations, rollout_store
+        from normalization.ticker import ticker
+
+        metrics.begin_at_zero(endpoints)
+        ticker.add("guard", guard.guard.tick)
+        ticker.add("observations", observations.flush)
+        ticker.at_end(observations.flush)
+        rollout_store.after_load(ticker.ensure_running)

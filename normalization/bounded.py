@@ -1,4 +1,4 @@
-"""Work that may hang, given a limited time: whatever a library waits for, its caller goes on."""
+"""Run a call with a hard deadline, even if the library never returns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 class TookTooLong(Exception):
-    """The work did not end in time. It may still end; its result is then dropped."""
+    """The work did not end in time. If it ends later, its result is dropped."""
 
 
 class Bounded:
-    """Runs one piece of work at a time, each on a short-lived thread of its own.
+    """Runs one call at a time, each in its own short-lived thread.
 
-    A socket timeout bounds one read, not a whole answer that dribbles in, and neither name resolution nor a round of
-    Sentinels. This bounds all of it. While abandoned work still runs no other is started: its callers fail at once.
+    A socket timeout limits one read. It does not limit a response that arrives byte by byte, name
+    resolution or a round of Sentinels; this class does. While an abandoned call still runs, no
+    other one starts: further calls fail at once.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,10 +31,10 @@ class Bounded:
         _all.add(self)
 
     def run(self, work: Callable[[], T], seconds: float) -> T:
-        """Return the result of `work` or raise its exception; raise `TookTooLong` after `seconds` in all."""
+        """Return the result of `work` or raise its exception; `TookTooLong` after `seconds`."""
         deadline = time.monotonic() + seconds
         if not self._turn.acquire(timeout=seconds):
-            raise TookTooLong(f"{self._name}: others were served first")
+            raise TookTooLong(f"{self._name}: other calls took the whole time")
         try:
             return self._run(work, deadline)
         finally:
@@ -41,12 +42,12 @@ class Bounded:
 
     def _run(self, work: Callable[[], T], deadline: float) -> T:
         if self._running is not None and self._running.is_alive():
-            raise TookTooLong(f"{self._name}: an earlier attempt has not ended yet")
-        outcome = _Outcome(work)
+            raise TookTooLong(f"{self._name}: an earlier call has not ended yet")
+        outcome = _CallResult(work)
         thread = threading.Thread(target=outcome.fill, name=self._name, daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # the process is out of threads, or about to end
+        except RuntimeError as error:  # out of threads, or the process is ending
             raise TookTooLong(f"{self._name}: {error}") from error
         self._running = thread
         if not outcome.done.wait(max(0.0, deadline - time.monotonic())):
@@ -57,11 +58,11 @@ class Bounded:
         return outcome.result  # type: ignore[no-any-return]  # what work returned
 
     def _after_fork(self) -> None:
-        # The thread that held the turn does not exist in the child.
+        # A thread that does not exist in the child may hold the lock.
         self._turn, self._running = threading.Lock(), None
 
 
-class _Outcome:
+class _CallResult:
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
         self.done = threading.Event()

@@ -1,4 +1,4 @@
-"""System checks: a misconfiguration is told at start, with what to do."""
+"""System checks: each misconfiguration is reported at start, with a hint."""
 
 from typing import Any
 
@@ -17,24 +17,27 @@ REDIS_UNREACHABLE = "normalization.W002"
 
 
 def check_default_mode(**_: Any) -> list[checks.CheckMessage]:
-    """Warn of a default that refuses requests whenever no store answers; refuse one that is no mode."""
+    """Warn of a default that refuses requests when no store answers; refuse an invalid mode."""
     given = settings.STAGE_VALIDATION_MODE
     if given not in set(Mode):
         hint = f"Set STAGE_VALIDATION_MODE to one of {', '.join(Mode)}."
         return [
             checks.Error(
-                f"STAGE_VALIDATION_MODE is {given!r}, which is no mode.", hint, id=DEFAULT_UNKNOWN
+                f"STAGE_VALIDATION_MODE is {given!r}, not a mode.", hint, id=DEFAULT_UNKNOWN
             )
         ]
     if given == Mode.ENFORCE:
         hint = "Use warn, and let manage.py stage_mode set enforce record the decision."
-        text = "STAGE_VALIDATION_MODE is enforce: with every store down, requests would be refused by a default."
+        text = (
+            "STAGE_VALIDATION_MODE is enforce: "
+            "while no store answers, a default would refuse requests."
+        )
         return [checks.Warning(text, hint, id=DEFAULT_ENFORCES)]
     return []
 
 
 def check_ttl(**_: Any) -> list[checks.CheckMessage]:
-    """Refuse a snapshot age outside 0.1 to 60 seconds: nothing would be cached, or a way back would take too long."""
+    """Refuse a TTL outside 0.1 to 60 seconds: no caching, or a slow way back."""
     if 0.1 <= settings.STAGE_MODE_TTL_SECONDS <= 60:
         return []
     return [
@@ -47,7 +50,7 @@ def check_ttl(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_secrets(**_: Any) -> list[checks.CheckMessage]:
-    """Refuse to start without the webhook's secrets: the automatic way back would be shut. SECRET_KEY is Django's."""
+    """Refuse to start without the webhook's secrets. Django checks SECRET_KEY."""
     if settings.ALERTMANAGER_WEBHOOK_SECRETS:
         return []
     hint = "Set ALERTMANAGER_WEBHOOK_SECRETS; see docs/configuration.md."
@@ -55,13 +58,16 @@ def check_secrets(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_redis(**_: Any) -> list[checks.CheckMessage]:
-    """Warn of a Redis that does not answer now. The service runs without it, and changes take up to a TTL."""
+    """Warn of a Redis that does not answer. Without it, changes take up to a TTL."""
     if not conf.redis_configured():
         return []
     try:
         link.ask("read", lambda client: client.ping(), insist=True)
     except RedisUnavailable as error:
-        hint = "See that REDIS_URL is right and that Redis runs; until then the database carries the mode."
+        hint = (
+            "Check that REDIS_URL is correct and that Redis runs; "
+            "until then the database carries the mode."
+        )
         return [
             checks.Warning(
                 f"The Redis of REDIS_URL does not answer ({error.reason}).",

@@ -1,4 +1,4 @@
-"""The app's settings, typed and read lazily from Django's settings."""
+"""The app's settings, with types. Each function reads Django's settings at the call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,43 +14,43 @@ from normalization.rollout import Mode
 
 
 def default_mode() -> Mode:
-    """Mode used only while neither Redis, database nor a last-known mode can be had."""
+    """Return the mode that applies while no store answers and no last-known mode exists."""
     return Mode(settings.STAGE_VALIDATION_MODE)
 
 
 def ttl_seconds() -> float:
-    """Age in seconds up to which a process serves its snapshot without looking again."""
+    """Return the maximum age of a snapshot in seconds."""
     return float(settings.STAGE_MODE_TTL_SECONDS)
 
 
 def deprecated_since() -> datetime:
-    """Moment from which non-canonical spellings count as deprecated, midnight UTC."""
+    """Return the time from which non-canonical spellings are deprecated, midnight UTC."""
     day: date = settings.STAGE_DEPRECATED_SINCE
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def stage_endpoints() -> dict[str, str]:
-    """Known endpoints with a stage boundary: label → "METHOD path"."""
+    """Return the endpoints that check stages: label → "METHOD path"."""
     return dict(settings.STAGE_ENDPOINTS)
 
 
 def redis_configured() -> bool:
-    """Whether `REDIS_URL` is set; without it the database alone carries the rollout."""
+    """Return whether `REDIS_URL` is set; without it only the database carries the rollout."""
     return "rollout" in settings.CACHES
 
 
 def redis_seconds() -> float:
-    """Longest time for one exchange with Redis, in seconds, however many steps it takes."""
+    """Return the time limit in seconds for one call to Redis, all its steps included."""
     return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000
 
 
 def production() -> bool:
-    """Whether this is a live platform (debug off)."""
+    """Return whether this is a live platform (debug off)."""
     return bool(settings.PRODUCTION)
 
 
 def gatekeeper() -> Callable[..., Any] | None:
-    """Return who is asked before more is enforced: the function that `STAGE_GATEKEEPER` names, or None for nobody."""
+    """Return the function named by `STAGE_GATEKEEPER`, which runs the gates; None without it."""
     return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
 
 

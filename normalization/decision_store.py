@@ -19,7 +19,7 @@ from django.db import connection
 
 from normalization.listener import listener
 from normalization.stages import BUILTIN, Entry, OutsideEntry, SpellingTable, Stage
-from normalization.versioned_store import Kind, Versioned, VersionedStore
+from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +130,7 @@ def _loaded(_: Versioned[InForce]) -> None:
 _NONE: Final = InForce("", BUILTIN)
 _STAGES: Final = {stage.value: stage for stage in Stage}
 store: Final = VersionedStore(
-    Kind(
+    VersionedKind(
         name="decisions",
         read=_read,
         default=lambda: _NONE,

@@ -1,8 +1,8 @@
 """The guard: takes enforcement back by itself where it hurts clients, without Prometheus.
 
-One thread in each serving process ticks once a second:
+Once a second, on the `ticker`'s thread of each serving process:
 
-1. It reads the version in force. A newer one than the process serves is loaded at once, so a change
+1. The guard reads the version in force. A newer one than the process serves is loaded at once, so a change
    reaches every process within about a second also without Redis.
 2. It shares what the process counted (`guard_counts`) through one unlogged table.
 3. If rejects came in lately it judges the counts of all processes by `guard_rule`, and records the
@@ -16,7 +16,6 @@ rejects from before a repair never take a good step back.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from itertools import pairwise
 from typing import Any, Final
 
 import structlog
-from django.conf import settings
 from django.db import Error as StoreError
 from django.db import connection
 from django.utils import timezone
@@ -37,8 +35,8 @@ from normalization.guard_rule import (
     SLOT_SECONDS,
     WINDOWS_SECONDS,
     GuardAction,
-    GuardCount,
     GuardScope,
+    SlotCount,
     judge,
     taken_back,
 )
@@ -107,56 +105,34 @@ class _Known:
     suspects: frozenset[GuardKey] = frozenset()
     ticks_since_reject: int = JUDGED_TICKS
     told: GuardAction | None = None
-    failing: bool = False
 
 
 class Guard:
-    """The guard of one process. `record` is called for each enforced request; `tick` by the thread."""
+    """The guard of one process. `record` counts each enforced request; the ticker calls `tick`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.buffer = GuardBuffer()
         self.history = RequestHistory(clock)
         self._known = _Known()
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
 
     def record(self, version: int, endpoint: str, client: str, *, rejected: bool) -> None:
         """Count one request that was enforced; `version` is the rollout's that decided it."""
         self.buffer.record(version, endpoint, client[:100], rejected=rejected)
 
-    def ensure_running(self) -> None:
-        """Start the thread in a process that serves requests; it does not survive a fork."""
-        if self._thread is not None and self._thread.is_alive():
-            return
-        if not settings.SERVES_REQUESTS or conf.guard().mode == "off":
-            return
-        self._stopped = threading.Event()
-        thread = threading.Thread(
-            target=self._run, args=[self._stopped], name="stage-guard", daemon=True
-        )
-        self._thread = thread
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self._thread = None
-            log.warning("stage_guard_not_started", error=str(error))
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        thread, self._thread = self._thread, None
-        self._stopped.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
-
     def forget(self) -> None:
         """Begin anew, as in a child after a fork: the lock may be held, the thread is gone."""
         self.buffer, self.history = GuardBuffer(), RequestHistory(self._clock)
-        self._known, self._thread = _Known(), None
+        self._known = _Known()
 
     def tick(self) -> None:
         """Share, judge and act once. Raises `django.db.Error`; the counts are then kept."""
         self._renew_if_changed()
+        if conf.guard().mode != "off":
+            self._protect()
+        metrics.GUARD_TICK.set(time.time())
+
+    def _protect(self) -> None:
         snapshot = rollout_store.current()
         if snapshot.rollout.mode is not Mode.ENFORCE:
             self.buffer.forget()
@@ -173,31 +149,6 @@ class Guard:
         self._known.ticks_since_reject = 0 if rejected else self._known.ticks_since_reject + 1
         if self._known.ticks_since_reject < JUDGED_TICKS:
             self._judge(epoch, snapshot)
-
-    def _run(self, stopped: threading.Event) -> None:
-        pid = os.getpid()
-        while not stopped.wait(TICK_SECONDS) and pid == os.getpid():
-            try:
-                self.tick()
-            except Exception as error:
-                self._failed(error)
-            else:
-                self._succeeded()
-        connection.close()
-
-    def _failed(self, error: Exception) -> None:
-        """Log once an episode; the next tick tries again, on a new connection."""
-        if not self._known.failing:
-            log.warning("stage_guard_failed", error=type(error).__name__)
-        self._known.failing = True
-        metrics.GUARD_FAILURES.inc()
-        connection.close()
-
-    def _succeeded(self) -> None:
-        if self._known.failing:
-            log.info("stage_guard_recovered")
-        self._known.failing = False
-        metrics.GUARD_TICK.set(time.time())
 
     def _renew_if_changed(self) -> None:
         with connection.cursor() as cursor:
@@ -342,17 +293,17 @@ def _arrays(rows: list[SharedRow]) -> dict[str, list[Any]]:
     }
 
 
-def _counts(epoch: int) -> list[GuardCount]:
+def _counts(epoch: int) -> list[SlotCount]:
     with connection.cursor() as cursor:
         cursor.execute(COUNTS, {"epoch": epoch})
         rows = cursor.fetchall()
     return [
-        GuardCount(endpoint, client or None, float(age), int(requests), int(rejects))
+        SlotCount(endpoint, client or None, float(age), int(requests), int(rejects))
         for endpoint, client, age, requests, rejects in rows
     ]
 
 
-def _enforced(counts: Iterable[GuardCount], rollout: Rollout) -> Iterable[GuardCount]:
+def _enforced(counts: Iterable[SlotCount], rollout: Rollout) -> Iterable[SlotCount]:
     """Leave out what is not enforced any more: it is taken back already."""
     for count in counts:
         if count.client is None:
@@ -381,5 +332,4 @@ def _held_out_lately() -> frozenset[str]:
 guard: Final = Guard()
 record: Final = guard.record
 forget: Final = guard.forget
-rollout_store.after_load(guard.ensure_running)
 os.register_at_fork(after_in_child=guard.forget)

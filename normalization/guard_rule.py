@@ -53,7 +53,7 @@ class GuardLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class GuardCount:
+class SlotCount:
     """Enforced requests of one client at one endpoint in one slot that began `age` seconds ago.
 
     `client` is None for the requests of all clients, which then have no rejects of their own.
@@ -146,7 +146,7 @@ def winsorized(rejects: Mapping[str, int]) -> int:
 
 
 def judge(
-    counts: Iterable[GuardCount],
+    counts: Iterable[SlotCount],
     *,
     enforced_clients: int,
     held_out: frozenset[str] = frozenset(),
@@ -197,7 +197,7 @@ def _too_many_clients(hurt: list[GuardAction], known: set[str]) -> GuardAction:
     )
 
 
-def _windows(counts: Iterable[GuardCount]) -> list[_Window]:
+def _windows(counts: Iterable[SlotCount]) -> list[_Window]:
     windows = [_Window(seconds) for seconds in WINDOWS_SECONDS]
     for count in counts:
         for window in windows:
@@ -206,7 +206,7 @@ def _windows(counts: Iterable[GuardCount]) -> list[_Window]:
     return windows
 
 
-def _add(window: _Window, count: GuardCount) -> None:
+def _add(window: _Window, count: SlotCount) -> None:
     if count.client is None:
         window.requests[count.endpoint] += count.requests
         return

@@ -1,6 +1,6 @@
-"""Which processes serve which version: each reports to Redis, and a report that is not renewed expires.
+"""Reports of the version that each process serves. They are kept in Redis and expire.
 
-So "all 8 instances run version 17" is something that was seen, not something that was waited for.
+With them, "all 8 instances run version 17" is an observation, not an assumption after a wait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ REPORTS: Final = "stage:validation:instances"
 EXPIRY: Final = "stage:validation:instances:expiry"
 KEPT_TTLS: Final = 3
 
-# The server's clock alone decides, so that hosts need not agree on the time. ARGV: name, report, milliseconds to keep.
+# Uses the clock of Redis, so that the clocks of hosts may differ.
+# ARGV: name, report, milliseconds to keep.
 ANNOUNCE: Final = """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -50,7 +51,7 @@ LEAVE: Final = "redis.call('HDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2],
 
 
 class Instance(NamedTuple):
-    """What one process reported: the rollout that it serves, and for how many seconds no store confirmed it."""
+    """The report of one process: its rollout, and the seconds (`age`) since it was confirmed."""
 
     host: str
     pid: int
@@ -61,7 +62,7 @@ class Instance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """Whether every live process serves at least a version, and the sentence that says how we know."""
+    """Whether every live process serves at least a version, and a sentence with the evidence."""
 
     converged: bool
     why: str
@@ -70,7 +71,7 @@ class Convergence:
 
 
 def announce(version: int, mode: str, age: float) -> None:
-    """Tell the others what this process serves; a Redis that does not take it is not our concern here."""
+    """Report what this process serves. A failure of Redis is ignored."""
     mine = json.dumps([socket.gethostname(), os.getpid(), version, mode, round(age, 3)])
     _leave_at_exit()
     try:
@@ -83,7 +84,10 @@ def announce(version: int, mode: str, age: float) -> None:
 
 
 def report() -> tuple[Instance, ...]:
-    """Return every process that announced itself within three TTLs, by host and pid; none if Redis does not answer."""
+    """Return the processes that reported within three TTLs, by host and process id.
+
+    Returns none if Redis does not answer.
+    """
     try:
         return live()
     except RedisUnavailable:
@@ -91,7 +95,7 @@ def report() -> tuple[Instance, ...]:
 
 
 def live() -> tuple[Instance, ...]:
-    """As `report`, but raise `RedisUnavailable`."""
+    """Return the same as `report`, but raise `RedisUnavailable`."""
 
     def ask(client: Redis) -> Any:
         return client.eval(LIVE, 2, REPORTS, EXPIRY)
@@ -102,15 +106,15 @@ def live() -> tuple[Instance, ...]:
 
 
 def converged(version: int) -> bool:
-    """Tell whether every live process serves `version` or a newer one; False if that cannot be seen."""
+    """Return whether every live process serves `version` or newer; False if Redis fails."""
     instances = report()
     return bool(instances) and all(each.version >= version for each in instances)
 
 
 def convergence(version: int, age: float) -> Convergence:
-    """Tell whether every live process serves `version` or a newer one, which was committed `age` seconds ago.
+    """Return whether every live process serves `version` (committed `age` seconds ago) or newer.
 
-    Where Redis does not answer, the TTL is the argument: by then each process has read the database itself.
+    If Redis does not answer, the TTL decides: after it each process has read the database.
     """
     try:
         instances = live()
@@ -125,9 +129,8 @@ def convergence(version: int, age: float) -> Convergence:
         return Convergence(
             False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind
         )
-    if (
-        not instances
-    ):  # whoever serves reports once a TTL, also to a Redis that has just forgotten everything
+    if not instances:
+        # Each process reports once per TTL, so an emptied Redis has all reports after one TTL.
         return Convergence(
             age > conf.ttl_seconds(), "no process reports that it serves requests", instances
         )
@@ -139,9 +142,9 @@ def convergence(version: int, age: float) -> Convergence:
 def wait_until_converged(
     version: int, seconds: float, pause: float = 0.02
 ) -> tuple[Convergence, float]:
-    """Look again and again until every live process serves `version`, or for `seconds`.
+    """Poll until every live process serves `version`, for at most `seconds`.
 
-    Returns the last look and the seconds that passed.
+    Returns the last result and the elapsed seconds.
     """
     started = time.monotonic()
     while True:
@@ -182,7 +185,7 @@ def _leave_at_exit() -> None:
 
 
 def _leave(pid: int) -> None:
-    # A process that ends in order is not waited for; a killed one expires.
+    # A process that ends normally removes its report; that of a killed one expires.
     if pid == os.getpid() and link.open:
         try:
             link.ask("report", lambda client: client.eval(LEAVE, 2, REPORTS, EXPIRY, _name()))

@@ -1,8 +1,8 @@
-"""The one background thread of a process: hears of changes at once, and keeps the snapshots fresh between requests.
+"""The background thread of a process: receives changes at once and renews the snapshots.
 
-It starts with the first use of a snapshot, after any fork, and only where Redis is configured. Nothing depends on it:
-without it a request renews the snapshot that it finds expired. While Redis does not answer the listener does not knock
-either; the renewal, once a TTL, finds out when it is back.
+It starts at the first use of a snapshot, after a fork too, and only if Redis is configured. It is
+an optimization: without it, requests renew expired snapshots. While Redis does not answer, the
+listener does not connect; the renewal, once per TTL, detects when Redis answers again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Renewed a little before requests would find it expired.
+# Share of the TTL: renew shortly before requests would find the snapshot expired.
 RENEWED_AFTER: Final = 0.9
 FIRST_PAUSE: Final = 0.1
-# Most events read before acting on them: a burst is one renewal.
+# Maximum number of events per renewal.
 BURST: Final = 1_000
 
 
@@ -36,14 +36,14 @@ class Watched(Protocol):
     """A store whose snapshot the listener keeps fresh."""
 
     def renew(self, *, compare: bool, wait: float = 1.0) -> bool:
-        """Load now; False if that could not be done yet."""
+        """Load now; False if another thread is still loading."""
 
     def known(self) -> Any:
-        """Return the snapshot as it is, or None."""
+        """Return the snapshot at any age, or None."""
 
 
 class Listener:
-    """Keeps the snapshots of the stores given to `watch` fresh in this process."""
+    """Keeps the snapshots of the watched stores fresh in this process."""
 
     def __init__(
         self, redis: RedisLink = link, clock: Callable[[], float] = time.monotonic
@@ -56,25 +56,25 @@ class Listener:
         self._inside = threading.local()
         self._due = self._may_connect = 0.0
         self._pause = FIRST_PAUSE
-        self._line: _Line | None = None
+        self._subscription: _Subscription | None = None
 
     def watch(self, kind: str, store: Watched) -> None:
         """Renew `store` on events of this kind and before its snapshot expires."""
         self._watched[kind] = store
 
     def after_renewal(self, act: Callable[[], None]) -> None:
-        """Call `act` in the listener's thread whenever it has renewed something."""
+        """Call `act` in the listener's thread after each renewal."""
         self._after.append(act)
 
     def ensure_running(self) -> None:
-        """Start the thread unless it runs; it does not survive a fork. Cheap enough for every load."""
+        """Start the thread unless it runs. Every load calls this, since a fork ends the thread."""
         thread = self._thread
         if (thread is not None and thread.is_alive()) or not conf.redis_configured():
             return
         if getattr(self._inside, "listening", False):
-            return  # what the thread itself loads while it is being stopped
-        # Two callers at once may both get here: the thread that finds itself replaced ends at once.
-        self._wake, self._line = threading.Event(), None
+            return  # called by the thread itself while it is being stopped
+        # Two callers may both get here: a thread that finds itself replaced ends at once.
+        self._wake, self._subscription = threading.Event(), None
         self._due = self._may_connect = 0.0
         thread = threading.Thread(
             target=self._run, args=[self._wake], name="stage-listener", daemon=True
@@ -82,7 +82,7 @@ class Listener:
         self._thread = thread
         try:
             thread.start()
-        except RuntimeError as error:  # no thread to be had: the requests renew
+        except RuntimeError as error:  # out of threads: the requests renew
             self._thread = None
             log.warning("stage_listener_not_started", error=str(error))
 
@@ -98,9 +98,7 @@ class Listener:
         while self._thread is threading.current_thread():
             try:
                 self._turn(wake)
-            except (
-                Exception
-            ) as error:  # whatever Redis sent: the snapshots must go on being renewed
+            except Exception as error:  # renewal must continue after any response of Redis
                 log.warning("stage_listener_failed", error=type(error).__name__)
                 self._hang_up()
                 wake.wait(FIRST_PAUSE)
@@ -109,35 +107,30 @@ class Listener:
     def _turn(self, wake: threading.Event) -> None:
         if self._clock() >= self._due:
             self._renew(self._watched, compare=True)
-        if self._line is None and self._redis.open and self._clock() >= self._may_connect:
+        if self._subscription is None and self._redis.open and self._clock() >= self._may_connect:
             self._connect()
-        if self._line is None:
-            wake.wait(
-                max(
-                    0.01,
-                    min(self._due, max(self._may_connect, self._clock() + FIRST_PAUSE))
-                    - self._clock(),
-                )
-            )
+        if self._subscription is None:
+            next_attempt = max(self._may_connect, self._clock() + FIRST_PAUSE)
+            wake.wait(max(0.01, min(self._due, next_attempt) - self._clock()))
             return
-        # In short waits, so that `stop` need not reach into another thread's connection.
-        kinds = self._line.events(min(1.0, max(0.0, self._due - self._clock())))
-        self._heard(kinds)
+        # Short waits, so that `stop` need not interrupt this thread's connection.
+        versions = self._subscription.events(min(1.0, max(0.0, self._due - self._clock())))
+        self._heard(versions)
 
     def _renew(self, kinds: Any, *, compare: bool) -> None:
         done = [self._watched[kind].renew(compare=compare) for kind in kinds]
         if compare:
-            # A store that another thread was busy loading is looked at again soon.
+            # Retry soon when another thread was loading a store.
             pause = conf.ttl_seconds() * RENEWED_AFTER if all(done) else FIRST_PAUSE
-            # A Redis that failed may be asked again a whole TTL later, and then at once.
+            # After a failure of Redis, renew exactly when the link may be used again.
             self._due = max(self._clock() + pause, self._redis.closed_until)
-            if self._line is not None and not self._line.still_there():
+            if self._subscription is not None and not self._subscription.alive():
                 self._hang_up()
         elif not all(done):
             self._due = self._clock()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for act in self._after:
             act()
 
@@ -150,35 +143,37 @@ class Listener:
             if version > known.version:
                 news.add(kind)
             elif version == known.version:
-                self._tell()  # this process made the change itself
+                self._notify()  # this process made the change itself
             elif self._due - self._clock() < conf.ttl_seconds() * RENEWED_AFTER - 1.0:
-                self._due = (
-                    self._clock()
-                )  # older than what we know: the database decides, at most once a second
+                # Older than the snapshot: compare with the database, at most once a second.
+                self._due = self._clock()
         if news:
             self._renew(news, compare=False)
 
     def _connect(self) -> None:
         try:
-            # A Redis found away here counts as found away: one attempt a TTL for the whole process.
-            self._line = self._redis.ask("subscribe", _Line)
+            # Through the link, so that the whole process tries Redis once per TTL while it fails.
+            self._subscription = self._redis.ask("subscribe", _Subscription)
         except RedisUnavailable:
             self._pause = min(self._pause * 2, conf.ttl_seconds())
-            self._may_connect = self._clock() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load)
+            self._may_connect = self._clock() + self._jittered_pause()
             return
         self._pause = FIRST_PAUSE
-        # What was announced while nobody listened.
+        # Catch up with changes that were announced before the subscription.
         self._renew(self._watched, compare=False)
 
     def _hang_up(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            line.close()
-            self._may_connect = self._clock() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+            self._may_connect = self._clock() + self._jittered_pause()
+
+    def _jittered_pause(self) -> float:
+        return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 (spreads load)
 
 
-class _Line:
-    """A subscription on a connection of its own, outside the pool: closing the pool's does not touch it."""
+class _Subscription:
+    """A subscription on its own connection outside the pool, so that closing the pool keeps it."""
 
     def __init__(self, client: Redis) -> None:
         pool = client.connection_pool
@@ -191,7 +186,7 @@ class _Line:
             raise ConnectionError("not a subscription")
 
     def events(self, wait: float) -> dict[str, int]:
-        """Return the newest announced version of each kind, waiting up to `wait` seconds for the first."""
+        """Return the newest announced version by kind; wait up to `wait` seconds for the first."""
         newest: dict[str, int] = {}
         for _ in range(BURST):
             if not self._connection.can_read(timeout=wait):
@@ -203,8 +198,8 @@ class _Line:
                 newest.update(_event(answer[2]))
         return newest
 
-    def still_there(self) -> bool:
-        """Send a PING; False if the last one was never answered: a connection can die without a word."""
+    def alive(self) -> bool:
+        """Send a PING; False if the last PING has no answer: connections can fail silently."""
         if self._unanswered:
             return False
         self._unanswered = 1
@@ -221,7 +216,7 @@ def _event(payload: bytes) -> dict[str, int]:
         event = json.loads(payload)
         return {event["kind"]: event["version"]} if type(event["version"]) is int else {}
     except (ValueError, TypeError, KeyError, RecursionError):
-        return {}  # anybody may publish anything
+        return {}  # not published by us
 
 
 listener = Listener()

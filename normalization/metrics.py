@@ -1,4 +1,4 @@
-"""Prometheus metrics of stage validation. Labels are bounded: raw client text is never one."""
+"""Prometheus metrics of stage validation. No label has text from a client."""
 
 import contextlib
 import os
@@ -15,9 +15,10 @@ from normalization.guard_rule import GuardScope
 from normalization.outcomes import OUTCOMES
 from normalization.rollout import Mode
 
-# The validator takes microseconds; a request's own buckets would put everything into the first one.
+# The validator takes microseconds; the usual buckets for requests start too high.
 VALIDATOR_BUCKETS: Final = (
-    0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25,
+    0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005,
+    0.001, 0.0025, 0.005, 0.01, 0.05, 0.25,
 )  # fmt: skip
 STORE_BUCKETS: Final = (
     0.0001,
@@ -75,8 +76,10 @@ GUARD_ACTED: Final = Counter(
     "What the guard took back (client, endpoint, everybody) or would have (notify_…).",
     ["what"],
 )
-GUARD_FAILURES: Final = Counter(
-    "stage_guard_failures_total", "Ticks of the guard that failed; it tries again each second."
+TASK_FAILURES: Final = Counter(
+    "stage_task_failures_total",
+    "Runs of a task of the ticker (guard, observations) that failed; each is tried again.",
+    ["task"],
 )
 GUARD_TICK: Final = Gauge(
     "stage_guard_last_tick_timestamp_seconds",
@@ -89,7 +92,7 @@ MODE_CHANGES: Final = Counter(
 
 
 def show_mode(mode: Mode, version: int, age: float) -> None:
-    """Export the rollout that this process serves, `age` seconds after a store last confirmed it."""
+    """Export the rollout of this process; `age` is the seconds since a store confirmed it."""
     _forget_dead_processes()
     for each in Mode:
         MODE_INFO.labels(mode=each.value).set(1 if each is mode else 0)
@@ -98,7 +101,7 @@ def show_mode(mode: Mode, version: int, age: float) -> None:
 
 
 def _forget_dead_processes() -> None:
-    # In multi-process mode a killed worker leaves its gauges behind: its version would be the oldest for ever.
+    # A killed worker leaves its gauges behind: its old version would stay the minimum forever.
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     for place in Path(directory).glob("gauge_live*.db") if directory else ():
         pid = place.stem.rpartition("_")[2]
@@ -123,7 +126,10 @@ def _requests(endpoint: str, mode: Mode, outcome: str) -> Counter:
 
 
 def begin_at_zero(endpoints: Iterable[str]) -> None:
-    """Export every series of the request counter as 0: a rule sees no increase in a series that begins at 1."""
+    """Export every series of the request counter as 0.
+
+    Prometheus sees no increase in a series that begins at 1.
+    """
     for endpoint, mode, outcome in product(endpoints, Mode, OUTCOMES):
         _requests(endpoint, mode, outcome)
     for scope in GuardScope:

@@ -1,13 +1,13 @@
-"""Counts of what clients sent, for the consumer audit: per-minute outcomes and the non-canonical spellings.
+"""Counts of what clients sent, for the consumer audit and the gates.
 
-Requests add to a buffer in the process; whichever request ends when the buffer is older than five seconds writes it
-(no thread, so nothing dies at fork). A killed process loses at most what it had buffered; the metrics do not.
+Per-minute outcomes, and the spellings that were not canonical. Requests add to a buffer of the
+process; the ticker writes it once a second and once more at an orderly end. A killed process loses
+at most what came within its last second.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,15 +24,20 @@ from stagenorm.locks import TALLY_FLUSH
 
 log = structlog.get_logger(__name__)
 
-FLUSH_SECONDS: Final = 5.0
 SPELLINGS_A_DAY: Final = 1_000
 OTHER: Final = "(other)"
 
-UPSERT_TALLY: Final = """
-INSERT INTO normalization_outcometally (minute, endpoint, client, mode, outcome, requests)
-VALUES (%s, %s, %s, %s, %s, %s)
+# One statement without a lock: the rows are locked in one order, so writers cannot deadlock.
+UPSERT_TALLIES: Final = """
+INSERT INTO normalization_outcometally AS kept
+       (minute, endpoint, client, mode, outcome, requests)
+SELECT minute, endpoint, client, mode, outcome, requests
+FROM unnest(%(minutes)s::timestamptz[], %(endpoints)s::text[], %(clients)s::text[],
+            %(modes)s::text[], %(outcomes)s::text[], %(requests)s::bigint[])
+     AS given (minute, endpoint, client, mode, outcome, requests)
+ORDER BY minute, endpoint, client, mode, outcome
 ON CONFLICT (minute, endpoint, client, mode, outcome)
-DO UPDATE SET requests = normalization_outcometally.requests + excluded.requests
+DO UPDATE SET requests = kept.requests + excluded.requests
 """
 
 UPSERT_SPELLING: Final = """
@@ -60,14 +65,13 @@ class _Seen:
 
 class _Buffer:
     def __init__(self) -> None:
-        self.opened = time.monotonic()
         self.tallies: dict[TallyKey, int] = defaultdict(int)
         self.spellings: dict[SpellingKey, _Seen] = {}
 
     def take(self) -> tuple[dict[TallyKey, int], dict[SpellingKey, _Seen]]:
         """Return what is held, and be empty."""
         taken = self.tallies, self.spellings
-        self.opened, self.tallies, self.spellings = time.monotonic(), defaultdict(int), {}
+        self.tallies, self.spellings = defaultdict(int), {}
         return taken
 
 
@@ -103,20 +107,17 @@ def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, s
             )
 
 
-def flush_if_due() -> None:
-    """Write the buffer if it is older than five seconds; a database that fails keeps it for the next try."""
-    if time.monotonic() - _buffer.opened >= FLUSH_SECONDS:
-        flush()
-
-
 def flush() -> None:
-    """Write and empty the buffer. A failing database is logged, never raised: audit must not hurt requests."""
+    """Write and empty the buffer. A failing database is logged, never raised; the rest is kept."""
     with _lock:
         tallies, spellings = _buffer.take()
-    if not tallies and not spellings:
-        return
     try:
-        _write(tallies, spellings)
+        if tallies:
+            _write_tallies(tallies)
+            tallies = {}
+        if spellings:
+            _write_spellings(spellings)
+            spellings = {}
     except StoreError as error:
         log.warning("stage_observations_not_written", error=type(error).__name__)
         _give_back(tallies, spellings)
@@ -152,13 +153,18 @@ def _merge(spellings: dict[SpellingKey, _Seen], key: SpellingKey, seen: _Seen) -
         held.first, held.last = min(held.first, seen.first), max(held.last, seen.last)
 
 
-def _write(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _Seen]) -> None:
+def _write_tallies(tallies: Mapping[TallyKey, int]) -> None:
+    names = ("minutes", "endpoints", "clients", "modes", "outcomes")
+    columns = zip(*tallies, strict=True)
+    parameters = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    with connection.cursor() as cursor:
+        cursor.execute(UPSERT_TALLIES, {**parameters, "requests": list(tallies.values())})
+
+
+def _write_spellings(spellings: Mapping[SpellingKey, _Seen]) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
-        # One writer at a time: the limit a day holds exactly, and upserts of the same rows cannot deadlock.
+        # One writer at a time, so the limit a day holds exactly.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TALLY_FLUSH])
-        cursor.executemany(
-            UPSERT_TALLY, [(*key, requests) for key, requests in sorted(tallies.items())]
-        )
         rows = sorted(_bounded(spellings).items())
         cursor.executemany(
             UPSERT_SPELLING, [(*key, seen.count, seen.first, seen.last) for key, seen in rows]

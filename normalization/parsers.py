@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: bounded, one meaning only, never an exception other than a problem."""
+"""Strict parsing of JSON bodies: limited size and depth, no ambiguity, errors as problems."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_DEPTH: Final = 32
 
 
 class StrictJSONParser(JSONParser):
-    """Reads at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes of UTF-8 JSON.
+    """Parses at most `DATA_UPLOAD_MAX_MEMORY_SIZE` bytes of UTF-8 JSON.
 
-    Raises a 413 problem for more, and a 400 problem for invalid UTF-8 or JSON, duplicate member names, NaN or Infinity
-    (also written as 1e999), integers too long to read and more than 32 levels.
+    Raises a 413 problem for more. Raises a 400 problem for invalid UTF-8 or JSON, duplicate member
+    names, NaN or Infinity (1e999 too), integers too long to parse and more than 32 levels.
     """
 
     def parse(
@@ -37,7 +37,10 @@ class StrictJSONParser(JSONParser):
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON with the rules of `StrictJSONParser`; raise a 400 `Problem` that says what is wrong and where."""
+    """Parse JSON with the rules of `StrictJSONParser`.
+
+    Raises a 400 `Problem` that describes the error and its place.
+    """
     try:
         text = body.decode("utf-8")
         value = json.loads(
@@ -59,16 +62,14 @@ def loads(body: bytes) -> Any:
     return value
 
 
-class _Refused(ValueError):
-    """Our own refusal, whose message is fit for the client."""
+class _JSONRefused(ValueError):
+    """A refusal by this module; its message is for the client."""
 
 
 def _reason(error: ValueError) -> str:
-    return (
-        str(error)
-        if isinstance(error, _Refused)
-        else "The body holds an integer too long to read."
-    )
+    if isinstance(error, _JSONRefused):
+        return str(error)
+    return "The body holds an integer too long to read."
 
 
 def _malformed(detail: str) -> Problem:
@@ -78,18 +79,18 @@ def _malformed(detail: str) -> Problem:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Refused("An object of the body has the same member name twice.")
+        raise _JSONRefused("An object of the body has the same member name twice.")
     return members
 
 
 def _constant(name: str) -> float:
-    raise _Refused(f"{name} is not a JSON number.")
+    raise _JSONRefused(f"{name} is not a JSON number.")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _Refused("A number of the body is too large.")
+        raise _JSONRefused("A number of the body is too large.")
     return number
 
 

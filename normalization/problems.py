@@ -1,4 +1,4 @@
-"""Errors on the wire: RFC 9457 problem documents, every one of them, every issue of a request in one answer."""
+"""Error responses: RFC 9457 problem documents that list all issues of a request."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ VALID_STAGES: Final = [stage.value for stage in Stage]
 
 Item = dict[str, Any]
 
-# slug → (title, what the caller should do); each is a page at /problems/<slug>.
+# slug → (title, advice for the caller); each is a page at /problems/<slug>.
 CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unknown-stage": (
         "Unknown investment stage",
-        "A stage is none of the six and no alias covers it. Each entry of errors names the place "
-        "and, where there is a good one, a suggestion. The code outside_stage marks a text that "
+        "A stage is not one of the six, and no alias covers it. Each entry of errors names the "
+        "place and, if there is a good one, a suggestion. The code outside_stage marks a text that "
         "was decided to be none of the six; its note gives the reason. Send one of valid_stages.",
     ),
     "invalid-request": (
         "Invalid request",
-        "The request does not have the documented shape. Each entry of errors names one place and what is wrong there.",
+        "The request does not have the documented shape. Each entry of errors names one place "
+        "and the error there.",
     ),
     "malformed-body": (
         "Malformed request body",
@@ -51,7 +52,8 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "not-authenticated": (
         "Authentication required",
-        "Send a valid key as Authorization: Api-Key <key>. The operator makes keys with manage.py create_api_key.",
+        "Send a valid key as Authorization: Api-Key <key>. "
+        "The operator creates keys with manage.py create_api_key.",
     ),
     "forbidden": ("Not allowed", "The key is valid but may not do this."),
     "not-found": ("Not found", "There is no such resource, or the key may not see it."),
@@ -104,7 +106,7 @@ _BY_STATUS: Final = {
 
 
 class Problem(exceptions.APIException):
-    """An error with its problem document: `errors` are its items, other keyword arguments become members."""
+    """An error response. `errors` are its items; further keyword arguments become members."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ def _are(count: int) -> str:
 
 
 def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
-    """Return the 400 for a request whose shape is wrong at the places that `errors` name."""
+    """Return the 400 problem for a malformed request; `errors` names the places."""
     places = "one place" if len(errors) == 1 else f"{len(errors)} places"
     return Problem(
         "invalid-request", detail=detail or f"The request is not valid at {places}.", errors=errors
@@ -168,15 +170,16 @@ def invalid(errors: Sequence[Item], detail: str | None = None) -> Problem:
 
 
 def too_large() -> Problem:
-    """Return the 413 for a body over `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
-    limit = f"The body exceeds {settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 1024} KiB, the most this service reads."
-    return Problem("body-too-large", status=413, detail=limit)
+    """Return the 413 problem for a body over `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 1024
+    detail = f"The body exceeds {limit} KiB, the maximum of this service."
+    return Problem("body-too-large", status=413, detail=detail)
 
 
 def document(
     slug: str, status_code: int, detail: str, *, errors: Sequence[Item] = (), **members: Any
 ) -> dict[str, Any]:
-    """Return a problem document; `instance` identifies the occurrence and is the request id if that is a UUID."""
+    """Return a problem document. `instance` is the request id, or a new UUID without one."""
     body: dict[str, Any] = {
         "type": f"/problems/{slug}",
         "title": CATALOGUE[slug][0],
@@ -193,24 +196,20 @@ def document(
 
 
 def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """Django REST framework's exception handler: everything it knows becomes a problem document."""
+    """Return a problem document for an exception (Django REST framework's EXCEPTION_HANDLER)."""
     problem = _as_problem(error)
     if problem is None:
         return None
-    # Imported late: these modules load the settings' classes, which load this one.
+    # Imported late: these modules import the classes in REST_FRAMEWORK, which import this module.
     from rest_framework.renderers import JSONRenderer
     from rest_framework.views import set_rollback
 
     set_rollback()
     headers = dict(problem.headers)
     request = context.get("request")
-    if (
-        request is not None
-    ):  # whatever the view renders otherwise (a page, YAML), a problem is JSON
-        request.accepted_renderer, request.accepted_media_type = (
-            JSONRenderer(),
-            JSONRenderer.media_type,
-        )
+    if request is not None:  # a problem is JSON even if the view renders HTML or YAML
+        request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = JSONRenderer.media_type
     boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)
     if boundary is not None:
         headers |= boundary.headers()
@@ -233,7 +232,10 @@ def _as_problem(error: Exception) -> Problem | None:
         detail = "The database does not answer in time; nothing was done. Try again."
         return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
     if isinstance(error, IntegrityError) and _held_to_canonical(error):
-        detail = "A stage is not known, and the database is held to the canonical ones. Nothing was done."
+        detail = (
+            "A stage is not known, and the database accepts only canonical stages. "
+            "Nothing was done."
+        )
         return Problem("unknown-stage", detail=detail)
     if isinstance(error, PermissionDenied):
         return Problem("forbidden", status=403, detail="The key may not do this.")
@@ -283,9 +285,9 @@ def _instance() -> str:
 def safe_only(
     view: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Have a plain view answer GET and HEAD alone, and everything else with the 405 problem."""
+    """Wrap a plain view: it answers GET and HEAD, and the 405 problem to other methods."""
 
-    @csrf_exempt  # nothing is changed here, and 405 says more than a missing token
+    @csrf_exempt  # the view changes nothing, and 405 is more helpful than a missing token
     @wraps(view)
     def answer(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
@@ -320,8 +322,11 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Jso
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> JsonResponse:
-    """Django's CSRF_FAILURE_VIEW; `reason` is in the log."""
-    detail = "The form's token is missing or out of date. Load the page again, with cookies allowed, and send it anew."
+    """Django's CSRF_FAILURE_VIEW; Django logs `reason`."""
+    detail = (
+        "The form's token is missing or out of date. "
+        "Load the page again, with cookies allowed, and send the form again."
+    )
     return _plain("forbidden", status.HTTP_403_FORBIDDEN, detail)
 
 
@@ -340,5 +345,5 @@ def server_error(request: HttpRequest) -> JsonResponse:
     return _plain(
         "internal",
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The fault is ours; it was logged under this instance.",
+        "An error in the service; it is logged under this instance.",
     )

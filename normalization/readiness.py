@@ -1,4 +1,4 @@
-"""What `/readyz` asks of the rollout."""
+"""The readiness check of the rollout for `/readyz`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stagenorm import health
 
 
 def stage_mode() -> None:
-    """Pass unless this process never could read the rollout: then the default holds, and it says so."""
+    """Fail if this process has never read the rollout from a store: the default applies then."""
     snapshot = rollout_store.current()
     if snapshot.source == "no-store":
         mode = snapshot.rollout.mode

@@ -1,6 +1,6 @@
-"""The one way to Redis: bounded in time, and left alone for a TTL after it failed.
+"""Access to Redis: with a time limit, and not tried again for a TTL after a failure.
 
-Redis is never needed. Whoever asks it must have an answer of its own for `RedisUnavailable`.
+Redis is optional. Every caller handles `RedisUnavailable`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class RedisUnavailable(Exception):
-    """Redis did not do what it was asked; `reason` is short and one of few, for the metric."""
+    """Redis failed or is not configured; `reason` is a short label for the metric."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Redis: {reason}")
@@ -36,16 +36,16 @@ class RedisUnavailable(Exception):
 
 
 class RedisLink:
-    """Asks Redis within `STAGE_REDIS_TIMEOUT_MS` in all; after a failure it does not ask again for a TTL.
+    """Runs commands within `STAGE_REDIS_TIMEOUT_MS`; after a failure, none for a TTL.
 
-    An answer that is an error (read-only, out of memory) is a failure of that one command only: the way is open.
+    An error response (read-only, out of memory) fails only that command: the link stays open.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._bounded = Bounded("stage-redis")
         self.closed_until = float("-inf")  # by the clock given
-        self._told: set[str] = set()
+        self._failing: set[str] = set()
         self._state = threading.Lock()
 
     @property
@@ -56,15 +56,15 @@ class RedisLink:
     def ask(self, what: str, work: Callable[[Redis], T], *, insist: bool = False) -> T:
         """Return `work(client)`; raise `RedisUnavailable`.
 
-        `what` ("read", "write", "report", "subscribe") is told in the log, once when it begins to fail and once when it
-        works again.
-        `insist`: try although Redis failed within the last TTL, for what a person asked for.
+        `what` ("read", "write", "report", "subscribe") is logged once when it begins to fail and
+        once when it works again. `insist` tries even if Redis failed within the last TTL, for
+        actions of a person.
         """
         if not conf.redis_configured():
             raise RedisUnavailable("not configured")
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
-        redis = client()  # loads modules at its first use; that is not Redis's time
+        redis = client()  # outside the time limit: the first use imports modules
         started = time.perf_counter()
         try:
             answer = self._bounded.run(
@@ -72,9 +72,7 @@ class RedisLink:
             )
         except RedisUnavailable:
             raise
-        except (
-            Exception
-        ) as error:  # a server that answers garbage can set off nearly any exception in the client
+        except Exception as error:  # a malformed response can raise almost any exception
             raise self._failed(what, error) from error
         finally:
             metrics.MODE_STORE_SECONDS.labels(store="redis").observe(time.perf_counter() - started)
@@ -82,12 +80,12 @@ class RedisLink:
         return answer
 
     def forget(self) -> None:
-        """Ask again at once, as a process that has just started does."""
+        """Forget failures, as in a process that has just started."""
         self.closed_until = float("-inf")
-        self._told.clear()
+        self._failing.clear()
 
     def _unless_closed(self, redis: Redis, work: Callable[[Redis], T], insist: bool) -> T:
-        # Asked again: whoever had the turn before may just have found out that Redis is away.
+        # Checked again: while this call waited, another one may have failed.
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
         return work(redis)
@@ -99,31 +97,31 @@ class RedisLink:
             self.closed_until = self._clock() + conf.ttl_seconds()
             drop_connections()
         with self._state:
-            first = what not in self._told
-            self._told.add(what)
+            first = what not in self._failing
+            self._failing.add(what)
         if first:
             log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:300])
         return RedisUnavailable(reason)
 
     def _worked(self, what: str) -> None:
         self.closed_until = float("-inf")
-        if what in self._told:
+        if what in self._failing:
             with self._state:
-                self._told.discard(what)
+                self._failing.discard(what)
             log.info("stage_redis_works_again", what=what)
 
 
 def client() -> Redis:
-    """Return the client over django-redis's pool of this process."""
+    """Return the client on the django-redis pool of this process."""
     redis: Redis = caches["rollout"].client.get_client(write=True)  # type: ignore[attr-defined]
     return redis
 
 
 def drop_connections() -> None:
-    """Close every connection: one may be half-way through an answer, and work that hangs on one then ends."""
+    """Close all connections: one may be within a response. Work that waits on one then ends."""
     try:
         client().connection_pool.disconnect()
-    except Exception as error:  # nothing can depend on how a broken connection is closed
+    except Exception as error:  # an error on closing a broken connection has no consequence
         log.debug("stage_redis_not_closed", error=type(error).__name__)
 
 
@@ -134,16 +132,16 @@ def _is_answer(error: Exception) -> bool:
 
 
 def tell_if_not_configured() -> None:
-    """Log, once in a process that serves requests, that the database alone carries the mode."""
-    # The lock is never given back: whoever gets it tells, also where two threads load for the first time at once.
+    """Log once per web process that only the database carries the mode."""
+    # The lock is never released, so that exactly one of several threads logs.
     if (
         settings.SERVES_REQUESTS
         and not conf.redis_configured()
-        and _untold.acquire(blocking=False)
+        and _unlogged.acquire(blocking=False)
     ):
         reads = f"the database, every {settings.STAGE_MODE_TTL_SECONDS:g} s"
         log.info("stage_redis_not_configured", reads=reads, pid=os.getpid())
 
 
-_untold = threading.Lock()
+_unlogged = threading.Lock()
 link = RedisLink()

@@ -1,6 +1,6 @@
-"""The rollout as a value: who is checked how strictly, and which changes exist.
+"""The rollout as a value: the mode for each client and endpoint, and the possible changes.
 
-Pure: no clock, no settings, no database. `rollout_store` keeps the current value; this module says what it means.
+This module is pure: it uses no clock, settings or database. `rollout_store` stores the value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SALT: Final = "stage-validation"
 
 
 class Mode(StrEnum):
-    """How strictly stages are checked, from observing to refusing."""
+    """How strictly stages are checked: observe, warn or refuse."""
 
     OFF = "off"
     WARN = "warn"
@@ -35,7 +35,7 @@ _STRICTNESS: Final = {Mode.OFF: 0, Mode.WARN: 1, Mode.ENFORCE: 2}
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Whether a change of mode exists, and why."""
+    """Whether a change of mode is possible, and the reason."""
 
     allowed: bool
     reason: str
@@ -49,7 +49,7 @@ TRANSITIONS: Final[Mapping[tuple[Mode, Mode], Transition]] = {
         True, "clients learn of deprecated spellings; nothing is refused"
     ),
     (Mode.OFF, Mode.ENFORCE): Transition(
-        False, "clients must have been warned first: set warn, watch, then enforce"
+        False, "clients must be warned first: set warn, watch, then enforce"
     ),
     (Mode.WARN, Mode.OFF): Transition(True, "less is always possible"),
     (Mode.WARN, Mode.WARN): Transition(
@@ -67,12 +67,12 @@ TRANSITIONS: Final[Mapping[tuple[Mode, Mode], Transition]] = {
 
 
 class RolloutInvalid(ValueError):
-    """A rollout that cannot be; the message says what to mend."""
+    """The rollout is not valid; the message is a sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """The mode that applies to one client at one endpoint, and why."""
+class AppliedMode:
+    """The mode that applies to one client at one endpoint, and the reason."""
 
     mode: Mode
     why: str
@@ -82,10 +82,11 @@ class Decision:
 class Rollout:
     """One immutable state of the rollout.
 
-    `enforce_percent` (0 to 100, two decimals) is the share of clients refused in mode `enforce`; the others are warned.
-    `pilots` are enforced whatever the share, `holdouts` never. `overrides` caps single endpoints:
-    an override may only be milder than `mode`, so lowering `mode` always lowers everything.
-    `enforce_at` is the announced date (aware), sent to clients as `Sunset`; it changes nothing by itself.
+    `enforce_percent` (0 to 100, two decimals) is the share of clients that mode `enforce` applies
+    to; the others are warned. `pilots` are enforced at any share, `holdouts` never. `overrides`
+    limits single endpoints: an endpoint gets the milder of `mode` and its override, so a milder
+    `mode` is milder everywhere. `enforce_at` (aware) is the announced date of enforcement, sent
+    to clients as `Sunset`. It has no other effect.
     """
 
     mode: Mode
@@ -109,20 +110,21 @@ class Rollout:
         if self.enforce_at is not None and self.enforce_at.tzinfo is None:
             raise RolloutInvalid("enforce_at must carry a time zone.")
 
-    def decide(self, endpoint: str, client: str) -> Decision:
-        """Say which mode applies to `client` at `endpoint`, and why."""
+    def decide(self, endpoint: str, client: str) -> AppliedMode:
+        """Return the mode that applies to `client` at `endpoint`, with the reason."""
         ceiling = self.overrides.get(endpoint, self.mode)
         if self.mode is not Mode.ENFORCE or ceiling is not Mode.ENFORCE:
             return _capped(self.mode, ceiling)
         if client in self.holdouts:
-            return Decision(Mode.WARN, "the client is a holdout: never enforced")
+            return AppliedMode(Mode.WARN, "the client is a holdout: never enforced")
         if client in self.pilots:
-            return Decision(Mode.ENFORCE, "the client is a pilot: enforced whatever the share")
+            return AppliedMode(Mode.ENFORCE, "the client is a pilot: enforced at any share")
         mine, limit = bucket(client), int(self.enforce_percent * 100)
-        share = f"bucket {mine} of {BUCKETS}, share {self.enforce_percent.normalize():f} % is below {limit}"
+        percent = f"{self.enforce_percent.normalize():f}"
+        why = f"bucket {mine} of {BUCKETS}, share {percent} % is below {limit}"
         if mine < limit:
-            return Decision(Mode.ENFORCE, f"{share}: enforced")
-        return Decision(Mode.WARN, f"{share}: warned only")
+            return AppliedMode(Mode.ENFORCE, f"{why}: enforced")
+        return AppliedMode(Mode.WARN, f"{why}: warned only")
 
     def mode_for(self, endpoint: str, client: str) -> Mode:
         """Return the mode that applies to `client` at `endpoint`."""
@@ -131,7 +133,7 @@ class Rollout:
         return self.decide(endpoint, client).mode
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the JSON form, with sorted lists so that equal rollouts have equal text."""
+        """Return the JSON form. Lists are sorted, so that equal rollouts have equal text."""
         return {
             "mode": self.mode.value,
             "enforce_percent": f"{self.enforce_percent.normalize():f}",
@@ -143,7 +145,7 @@ class Rollout:
 
     @classmethod
     def from_wire(cls, wire: object) -> Rollout:
-        """Read the JSON form strictly; raise `RolloutInvalid` for anything else."""
+        """Parse the JSON form strictly; raise `RolloutInvalid` on any difference."""
         if not isinstance(wire, Mapping) or set(wire) != {f.name for f in fields(cls)}:
             raise RolloutInvalid(
                 "A rollout is an object with exactly the members that to_wire() writes."
@@ -166,9 +168,10 @@ class Rollout:
 
 
 def bucket(client: str) -> int:
-    """Return the client's canary bucket, 0 to 9999: the first 8 bytes of sha256(salt + client), big-endian, mod 10,000.
+    """Return the client's canary bucket, 0 to 9999.
 
-    A share of p percent enforces the buckets below 100 p, so growing the share only ever adds clients.
+    It is the first 8 bytes of sha256(salt + client), big-endian, modulo 10,000. A share of p
+    percent enforces the buckets below 100 p, so a larger share only adds clients.
     """
     digest = hashlib.sha256((SALT + client).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % BUCKETS
@@ -180,22 +183,22 @@ def enters_at(client: str) -> Decimal:
 
 
 def with_mode(rollout: Rollout, mode: Mode) -> Rollout:
-    """Return the rollout with another mode and everything else kept."""
+    """Return the same rollout with another mode."""
     return replace(rollout, mode=mode)
 
 
 def without_enforcement(rollout: Rollout) -> Rollout:
-    """Return the way back: `enforce` becomes `warn`, everything else is kept; off stays off, warn stays warn."""
+    """Return the way back: `warn` in place of `enforce`; other modes and all else stay."""
     return with_mode(rollout, Mode.WARN) if rollout.mode is Mode.ENFORCE else rollout
 
 
 def asks_gates(old: Rollout, new: Rollout) -> bool:
-    """Tell whether the gates are asked: a possible change that can refuse what was let through."""
+    """Return whether the gates are asked: the change is possible and enforces more."""
     return TRANSITIONS[old.mode, new.mode].allowed and enforces_more(old, new)
 
 
 def enforces_more(old: Rollout, new: Rollout) -> bool:
-    """Tell whether `new` can refuse a request that `old` lets through: the changes that gates guard."""
+    """Return whether `new` can refuse a request that `old` lets through."""
     if new.mode is not Mode.ENFORCE:
         return False
     if old.mode is not Mode.ENFORCE or new.enforce_percent > old.enforce_percent:
@@ -208,10 +211,11 @@ def enforces_more(old: Rollout, new: Rollout) -> bool:
     )
 
 
-def _capped(mode: Mode, ceiling: Mode) -> Decision:
+def _capped(mode: Mode, ceiling: Mode) -> AppliedMode:
     if ceiling.strictness < mode.strictness:
-        return Decision(ceiling, f"the endpoint is overridden to {ceiling}, below the mode {mode}")
-    return Decision(mode, f"the mode is {mode} for every client")
+        why = f"the endpoint is overridden to {ceiling}, below the mode {mode}"
+        return AppliedMode(ceiling, why)
+    return AppliedMode(mode, f"the mode is {mode} for every client")
 
 
 def _names(value: object) -> frozenset[str]:

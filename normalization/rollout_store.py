@@ -1,8 +1,8 @@
-"""Where the rollout is kept: the database is the truth, Redis carries a copy, each process holds a snapshot of it.
+"""The store of the rollout: the database is authoritative, Redis has a copy, processes a snapshot.
 
-`current()` is called by every request and does no I/O while the snapshot is fresh. `change()` is the one function
-that changes the mode; admin, command line, API and webhook all call it. How a snapshot is renewed is told in
-`versioned_store`, how a change reaches the others at once in `listener`.
+Every request calls `current()`, which does no I/O while the snapshot is fresh. `change()` is the
+only function that changes the rollout; admin, command line, API and webhook all call it.
+`versioned_store` describes how a snapshot is renewed, `listener` how a change spreads.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from normalization.listener import listener
 from normalization.models import RolloutChange
 from normalization.redis_link import link
 from normalization.rollout import TRANSITIONS, Mode, Rollout, asks_gates, with_mode
-from normalization.versioned_store import Kind, Versioned, VersionedStore
+from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
 from stagenorm.locks import ROLLOUT_CHANGE
 
 log = structlog.get_logger(__name__)
 
-# One writer at a time, so that versions commit in the order of their numbers. The number is arbitrary but fixed.
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
 _after_load: list[Callable[[], None]] = []
 
 
 class ChangeRefused(Exception):
-    """The change cannot be made; the message says why and what to do."""
+    """The change is refused; the message has the reason and the remedy."""
 
 
 class VersionConflict(ChangeRefused):
-    """Somebody else changed the rollout since the version that the caller had seen."""
+    """The rollout has changed since the version that the caller expects."""
 
 
 class GateRefused(ChangeRefused):
@@ -48,11 +47,11 @@ class GateRefused(ChangeRefused):
 
 
 class Spread(StrEnum):
-    """How far a change got. It is recorded in any case."""
+    """How far a change has spread. It is recorded in each case."""
 
     SPREAD = "spread to every instance"
     NOT_YET = (
-        "recorded, not yet spread: Redis does not take it; each instance finds it within the TTL"
+        "recorded, not yet spread: Redis does not answer; each instance reads it within the TTL"
     )
     BY_DATABASE = "recorded; without Redis each instance reads it within the TTL"
     AT_COMMIT = "recorded and spread when the transaction around it commits"
@@ -60,19 +59,19 @@ class Spread(StrEnum):
 
 
 class Snapshot(Versioned[Rollout]):
-    """The rollout as this process knows it. `version` 0 means that nothing was ever recorded."""
+    """The rollout in this process. `version` is 0 before the first recorded change."""
 
     __slots__ = ()
 
     @property
     def rollout(self) -> Rollout:
-        """The value, by its own name."""
+        """The value."""
         return self.value
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What `change()` did: the version now in force, whether a row was written, and how far it got."""
+    """The result of `change()`: the version in force, and how far it has spread."""
 
     version: int
     rollout: Rollout
@@ -82,12 +81,18 @@ class ChangeResult:
 
 
 def current() -> Snapshot:
-    """Return the rollout in force, at most `STAGE_MODE_TTL_SECONDS` old; never raises and does no I/O while fresh."""
+    """Return the rollout in force, at most `STAGE_MODE_TTL_SECONDS` old.
+
+    Never raises, and does no I/O while the snapshot is fresh.
+    """
     return _snapshot()
 
 
 def newest() -> Snapshot:
-    """Read the rollout from the database now; raises `django.db.Error`. For people and commands, not for requests."""
+    """Read the rollout from the database; raises `django.db.Error`.
+
+    For commands and pages. Requests use `current()`.
+    """
     return _as_snapshot(store.newest())
 
 
@@ -101,25 +106,30 @@ def change(
     evidence: Mapping[str, Any] | None = None,
     override_reason: str = "",
 ) -> ChangeResult:
-    """Record a new rollout and make it the one in force.
+    """Record a new rollout and put it in force.
 
-    `to` is a whole `Rollout`, a `Mode` (everything else kept) or a function of the rollout in force. A change to what
-    already holds writes nothing. Raises `VersionConflict` if `expected_version` is not the version in force,
-    `ChangeRefused` for a transition that does not exist or an empty reason, `django.db.Error` if it cannot be recorded.
-    More enforcement needs every gate to pass, or an `override_reason`, which is recorded with all verdicts;
-    `GateRefused` otherwise. Inside an outer transaction the change takes effect when that commits. A Redis that
-    does not take it changes only the result's `spread`.
+    `to` is a `Rollout`, a `Mode` (all else stays) or a function of the rollout in force. A change
+    to the rollout in force writes nothing. More enforcement needs each gate to pass, or an
+    `override_reason`, which is recorded with all verdicts.
+
+    Inside an outer transaction the change takes effect at its commit. A failing Redis only changes
+    the result's `spread`.
+
+    Raises `VersionConflict` if `expected_version` is not the version in force, `GateRefused` if a
+    gate does not pass, `ChangeRefused` for a transition that is not possible or an empty reason,
+    and `django.db.Error` if the change cannot be recorded.
     """
     if not reason.strip():
         raise ChangeRefused(
-            "A change of the rollout needs a reason: it is what the next person will read."
+            "A change of the rollout needs a reason: the next operator will read it."
         )
     with transaction.atomic():
         _lock_changes()
         before = newest()
         if expected_version is not None and expected_version != before.version:
             raise VersionConflict(
-                f"The rollout is at version {before.version}, not {expected_version}: look at it again, then decide."
+                f"The rollout is at version {before.version}, not {expected_version}: "
+                "look at it again, then decide."
             )
         new = _resolve(to, before.rollout)
         asked = _ask_gates(before, new, override_reason.strip())
@@ -127,13 +137,13 @@ def change(
     if not result.changed:
         return result
     reached = [Spread.AT_COMMIT]
-    # Runs at once unless there is an outer transaction, which may still fail.
+    # Runs immediately unless there is an outer transaction, which may still fail.
     transaction.on_commit(lambda: reached.append(_spread(result, actor=actor, source=source)))
     return replace(result, spread=reached[-1])
 
 
 def since(version: int) -> RolloutChange | None:
-    """Return the recorded change that made `version`, or None for version 0; raises `django.db.Error`."""
+    """Return the recorded change to `version`, None for version 0; raises `django.db.Error`."""
     return RolloutChange.objects.filter(pk=version).first()
 
 
@@ -143,13 +153,14 @@ def after_load(act: Callable[[], None]) -> None:
 
 
 def forget() -> None:
-    """Drop what this process knows, and its background thread, as if it had just started."""
+    """Drop the snapshot and the background thread, as in a process that has just started."""
     listener.stop()
     link.forget()
     store.forget()
 
 
 def _lock_changes() -> None:
+    # One writer at a time, so that versions commit in ascending order.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ROLLOUT_CHANGE])
 
@@ -161,7 +172,7 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
 
 
 def _ask_gates(before: Snapshot, new: Rollout, override_reason: str) -> dict[str, Any]:
-    """Return what to record of the gates; raise `GateRefused` if one holds the change and nobody overrides it."""
+    """Return the verdicts to record; raise `GateRefused` unless each passes or is overridden."""
     examine = conf.gatekeeper()
     if examine is None or not asks_gates(before.rollout, new):
         return {}
@@ -242,11 +253,11 @@ def _announce() -> None:
 
 
 def _as_snapshot(versioned: Versioned[Rollout]) -> Snapshot:
-    return cast(Snapshot, versioned)  # the kind's holder
+    return cast(Snapshot, versioned)  # see `holder` below
 
 
 store: Final = VersionedStore(
-    Kind(
+    VersionedKind(
         name="mode",
         read=_read,
         default=lambda: Rollout(conf.default_mode()),

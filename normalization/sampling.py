@@ -1,4 +1,4 @@
-"""Log sampling: everything while it is rare, a known share of it when it is not."""
+"""Log sampling: log all events while they are rare, and a fixed share of them otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Sampler:
-    """Keeps every event while a minute had at most `all_below`, then one in `then_one_in`."""
+    """Keeps the first `all_below` events of each minute, then one in `then_one_in`."""
 
     def __init__(
         self, all_below: int, then_one_in: int, clock: Callable[[], float] = time.monotonic
@@ -18,7 +18,7 @@ class Sampler:
         self._minute, self._seen = -1, 0
 
     def rate(self) -> float:
-        """Count one event; return the share of events kept now if this one is to be logged, else 0."""
+        """Count one event; return the current share of logged events, or 0 to skip this one."""
         with self._lock:
             minute = int(self._clock() // 60)
             if minute != self._minute:

@@ -1,4 +1,4 @@
-"""Request shapes, read strictly, and the documented shapes of problems, warnings and response headers."""
+"""Strict serializers for requests, and the OpenAPI shapes of problems, warnings and headers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     default_error_messages: ClassVar = {"invalid": "Expected an object."}
 
     def to_internal_value(self, data: Any) -> Any:
-        """Return the validated members; raise `ValidationError` for every fault at once."""
+        """Return the validated members; raise one `ValidationError` with all errors."""
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
         errors: dict[str, Any] = {
             str(name): serializers.ErrorDetail("This field is not known.", "unknown_field")
@@ -39,7 +39,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 class StrictCharField(serializers.CharField):
-    """A JSON string: numbers and booleans are refused, and the text is not trimmed unless asked."""
+    """A JSON string: numbers and booleans are refused; by default the text is not trimmed."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("trim_whitespace", False)
@@ -53,7 +53,7 @@ class StrictCharField(serializers.CharField):
 
 
 class RawStageField(StrictCharField):
-    """A stage as it came: any text of at most 255 characters. What it means is the boundary's question."""
+    """A raw stage: any text of at most 255 characters. The boundary interprets it."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", MAX_RAW_STAGE)
@@ -76,7 +76,7 @@ class StrictIntegerField(serializers.IntegerField):
 
 
 class StrictFloatField(serializers.FloatField):
-    """A finite JSON number: no boolean, string, NaN or Infinity, nor an integer beyond a float's range."""
+    """A finite JSON number in the range of a float: no boolean, string, NaN or Infinity."""
 
     def to_internal_value(self, data: Any) -> float:
         """Return the number as a float; fail with `invalid` for anything else."""
@@ -102,14 +102,14 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 def parse(serializer: serializers.BaseSerializer[Any], *, where: str = "body") -> Any:
-    """Return the serializer's validated data; raise one `invalid-request` problem that names every faulty place."""
+    """Return the validated data; raise one `invalid-request` problem that lists all errors."""
     if serializer.is_valid():
         return serializer.validated_data
     raise invalid(list(problem_items(serializer.errors, where=where)))
 
 
 def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Iterable[Item]:
-    """Flatten DRF's nested error details into items with RFC 6901 JSON pointers."""
+    """Flatten REST framework's nested error details into items with JSON pointers (RFC 6901)."""
     if isinstance(errors, Mapping):
         for name, nested in errors.items():
             step = "" if name == "non_field_errors" else f"/{escape_pointer(str(name))}"
@@ -130,14 +130,14 @@ def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Ite
 def escape_pointer(token: str) -> str:
     """Escape one reference token of a JSON pointer (RFC 6901, section 3).
 
-    A lone surrogate, which JSON can escape in a member's name but UTF-8 cannot carry, becomes U+FFFD.
+    A lone surrogate, which JSON can escape but UTF-8 cannot encode, becomes U+FFFD.
     """
     sendable = token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return sendable.replace("~", "~0").replace("/", "~1")
 
 
 class ItemSerializer(serializers.Serializer[Any]):
-    """One issue of a request: the place, what is wrong, and for stages what came and what it may have meant."""
+    """One issue of a request: place, code, and for stages the received text and suggestions."""
 
     pointer = serializers.CharField(
         help_text="JSON pointer (RFC 6901) to the place.", allow_blank=True
@@ -213,19 +213,21 @@ def header(name: str, description: str, statuses: Iterable[int]) -> OpenApiParam
 
 
 def stage_headers(statuses: Iterable[int]) -> list[OpenApiParameter]:
-    """Document the boundary's response headers, and the request header with which a client rehearses."""
+    """Document the boundary's response headers, and the request header for a rehearsal."""
     given = list(statuses)
     prefer = OpenApiParameter(
         "Prefer",
         OpenApiTypes.STR,
         OpenApiParameter.HEADER,
-        description=f"`{'stage-validation=enforce'}` rehearses enforcement for this request (RFC 7240).",
+        description=(
+            "`stage-validation=enforce` rehearses enforcement for this request (RFC 7240)."
+        ),
     )
     return [prefer, *(header(name, description, given) for name, description in STAGE_HEADERS)]
 
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """Document problem bodies for those statuses, and for those that every operation can answer."""
+    """Document problem bodies for these statuses, and for those of every operation."""
     return {
         (status, CONTENT_TYPE): OpenApiResponse(
             ProblemSerializer, description=_DESCRIPTIONS[status]

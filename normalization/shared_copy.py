@@ -1,7 +1,9 @@
-"""The copy in Redis of a value that the database holds: signed, versioned, and never written over by an older one.
+"""The copy in Redis of a value from the database: signed and versioned.
 
-Anybody who may write to that Redis can put anything there. A copy therefore carries an HMAC over its kind, version and
-body, made with SECRET_KEY: what was edited by hand, cut off or written by another deployment is no copy at all.
+A newer copy is never replaced by an older one.
+
+Every client of Redis can write to it. A copy therefore has an HMAC over its kind, version and body
+with SECRET_KEY. A text that was edited, truncated or written by another deployment is ignored.
 """
 
 from __future__ import annotations
@@ -23,17 +25,19 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "stage:validation:events"
 SALT: Final = "normalization.shared_copy"
-# A copy is a few kilobytes; somebody else's gigabyte under our key is not worth fetching.
+# A copy has a few kilobytes. A longer value under our key is not ours and is not fetched.
 MOST_BYTES: Final = 1_000_000
 
-# Compare and set. KEYS: the copy. ARGV: version, text, a text that may be overruled whatever its version, channel,
-# event, most bytes of a copy. Returns the text that stands in the way, or false when the new one was written and
-# announced. A key of another type, or a text that is too long or no JSON, stands in nobody's way.
+# Compare and set. KEYS: the copy. ARGV: version, text, a text that is overwritten at any version,
+# channel, event, maximum bytes of a copy. Returns the existing text if it was kept, or false when
+# the new one was written and announced. A key of another type, or a text that is too long or not
+# JSON, is overwritten.
 COMPARE_AND_SET: Final = """
 local held = redis.pcall('GET', KEYS[1])
 if type(held) == 'string' and #held <= tonumber(ARGV[6]) and held ~= ARGV[3] then
   local read, copy = pcall(cjson.decode, held)
-  if read and type(copy) == 'table' and type(copy.version) == 'number' and copy.version >= tonumber(ARGV[1]) then
+  local versioned = read and type(copy) == 'table' and type(copy.version) == 'number'
+  if versioned and copy.version >= tonumber(ARGV[1]) then
     return held
   end
 end
@@ -44,12 +48,12 @@ return false
 
 
 class CopyInvalid(ValueError):
-    """The text is not a copy that this deployment signed."""
+    """The text was not signed by this deployment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """A signed copy: the value's wire form at a version, and the very text that holds it."""
+class SignedCopy:
+    """A signed copy: the value's wire form at a version, and the exact text."""
 
     version: int
     body: Mapping[str, Any]
@@ -57,22 +61,23 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What Redis answered: a valid copy or None, and the text that was there (None for nothing, or no text at all)."""
+class CopyRead:
+    """The copy read from Redis (None if invalid) and its text (None if missing or no string)."""
 
-    copy: Copy | None
+    copy: SignedCopy | None
     text: str | None
 
 
-def seal(kind: str, version: int, body: Mapping[str, Any]) -> Copy:
-    """Return the signed copy of `body`; its members stand beside `version` in one JSON object."""
+def seal(kind: str, version: int, body: Mapping[str, Any]) -> SignedCopy:
+    """Return the signed copy of `body`: one JSON object of its members, version and signature."""
     document = {"version": version, **body}
     signature = _signature(kind, document, settings.SECRET_KEY)
-    return Copy(version, body, json.dumps({**document, "signature": signature}, sort_keys=True))
+    text = json.dumps({**document, "signature": signature}, sort_keys=True)
+    return SignedCopy(version, body, text)
 
 
-def unseal(kind: str, text: str) -> Copy:
-    """Read a copy; raise `CopyInvalid` for anything that `seal` did not write with a current or retiring key."""
+def unseal(kind: str, text: str) -> SignedCopy:
+    """Parse a copy; raise `CopyInvalid` unless `seal` wrote it with a current or fallback key."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -81,14 +86,14 @@ def unseal(kind: str, text: str) -> Copy:
         raise CopyInvalid("no versioned object")
     signature = document.pop("signature", None)
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    # Compared as bytes: a signature with other than ASCII characters is a wrong one, not an error.
+    # Compared as bytes: compare_digest raises TypeError for non-ASCII text.
     given = signature.encode("utf-8", "replace") if isinstance(signature, str) else b""
     if not any(
         hmac.compare_digest(given, _signature(kind, document, key).encode()) for key in keys
     ):
         raise CopyInvalid("not signed by this deployment")
     version = document.pop("version")
-    return Copy(version, document, text)
+    return SignedCopy(version, document, text)
 
 
 def _signature(kind: str, document: Mapping[str, Any], key: str | bytes) -> str:
@@ -102,8 +107,8 @@ class SharedCopy:
     def __init__(self, kind: str, redis: RedisLink = link) -> None:
         self.kind, self.key, self._redis = kind, f"stage:validation:{kind}", redis
 
-    def read(self) -> Found:
-        """Return what is there now; raise `RedisUnavailable`."""
+    def read(self) -> CopyRead:
+        """Return the current copy; raise `RedisUnavailable`."""
         return self._judge(self._redis.ask("read", self._get))
 
     def put(
@@ -114,10 +119,10 @@ class SharedCopy:
         overrule: str | None = None,
         insist: bool = False,
     ) -> bool:
-        """Write unless a copy of this or a newer version is there, and announce it; raise `RedisUnavailable`.
+        """Write and announce a copy unless one of this or a newer version exists.
 
-        Returns whether it was written. A text that is no valid copy never stands in the way, and neither does
-        `overrule`: a text that the database was asked about after it had been read.
+        Returns whether it was written. An invalid text is always overwritten, and so is the text
+        `overrule`, which was read before the database was asked. Raises `RedisUnavailable`.
         """
         copy = seal(self.kind, version, body)
         held = self._compare_and_set(copy, overrule, insist)
@@ -125,24 +130,24 @@ class SharedCopy:
             held = self._compare_and_set(copy, held, insist)
         return held is None
 
-    def _judge(self, text: str | None) -> Found:
+    def _judge(self, text: str | None) -> CopyRead:
         if text is None:
-            return Found(None, None)
+            return CopyRead(None, None)
         try:
-            return Found(unseal(self.kind, text), text)
+            return CopyRead(unseal(self.kind, text), text)
         except CopyInvalid:
-            return Found(None, text)
+            return CopyRead(None, text)
 
     def _get(self, client: Redis) -> str | None:
         try:
-            # One byte more than a copy may have: what is longer is cut off here, and then no copy.
+            # One byte more than the maximum: a longer text is cut here and then invalid.
             return _text(client.getrange(self.key, 0, MOST_BYTES)) or None
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
-                return None  # another type is nothing, and will be written over
+                return None  # a key of another type will be overwritten
             raise
 
-    def _compare_and_set(self, copy: Copy, overrule: str | None, insist: bool) -> str | None:
+    def _compare_and_set(self, copy: SignedCopy, overrule: str | None, insist: bool) -> str | None:
         event = json.dumps({"kind": self.kind, "version": copy.version})
         arguments: list[str | bytes | int] = [
             copy.version,
@@ -164,6 +169,6 @@ def _text(answer: object) -> str | None:
     if answer is None:
         return None
     if isinstance(answer, bytes):
-        # Bytes that are no UTF-8 are kept apart by surrogates, so that compare-and-set can name them again.
+        # Surrogates keep invalid UTF-8 intact, so that compare-and-set can send the same bytes.
         return answer.decode("utf-8", "surrogateescape")
     raise RedisUnavailable(f"answered {type(answer).__name__}")

@@ -1,4 +1,7 @@
-"""A value that every request needs and that rarely changes: one per process, refreshed by one thread at a time."""
+"""A value that every request needs and that rarely changes.
+
+Each process has one, and one thread at a time refreshes it.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,11 @@ class _Held(Generic[T]):
 
 
 class ProcessSnapshot(Generic[T]):
-    """Serves a value without I/O until it is `ttl` seconds old; then one caller loads anew, others get the old one.
+    """Returns a value without I/O until it is `ttl` seconds old.
 
-    `load(previous)` returns the new value and must not raise: what to do on failure is the loader's knowledge.
-    Only the very first callers of a process, who have nothing to serve, wait for the load.
+    Then one caller loads it again while the others get the old value. Only the first callers in a
+    process wait for the load. `load(previous)` returns the new value and must not raise: it
+    handles failures itself.
     """
 
     def __init__(
@@ -36,18 +40,21 @@ class ProcessSnapshot(Generic[T]):
         self._held: _Held[T] | None = None
         self._generation = 0
         self._lock = threading.Lock()  # held during a load
-        self._storing = threading.Lock()  # held for a moment, whenever what is held changes
+        self._storing = threading.Lock()  # held briefly while `_held` changes
         _all.add(self)
 
     def get(self) -> T:
-        """Return the value, at most `ttl` old unless a refresh is under way."""
+        """Return the value, at most `ttl` old except during a refresh."""
         held = self._held
         if held is not None and self._clock() < held.expires:
             return held.value
         return self._refresh(held)
 
     def renew(self, load: Callable[[T | None], T] | None = None, wait: float = -1) -> bool:
-        """Load now whatever the age, by `load` if given; False if another thread was loading for `wait` seconds."""
+        """Load now at any age, by `load` if given.
+
+        Returns False if another thread was loading during all of `wait` seconds.
+        """
         if not self._lock.acquire(timeout=wait):
             return False
         try:
@@ -57,24 +64,24 @@ class ProcessSnapshot(Generic[T]):
         return True
 
     def peek(self) -> T | None:
-        """Return what is held, however old, without loading."""
+        """Return the value at any age, without loading; None before the first load."""
         held = self._held
         return held.value if held is not None else None
 
     def put(self, value: T, newer: Callable[[T, T], bool]) -> None:
-        """Serve `value` from now on if it is `newer` than what is held; a load that is under way will not undo it."""
+        """Replace the value if `newer(value, held)`; a load under way does not undo it."""
         with self._storing:
             if self._held is not None and newer(value, self._held.value):
                 self._generation += 1
                 self._held = _Held(value, self._clock() + self._ttl())
 
     def invalidate(self) -> None:
-        """Make the next `get` load, keeping the old value to serve meanwhile."""
+        """Make the next `get` load; other callers get the old value meanwhile."""
         with self._storing:
             self._expire()
 
     def forget(self) -> None:
-        """Drop the value as if the process had just started."""
+        """Drop the value, as in a process that has just started."""
         with self._storing:
             self._generation += 1
             self._held = None
@@ -104,7 +111,7 @@ class ProcessSnapshot(Generic[T]):
             if generation == self._generation:
                 self._held = _Held(value, self._clock() + self._ttl())
                 return value
-            # What arrived during the load may be newer than what was loaded. Serve it, and look again at once.
+            # A value that arrived during the load may be newer. Return it, and load again next.
             if self._held is None or self._held.value is (
                 held.value if held is not None else None
             ):
@@ -113,8 +120,8 @@ class ProcessSnapshot(Generic[T]):
             return self._held.value
 
     def _after_fork(self) -> None:
-        # The forked child may have inherited a lock held by a thread that does not exist there. And whatever the
-        # parent did to stay up to date, the child has to do for itself: its first call loads.
+        # A thread that does not exist in the child may hold the locks, and the parent's listener
+        # does not run there. So the child gets new locks, and its first call loads.
         self._lock, self._storing = threading.Lock(), threading.Lock()
         self.invalidate()
 

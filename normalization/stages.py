@@ -7,10 +7,12 @@ the table is `Unknown`, with suggestions that are shown and never applied.
 This module is pure: it uses no Django, clock or settings.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -306,11 +308,11 @@ def normalize_weights(
 ) -> Weights:
     """Return weights by stage for weights whose stages are text.
 
-    The weights of one stage are added up, in the order of the items, and reported in `merged`.
-    Weights are not judged here: the caller decides whether they may be negative, or must sum to 1.
+    The weights of one stage are added up, as decimals, and reported in `merged`. Weights are not
+    judged here: the caller decides whether they may be negative, or must sum to 1.
     """
     raws: dict[Stage, list[str]] = {}
-    sums: dict[Stage, float] = {}
+    given: dict[Stage, list[float]] = {}
     unknown: list[tuple[Unknown, float]] = []
     outside: list[tuple[Outside, float]] = []
     for raw, weight in weights.items() if isinstance(weights, Mapping) else weights:
@@ -320,12 +322,19 @@ def normalize_weights(
         elif isinstance(found, Outside):
             outside.append((found, weight))
         else:
-            sums[found.stage] = sums.get(found.stage, 0.0) + weight
+            given.setdefault(found.stage, []).append(weight)
             raws.setdefault(found.stage, []).append(found.raw)
-    named = sorted(sums)
+    named = sorted(given)
     return Weights(
-        by_stage={stage: sums[stage] for stage in named},
+        by_stage={stage: _sum_of(given[stage]) for stage in named},
         unknown=tuple(unknown),
         merged=tuple((stage, tuple(raws[stage])) for stage in named if len(raws[stage]) > 1),
         outside=tuple(outside),
     )
+
+
+def _sum_of(weights: list[float]) -> float:
+    # Decimal: the weights .1 and .2 of one stage are .3, and not the binary 0.30000000000000004.
+    if len(weights) == 1 or not all(map(math.isfinite, weights)):
+        return sum(weights)
+    return float(sum(Decimal(repr(weight)) for weight in weights))

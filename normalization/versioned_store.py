@@ -1,12 +1,13 @@
-"""A versioned value that every process must agree on: the database is the truth, Redis carries a copy, each process
-holds a snapshot. The rollout and the operator's decisions are both kept this way.
+"""A versioned value that all processes share, such as the rollout and the operator's decisions.
 
-How a snapshot is renewed:
+The database is authoritative, Redis has a copy, each process has a snapshot. A snapshot is renewed
+from the first of these that answers:
 
-    Redis, within 100 ms → else the database → else what the process knew last → else the default
+    Redis, within 100 ms → the database → the last-known value of the process → the default
 
-Redis is read before the database and written after the commit. So a copy, or a snapshot, that is newer than what the
-database answers afterwards can only mean that the database went back (it was restored): its word is the last one.
+Redis is read before the database and written after the commit. A copy or snapshot that is newer
+than the database's answer therefore means that the database was restored to an earlier state. The
+database still wins.
 """
 
 from __future__ import annotations
@@ -23,25 +24,26 @@ from django.db import connection
 from normalization import conf, metrics
 from normalization.bounded import Bounded, TookTooLong
 from normalization.redis_link import RedisUnavailable, tell_if_not_configured
-from normalization.shared_copy import Copy, Found, SharedCopy
+from normalization.shared_copy import CopyRead, SharedCopy, SignedCopy
 from normalization.snapshots import ProcessSnapshot
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# How old the last comparison with the database may get while Redis answers well.
+# Maximum age of the last comparison with the database while Redis answers.
 COMPARE_SECONDS: Final = 30.0
-# The listener's thread looks at the database this long; a request's own statement timeout does not hold a frozen host.
+# Limit for a read in the listener's thread: a statement timeout does not help if the host hangs.
 DATABASE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Versioned(Generic[T]):
-    """A value as this process knows it.
+    """The value in this process.
 
-    `source`: "redis" or "database"; "default" when nothing was ever recorded (version 0); "last-known" when no store
-    answers; "no-store" when none ever did, and the default holds.
+    `source` is "redis" or "database"; "default" when no change was ever recorded (version 0);
+    "last-known" while no store answers; "no-store" when no store ever answered, and the default
+    applies.
     """
 
     value: T
@@ -51,14 +53,16 @@ class Versioned(Generic[T]):
 
     @property
     def age(self) -> float:
-        """Seconds since a store last gave or confirmed it."""
+        """Seconds since a store last returned or confirmed the value."""
         return time.monotonic() - self.loaded_at
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """What a store needs to know of its value. `read` asks the database; it raises `django.db.Error`,
-    or ValueError for a row that is no such value."""
+class VersionedKind(Generic[T]):
+    """The functions that a store needs for its kind of value.
+
+    `read` asks the database. It raises `django.db.Error`, or ValueError for an invalid row.
+    """
 
     name: str
     read: Callable[[], tuple[T, int]]
@@ -71,11 +75,14 @@ class Kind(Generic[T]):
 
 
 class VersionedStore(Generic[T]):
-    """The value of one kind in this process. Tests give it a clock and a copy of its own to play several processes."""
+    """The value of one kind in this process.
+
+    Tests pass a clock and a copy to simulate several processes.
+    """
 
     def __init__(
         self,
-        kind: Kind[T],
+        kind: VersionedKind[T],
         copy: SharedCopy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,31 +93,35 @@ class VersionedStore(Generic[T]):
         )
         self._compared_at = float("-inf")
         self._database = Bounded(f"stage-{kind.name}-database")
-        # The hot path, without a frame of its own.
+        # Every request calls this: an alias saves one call.
         self.current = self._snapshot.get
 
     def newest(self) -> Versioned[T]:
-        """Read the database now; raise `django.db.Error`."""
+        """Read the database; raise `django.db.Error`."""
         value, version = self.kind.read()
         return self.kind.holder(
             value, version, "database" if version else "default", self._clock()
         )
 
     def known(self) -> Versioned[T] | None:
-        """Return what the process holds, however old, without any I/O."""
+        """Return the snapshot of any age, without I/O."""
         return self._snapshot.peek()
 
     def renew(self, *, compare: bool, wait: float = 1.0) -> bool:
-        """Load now, for the listener's thread: the request that comes next then finds a fresh snapshot.
+        """Load in the listener's thread, so that the next request finds a fresh snapshot.
 
-        `compare`: ask the database too, within a limited time. False if another thread was loading all the while.
+        `compare` asks the database too, with a time limit. Returns False if another thread was
+        loading during all of `wait` seconds.
         """
         return self._snapshot.renew(
             lambda previous: self._load(previous, compare=compare, aside=True), wait
         )
 
     def recorded(self, value: T, version: int) -> bool:
-        """Spread what was just committed; return False if Redis did not take it, and the next refresh will do it."""
+        """Spread a value that was just committed.
+
+        Returns False if Redis did not accept it. The next refresh then writes it.
+        """
         mine = self.kind.holder(value, version, "database", self._clock())
         self._snapshot.put(mine, lambda new, held: new.version > held.version)
         try:
@@ -121,12 +132,12 @@ class VersionedStore(Generic[T]):
         return True
 
     def invalidate(self) -> None:
-        """Ask the database at the next use: something was recorded."""
+        """Ask the database at the next use, because a change was recorded."""
         self._compared_at = float("-inf")
         self._snapshot.invalidate()
 
     def forget(self) -> None:
-        """Know nothing, as a process that has just started."""
+        """Drop the snapshot, as in a process that has just started."""
         self._compared_at = float("-inf")
         self._snapshot.forget()
 
@@ -159,7 +170,7 @@ class VersionedStore(Generic[T]):
     def _with_database(
         self,
         truth: Versioned[T],
-        found: Found | None,
+        found: CopyRead | None,
         copied: Versioned[T] | None,
         previous: Versioned[T] | None,
     ) -> Versioned[T]:
@@ -167,7 +178,7 @@ class VersionedStore(Generic[T]):
             (each for each in (copied, previous) if each is not None), key=_version, default=truth
         )
         if connection.in_atomic_block:
-            # What an open transaction sees may be its own and never be committed, or be older than it knows.
+            # An open transaction may see its own uncommitted row, or an old snapshot.
             return truth if truth.version >= known.version else known
         if truth.version < known.version:
             log.warning(
@@ -181,7 +192,7 @@ class VersionedStore(Generic[T]):
         return truth
 
     def _without_database(
-        self, found: Found | None, copied: Versioned[T] | None, previous: Versioned[T] | None
+        self, found: CopyRead | None, copied: Versioned[T] | None, previous: Versioned[T] | None
     ) -> Versioned[T]:
         if previous is None:
             return copied or self.kind.holder(self.kind.default(), 0, "no-store", self._clock())
@@ -192,7 +203,7 @@ class VersionedStore(Generic[T]):
             self._heal(previous, found, copied)
         return replace(previous, source=_last_known(previous))
 
-    def _heal(self, right: Versioned[T], found: Found, copied: Versioned[T] | None) -> None:
+    def _heal(self, right: Versioned[T], found: CopyRead, copied: Versioned[T] | None) -> None:
         wire = self.kind.to_wire(right.value)
         if found.copy is not None and (found.copy.version, found.copy.body) == (
             right.version,
@@ -211,7 +222,7 @@ class VersionedStore(Generic[T]):
                 had=copied and copied.version,
             )
 
-    def _read_copy(self) -> Found | None:
+    def _read_copy(self) -> CopyRead | None:
         try:
             found = self._copy.read()
         except RedisUnavailable:
@@ -221,10 +232,10 @@ class VersionedStore(Generic[T]):
             log.warning("stage_copy_invalid", kind=self.kind.name)
         return found
 
-    def _copied(self, copy: Copy, previous: Versioned[T] | None) -> Versioned[T] | None:
+    def _copied(self, copy: SignedCopy, previous: Versioned[T] | None) -> Versioned[T] | None:
         try:
             value = self.kind.from_wire(copy.body, copy.version)
-        except ValueError as error:  # signed by a later release of ours, perhaps
+        except ValueError as error:  # for example written by a later release
             log.warning("stage_copy_unreadable", kind=self.kind.name, error=str(error)[:200])
             return None
         if value is None:

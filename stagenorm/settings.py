@@ -118,7 +118,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "normalization.middleware.FlushObservations",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 

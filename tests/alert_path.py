@@ -1,4 +1,7 @@
-"""The way back in real programs: Prometheus, Alertmanager and the relay around a running Service. Steady traffic."""
+"""The alert path in real programs: Prometheus, Alertmanager and the relay around a Service.
+
+`Traffic` sends steady requests beside it.
+"""
 
 import http.client
 import json
@@ -12,15 +15,17 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stagenorm import observe
+from tests import children
 from tests.servers import ROOT, Service, free_port, wait_until
 
 
 class AlertPath:
-    """Relay, Alertmanager and Prometheus with the configuration of ops/prometheus/, as `make observe` starts them."""
+    """Relay, Alertmanager and Prometheus, configured as `make observe` does."""
 
     def __init__(self, service: Service) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-alerts-"))
@@ -37,11 +42,11 @@ class AlertPath:
             observe.find_programs(), self.directory, self.ports
         ).items():
             with (self.directory / f"{name}.log").open("ab") as log:
-                self.running[name] = subprocess.Popen(
+                self.running[name] = children.start(
                     command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
                 )
             address = observe.addresses(self.ports)[name]
-            wait_until(lambda name=name, address=address: self._ready(name, address), name)  # type: ignore[misc]
+            wait_until(partial(self._ready, name, address), name)
 
     def remove(self) -> None:
         """End all three and delete what they wrote."""
@@ -51,9 +56,7 @@ class AlertPath:
             for process in self.running.values():
                 process.wait(60)
         finally:
-            for (
-                process
-            ) in self.running.values():  # one that does not end must not outlive the test
+            for process in self.running.values():
                 process.kill()
                 process.wait()
             shutil.rmtree(self.directory)
@@ -119,10 +122,11 @@ def figure(base: str, series: str) -> float:
 
 @dataclass
 class Traffic:
-    """`rate` requests a second to the companies' stage filter, each over a new connection, so that all workers serve.
+    """`rate` requests a second to the stage filter of companies.
 
-    `share` of them name a stage that nobody knows; it may change while the traffic runs. `modes` counts the modes that
-    answers named; `first_rejected` and `last_enforced` are moments of `time.monotonic()`.
+    Each uses a new connection, so that all workers serve some. A `share` of them names an unknown
+    stage; it may change meanwhile. `modes` counts the modes of the answers. `first_rejected` and
+    `last_enforced` are times of `time.monotonic()`.
     """
 
     service: Service

@@ -18,15 +18,18 @@ from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
 from ops.backups.verify import verify
+from tests.children import start
 from tests.servers import ROOT, wait_until
 
 # Only this database's: other tests run beside this one on the same server.
 SCRATCH = """
 SELECT d.datname FROM pg_database d, pg_database own
-WHERE own.datname = current_database() AND starts_with(d.datname, 'stagenorm_drill_' || own.oid || '_') ORDER BY 1
+WHERE own.datname = current_database()
+  AND starts_with(d.datname, 'stagenorm_drill_' || own.oid || '_')
+ORDER BY 1
 """
 
-# Each row that a drill restores makes it wait; nobody else notices.
+# Each row that a drill restores makes it wait; other sessions are not affected.
 SLOW_DRILL = """
 CREATE FUNCTION public.slow_in_a_drill(bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -54,12 +57,15 @@ def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
     `noise` bytes of each row do not compress.
     """
     fund = execute(
-        "INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id"
+        "INSERT INTO portfolio_fund (name, created_at) "
+        "VALUES (gen_random_uuid()::text, now()) RETURNING id"
     )
     execute(
         "INSERT INTO portfolio_companies "
-        "(fund_id, name, stage, status, sector, invested_usd, invested_at, created_at, updated_at) "
-        "SELECT %s, left('company ' || n || coalesce((SELECT string_agg(md5(n::text || piece || random()), '') "
+        "(fund_id, name, stage, status, sector, invested_usd, invested_at, "
+        "created_at, updated_at) "
+        "SELECT %s, left('company ' || n || "
+        "coalesce((SELECT string_agg(md5(n::text || piece || random()), '') "
         "FROM generate_series(1, %s / 32) piece), ''), 200), %s, 'active', "
         "(ARRAY['fintech', 'healthcare', 'climate', 'logistics', 'security'])[1 + n %% 5], "
         "round((random() * 20000000)::numeric, 2), current_date - (random() * 3650)::int, "
@@ -95,7 +101,7 @@ def manage(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str
     given = {**os.environ, "DATABASE_URL": address(), **environment}
     command = [sys.executable, "manage.py", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, env=given, text=True, **pipes) as process:  # type: ignore[call-overload]
+    with start(command, cwd=ROOT, env=given, text=True, **pipes) as process:
         try:
             yield process
         finally:
@@ -107,7 +113,8 @@ def address(**other: str) -> str:
     configured = connection.settings_dict
     parts = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
     given = {part: str(configured[key]) for part, key in parts.items() if configured[key]} | other
-    return f"postgresql:///{quote(str(configured['NAME']), safe='')}?{urlencode(given, quote_via=quote)}"
+    name = quote(str(configured["NAME"]), safe="")
+    return f"postgresql:///{name}?{urlencode(given, quote_via=quote)}"
 
 
 def client_program(parent: subprocess.Popen[str], name: str) -> psutil.Process:
@@ -143,7 +150,7 @@ def flip(path: Path, position: int, mask: int = 0x01) -> None:
 
 
 def ended(process: psutil.Process) -> bool:
-    """Whether it runs no more; a zombie that nobody reaps has ended."""
+    """Whether it has ended; a zombie has."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,5 +1,6 @@
 """Every process that a test starts. What a failed test leaves of them ends with it."""
 
+import atexit
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,28 @@ def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any
     return process
 
 
+def start_shared(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+    """Start a process that several tests share.
+
+    The fixture that starts it has to end it. It is killed at the latest when this process ends.
+    """
+    process = subprocess.Popen(command, **options)
+    atexit.register(process.kill)
+    return process
+
+
 def run(
     command: Sequence[str | Path],
     *,
     stdin: str | None = None,
     seconds: float = 240,
+    check: bool = False,
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a process to its end and return its status and output as text.
 
-    Raises `subprocess.TimeoutExpired` after `seconds`; the process is then killed.
+    Raises `subprocess.TimeoutExpired` after `seconds` and kills the process. With `check`, raises
+    `subprocess.CalledProcessError` for a status other than 0.
     """
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
@@ -36,7 +49,10 @@ def run(
         process.kill()
         process.wait(60)
         _started.remove(process)
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    done = subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def end_all() -> None:

@@ -1,7 +1,7 @@
-"""What every test can rely on: settings of its own, one real PostgreSQL for the session, and more servers on demand.
+"""Fixtures for all tests: isolated settings, one real PostgreSQL per session, further servers.
 
-The process that starts the session (xdist's controller, or pytest itself) owns the database server and the
-temporary directory; xdist's workers inherit the address by environment, and each makes its own test database on
+The process that starts the session (xdist's controller, or pytest) owns the database server and
+the temporary directory. xdist's workers inherit the address, and each creates a test database on
 that server.
 """
 
@@ -37,7 +37,7 @@ OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one
 
 
 def _begin_session() -> None:
-    """Start the session's database and write the settings' environment; undone when this process ends."""
+    """Start the session's database and set the environment; both end with this process."""
     directory = Path(tempfile.mkdtemp(prefix="stagenorm-tests-"))
     for name in (
         "REDIS_URL",
@@ -73,10 +73,10 @@ def _begin_session() -> None:
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Begun in the background, where shells have Ctrl-C ignored: every process that a test starts would inherit that.
+    # A shell starts background jobs with SIGINT ignored; the tests' processes would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# At import, and the settings read at once: pytest-django sets Django up in pytest_configure only if they have been.
+# At import: pytest-django sets Django up in pytest_configure only after the settings were read.
 if OWNER not in os.environ:
     _begin_session()
 _static = Path(
@@ -89,7 +89,7 @@ settings.STATIC_ROOT = (
 )
 
 
-# No example has a deadline, and none is drawn too slowly: a machine that stalls for a moment breaks no law. The
+# No deadlines and no check of slow examples: a machine may stall for a moment. The
 # examples are the same at each run, so that a change is judged by itself; CHAOS=full draws others.
 laws.register_profile(
     "any machine",
@@ -101,7 +101,7 @@ laws.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip e2e tests where a program is missing and say which; with REQUIRE_E2E=1 (CI) that is an error instead."""
+    """Skip e2e tests if a program is missing and name it; with REQUIRE_E2E=1 (CI) fail instead."""
     missing = [names for names in E2E_PROGRAMS if not any(map(shutil.which, names.split("|")))]
     if not missing:
         return
@@ -115,13 +115,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
-    """Before any fixture tidies up, the database above all: end the processes that a failed test has left."""
+    """End the processes that a failed test has left, before fixtures clean up the database."""
     children.end_all()
 
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> None:
-    """Each test begins without what the process remembers between requests: mode, decisions, tallies."""
+    """Forget the state of the process before each test: mode, decisions, tallies."""
     from normalization import decision_store, guard, observations, rollout_store
 
     for remembered in (rollout_store, decision_store, observations, guard):
@@ -130,7 +130,7 @@ def _as_a_new_process() -> None:
 
 @pytest.fixture
 def set_mode(db: None) -> Callable[..., int]:
-    """``set_mode("enforce", pilots=frozenset({"a"}))`` → the version; by way of ``warn``, as a person must."""
+    """``set_mode("enforce", pilots=frozenset({"a"}))`` → the version, reached through ``warn``."""
     from normalization import rollout_store
     from normalization.rollout import Mode, Rollout
 
@@ -181,7 +181,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def granian_server(transactional_db: None) -> Iterator[Callable[..., Service]]:
-    """``granian_server(workers=2, threads=4, env={...})`` → a started Service on this test's database."""
+    """``granian_server(workers=2, threads=4, env={...})`` → a Service on the test database."""
     from django.db import connection
 
     started: list[Service] = []
@@ -205,4 +205,5 @@ def _address(database: dict[str, object]) -> str:
 
     names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
     given = {parameter: database[key] for parameter, key in names.items() if database[key]}
-    return f"postgresql:///{quote(str(database['NAME']), safe='')}?{urlencode(given, quote_via=quote)}"
+    name = quote(str(database["NAME"]), safe="")
+    return f"postgresql:///{name}?{urlencode(given, quote_via=quote)}"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 from django.test import Client
 from django.test.html import Element, parse_html
@@ -100,7 +100,7 @@ class Page(Node):
         super().__init__(parse_html(self.markup))
 
     @classmethod
-    def get(cls, client: Client, address: str, **query: str) -> Any:
+    def get(cls, client: Client, address: str, **query: str) -> Self:
         """Open `address` as `client`."""
         return cls(client.get(address, query or None))
 
@@ -169,7 +169,7 @@ class HomePage(Page):
     """The admin's start page."""
 
     @classmethod
-    def open(cls, client: Client) -> HomePage:
+    def open(cls, client: Client) -> Self:
         """Open the page as `client`."""
         return cls(client.get(HOME))
 
@@ -208,7 +208,7 @@ class RolloutPage(StatusPage):
     """`/admin/ops/rollout/`."""
 
     @classmethod
-    def open(cls, client: Client, query: str = "") -> RolloutPage:
+    def open(cls, client: Client, query: str = "") -> Self:
         """Open the page as `client`. `query` begins with a question mark."""
         return cls(client.get(ROLLOUT + query))
 
@@ -289,7 +289,7 @@ class ClientsPage(Page):
     """`/admin/ops/rollout/clients/`."""
 
     @classmethod
-    def open(cls, client: Client, query: str = "") -> ClientsPage:
+    def open(cls, client: Client, query: str = "") -> Self:
         """Open the page as `client`. `query` begins with a question mark."""
         return cls(client.get(CLIENTS + query))
 
@@ -340,7 +340,7 @@ class ClientPage(StatusPage):
     """`/admin/ops/rollout/clients/client/?name=…`."""
 
     @classmethod
-    def open(cls, client: Client, name: str = "importer", **query: str) -> ClientPage:
+    def open(cls, client: Client, name: str = "importer", **query: str) -> Self:
         """Open the page of the client `name`."""
         return cls(client.get(CLIENT, {"name": name, **query}))
 

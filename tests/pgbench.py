@@ -1,4 +1,4 @@
-"""Traffic over SQL by pgbench: a process of its own that notes how the server dealt with each transaction."""
+"""SQL traffic by pgbench: a separate process that logs the result of each transaction."""
 
 import re
 import subprocess
@@ -12,9 +12,9 @@ from tests import children
 
 @dataclass(frozen=True)
 class Counted:
-    """Transactions that went through, those that failed, and those among them that ended a deadlock.
+    """Numbers of transactions: committed, failed, and those that failed by a deadlock.
 
-    `milliseconds`: what the server took for each, in ascending order, without the wait for the client's own turn.
+    `milliseconds`: the server's time for each, ascending, without the wait for the client's turn.
     """
 
     done: int
@@ -24,7 +24,7 @@ class Counted:
 
 
 class Pgbench:
-    """Runs `scripts` (SQL → weight) on the database at `url` for `seconds`, `rate` transactions a second in all.
+    """Runs `scripts` (SQL → weight) at `url` for `seconds` with `rate` transactions a second.
 
     `numbers` are variables of the scripts. Nothing is tried again. `directory` must not exist yet.
     """
@@ -47,14 +47,18 @@ class Pgbench:
             given.append(f"--file={place}.sql@{weight}")
         self.process = children.start(
             [
-                str(binaries() / "pgbench"), "--no-vacuum", "--client=4", "--jobs=1", f"--rate={rate}",
+                str(binaries() / "pgbench"), "--no-vacuum", "--client=4", "--jobs=1",
+                f"--rate={rate}",
                 f"--time={seconds}", "--log", "--failures-detailed", "--max-tries=1", *given, url,
             ],
             cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def wait(self) -> Counted:
-        """What it noted, when its time is over. Any error but a deadlock or a serialization failure fails the test."""
+        """Wait for the end and return the results.
+
+        Errors other than deadlocks and serialization failures fail the test.
+        """
         said, _ = self.process.communicate(timeout=600)
         assert self.process.returncode == 0, said
         done, failed, deadlocks = (_number(f"{name}: (\\d+)", said) for name in NUMBERS)

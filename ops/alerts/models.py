@@ -134,4 +134,5 @@ def read_way_back() -> WayBack:
 
 def last_heartbeat_at() -> datetime | None:
     """Return the time of the newest heartbeat, or None if the table is empty."""
-    return Heartbeat.objects.aggregate(last=models.Max("received_at"))["last"]  # type: ignore[no-any-return]
+    newest: datetime | None = Heartbeat.objects.aggregate(last=models.Max("received_at"))["last"]
+    return newest

@@ -1,4 +1,4 @@
-"""The body of a delivery: Alertmanager's webhook JSON, version 4, which Grafana Alerting sends too.
+"""The body of a delivery: Alertmanager's webhook JSON, version 4, also sent by Grafana.
 
 The webhook reads it only after the signature is verified. The reader is still strict: members that
 it uses must have their documented types. It ignores all others.

@@ -231,7 +231,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def serve(host: str, port: int, build: Callable[[], Any]) -> None:
-    """Serve the application that `build` returns in the one worker process, until SIGINT or SIGTERM.
+    """Serve the application that `build` returns, in one worker, until SIGINT or SIGTERM.
 
     Requests in progress have 5 s to end.
     """

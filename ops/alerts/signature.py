@@ -1,8 +1,8 @@
-"""The signature of a delivery: hex HMAC-SHA256 of `{timestamp}:{raw body}`, as Grafana Alerting signs.
+"""The signature of a delivery: hex HMAC-SHA256 of `{timestamp}:{raw body}`.
 
-Pure: takes bytes and the time, returns `Genuine` or `Forged`. Sign and verify the raw bytes: JSON
-that is parsed and written again has another signature (Alertmanager escapes `<`, `>` and `&`, and
-ends the body with a newline).
+Grafana Alerting signs this way. Pure: takes bytes and the time, returns `Genuine` or `Forged`.
+Sign and verify the raw bytes: JSON that is parsed and written again has another signature
+(Alertmanager escapes `<`, `>` and `&`, and ends the body with a newline).
 """
 
 from __future__ import annotations

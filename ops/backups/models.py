@@ -1,6 +1,6 @@
 """The tables of backups: one row for each backup, and an append-only ledger of their checks.
 
-Both are inside the database that they protect, so `ledger` mirrors them into a file beside the
+Both are inside the database that they protect, so `records` mirrors them into a file beside the
 backups.
 """
 

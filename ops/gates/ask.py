@@ -1,4 +1,7 @@
-"""Asks the gates before a change that enforces more. The setting `STAGE_GATEKEEPER` names `examine`."""
+"""Asks the gates before a change that enforces more.
+
+The setting `STAGE_GATEKEEPER` names `examine`; `rollout_store.change` calls it.
+"""
 
 from __future__ import annotations
 

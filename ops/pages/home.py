@@ -32,7 +32,7 @@ SECONDS: Final = 2.0  # the start page omits a tile that takes longer
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile. `tone` is good, bad, unsure, plain or the mode; `word` has the same without colour."""
+    """One tile. `tone` (good, bad, unsure, plain or the mode) is its colour; `word` names it."""
 
     label: str
     word: str
@@ -75,7 +75,7 @@ def _clients(now: datetime) -> Tile:
     if not every:
         return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
     tone = "unsure" if refusable else "good"
-    detail = "would be refused, by the last 24 hours"
+    detail = "would be refused (last 24 hours)"
     return Tile("Clients", f"{refusable:,} of {every:,}", detail, tone, _clients_page())
 
 

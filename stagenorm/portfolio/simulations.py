@@ -16,7 +16,7 @@ from normalization.stages import Known, Stage, normalize_all
 from stagenorm.portfolio.models import Fund, PortfolioCompany, Simulation
 from stagenorm.portfolio.monte_carlo import ENGINE, SimulationParameters, simulate
 from stagenorm.portfolio.simulation_summary import summarize
-from stagenorm.portfolio.stage_weights import Items, judge_weights
+from stagenorm.portfolio.stage_weights import Items, judge_weights, significant
 
 AT: Final = "/stage_distribution"
 
@@ -112,5 +112,7 @@ def _rescaled(known: dict[Stage, float], unknown: Iterable[float], nothing: str)
     left_out, modelled = math.fsum(unknown), math.fsum(known.values())
     if not modelled > 0:
         raise Problem("nothing-to-simulate", detail=nothing)
-    weights = {stage: known[stage] / modelled for stage in sorted(known) if known[stage] > 0}
+    weights = {
+        stage: significant(known[stage] / modelled) for stage in sorted(known) if known[stage] > 0
+    }
     return StageMix(weights, left_out / (left_out + modelled))

@@ -1,46 +1,62 @@
-"""Stage weights in a request body: their shape, and what they mean once the boundary has looked at the stages.
+"""Stage weights of a request body: their shape, their sum, and the stages they belong to.
 
-Both shapes, `[{"stage", "weight"}, …]` and `{stage: weight, …}`, are read into the same list of (raw, weight).
-They are read by hand: a nested serializer per item would take most of a second for 10,000 items.
+The two shapes, `[{"stage", "weight"}, …]` and `{stage: weight, …}`, become one list of (raw, weight).
+The fields read items by hand: a nested serializer takes most of a second for 10,000 items.
+
+Weights are fractions that sum to 1. One rule for the sum applies in every mode. A sum within EXACT
+of 1 is accepted as it is. A sum within `tolerance` is rounding: it is accepted with a warning
+and the weights are rescaled to sum to 1. Any other sum is refused. Sums are decimal: .1 + .2 is .3.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from normalization.boundary import Boundary
-from normalization.problems import Item, UnknownStage, invalid
-from normalization.rollout import Mode
 from normalization.serializers import RawStageField, StrictFloatField, escape_pointer
 from normalization.stages import Meaning, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
 MAX_ALLOCATION: Final = 1_000
-# A sum this far from 1 is rounding. Up to the second it is worth a warning, and mode enforce refuses it.
-EXACT: Final = 1e-6
-TOLERATED: Final = 1e-4
-# One part in a million must count as such although 1 - 0.999999 is a little more than 1e-6 in binary.
-_BINARY_NOISE: Final = 1e-12
+# A sum this far from 1 is not worth a warning.
+EXACT: Final = Decimal("1e-6")
+# Weights rounded to four digits (0.1667) are each off by up to 5e-5; 5e-4 covers three digits.
+TOLERATED_PER_STAGE: Final = Decimal("5e-4")
+TOLERATED: Final = Decimal("5e-3")
+# Digits of a stage's share that arithmetic in the client, as 0.1 + 0.2, does not change.
+SIGNIFICANT_DIGITS: Final = 12
 
 Items = list[tuple[str, float]]
 Errors = dict[Any, Any]
 
 _STAGE = RawStageField()
-_WEIGHT = StrictFloatField(min_value=0, max_value=1 + TOLERATED)
+_LARGEST: Final = float(1 + TOLERATED)
+_WEIGHT = StrictFloatField(min_value=0, max_value=_LARGEST)
 _WEIGHT_SCHEMA: Final = {
     "type": "number",
     "format": "double",
     "minimum": 0,
-    "maximum": 1 + TOLERATED,
+    "maximum": _LARGEST,
 }
 
 
-def distance_from_one(items: Items) -> float:
-    """How far the weights' sum is from 1."""
-    return max(0.0, abs(math.fsum(weight for _, weight in items) - 1) - _BINARY_NOISE)
+def total_of(weights: Iterable[float]) -> Decimal:
+    """Return the sum of weights, each read as the decimal that it is written as."""
+    return sum((Decimal(repr(weight)) for weight in weights), Decimal(0))
+
+
+def tolerance(count: int) -> Decimal:
+    """Return how far from 1 the sum of that many weights may be."""
+    return min(TOLERATED_PER_STAGE * count, TOLERATED)
+
+
+def significant(weight: float) -> float:
+    """Return the weight without the digits that come from binary arithmetic."""
+    return float(f"{weight:.{SIGNIFICANT_DIGITS}g}")
 
 
 class _WeightsField(serializers.Field[Items, Any, Any, Any]):
@@ -49,34 +65,46 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "not_an_object": "Expected an object.",
         "empty": "At least one stage is needed.",
         "max_length": "At most {limit} stages are read.",
-        "weights_not_one": "The weights sum to {total:.6g}, not to 1.",
+        "weights_not_one": "Weights are fractions that sum to 1; these sum to {total:.9g}{advice}.",
         "duplicate_stage": "The same spelling is given twice.",
         "unknown_field": "This field is not known.",
         "required": "This field is required.",
     }
 
     def to_representation(self, value: Any) -> Any:
-        """Unused: answers have their own shapes."""
+        """Return the value; answers have their own shapes and do not use this."""
         return value
 
-    def checked(self, items: Items, errors: Errors) -> Items:
-        """The items, or every error of theirs at once; the sum is looked at only when each weight is one."""
+    def checked(self, items: Items, errors: Errors, weights: Iterable[Any]) -> Items:
+        """Return the items; raise every error at once, and check the sum if there is none.
+
+        `weights` are the weights as sent. If they are percentages, that is the only error.
+        """
+        self._refuse_percentages(list(weights))
         if errors:
             raise serializers.ValidationError(errors)
-        if distance_from_one(items) > TOLERATED:
-            self.fail("weights_not_one", total=math.fsum(weight for _, weight in items))
+        total = total_of(weight for _, weight in items)
+        if abs(total - 1) > tolerance(len(items)):
+            self.fail("weights_not_one", total=float(total), advice="")
         return items
 
     def bounded(self, size: int, limit: int) -> None:
-        """Fail for none or more than `limit` items."""
+        """Fail for no items and for more than `limit`."""
         if size == 0:
             self.fail("empty")
         if size > limit:
             self.fail("max_length", limit=limit)
 
     def error(self, code: str) -> list[serializers.ErrorDetail]:
-        """One error without values of its own."""
+        """Return one error whose message has no parameters."""
         return [serializers.ErrorDetail(str(self.error_messages[code]), code)]
+
+    def _refuse_percentages(self, weights: list[Any]) -> None:
+        if not all(type(weight) in (int, float) and 0 <= weight <= 101 for weight in weights):
+            return
+        total = total_of(weights)
+        if abs(total / 100 - 1) <= tolerance(len(weights)):
+            self.fail("weights_not_one", total=float(total), advice=": divide by 100")
 
 
 @extend_schema_field(
@@ -96,7 +124,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
     }
 )
 class StageDistributionField(_WeightsField):
-    """A list of 1 to 10,000 `{"stage", "weight"}`, no spelling twice, weights ≥ 0 that sum to 1 (within 1e-4)."""
+    """A list of 1 to 10,000 `{"stage", "weight"}` without a repeated spelling."""
 
     def to_internal_value(self, data: Any) -> Items:
         """Return the (raw, weight) pairs in order."""
@@ -114,7 +142,8 @@ class StageDistributionField(_WeightsField):
                 seen.add(raw)
             if faults:
                 errors[i] = faults
-        return self.checked(items, errors)
+        weights = (item.get("weight") if isinstance(item, dict) else None for item in data)
+        return self.checked(items, errors, weights)
 
     def _read(self, item: Any, items: Items) -> Errors | list[serializers.ErrorDetail]:
         if not isinstance(item, dict):
@@ -141,7 +170,7 @@ class StageDistributionField(_WeightsField):
     }
 )
 class StageAllocationField(_WeightsField):
-    """An object of 1 to 1,000 stages with their weights ≥ 0 that sum to 1 (within 1e-4)."""
+    """An object of 1 to 1,000 stages with their weights."""
 
     def to_internal_value(self, data: Any) -> Items:
         """Return the (raw, weight) pairs in order."""
@@ -155,13 +184,14 @@ class StageAllocationField(_WeightsField):
             value = _valid(_WEIGHT, weight, errors, raw)
             if raw not in errors:
                 items.append((raw, value))
-        return self.checked(items, errors)
+        return self.checked(items, errors, data.values())
 
 
 def _valid(
     field: serializers.Field[Any, Any, Any, Any], value: Any, errors: Errors, name: str
 ) -> Any:
-    # Most values need no more than this: printable text has no NUL and no surrogate, and no comparison with NaN holds.
+    # The fast path of most values: printable text has neither NUL nor surrogates, and NaN fails
+    # every comparison.
     kind = type(value)
     if field is _STAGE and kind is str and len(value) <= 255 and value.isprintable():
         return value
@@ -182,45 +212,46 @@ def judge_weights(
     pointer: Callable[[int], str],
     legacy: frozenset[str] = frozenset(),
 ) -> tuple[list[Meaning], Weights]:
-    """Take the items through the boundary: a result for each, and the weights by stage.
+    """Check the items' stages at the boundary; return a result for each, and the weights by stage.
 
-    `at` is the pointer to the whole, `pointer(i)` to the i-th stage. Warns of merged spellings and of a sum that is
-    not quite 1. Raises the boundary's UnknownStage, and in mode enforce an invalid-request problem for such a sum;
-    when both are wrong, one problem names both.
+    `at` is the pointer to the whole, `pointer(i)` to the i-th stage. The weights are rescaled where
+    their sum is rounded. Warns of a rescaled sum and of merged spellings. Raises `UnknownStage`.
     """
-    refused = _unequal(boundary, items, at)
-    try:
-        results = boundary.check([raw for raw, _ in items], pointer, legacy=legacy)
-    except UnknownStage as problem:
-        problem.errors += refused
-        raise
-    if refused:
-        raise invalid(refused)
+    results = boundary.check([raw for raw, _ in items], pointer, legacy=legacy)
     weights = normalize_weights(items, boundary.table)
+    total = total_of(weight for _, weight in items)
+    if abs(total - 1) > EXACT:
+        weights = _rescaled(weights, total)
+        detail = f"The weights sum to {float(total):.9g}; they were rescaled to sum to 1."
+        boundary.warn("weights_not_one", at, detail=detail)
     if weights.merged:
-        place = {raw: pointer(i) for i, (raw, _) in enumerate(items)}
-        for stage, raws in weights.merged:
-            detail = f"{len(raws)} spellings of {stage} were added up."
-            boundary.warn(
-                "duplicate_stage",
-                place[raws[1]],
-                detail=detail,
-                received=raws[1][:100],
-                count=len(raws),
-            )
+        _warn_of_merged(boundary, weights, {raw: pointer(i) for i, (raw, _) in enumerate(items)})
     return results, weights
 
 
-def _unequal(boundary: Boundary, items: Items, at: str) -> list[Item]:
-    if distance_from_one(items) <= EXACT:
-        return []
-    detail = f"The weights sum to {math.fsum(weight for _, weight in items):.9g}, not to 1."
-    if boundary.mode is Mode.ENFORCE:
-        return [{"pointer": at, "code": "weights_not_one", "detail": detail}]
-    boundary.warn("weights_not_one", at, detail=detail)
-    return []
+def _rescaled(weights: Weights, total: Decimal) -> Weights:
+    def share(weight: float) -> float:
+        return float(Decimal(repr(weight)) / total)
+
+    return replace(
+        weights,
+        by_stage={stage: share(weight) for stage, weight in weights.by_stage.items()},
+        unknown=tuple((found, share(weight)) for found, weight in weights.unknown),
+        outside=tuple((found, share(weight)) for found, weight in weights.outside),
+    )
+
+
+def _warn_of_merged(boundary: Boundary, weights: Weights, places: dict[str, str]) -> None:
+    for stage, raws in weights.merged:
+        boundary.warn(
+            "duplicate_stage",
+            places[raws[1]],
+            detail=f"{len(raws)} spellings of {stage} were added up.",
+            received=raws[1][:100],
+            count=len(raws),
+        )
 
 
 def member_pointer(at: str, items: Items) -> Callable[[int], str]:
-    """The `pointer` of an object's members: the i-th has the i-th item's text for its name."""
+    """Return the `pointer` function for members of an object, named by the items' texts."""
     return lambda i: f"{at}/{escape_pointer(items[i][0])}"

@@ -1,6 +1,5 @@
 """The shapes of strategies on the wire: what a request may hold, and what an answer does."""
 
-import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
@@ -17,7 +16,7 @@ from normalization.serializers import (
     WarningItemSerializer,
     parse,
 )
-from stagenorm.portfolio.stage_weights import EXACT, StageAllocationField
+from stagenorm.portfolio.stage_weights import EXACT, StageAllocationField, total_of
 from stagenorm.portfolio.strategies import CHECK_SIZES
 
 MAX_SECTORS: Final = 50
@@ -46,9 +45,9 @@ class SectorAllocationField(serializers.DictField):
         if isinstance(data, Mapping) and len(data) > MAX_SECTORS:
             self.fail("max_length", limit=MAX_SECTORS)
         shares: dict[Any, float] = super().to_internal_value(data)
-        total = math.fsum(shares.values())
+        total = total_of(shares.values())
         if total > 1 + EXACT:
-            self.fail("shares_above_one", total=total)
+            self.fail("shares_above_one", total=float(total))
         return shares
 
     def run_child_validation(self, data: Any) -> dict[Any, float]:
@@ -87,7 +86,12 @@ class StrategySerializer(StrictSerializer):
     sector_allocation = SectorAllocationField(
         default=dict, help_text="Sector → share, 0 to 1; together at most 1."
     )
-    stage_allocation = StageAllocationField(help_text="Stage → weight; the weights sum to 1.")
+    stage_allocation = StageAllocationField(
+        help_text=(
+            "Stage → weight. The weights sum to 1; a sum off by at most 5e-4 a stage "
+            "(0.005 in all) is rescaled, with a warning."
+        )
+    )
     reserve_ratio = StrictFloatField(min_value=0, max_value=1, default=0.5)
     risk_tolerance = StrictCharField(max_length=50, trim_whitespace=True, default="moderate")
     target_irr = StrictFloatField(

@@ -1,6 +1,8 @@
-"""`python -m tests.benchmarks.flood PORT RATE SECONDS`: badly signed deliveries; prints how many were answered by 401.
+"""`python -m tests.benchmarks.flood PORT RATE SECONDS`: send deliveries with a wrong signature.
 
-A process of its own, so that the flood costs its own CPU time and not that of whoever measures beside it.
+Prints the number of 401 responses.
+
+It runs in its own process, so that it does not use the CPU time of the measuring process.
 """
 
 import http.client

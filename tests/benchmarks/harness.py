@@ -1,13 +1,14 @@
 """How `make bench` measures: against a baseline, in the same run, in turns.
 
-A machine that others use is never equally fast for long, so a benchmark here times its subject and its baseline in
-turns (A B, B A, A B …) and takes the median of the rounds' ratios: what slows both down cancels out.
+The speed of a shared machine varies. A benchmark therefore times its subject and its baseline in
+turns (A B, B A, A B …) and takes the median of the ratios: what slows both down cancels out.
 
-    both = compare(subject, baseline)           # two callables without arguments that do the same amount of work
+    both = compare(subject, baseline)           # two callables that do the same amount of work
     hold(Ratio("normalize, seen before", goal=5, measured=both.ratio))
 
-`hold` remembers the figure for the table that ends the run (and for the file that BENCH_JSON names), then fails the
-test if the goal is missed. Absolute goals: `Ratio(name, goal=20, measured=median_ns(f) / 1000, unit="µs")`; goals that
+`hold` adds the figure to the table at the end of the run (and to the file that BENCH_JSON names),
+then fails the test if the goal is missed. Absolute goals:
+`Ratio(name, goal=20, measured=median_ns(f) / 1000, unit="µs")`; goals that
 are a least value: `at_least=True`.
 """
 
@@ -60,7 +61,7 @@ MEASURED: list[Ratio] = []
 def compare(
     subject: Work, baseline: Work, rounds: int = 41, before: Work = lambda: None
 ) -> Comparison:
-    """Time both in turns. A call should last from 0.1 ms up, or the clock itself is measured: loop inside it.
+    """Time both in turns. A call should last at least 0.1 ms: a faster one needs a loop inside.
 
     `before` is called ahead of every timed call, and is not timed itself.
     """
@@ -93,7 +94,7 @@ def hold(ratio: Ratio) -> None:
 
 
 def report() -> None:
-    """Print every figure of the run as a table, and write them to the file that BENCH_JSON names."""
+    """Print the figures of the run as a table, and write them to the file BENCH_JSON."""
     if not MEASURED:
         return
     table = Table(title="Benchmarks", title_justify="left")

@@ -1,7 +1,7 @@
-"""A load of fixed rate over HTTP: requests are sent when they are due, whether or not the answers keep up.
+"""An HTTP load of fixed rate: requests are sent when they are due, even if responses are late.
 
-Note on waiting: a request that is due while its connection still waits for an answer is timed from when it was due,
-so that a stall counts for everybody who would have met it, not once. A client that wakes late by itself (the machine
+A request that is due while its connection still waits is timed from when it was due, so that a
+stall counts for each request that it delays, not once. A client that wakes late (the machine
 is busy) is timed from when it sends: that is not the server's doing.
 """
 
@@ -34,7 +34,7 @@ def p99(ascending: Sequence[float]) -> float:
 def send(
     service: Service, key: str, callers: Sequence[Caller], rate: float, seconds: float
 ) -> Answers:
-    """Send `rate` requests a second in all for `seconds`; each caller has a connection of its own."""
+    """Send `rate` requests a second in total for `seconds`; each caller has its own connection."""
     begin = monotonic()
 
     def one(number: int) -> list[tuple[int, float]]:

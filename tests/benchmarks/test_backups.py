@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from ops.backups.source import source
 from ops.backups.verify import verify
 from tests.backup_faults import address, companies, execute
 from tests.benchmarks.harness import Ratio, compare, hold
+from tests.children import run
 
 COMPANIES = int(os.environ.get("BENCH_COMPANIES", "1000000"))
 ROUNDS = int(os.environ.get("BENCH_BACKUP_ROUNDS", "3"))
@@ -66,9 +66,8 @@ def elapsed(work: Callable[[], object]) -> float:
 def bare_dump(target: Path) -> None:
     """pg_dump as a person would run it, to disk."""
     tools = children.find_tools(180000)
-    subprocess.run(
-        [tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], check=True
-    )
+    done = run([tools.pg_dump, "-Fc", "-Z1", "-f", target, f"--dbname={address()}"], seconds=3600)
+    assert done.returncode == 0, done.stderr
     descriptor = os.open(target, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -80,9 +79,16 @@ def bare_restore(dump: Path) -> None:
     execute("CREATE DATABASE bare_restore TEMPLATE template0")
     try:
         into = source().argument("bare_restore")
-        subprocess.run(
-            [tools.pg_restore, "-e", "-1", "--no-owner", f"--dbname={into}", dump], check=True
-        )
+        command: list[str | Path] = [
+            tools.pg_restore,
+            "-e",
+            "-1",
+            "--no-owner",
+            f"--dbname={into}",
+            dump,
+        ]
+        done = run(command, seconds=3600)
+        assert done.returncode == 0, done.stderr
     finally:
         execute("DROP DATABASE bare_restore WITH (FORCE)")
 
@@ -96,7 +102,8 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
             hashlib.file_digest(file, "sha256")
 
     whole = in_turns(digest, lambda: verify(backup), rounds=41)
-    note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {backup.size / 1e6:.0f} MB"
+    size = f"{backup.size / 1e6:.0f} MB"
+    note = f"{whole[1] * 1000:.1f} ms; file_digest {whole[0] * 1000:.1f} ms; {size}"
     hold(
         Ratio(
             "verify_backup throughput / file_digest",
@@ -110,7 +117,8 @@ def test_a_backup_that_counts_against_the_bare_tools(backup: Backup, tmp_path: P
     created = in_turns(
         lambda: create(BackupRequest(tmp_path)), lambda: bare_dump(tmp_path / "bare")
     )
-    note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
+    size = f"{backup.size / 1e6:.0f} MB of {COMPANIES:,} companies"
+    note = f"{created[0]:.1f} s; bare {created[1]:.1f} s; {size}"
     hold(Ratio("create_backup / pg_dump -Fc -Z1", goal=2, measured=created[2], note=note))
 
     def drill() -> None:

@@ -1,7 +1,7 @@
 """What the boundary costs: the validator, the lookup of the mode, and its share of a request.
 
-The share is the time of the boundary's own three lines, over the time of the same endpoint with a boundary that does
-nothing. Taking the difference of two whole requests instead would measure mostly the noise of the database.
+The share is the time of the boundary's three lines over the time of the same endpoint with a
+boundary that does nothing. The difference of two requests would mostly measure database noise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_lookup_of_the_mode() -> None:
 
 
 class NoBoundary:
-    """A boundary taken out: stages arrive as if all were canonical, and nothing is counted or added."""
+    """A boundary that does nothing: stages pass as canonical, nothing is counted or added."""
 
     mode = Mode.OFF
     aliases = BUILTIN

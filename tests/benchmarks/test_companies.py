@@ -1,4 +1,4 @@
-"""A page of companies by stage, against the view that anybody would write first on the same data."""
+"""A page of companies by stage, against the obvious simple view on the same data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PlainPages(LimitOffsetPagination):
 
 
 class PlainCompanies(generics.ListAPIView[PortfolioCompany]):
-    """ModelSerializer and OFFSET, with the same key and, as it knows no better, the spellings listed by hand."""
+    """ModelSerializer and OFFSET, with the same key and a list of spellings written by hand."""
 
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (HasApiKey,)
@@ -69,7 +69,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
 def test_a_page_of_a_stage_serves_three_times_the_requests_of_the_plain_view(
     settings: Any,
 ) -> None:
-    """Held for the views with authentication and rendering; reported for the whole stack, which both share."""
+    """The goal is for the views with authentication and rendering; the whole stack is reported."""
     settings.ROOT_URLCONF = __name__
     fund = fill(companies=100_000, funds=50)[7]
     client, requests = APIClient(), APIRequestFactory()

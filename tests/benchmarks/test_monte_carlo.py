@@ -1,9 +1,9 @@
 """The speed of a whole answer, `simulate` and `summarize`, held to its goals.
 
-The baseline of the ratio draws, with numpy alone and as one would write it, the random numbers of as many companies:
-three uniform numbers each (for stage and band, multiple, exit time), and of one of them the multiple of the
-company's band by the inverse distribution function (uniform, or a truncated Pareto where the band is heavy-tailed).
-The bands are given to it; drawing them, which it would owe as well, is not counted. It knows no exit times, flows,
+The baseline draws the random numbers of as many companies with plain numpy: three uniform numbers
+each (for stage and band, multiple, exit time). From one of them it computes the multiple of the
+company's band by the inverse distribution function (uniform, or a truncated Pareto if the band is
+heavy-tailed). It is given the bands and does not draw them. It computes no exit times, flows,
 rates of return, percentiles or totals.
 """
 
@@ -73,7 +73,7 @@ def test_an_answer_takes_at_most_60_ms() -> None:
 
 
 def test_fifty_million_companies_take_at_most_4_s() -> None:
-    # The fastest of three: over a second and more, a median would measure what else the machine is doing.
+    # The fastest of three: over seconds, a median would measure the other load of the machine.
     measured = min(median_ns(lambda: answer(50_000, 1_000), rounds=1) for _ in range(3)) / 1e9
     note = "one thread, fastest of 3"
     hold(

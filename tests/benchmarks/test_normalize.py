@@ -1,4 +1,4 @@
-"""The speed of `normalize`, held to its goals. Spellings are made anew for every round, so that no hash is cached."""
+"""The speed of `normalize`. Each round builds new spellings, so that no string hash is cached."""
 
 import unicodedata
 
@@ -35,7 +35,7 @@ def nfkc_casefold(texts: list[str]) -> None:
 
 
 def unseen(texts: list[str], rounds: int) -> Comparison:
-    """`normalize` on texts that it has not seen in this round, against the baseline, so many rounds."""
+    """Compare `normalize` on texts that are new in each round with the baseline."""
     table = BUILTIN.extended({}, version=0)
     copies: list[list[str]] = []
 
@@ -93,7 +93,7 @@ def test_a_spelling_not_seen_before() -> None:
 
 
 def test_an_unusual_spelling_not_seen_before() -> None:
-    # Outside the usual ways of typing a result has to be made, and a frozen object alone costs five times the baseline.
+    # Unusual spellings need a new result, and a frozen object alone takes five times the baseline.
     odd = [text.swapcase() for text in MAPPED if text.swapcase() not in stages._COMMON] + [
         f"{text}\t" for text in MAPPED
     ]

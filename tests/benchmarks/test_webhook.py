@@ -1,4 +1,4 @@
-"""What a forger can learn from the time of an answer, and what a flood of bad deliveries costs everybody else."""
+"""What response times reveal to a forger, and how far a flood of deliveries slows requests."""
 
 import http.client
 import json
@@ -18,12 +18,13 @@ from normalization.models import RolloutChange
 from ops.alerts.signature import Forged, Genuine, sign, verify
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests import children
 from tests.benchmarks import open_loop
 from tests.benchmarks.harness import Ratio, hold
 from tests.ops.deliveries import PATH, payload, raw, signed
 from tests.servers import ROOT, Service
 
-# Rounds of other signatures: where an object happens to lie in memory moves a round by up to 0.07, either way. Within a
+# Rounds of other signatures: the memory layout moves a round by up to 0.07, either way. Within a
 # round in a random order, so that nothing that slows the machine down meets one of the two alone.
 ROUNDS, SAMPLES = 32, 1_000
 SECRETS = ["first-secret-of-the-benchmark-0123456789", "second-secret-of-the-benchmark-0123456789"]
@@ -52,7 +53,7 @@ class Attempt:
 
 
 def separation(pair: Callable[[str], tuple[Attempt, Attempt]], kind: type) -> float:
-    """How well the time tells the attempts of `pair(timestamp)` apart, over all rounds: 0 not at all, 1 perfectly."""
+    """How well the time separates the attempts of `pair(timestamp)`: 0 not at all, 1 perfectly."""
     rounds = [
         round_of(pair(str(NOW - number)), kind, random.Random(number)) for number in range(ROUNDS)
     ]
@@ -60,7 +61,7 @@ def separation(pair: Callable[[str], tuple[Attempt, Attempt]], kind: type) -> fl
 
 
 def round_of(pair: tuple[Attempt, Attempt], kind: type, chance: random.Random) -> float:
-    """From -1 (the first always takes longer) to 1 (the second does): twice the AUC's distance from ½."""
+    """From -1 (the first always takes longer) to 1 (the second does): 2 × (AUC - ½)."""
     times: tuple[list[int], list[int]] = ([], [])
     order = [0, 1] * SAMPLES
     chance.shuffle(order)
@@ -160,15 +161,9 @@ def test_a_flood_of_bad_deliveries_slows_nobody_and_the_genuine_one_comes_throug
     service = granian_server(workers=2)
     p99_ms(service, key, fund.pk, 3)
     quiet = [p99_ms(service, key, fund.pk, FLOOD_SECONDS)]
-    command = [
-        sys.executable,
-        "-m",
-        "tests.benchmarks.flood",
-        str(service.port),
-        str(FLOOD_RATE),
-        str(FLOOD_SECONDS + 2),
-    ]
-    flood = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    figures = map(str, (service.port, FLOOD_RATE, FLOOD_SECONDS + 2))
+    command = [sys.executable, "-m", "tests.benchmarks.flood", *figures]
+    flood = children.start(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     outcome: list[str] = []
     genuine = threading.Timer(FLOOD_SECONDS / 2, lambda: outcome.append(_deliver(service)))
     genuine.start()

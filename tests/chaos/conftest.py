@@ -23,7 +23,7 @@ def toxic(redis_server: RedisServer) -> Iterator[Toxic]:
 
 @pytest.fixture
 def use_redis(settings: Settings) -> Iterator[Callable[..., None]]:
-    """``use_redis(url)``: this process carries the rollout through that Redis, as with REDIS_URL set."""
+    """``use_redis(url)``: this process uses that Redis for the rollout, as with REDIS_URL."""
     from normalization import decision_store, rollout_store
 
     def use(url: str, **more: Any) -> None:

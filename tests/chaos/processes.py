@@ -1,4 +1,4 @@
-"""Several processes in one: each with a snapshot, a way to Redis and, if wished, a listener of its own."""
+"""Simulates several processes in one: each has its own snapshot, Redis link and listener."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from normalization.listener import Listener
 from normalization.redis_link import RedisLink
 from normalization.rollout import Rollout
 from normalization.shared_copy import SharedCopy
-from normalization.versioned_store import Kind, Versioned, VersionedStore
+from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
 
 
 class Refresh(NamedTuple):
@@ -31,7 +31,7 @@ class Refresh(NamedTuple):
 
 
 class Observed(VersionedStore[Rollout]):
-    """A store that remembers its refreshes: they can be counted where a stalled machine leaves no wait to measure."""
+    """A store that records its refreshes: on a stalled machine they are counted, not timed."""
 
     refreshes: list[Refresh]
 
@@ -46,14 +46,14 @@ class Observed(VersionedStore[Rollout]):
 
 
 class Process:
-    """A process that serves the rollout. Without a listener its requests renew the snapshot themselves."""
+    """A process that serves the rollout. Without a listener, requests renew the snapshot."""
 
     def __init__(
         self, *, listens: bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.link = RedisLink(clock)
         self.listener = Listener(self.link, clock)
-        kind: Kind[Rollout] = rollout_store.store.kind
+        kind: VersionedKind[Rollout] = rollout_store.store.kind
         ensure = self.listener.ensure_running if listens else lambda: None
         self.store = Observed(
             replace(kind, loaded=lambda _: ensure()), SharedCopy(kind.name, self.link), clock
@@ -73,7 +73,7 @@ class Process:
 
 @dataclass
 class Calls:
-    """What many requests met: when each began and ended, whatever they raised, and the versions in their order."""
+    """The results of many requests: start and end times, errors, and the versions in order."""
 
     spans: list[tuple[float, float]]
     errors: list[BaseException]
@@ -89,7 +89,7 @@ class Calls:
 def hammer(
     process: Process, enough: Callable[[], bool], threads: int = 8, pause: float = 0.0005
 ) -> Calls:
-    """Ask for the rollout from many threads until `enough` has been seen: how long that takes is the machine's affair.
+    """Ask for the rollout from many threads until `enough` holds, however long that takes.
 
     After a minute it is over in any case; what was to be seen is then asked once more by `assert`.
     """
@@ -110,7 +110,7 @@ def hammer(
 
     run_threads([ask] * threads)
     assert enough() or any(calls.errors for calls in all_calls), (
-        "what was waited for did not come within a minute"
+        "the condition was not met within a minute"
     )
     for calls in all_calls:
         assert calls.versions == sorted(calls.versions), "a process went back to an older version"
@@ -139,7 +139,7 @@ def nobody_refreshed_too_early(process: Process, ttl: float) -> bool:
 def shortest(measure: Callable[[], float], within: float, times: int = 5) -> float:
     """The shortest of so many measurements, or the first that lies `within`.
 
-    A machine that stalls only ever lengthens a wait: a rule about it holds where it holds once, and is broken where
+    A stalled machine only lengthens a wait: a limit holds if one attempt meets it, and fails if
     every one of several is too long.
     """
     measured: list[float] = []

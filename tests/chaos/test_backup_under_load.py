@@ -9,7 +9,6 @@ import contextlib
 import os
 import resource
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from ops.backups.models import Backup
 from ops.backups.outcomes import BackupFailed
 from ops.backups.restore import restore
 from tests.backup_faults import address, companies
+from tests.children import run
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +33,8 @@ WRITES_A_SECOND = 300
 
 DUMPING = """
 SELECT 1 FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'stagenorm backup' AND query LIKE 'COPY %'
+WHERE datname = current_database() AND application_name = 'stagenorm backup'
+  AND query LIKE 'COPY %'
 """
 
 
@@ -68,7 +69,8 @@ class Writers:
 
 SOME = "(SELECT id FROM portfolio_companies ORDER BY random() LIMIT 1)"
 WRITES = (
-    "INSERT INTO portfolio_companies (fund_id, name, stage, status, sector, created_at, updated_at) "
+    "INSERT INTO portfolio_companies "
+    "(fund_id, name, stage, status, sector, created_at, updated_at) "
     "SELECT min(id), 'new', 'Seed Round', 'active', '', now(), now() FROM portfolio_fund",
     f"UPDATE portfolio_companies SET stage = 'series_b', updated_at = now() WHERE id = {SOME}",
     f"DELETE FROM portfolio_companies WHERE id = {SOME}",
@@ -95,20 +97,26 @@ def test_facts_recorded_under_300_writes_a_second_are_the_ones_that_come_back(
     assert max(rates) > WRITES_A_SECOND / 2
 
 
+def command(program: str, *arguments: str | Path) -> None:
+    """Run a program to its end; it has to succeed."""
+    done = run([program, *arguments])
+    assert done.returncode == 0, done.stderr
+
+
 @contextlib.contextmanager
 def mounted(place: Path, *options: str) -> Iterator[Path]:
     """Mount something on `place`; needs root."""
     place.mkdir(parents=True)
-    subprocess.run(["mount", *options, place], check=True, capture_output=True)
+    command("mount", *options, place)
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        command("umount", place)
 
 
 @contextlib.contextmanager
 def limited(place: Path) -> Iterator[Path]:
-    """Without root: no file may grow beyond 150 kB, which ends a write just as a full disk does."""
+    """Limit files to 150 kB, without root: a write then fails as on a full disk."""
     place.mkdir(parents=True)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))
@@ -132,7 +140,7 @@ def full_at_the_sync(place: Path) -> Iterator[Path]:
         image = below / "image"
         with image.open("wb") as file:
             file.truncate(64 << 20)
-        subprocess.run(["mkfs.ext2", "-q", "-N", "16", image], check=True)
+        command("mkfs.ext2", "-q", "-N", "16", image)
         with mounted(place / "large", "-o", "loop", str(image)) as large:
             yield large
 

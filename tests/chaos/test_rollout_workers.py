@@ -1,4 +1,4 @@
-"""The mode reaches every worker process of real servers, with and without pub/sub, while requests keep coming.
+"""The mode reaches every worker process of real servers under load, with and without pub/sub.
 
 CHAOS=full measures 50 changes over 8 workers; the usual run takes fewer.
 """
@@ -25,6 +25,7 @@ from normalization import instances, rollout_store
 from normalization.rollout import Mode
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests import children
 from tests.chaos.processes import shortest
 from tests.servers import RedisServer, Service, free_port, wait_until
 
@@ -38,12 +39,15 @@ CUT_CHANGES = 6 if FULL else 1
 TURN = (Mode.WARN, Mode.OFF)
 GUNICORN = [sys.executable, "-m", "gunicorn", "stagenorm.wsgi", "--workers", "3"]
 SERVERS = {
-    "granian": [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "4",
-                "--blocking-threads", "4", "--workers-kill-timeout", "3", "stagenorm.wsgi:application"],
+    "granian": [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1",
+                "--workers", "4", "--blocking-threads", "4", "--workers-kill-timeout", "3",
+                "stagenorm.wsgi:application"],
     "gunicorn prefork": GUNICORN,
-    # Kept alive for longer than any client pauses: by itself gunicorn hangs up after 2 s, a stalled client's request or
+    # Longer than any client pauses: by default gunicorn closes a connection after 2 s, with a
+    # stalled client's request or
     # not.
-    "gunicorn preload, gthread": [*GUNICORN, "--preload", "--worker-class", "gthread", "--threads", "4",
+    "gunicorn preload, gthread": [*GUNICORN, "--preload", "--worker-class", "gthread",
+                                  "--threads", "4",
                                   "--keep-alive", "120"],
     "runserver with its reloader": [sys.executable, "manage.py", "runserver"],
 }  # fmt: skip
@@ -96,7 +100,7 @@ def shared(use_redis: Callable[..., None], redis_server: RedisServer) -> None:
 def one_connection_for_each_worker(
     connect: Callable[[], Client], service: Service
 ) -> list[Client]:
-    """Open connections until each worker has one, kept open; then wait until each has reported itself."""
+    """Open connections until each worker has one; then wait until each has reported."""
     assert service.process
     server = psutil.Process(service.process.pid)
     kept: dict[int, Client] = {}
@@ -155,9 +159,10 @@ def test_a_change_reaches_every_worker_within_a_second(
     times = [seconds_until_all_serve(changed(number), clients) for number in range(CHANGES)]
     p99 = quantiles(times, n=100, method="inclusive")[98]
     print(
-        f"\n{CHANGES} changes, {WORKERS} workers: p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s"
+        f"\n{CHANGES} changes, {WORKERS} workers: "
+        f"p50 {sorted(times)[len(times) // 2]:.3f} s, p99 {p99:.3f} s"
     )
-    # Without pub/sub most would wait for the TTL of 5 s. One that met a stalled machine does not move the median.
+    # Without pub/sub most changes take the TTL of 5 s. A single stall does not move the median.
     assert (p99 if FULL else median(times)) < 1.0
     newest = rollout_store.newest().version
     wait_until(lambda: {each.version for each in instances.report()} == {newest}, "every report")
@@ -213,7 +218,7 @@ def served(command: list[str], redis_server: RedisServer) -> Iterator[int]:
     if "gunicorn" in command:
         bind = ["--bind", f"127.0.0.1:{port}"]
     own = {"REDIS_URL": redis_server.url(), "DATABASE_URL": _address(connection.settings_dict)}
-    server = subprocess.Popen(
+    server = children.start(
         [*command, *bind], cwd=ROOT, env={**os.environ, **own}, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

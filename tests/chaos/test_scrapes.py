@@ -1,4 +1,4 @@
-"""What the processes counted reaches Prometheus also while the database hangs: the way back depends on it."""
+"""Prometheus can scrape the counters while the database hangs: the way back depends on it."""
 
 import urllib.request
 

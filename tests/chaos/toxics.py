@@ -11,10 +11,11 @@ CHUNK = 65_536
 
 
 class Toxic:
-    """Stands between a client and the server at `url`; `url` of its own is the same with the proxy's port.
+    """A proxy between a client and the server at `url`; its own `url` has the proxy's port.
 
-    `toxic` holds for every byte from the moment it is set: None, "black-hole" (accepts, never answers), "slow"
-    (answers 200 ms late), "dribble" (a byte every 90 ms), "garbage" (an answer that is no Redis), "refuse" (connections
+    `toxic` applies to every byte once it is set: None, "black-hole" (accepts, never answers),
+    "slow" (answers 200 ms late), "dribble" (a byte every 90 ms), "garbage" (an answer that is not
+    Redis's), "refuse" (connections
     are reset).
     """
 

@@ -1,6 +1,6 @@
 """The spellings of `stage_vocabulary.csv` that the table maps, as a file to review.
 
-Regenerate it after a change of `normalization/vocabulary.py`, read the diff, and commit both together:
+Regenerate it after a change of `normalization/vocabulary.py`, review the diff, commit both:
 
     python -m tests.data.write_mapped_spellings
 """

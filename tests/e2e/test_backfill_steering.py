@@ -11,10 +11,9 @@ from selenium.webdriver.common.by import By
 
 from ops.backfill.models import BackfillRun
 from tests.backfill_runs import Command, store_many, valid_backup
-from tests.e2e.test_pages import browser, complaints, wait
+from tests.browser import complaints, wait
 from tests.servers import Service, wait_until
 
-__all__ = ["browser"]
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
 

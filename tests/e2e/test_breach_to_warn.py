@@ -1,14 +1,13 @@
-"""From breach to warn with nobody awake: real Prometheus, Alertmanager, relay, Redis, PostgreSQL and four workers.
+"""From breach to warn with real Prometheus, Alertmanager, relay, Redis, PostgreSQL and workers.
 
-BREACH_RUNS=5 repeats the two measurements. Each prints its time, from the first rejected request until the change is
-recorded, every worker serves it, and no answer says `enforce` any more.
+BREACH_RUNS=5 repeats the two measurements. Each prints its time: from the first rejected request
+until the change is recorded, every worker serves it, and no answer has the mode `enforce`.
 """
 
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -22,6 +21,7 @@ from normalization.models import RolloutChange
 from ops.alerts.models import Heartbeat, WebhookDelivery
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests import children
 from tests.alert_path import AlertPath, Traffic, figure
 from tests.backup_faults import ended
 from tests.ops.deliveries import alert, payload, raw
@@ -80,8 +80,8 @@ def test_a_breach_takes_enforcement_back_on_every_instance(
     enforce(service)
     clean = 'sum(stage_validation_requests_total{mode="enforce",outcome="canonical"} offset 20s)'
     with Traffic(service, key, fund.pk) as traffic:
-        # A full window of good requests first, however many a second the machine serves: the breach has to outweigh
-        # them, as it would on a running platform.
+        # A full window of good requests first. The breach has to outweigh them, as on a running
+        # platform, whatever the speed of the machine.
         wait_until(lambda: _value(path, clean) > 0, "a window full of traffic")
         assert not RolloutChange.objects.filter(source="alert").exists()
         traffic.share = share
@@ -106,7 +106,7 @@ def _value(path: AlertPath, expression: str) -> float:
     return sum(float(series["value"][1]) for series in path.query(expression))
 
 
-def test_after_the_way_back_nothing_that_arrives_changes_the_mode_until_a_person_does(
+def test_after_the_way_back_only_a_person_changes_the_mode(
     service: Service, path: AlertPath
 ) -> None:
     enforce(service)
@@ -122,13 +122,13 @@ def test_after_the_way_back_nothing_that_arrives_changes_the_mode_until_a_person
     assert RolloutChange.objects.filter(source="alert").count() == 1
     enforce(service)
     assert mode_now() == "enforce"
-    # The watchdog has taken the same way meanwhile, and left its sign of life.
+    # Meanwhile the watchdog took the same path and left a heartbeat.
     wait_until(Heartbeat.objects.exists, "a heartbeat")
     outcomes = set(WebhookDelivery.objects.values_list("outcome", flat=True))
     assert outcomes == {"ignored", "downgraded", "already", "alive"}
 
 
-def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
+def test_a_retry_takes_enforcement_back_if_the_database_was_down(
     granian_server: Callable[..., Service],
     redis_server: RedisServer,
     postgres_server: PostgresServer,
@@ -154,7 +154,7 @@ def test_with_the_store_down_at_the_first_delivery_a_retry_takes_it_back(
         path.remove()
 
 
-def test_make_observe_starts_all_four_and_ends_them_together(
+def test_make_observe_starts_and_stops_all_four_programs(
     transactional_db: None, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -171,9 +171,7 @@ def test_make_observe_starts_all_four_and_ends_them_together(
     log = tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "stagenorm.observe"]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output
-        )
+        process = children.start(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         wait_until(
             lambda: process.poll() is not None or "Ctrl-C ends all four" in log.read_text(),
@@ -200,5 +198,5 @@ def test_make_observe_starts_all_four_and_ends_them_together(
         assert process.wait(120) == 0, log.read_text()
         wait_until(lambda: all(map(ended, family)), "what it has killed to be gone")
     finally:
-        process.terminate()  # it takes the four along
+        process.terminate()  # it stops the other programs
         process.wait(120)

@@ -1,51 +1,34 @@
 """The pages work in a browser under the strict content-security policy."""
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.utils import timezone
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from normalization import rollout_store
-from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageDecision
+from normalization.models import RolloutChange, StageDecision
 from normalization.rollout import Mode
+from tests.browser import complaints, wait
+from tests.observed import counted, saw
+from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
 from tests.servers import Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 LONG_NAMED = "importer-" + "y" * 60
 PAGES = (
-    "/admin/", "/admin/ops/rollout/?window=24h", "/admin/ops/rollout/?pilot=importer", "/admin/ops/rollout/clients/",
-    f"/admin/ops/rollout/clients/client/?name={LONG_NAMED}", "/admin/ops/rollout/clients/client/?name=importer",
-    "/admin/ops/rollout/",
-)  # fmt: skip
+    HOME,
+    f"{ROLLOUT}?window=24h",
+    f"{ROLLOUT}?pilot=importer",
+    CLIENTS,
+    f"{CLIENT}?name={LONG_NAMED}",
+    f"{CLIENT}?name=importer",
+    ROLLOUT,
+)
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    """A headless Chromium whose console can be read."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--window-size=1280,1000",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture
@@ -53,20 +36,6 @@ def service(granian_server: Callable[..., Service]) -> Service:
     """The service with its static files, as in production."""
     call_command("collectstatic", interactive=False, verbosity=0)
     return granian_server(workers=1)
-
-
-def wait(browser: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
-    """Waits for a condition of the page; where the page changes in the middle of a look, it looks again."""
-    return WebDriverWait(
-        browser, 60, ignored_exceptions=[StaleElementReferenceException, JavascriptException]
-    )
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the browser's console holds against the page; that there is no favicon does not count."""
-    log = browser.get_log("browser")  # type: ignore[no-untyped-call]
-    entries = [entry for entry in log if entry["level"] in {"WARNING", "SEVERE"}]
-    return [entry["message"] for entry in entries if "/favicon.ico" not in entry["message"]]
 
 
 def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(
@@ -87,9 +56,7 @@ def test_the_api_documentation_shows_the_operations_and_breaks_no_policy(
     assert complaints(browser) == []
 
 
-def test_an_operator_signs_in_and_breaks_no_policy(
-    browser: webdriver.Chrome, service: Service
-) -> None:
+def test_signing_in_breaks_no_policy(browser: webdriver.Chrome, service: Service) -> None:
     User.objects.create_superuser("operator", password="a-long-password")
     browser.get(f"{service.address}/admin/")
     browser.find_element(By.NAME, "username").send_keys("operator")
@@ -114,39 +81,25 @@ def operator(browser: webdriver.Chrome, service: Service) -> webdriver.Chrome:
 
 @pytest.fixture
 def much_to_see() -> None:
-    """A rollout in enforce, requests of every outcome, and a spelling that would do harm as markup."""
+    """Add a rollout in enforce, requests of every outcome, and a spelling with markup."""
     for mode in (Mode.WARN, Mode.ENFORCE):
         rollout_store.change(mode, actor="ann", source="tests", reason="All were told " * 20)
-    now = timezone.now()
     for outcome, requests in (
         ("canonical", 20_000),
         ("normalized", 300),
         ("unknown", 40),
         ("rejected", 1),
     ):
-        OutcomeTally.objects.create(
-            minute=now.replace(second=0, microsecond=0), endpoint="fund-companies", client="importer", mode="warn",
-            outcome=outcome, requests=requests,
-        )  # fmt: skip
-    OutcomeTally.objects.create(
-        minute=now,
-        endpoint="portfolio-strategies",
-        client=LONG_NAMED,
-        mode="warn",
-        outcome="unknown",
-        requests=6,
-    )
+        counted(outcome, requests)
+    counted("unknown", 6, client=LONG_NAMED, endpoint="portfolio-strategies")
     for raw in (HOSTILE, "x" * 100, "Seires A"):
-        ObservedSpelling.objects.create(
-            day=now.date(), spelling=raw, stage="", endpoint="portfolio-strategies", client=LONG_NAMED,
-            count=2, first_seen=now, last_seen=now,
-        )  # fmt: skip
+        saw(raw, 2, client=LONG_NAMED)
 
 
 def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
     operator: webdriver.Chrome, service: Service
 ) -> None:
-    operator.get(f"{service.address}/admin/ops/rollout/")
+    operator.get(f"{service.address}{ROLLOUT}")
     operator.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
     operator.find_element(By.NAME, "reason").send_keys("The clients were told")
     operator.find_element(By.CSS_SELECTOR, "#change [type=submit]").click()
@@ -161,12 +114,13 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
     service: Service,
     operator: webdriver.Chrome,
 ) -> None:
-    gated = granian_server(
-        workers=1, env={"STAGE_GATES": "1"}
-    )  # sessions are in the database, so one login is enough
-    operator.get(f"{gated.address}/admin/ops/rollout/")
+    # Sessions are in the database, so one login is enough.
+    gated = granian_server(workers=1, env={"STAGE_GATES": "1"})
+    operator.get(f"{gated.address}{ROLLOUT}")
     assert "STAGE_GATES is 0" not in operator.find_element(By.ID, "gates").text
-    assert operator.find_elements(By.CSS_SELECTOR, "#gates .gate-fail")  # and one would hold it
+    assert operator.find_elements(
+        By.CSS_SELECTOR, "#gates .gate-fail"
+    )  # so a gate would hold a change
     operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
     wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
     row = RolloutChange.objects.latest("id")
@@ -203,7 +157,7 @@ def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
 def test_a_spelling_with_markup_is_text_and_becomes_an_alias_by_hand(
     much_to_see: None, service: Service, operator: webdriver.Chrome
 ) -> None:
-    operator.get(f"{service.address}/admin/ops/rollout/")
+    operator.get(f"{service.address}{ROLLOUT}")
     shown = [each.text for each in operator.find_elements(By.CSS_SELECTOR, "#unknown .raw")]
     assert HOSTILE in shown
     operator.find_element(By.CSS_SELECTOR, "#unknown a[href*='spelling=Seires']").click()

@@ -1,7 +1,7 @@
 """Figures of the product code: lengths of modules, functions and lines, words, import cycles.
 
-`python -m tests.house.code_figures [ROOT]` prints them; `test_code_figures.py` holds them to limits.
-Migrations are left out: they are written once and never changed.
+`python -m tests.house.code_figures [ROOT]` prints them; `test_code_figures.py` has the limits.
+Migrations are excluded, because they never change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class CodeFigures:
-    """Lengths are in lines. A function's length is from `def` to its last line, docstring included."""
+    """Lengths are in lines. A function begins at `def` and includes its docstring."""
 
     ops_module_median: float
     ops_module_longest: tuple[str, int]
@@ -52,7 +52,8 @@ class CodeFigures:
         words = "  ".join(f"{word} {share:.2f}" for word, share in self.words.items())
         return "\n".join(
             [
-                f"ops module: median {self.ops_module_median:g}, longest {self.ops_module_longest}",
+                f"ops module: median {self.ops_module_median:g}, "
+                f"longest {self.ops_module_longest}",
                 f"function: median {self.function_median:g}, p90 {self.function_p90}, "
                 f"longest {self.function_longest}",
                 f"lines over {LONGEST_LINE} characters: {len(self.long_lines)}",

@@ -1,6 +1,6 @@
 """`.ci/run` on a machine without the programs: what it asks of apt, of whom, and how it ends.
 
-The script is the real one. Around it stand a PATH of its own and, instead of the machine's, apt-get, sudo and make.
+The script is the real one. It runs with its own PATH, and with stubs of apt-get, sudo and make.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests import children
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("bash", "dirname", "env", "paste", "seq", "cat", "mkdir", "touch", "rm")
@@ -36,7 +38,8 @@ STUBS = {
         mkdir -p $STATE; echo >>$STATE/tries; mapfile tries <$STATE/tries
         [ ${#tries[@]} -gt ${INSTALL_FAILS:-0} ] || { echo "E: Could not get lock" >&2; exit 100; }
         for name in $BRINGS; do touch $STATE/../bin/$name; chmod +x $STATE/../bin/$name; done""",
-    "make": 'echo "make $* REQUIRE_E2E=$REQUIRE_E2E" >>$CALLS; echo "== 3 passed in 1s =="; exit ${MAKE_SAYS:-0}',
+    "make": 'echo "make $* REQUIRE_E2E=$REQUIRE_E2E" >>$CALLS; '
+    'echo "== 3 passed in 1s =="; exit ${MAKE_SAYS:-0}',
 }
 
 
@@ -67,10 +70,8 @@ class Machine:
             "STATE": str(self.state),
             "BRINGS": " ".join(PROGRAMS),
         }
-        return subprocess.run(
-            [self.bin / "bash", ROOT / ".ci" / "run"], env={**own, **variables}, input="y\n" * 9,
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        command = [self.bin / "bash", ROOT / ".ci" / "run"]
+        return children.run(command, env={**own, **variables}, stdin="y\n" * 9, seconds=60)
 
     def said(self, word: str) -> list[str]:
         """The calls of apt-get, sudo, make and sleep that hold a word."""

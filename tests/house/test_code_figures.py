@@ -56,7 +56,6 @@ def test_rooms_import_each_other_in_one_direction(figures: CodeFigures) -> None:
     assert figures.room_cycles == []
 
 
-@underway
 def test_type_names_are_unique_in_the_project(figures: CodeFigures) -> None:
     shared = {name: places for name, places in figures.types.items() if len(places) > 1}
     assert {name: shared[name] for name in shared if name not in PER_PACKAGE_NAMES} == {}

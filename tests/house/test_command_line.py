@@ -1,4 +1,4 @@
-"""Commands that cannot do their work: one sentence that helps, an exit status, and no traceback."""
+"""A command that fails prints one helpful sentence, sets the exit status, shows no traceback."""
 
 import fcntl
 import os
@@ -20,17 +20,16 @@ from tests.servers import PostgresServer, free_port, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     "stage_mode", "stage_mode status --json", "stage_mode set warn --reason x", "normalize_stages",
-    "normalize_stages --apply", "create_backup", "verify_backup", "test_restore", "backup_status --json",
-    "backup_cycle", "prune_backups", "prune_stored", "rollout_status", "create_api_key x",
+    "normalize_stages --apply", "create_backup", "verify_backup", "test_restore",
+    "backup_status --json", "backup_cycle", "prune_backups", "prune_stored", "rollout_status",
+    "create_api_key x",
     "import_companies README.md --fund 1", "load_demo", "migrate",
 ]  # fmt: skip
 
 
 def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "manage.py", *command.split()]
-    return subprocess.run(
-        line, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True
-    )
+    return children.run(line, cwd=ROOT, env={**os.environ, **variables})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -171,7 +170,7 @@ def test_a_byte_in_a_pipe_that_is_not_text_is_named_by_line_and_offset(
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     line = f"{sys.executable} manage.py help stage_mode | head -n 0"
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    done = children.run(["bash", "-c", line], cwd=ROOT)
     assert "Traceback" not in done.stderr
 
 
@@ -185,9 +184,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
 def test_a_server_without_its_settings_names_each_in_one_line(server: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(tmp_path)}
     line = [sys.executable, "-m", *server.format(free_port()).split()]
-    done = subprocess.run(
-        line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = children.run(line, cwd=ROOT, env=environment, seconds=60)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stderr.count("DJANGO_SECRET_KEY is not set: ") == 1

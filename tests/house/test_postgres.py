@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: private, shared by all who use it, stopped by the last, and up again after a crash."""
+"""The embedded PostgreSQL: private, shared by processes, stopped by the last one."""
 
 import contextlib
 import os
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from stagenorm.postgres import LONGEST_SOCKET_DIRECTORY, Postgres
+from tests import children
 from tests.servers import PostgresServer, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,17 +38,16 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def user(directory: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts processes that use the server of ``directory``; those that are left at the end are killed."""
+    """Start processes that use the server of ``directory``; kill those left at the end."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with contextlib.ExitStack() as started:
 
         def start() -> subprocess.Popen[str]:
-            process = subprocess.Popen(
-                [sys.executable, "-c", USER, str(directory)], cwd=ROOT, text=True, **pipes
-            )  # type: ignore[call-overload]
+            command = [sys.executable, "-c", USER, str(directory)]
+            process = children.start(command, cwd=ROOT, text=True, **pipes)
             started.enter_context(process)
             started.callback(process.kill)
-            return process  # type: ignore[no-any-return]
+            return process
 
         yield start
 
@@ -135,7 +135,7 @@ def test_a_postmaster_pid_that_names_another_program_is_not_a_server(directory: 
     written(server.url())
     facts = (server.cluster / "postmaster.pid").read_text().split("\n", 1)[1]
     server.kill()
-    # As after a restart of the machine, when the number belongs to somebody else: here to this very process.
+    # As after a restart of the machine, when another process has the id: here this process.
     (server.cluster / "postmaster.pid").write_text(f"{os.getpid()}\n{facts}")
     assert not server.running()
     server.start()
@@ -174,7 +174,7 @@ def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(
     environment = {**os.environ, "STAGENORM_DATA_DIR": str(directory)}
 
     def stopped() -> tuple[int, str]:
-        done = subprocess.run(stop, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = children.run(stop, cwd=ROOT, env=environment)
         return done.returncode, done.stdout + done.stderr
 
     assert stopped() == (0, "No embedded database was running.\n")

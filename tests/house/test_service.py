@@ -1,4 +1,4 @@
-"""The service as it is served: several processes, one truth in /metrics, readable logs that hide what is secret."""
+"""The running service: several processes, exact totals in /metrics, logs without secrets."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
+from tests import children
 from tests.backup_faults import ended
 from tests.servers import Service, free_port, wait_until
 
@@ -201,18 +202,9 @@ def test_the_workers_of_a_killed_server_end_with_it(
 def test_gunicorn_serves_it_as_well(granian_server: Callable[..., Service]) -> None:
     environment = granian_server(workers=1).environment
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--workers",
-        "2",
-        "--threads",
-        "4",
-        "--bind",
-        f"127.0.0.1:{port}",
-    ]
-    with subprocess.Popen(
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4"]
+    command += ["--bind", f"127.0.0.1:{port}"]
+    with children.start(
         [*command, "stagenorm.wsgi"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
     ) as server:
         try:

@@ -1,4 +1,4 @@
-"""Every setting comes from the environment, is in the table, and says in one line what is wrong with it."""
+"""Every setting comes from the environment, is in the table, and reports errors in one line."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagenorm import env, settings
+from tests import children
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "configuration.md"
@@ -17,7 +18,9 @@ PRODUCTION = {
     "DATABASE_URL": "postgresql://stagenorm:word@db.internal:5432/stagenorm",
     "DJANGO_SECRET_KEY": "k7Qp2vZ9xW4mB8nR3tY6uI1oL5aS0dF-gH_jK7zX2cV9bN4mQ8wE",
     "DJANGO_ALLOWED_HOSTS": "stages.example.com",
-    "ALERTMANAGER_WEBHOOK_SECRETS": "one-secret-of-at-least-thirty-two-letters,another-secret-of-at-least-thirty-two",
+    "ALERTMANAGER_WEBHOOK_SECRETS": (
+        "one-secret-of-at-least-thirty-two-letters,another-secret-of-at-least-thirty-two"
+    ),
 }
 
 
@@ -25,7 +28,7 @@ def manage(*arguments: str, home: Path, **variables: str) -> subprocess.Complete
     """`manage.py` in an environment of these variables alone, with an empty data directory."""
     environment = {"PATH": os.environ["PATH"], "STAGENORM_DATA_DIR": str(home), **variables}
     command = [sys.executable, "-W", "error", "manage.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return children.run(command, cwd=ROOT, env=environment)
 
 
 def test_the_table_in_the_documentation_is_the_one_the_reader_declares() -> None:

@@ -19,7 +19,6 @@ def test_every_process_comes_from_children() -> None:
     assert list(_calls_of_subprocess()) == []
 
 
-@underway
 def test_no_test_file_imports_another() -> None:
     assert list(_imports_of_test_files()) == []
 

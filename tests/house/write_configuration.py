@@ -1,4 +1,4 @@
-"""`make docs`: writes the table of docs/configuration.md from the variables that the settings declare."""
+"""`make docs`: write the table of docs/configuration.md from the declared settings."""
 
 import re
 from pathlib import Path

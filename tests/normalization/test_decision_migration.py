@@ -33,7 +33,7 @@ def execute(statement: str, *values: Any) -> list[Any]:
 @pytest.fixture
 def before() -> Iterator[None]:
     """The tables as the previous release had them."""
-    migrate("0002")
+    migrate("0003")
     try:
         yield
     finally:
@@ -114,7 +114,7 @@ def test_the_table_of_aliases_is_dropped_after_its_rows_moved(before: None) -> N
 
 
 def test_who_could_add_aliases_can_add_decisions(before: None) -> None:
-    call_command("migrate", "normalization", "0002", verbosity=0, skip_checks=True)
+    call_command("migrate", "normalization", "0003", verbosity=0, skip_checks=True)
     group = Group.objects.create(name="operators")
     group.permissions.add(*Permission.objects.filter(codename__endswith="_stagealias"))
     held = group.permissions.count()
@@ -135,7 +135,7 @@ def test_backwards_the_stages_are_aliases_again_and_forwards_they_are_decisions(
     )
     decide("Idea", Stage.SEED)
     decisions.retire(["Idea"], author="bob", source=DecisionBatch.Source.COMMAND, reason="x")
-    migrate("0002")
+    migrate("0003")
     rows = "SELECT spelling, stage, decided_by, retired_by FROM normalization_stagealias"
     assert sorted(execute(rows)) == [("Angel", "seed", "ann", ""), ("Idea", "seed", "ann", "bob")]
     migrate()

@@ -1,4 +1,4 @@
-"""A new endpoint has the whole boundary from three lines: decisions, headers, warnings, problems, counts, tallies."""
+"""Three lines give a new endpoint the whole boundary: headers, warnings, problems and counts."""
 
 import re
 from collections import Counter

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from normalization.guard_rule import (
     WINDOWS_SECONDS,
     GuardAction,
-    GuardCount,
     GuardLimits,
     GuardScope,
+    SlotCount,
     evidence,
     is_too_much,
     judge,
@@ -27,18 +27,18 @@ LIMITS = GuardLimits()
 SIMULATE, COMPANIES = "monte-carlo-simulate", "fund-companies"
 
 
-def total(requests: int, endpoint: str = COMPANIES, age: float = 0) -> GuardCount:
-    return GuardCount(endpoint, None, age, requests, 0)
+def total(requests: int, endpoint: str = COMPANIES, age: float = 0) -> SlotCount:
+    return SlotCount(endpoint, None, age, requests, 0)
 
 
 def client(
     name: str, requests: int, rejects: int, endpoint: str = COMPANIES, age: float = 0
-) -> GuardCount:
-    return GuardCount(endpoint, name, age, requests, rejects)
+) -> SlotCount:
+    return SlotCount(endpoint, name, age, requests, rejects)
 
 
 def action_for(
-    *counts: GuardCount,
+    *counts: SlotCount,
     enforced: int = 20,
     held_out: frozenset[str] = frozenset(),
     pinned: frozenset[str] = frozenset(),

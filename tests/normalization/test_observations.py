@@ -1,7 +1,8 @@
 """What clients sent is tallied, bounded, and never hurts a request."""
 
-import time
-from datetime import timedelta
+import random
+import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -12,6 +13,8 @@ from normalization.models import ObservedSpelling, OutcomeTally
 from normalization.observations import OTHER, SPELLINGS_A_DAY
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -73,17 +76,23 @@ def test_raw_text_is_cut_and_its_control_characters_replaced() -> None:
     assert spelling == "a???b" + "x" * 95
 
 
-def test_a_buffer_is_written_only_when_five_seconds_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [time.monotonic()]
-    monkeypatch.setattr("normalization.observations.time.monotonic", lambda: now[0])
-    observations.forget()  # the buffer's age is counted from here, by the clock above
-    record({("x", ""): 1})
-    now[0] += 4.9
-    observations.flush_if_due()
-    assert not OutcomeTally.objects.exists()
-    now[0] += 0.2
-    observations.flush_if_due()
-    assert OutcomeTally.objects.exists()
+def test_flushes_of_many_processes_at_once_lose_and_double_nothing() -> None:
+    def flush(number: int) -> None:
+        tallies = {
+            (MINUTE, "fund-companies", f"client-{each}", "warn", "unknown"): 1
+            for each in random.Random(number).sample(range(50), 40)
+        }
+        try:
+            observations._write_tallies(tallies)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=flush, args=[number]) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(OutcomeTally.objects.values_list("requests", flat=True)) == 16 * 40
 
 
 def test_a_database_that_fails_keeps_the_tallies_for_the_next_flush() -> None:

@@ -30,7 +30,7 @@ from tests.servers import RedisServer, free_port, wait_until
 KEY = "stage:validation:mode"
 BY: dict[str, Any] = {"actor": "ann", "source": "tests", "reason": "because"}
 WARN = Rollout(Mode.WARN).to_wire()
-# Seconds for a Redis that is well. Within the 100 ms of production a busy machine may not come to its answer, and then
+# Seconds for a healthy Redis. Within production's 100 ms a busy machine may not answer, and then
 # the database stands in for it: right, but not what these tests are about.
 PATIENCE = 30
 transactional = pytest.mark.django_db(transaction=True)
@@ -81,7 +81,7 @@ def next_event(events: PubSub) -> Any:
     return json.loads(heard[0]["data"])
 
 
-# -- The signature ----------------------------------------------------------------------------------
+# -- The signature --------------------------------------------------------------------------------
 
 
 def test_a_copy_is_plain_json_that_people_can_read() -> None:
@@ -114,7 +114,7 @@ def test_a_copy_signed_with_a_retiring_key_still_counts(settings: Settings) -> N
     assert unseal("mode", text).version == 17
 
 
-# -- Compare and set --------------------------------------------------------------------------------
+# -- Compare and set ------------------------------------------------------------------------------
 
 
 def test_only_a_newer_version_replaces_a_copy(redis: Redis) -> None:
@@ -148,7 +148,7 @@ def test_many_writers_at_once_leave_the_newest(redis: Redis) -> None:
     assert held(redis)["version"] == 79
 
 
-# -- change() ---------------------------------------------------------------------------------------
+# -- change() -------------------------------------------------------------------------------------
 
 
 @transactional
@@ -198,7 +198,7 @@ def test_a_refresh_asks_redis_alone_until_the_comparison_is_due(
     assert rollout_store.current().source == "redis"
 
 
-# -- The way to Redis -------------------------------------------------------------------------------
+# -- The way to Redis -----------------------------------------------------------------------------
 
 
 def test_the_client_neither_retries_nor_asks_more_than_it_must(
@@ -242,11 +242,11 @@ def test_after_a_failure_redis_is_left_alone_for_a_ttl_unless_somebody_insists(
 
 def test_work_that_hangs_is_abandoned_and_its_successors_do_not_wait() -> None:
     bounded, go_on = Bounded("tests"), threading.Event()
-    # It comes back although the work never ends by itself; and the next one long before its time is over.
+    # The call returns although the work never ends, and the next call fails at once.
     with pytest.raises(TookTooLong, match="no answer in time"):
         bounded.run(go_on.wait, 0.1)
     started = time.monotonic()
-    with pytest.raises(TookTooLong, match="earlier attempt"):
+    with pytest.raises(TookTooLong, match="earlier call"):
         bounded.run(lambda: None, 120)
     assert time.monotonic() - started < 60
     go_on.set()
@@ -307,8 +307,8 @@ def test_another_process_hears_of_a_decision_before_its_snapshot_expires(
         lambda: redis.pubsub_numsub("stage:validation:events")[0][1] == 1, "the subscription"
     )
     # As another process does it: rows, copy and event, without this process's own invalidation.
-    # The first may also be found by the look that follows the subscription; the second can only
-    # be heard of.
+    # The renewal after the subscription may find the first change. Only an event announces the
+    # second.
     for spelling in ("Angel", "Idea"):
         key = spelling.lower()
         batch = DecisionBatch.objects.create(action="apply", source="admin", author="ann")
@@ -369,7 +369,7 @@ def test_without_redis_convergence_is_a_matter_of_the_ttl() -> None:
     assert "TTL of 5 s has passed" in later.why
 
 
-# -- Configuration ----------------------------------------------------------------------------------
+# -- Configuration --------------------------------------------------------------------------------
 
 
 def test_a_redis_that_does_not_answer_is_a_warning_at_start(

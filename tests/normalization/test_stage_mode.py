@@ -36,7 +36,7 @@ def test_json_output_is_one_object() -> None:
     ("arguments", "message"),
     [
         (["set", "warn"], "reason"),
-        (["set"], "which mode"),
+        (["set"], "Name a mode"),
         (["set", "enforce", "--reason", "x"], "set warn"),
         (["set", "warn", "--reason", "x", "--expected-version", "7"], "version 0"),
         (["set", "loud", "--reason", "x"], "invalid choice"),

@@ -1,4 +1,4 @@
-"""`manage.py stage_mode`: status, the whole rollout, waiting until everybody runs it, and why a mode applies."""
+"""`manage.py stage_mode`: status, changes of the rollout, convergence, explanations."""
 
 import json
 import re
@@ -75,7 +75,8 @@ def test_every_part_of_the_rollout_can_be_set_and_what_is_not_named_stays() -> N
     "arguments",
     [
         ["--percent", "101"], ["--percent", "nan"], ["--percent", "x"], ["--endpoint-mode", "x"],
-        ["--endpoint-mode", "x=loud"], ["--enforce-at", "soon"], ["--pilots", "a", "--holdouts", "a"],
+        ["--endpoint-mode", "x=loud"], ["--enforce-at", "soon"],
+        ["--pilots", "a", "--holdouts", "a"],
     ],
 )  # fmt: skip
 def test_what_is_no_rollout_is_an_error_and_changes_nothing(arguments: list[str]) -> None:
@@ -107,8 +108,8 @@ def test_explain_says_which_mode_applies_and_why(
     assert says == f"{body['mode']}: {body['why']}"[: len(says)]
 
 
-def test_an_endpoint_that_nobody_knows_is_told() -> None:
-    said = "No endpoint of the API is called fund-company; there are monte-carlo-simulate,"
+def test_an_unknown_endpoint_is_reported() -> None:
+    said = "No endpoint of the API is called fund-company; the endpoints are monte-carlo-simulate,"
     assert said in run("explain", "--client", "c", "--endpoint", "fund-company")
     assert said in run(*SET, "warn", "--endpoint-mode", "fund-company=off")
     assert said not in run(*SET, "--endpoint-mode", "fund-company=none")
@@ -128,9 +129,9 @@ def test_status_shows_what_people_typed_as_they_typed_it_and_nothing_steers_the_
     ("arguments", "said"),
     [
         (["loud"], "choose from 'off', 'warn', 'enforce'"),
-        (["--percent", "x"], "'x' is no number from 0 to 100"),
+        (["--percent", "x"], "'x' is not a number from 0 to 100"),
         (["--endpoint-mode", "a=loud"], "'a=loud' is not ENDPOINT=off"),
-        (["--enforce-at", "soon"], "'soon' is no date, as 2027-01-31"),
+        (["--enforce-at", "soon"], "'soon' is not a date such as 2027-01-31"),
     ],
 )
 def test_a_malformed_argument_is_answered_with_its_form(arguments: list[str], said: str) -> None:

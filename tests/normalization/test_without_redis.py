@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from stagenorm.portfolio.keys import create_key
+from tests import children
 from tests.servers import ROOT, Service, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +40,7 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(
     server = psutil.Process(service.process.pid)
 
     def ask_until_all_have_told(more: int) -> set[int]:
-        """Ask until each worker has told, then until the database was read `more` times again; the workers."""
+        """Request until each worker has logged, and the database was read `more` times again."""
         workers = {each.pid for each in server.children()}
         wait_until(
             lambda: database_reads(service, key) > 0 and workers <= set(told(service)),
@@ -68,9 +68,7 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(
 def test_a_command_does_not_say_so(granian_server: Callable[..., Service]) -> None:
     service = granian_server(workers=1)
     command = [sys.executable, "manage.py", "stage_mode", "show"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=service.environment, check=True, capture_output=True, text=True
-    )
+    done = children.run(command, cwd=ROOT, env=service.environment, check=True)
     assert (done.stdout != "", done.stderr) == (True, "")
 
 
@@ -82,7 +80,7 @@ def told(service: Service) -> list[int]:
 
 
 def database_reads(service: Service, key: str) -> float:
-    """Ask four times at once, a connection each; how often the workers have read the database so far, all together."""
+    """Send four concurrent requests; return the total number of the workers' database reads."""
     address = f"{service.address}/api/deprecations"
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: get(address, Authorization=f"Api-Key {key}"), range(4)))

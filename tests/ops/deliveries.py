@@ -1,4 +1,4 @@
-"""Webhook deliveries for the tests: as Alertmanager writes them, signed as the relay and Grafana sign."""
+"""Webhook deliveries as Alertmanager writes them, signed as the relay and Grafana sign."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.restore import restore
 from ops.backups.verify import verify
 from tests.backup_faults import address, client_program, companies, ended, execute, manage, schema
+from tests.children import run
 from tests.servers import PostgresServer, wait_until
 
 LOCKED = """
@@ -52,10 +53,8 @@ def test_a_backup_is_a_private_dump_with_both_sidecars_and_a_row(tmp_path: Path)
         f"{backup.name}.sha256",
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-    check = subprocess.run(
-        ["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path, capture_output=True
-    )
-    assert check.returncode == 0
+    check = run(["sha256sum", "-c", f"{backup.name}.sha256"], cwd=tmp_path)
+    assert check.returncode == 0, check.stderr
     assert backup.facts["tables"]["public.portfolio_companies"]["rows"] == 42
     assert backup.facts["stages"]["public.portfolio_companies.stage"] == {
         "Series A": 30,
@@ -195,7 +194,7 @@ def test_another_database_than_the_application_s_is_refused(
     tmp_path: Path, settings: Settings, postgres_server: PostgresServer
 ) -> None:
     settings.BACKUP_DATABASE_URL = postgres_server.url()
-    with pytest.raises(BackupRefused, match="not to the application's own"):
+    with pytest.raises(BackupRefused, match="not the application's own"):
         create(BackupRequest(tmp_path))
 
 

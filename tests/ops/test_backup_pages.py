@@ -19,9 +19,9 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.records import record_pruned
 from ops.backups.verify import verify
 from tests.backup_faults import flip, valid_backup
+from tests.backup_pages import CHECKS, LIST, BackupPage, BackupsPage, ChecksPage
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LIST = "admin:ops_backup_changelist"
 
 
 @pytest.fixture(autouse=True)
@@ -30,18 +30,8 @@ def directory(settings: Settings, tmp_path: Path) -> Path:
     return settings.BACKUP_DIR  # type: ignore[no-any-return]
 
 
-def shown(client: Client, address: str) -> str:
-    """The page's words, without the white space between them."""
-    page = client.get(address).content.decode()
-    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
-
-
-def page_of(client: Client, backup: Backup) -> str:
-    return shown(client, reverse("admin:ops_backup_change", args=[backup.pk]))
-
-
 def recorded(seconds_ago: float) -> Backup:
-    """The record of a backup that counts, without a file. (Real ones take a second each.)"""
+    """The record of a valid backup without a file. (Real ones take a second each.)"""
     twin = Backup.objects.order_by("id")[0]
     checks = list(twin.checks.all())
     twin.pk, twin.name = None, f"twin-{seconds_ago:.0f}.dump"
@@ -54,106 +44,107 @@ def recorded(seconds_ago: float) -> Backup:
 
 
 def test_the_empty_list_names_both_commands_and_the_timer(operator: Client) -> None:
-    text = shown(operator, reverse(LIST))
-    for said in (
-        "No backup yet",
-        "manage.py backup_cycle",
-        "manage.py backup_status",
-        "docs/backups.md",
-    ):
-        assert said in text
+    page = BackupsPage.open(operator)
+    assert "No backup yet" in page.text
+    assert page.commands == ["manage.py backup_cycle", "manage.py backup_status"]
+    assert "docs/backups.md" in page.text
 
 
-def test_a_backup_that_counts_is_shown_with_age_size_verdicts_and_the_measured_restore_time(
+def test_a_valid_backup_is_shown_with_age_size_verdicts_and_the_measured_restore_time(
     operator: Client, directory: Path
 ) -> None:
     backup = valid_backup(directory)
-    text = shown(operator, reverse(LIST))
+    listed = BackupsPage.open(operator)
+    (row,) = listed.rows
+    assert (listed.gate, row["state"]) == ("✓ open", "✓ valid")
+    assert row["verified"].startswith("✓ passed")
+    assert row["restored"].startswith("✓ passed")
+    assert re.search(r"^[\d.]+ KB", row["size"])
+    assert re.search(r"^[\d.]+ m?s, as the last drill measured$", listed.restore_time)
+    assert re.search(
+        r"passed both checks and is \d+ s old\. Fresh for (1 h|59 min)", listed.verdict
+    )
+    assert listed.next_step == ""
+    page = BackupPage.open(operator, backup)
+    assert (page.state, page.remedy) == ("✓ valid", "")
     drill = backup.checks.get(kind="restore")
-    assert "✓ open" in text
-    assert "✓ valid" in text
-    assert text.count("✓ passed") == 2
-    assert re.search(r"[\d.]+ KB", text)
-    assert re.search(r"RTO\) [\d.]+ m?s, as the last drill measured", text)
-    assert re.search(r"passed both checks and is \d+ s old. Fresh for (1 h|59 min)", text)
-    page = page_of(operator, backup)
-    assert drill.reason in page
-    assert f"manage.py verify_backup {backup.name}" in page
-    assert f"manage.py test_restore {backup.name}" in page
+    assert drill.reason in [check[3] for check in page.checks]
+    assert page.offered_checks == [
+        f"manage.py verify_backup {backup.name}",
+        f"manage.py test_restore {backup.name}",
+    ]
 
 
-def test_the_checks_of_a_backup_stand_oldest_first_with_their_reasons(
+def test_the_checks_of_a_backup_are_shown_oldest_first_with_their_reasons(
     operator: Client, directory: Path
 ) -> None:
     backup = valid_backup(directory)
     flip(backup.path, backup.size // 2)
     failure = verify(backup)
     assert failure.verdict == "failed"
-    for text in (page_of(operator, backup), shown(operator, reverse(LIST))):
-        assert "✕ failed" in text
-        assert failure.reason in text
-        assert "manage.py backup_cycle" in text
-    page = page_of(operator, backup)
-    places = [
-        page.index(check.reason, page.index("Checks, oldest first"))
-        for check in backup.checks.order_by("id")
-    ]
-    assert places == sorted(places)
-    assert "✕ closed" in shown(operator, reverse(LIST))
+    listed, page = BackupsPage.open(operator), BackupPage.open(operator, backup)
+    (row,) = listed.rows
+    assert row["state"].startswith("✕ failed")
+    assert row["state"].endswith("manage.py backup_cycle")
+    assert (failure.reason in row["state"], failure.reason in page.sentence) == (True, True)
+    assert (page.state, page.remedy) == ("✕ failed", "To fix: manage.py backup_cycle")
+    recorded_reasons = [check.reason for check in backup.checks.order_by("id")]
+    assert [check[3] for check in page.checks] == recorded_reasons
+    assert listed.gate == "✕ closed"
 
 
-def test_a_file_that_was_touched_or_is_gone_is_not_called_good(
+def test_a_file_that_was_touched_or_is_gone_is_not_called_valid(
     operator: Client, directory: Path
 ) -> None:
     backup = valid_backup(directory)
     backup.path.touch()
-    text = shown(operator, reverse(LIST))
-    assert "! files touched" in text
-    assert "! inconclusive" in text
-    assert f"manage.py verify_backup {backup.name}" in text
+    listed = BackupsPage.open(operator)
+    assert listed.rows[0]["state"].startswith("! files touched")
+    assert listed.gate == "! inconclusive"
+    assert f"manage.py verify_backup {backup.name}" in listed.next_step
     assert verify(backup).verdict == "passed"
-    assert "✓ valid" in shown(operator, reverse(LIST))
+    assert BackupsPage.open(operator).rows[0]["state"] == "✓ valid"
     backup.path.unlink()
-    text = shown(operator, reverse(LIST))
-    assert "✕ files missing" in text
-    assert "✕ closed" in text
+    listed = BackupsPage.open(operator)
+    assert listed.rows[0]["state"].startswith("✕ files missing")
+    assert listed.gate == "✕ closed"
 
 
-def test_a_backup_older_than_an_hour_closes_the_gate_and_says_what_opens_it(
+def test_a_backup_older_than_an_hour_closes_the_gate_and_the_page_names_what_opens_it(
     operator: Client, directory: Path
 ) -> None:
     backup = valid_backup(directory)
     Backup.objects.update(snapshot_at=timezone.now() - timedelta(hours=2, minutes=5))
-    text = shown(operator, reverse(LIST))
-    assert "✕ closed" in text
-    assert "2 h 5 min old" in text
-    assert "To open the gate: manage.py backup_cycle" in text
-    assert "✓ valid" in page_of(operator, backup)
+    listed = BackupsPage.open(operator)
+    assert listed.gate == "✕ closed"
+    assert "2 h 5 min old" in listed.rows[0]["taken"]
+    assert listed.next_step == "To open the gate: manage.py backup_cycle"
+    assert BackupPage.open(operator, backup).state == "✓ valid"
 
 
-def test_a_backup_of_another_database_does_not_count_here(
-    operator: Client, directory: Path
-) -> None:
+def test_a_backup_of_another_database_is_not_valid_here(operator: Client, directory: Path) -> None:
     backup = valid_backup(directory)
     Backup.objects.update(database_oid=1)
-    assert "of another database" in page_of(operator, backup)
-    assert "✕ closed" in shown(operator, reverse(LIST))
+    page = BackupPage.open(operator, backup)
+    assert page.state == "○ of another database"
+    assert "is a backup of another database" in page.sentence
+    assert BackupsPage.open(operator).gate == "✕ closed"
 
 
-def test_backups_that_were_taken_away_stand_apart(operator: Client, directory: Path) -> None:
+def test_removed_backups_are_behind_a_filter(operator: Client, directory: Path) -> None:
     backup = valid_backup(directory)
-    kept = recorded(60)
-    record_pruned(kept)
-    link = reverse("admin:ops_backup_change", args=[kept.pk])
-    assert link not in operator.get(reverse(LIST)).content.decode()
-    apart = operator.get(reverse(LIST), {"kept": "pruned"}).content.decode()
-    assert link in apart
-    assert reverse("admin:ops_backup_change", args=[backup.pk]) not in apart
-    assert "was removed to make room" in page_of(operator, kept)
-    assert "Check it again" not in page_of(operator, kept)
+    pruned = recorded(60)
+    record_pruned(pruned)
+    assert not BackupsPage.open(operator).links_to(pruned)
+    apart = BackupsPage.open(operator, kept="pruned")
+    assert (apart.links_to(pruned), apart.links_to(backup)) == (True, False)
+    page = BackupPage.open(operator, pruned)
+    assert page.state == "– removed"
+    assert "was removed to make room" in page.sentence
+    assert page.offered_checks == []
 
 
-def test_the_list_asks_as_often_for_many_backups_as_for_few(
+def test_the_list_makes_as_many_queries_for_many_backups_as_for_few(
     operator: Client, directory: Path
 ) -> None:
     valid_backup(directory)
@@ -161,7 +152,7 @@ def test_the_list_asks_as_often_for_many_backups_as_for_few(
     for more in (0, 5):
         for number in range(more):
             recorded(60 * number)
-        for name in (LIST, "admin:ops_backupcheck_changelist"):
+        for name in (LIST, CHECKS):
             operator.get(reverse(name))
             with CaptureQueriesContext(connection) as queries:
                 assert operator.get(reverse(name)).status_code == 200
@@ -169,7 +160,7 @@ def test_the_list_asks_as_often_for_many_backups_as_for_few(
     assert asked[:2] == asked[2:]
 
 
-def test_backups_and_checks_are_read_only_and_want_the_permission(
+def test_backups_and_checks_are_read_only_and_need_the_permission(
     client: Client, directory: Path
 ) -> None:
     backup = valid_backup(directory)
@@ -184,9 +175,8 @@ def test_backups_and_checks_are_read_only_and_want_the_permission(
     check = BackupCheck.objects.all()[0]
     for place in (address, reverse("admin:ops_backupcheck_change", args=[check.pk])):
         assert client.post(place, {}).status_code == 403
-        assert (
-            client.post(place.replace("/change/", "/delete/"), {"post": "yes"}).status_code == 403
-        )
+        deletion = place.replace("/change/", "/delete/")
+        assert client.post(deletion, {"post": "yes"}).status_code == 403
 
 
 def test_a_reason_with_html_in_it_is_shown_as_text(operator: Client, directory: Path) -> None:
@@ -194,11 +184,11 @@ def test_a_reason_with_html_in_it_is_shown_as_text(operator: Client, directory: 
     twin = backup.checks.all()[0]
     twin.pk, twin.verdict, twin.reason = None, "failed", "<img src=x onerror=alert(1)>"
     twin.save()
-    for address in (
-        reverse(LIST),
-        reverse("admin:ops_backup_change", args=[backup.pk]),
-        reverse("admin:ops_backupcheck_changelist"),
+    for page in (
+        BackupsPage.open(operator),
+        BackupPage.open(operator, backup),
+        ChecksPage.open(operator),
     ):
-        page = operator.get(address).content.decode()
-        assert "<img src=x" not in page
-        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+        assert not page.all("img", src="x")
+        assert twin.reason in page.text
+        assert page.faults() == []

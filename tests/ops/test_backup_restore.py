@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,13 @@ from tests.backup_faults import (
     schema,
     scratch_databases,
 )
+from tests.children import run
 from tests.servers import wait_until
 
 # Not an autovacuum worker that happens to look into the new database.
 TERMINATE = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY(%s) AND backend_type = 'client backend'
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = ANY(%s) AND backend_type = 'client backend'
 """
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,7 +63,8 @@ def replace_dump(backup: Backup, *options: str) -> None:
         str(backup.path),
         f"--dbname={address()}",
     ]
-    subprocess.run(command, check=True)
+    done = run(command)
+    assert done.returncode == 0, done.stderr
     with archive.opened(backup.path) as descriptor:
         sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
     sign(
@@ -97,14 +99,16 @@ def one_table_without_rows(backup: Backup) -> None:
 
 def one_value_changed(backup: Backup) -> None:
     execute(
-        "UPDATE portfolio_companies SET sector = 'x' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+        "UPDATE portfolio_companies SET sector = 'x' "
+        "WHERE id = (SELECT min(id) FROM portfolio_companies)"
     )
     replace_dump(backup)
 
 
 def one_stage_changed(backup: Backup) -> None:
     execute(
-        "UPDATE portfolio_companies SET stage = 'seed' WHERE id = (SELECT min(id) FROM portfolio_companies)"
+        "UPDATE portfolio_companies SET stage = 'seed' "
+        "WHERE id = (SELECT min(id) FROM portfolio_companies)"
     )
     replace_dump(backup)
 
@@ -186,21 +190,26 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     CREATE SCHEMA "Other place";
     CREATE TYPE public.mood AS ENUM ('sad', 'it''s ok');
     CREATE DOMAIN public.share AS numeric(5, 2) CHECK (VALUE >= 0 AND VALUE <= 100);
-    CREATE TABLE "Other place"."A table" (t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
+    CREATE TABLE "Other place"."A table" (
+        t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
         s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric,
         g integer GENERATED ALWAYS AS (1 + 1) STORED,
         CHECK ((t IN ('x', 'y')) OR (f > 0 AND f < 10)));
     INSERT INTO "Other place"."A table" (t, "B", f, j, a, m, w, d, n) VALUES
-        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad', '2026-01-01 00:00+03', '1 day', 1e30),
+        ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad',
+         '2026-01-01 00:00+03', '1 day', 1e30),
         (NULL, NULL, 'NaN', NULL, NULL, 'it''s ok', 'infinity', NULL, NULL),
         (NULL, NULL, 1.0000000000000002, 'null', '{}', NULL, NULL, '-3 mons', 'NaN');
     CREATE VIEW public.some_view AS SELECT t, count(*) AS n FROM "Other place"."A table"
         WHERE f::text <> '1' GROUP BY t;
     CREATE MATERIALIZED VIEW public.some_copy AS SELECT f FROM "Other place"."A table";
-    CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b')) WHERE m = 'sad'::public.mood;
-    CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql AS 'SELECT (x + 1)::integer';
+    CREATE INDEX some_expression ON "Other place"."A table" (lower(t), (j ->> 'b'))
+        WHERE m = 'sad'::public.mood;
+    CREATE FUNCTION public.some_function(x integer DEFAULT 3) RETURNS integer LANGUAGE sql
+        AS 'SELECT (x + 1)::integer';
     CREATE TABLE public.parts (id integer, day date) PARTITION BY RANGE (day);
-    CREATE TABLE public.part_1 PARTITION OF public.parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE public.part_1 PARTITION OF public.parts
+        FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
     INSERT INTO public.parts VALUES (1, '2026-06-01');
     CREATE SEQUENCE public.some_numbers START 7 INCREMENT 3 CYCLE MAXVALUE 1000;
     CREATE POLICY some_policy ON "Other place"."A table" USING (t = current_user);
@@ -209,8 +218,10 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     """
     undo = """
     DROP VIEW public.some_view; DROP MATERIALIZED VIEW public.some_copy; DROP TABLE public.parts;
-    DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer); DROP SEQUENCE public.some_numbers;
-    DROP DOMAIN public.share; DROP TYPE public.mood; SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
+    DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer);
+    DROP SEQUENCE public.some_numbers;
+    DROP DOMAIN public.share; DROP TYPE public.mood;
+    SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
     """
     with schema(change, undo):
         check = restore(create(BackupRequest(tmp_path)))
@@ -265,7 +276,7 @@ def test_a_restore_that_hangs_ends_at_its_limit_without_a_verdict_and_leaves_not
     assert [check.verdict for check in backup.checks.all()] == ["error"]
 
 
-def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_its_leftover_and_spares_a_live_one(
+def test_a_killed_drill_leaves_no_pg_restore_and_the_sweep_drops_only_its_leftover(
     tmp_path: Path,
 ) -> None:
     companies(1)

@@ -211,7 +211,7 @@ def test_status_exits_1_when_the_valid_backup_is_an_hour_old(directory: Path) ->
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape waits for the database as long as a machine that stands still for a while may need."""
+    """A scrape waits long for the database, also on a machine that stalls."""
     monkeypatch.setattr(exporter, "DATABASE_SECONDS", 60.0)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
-from django.urls import reverse
 from pytest_django import Settings
 
 from ops import clock, exporter
@@ -39,6 +38,7 @@ from ops.gates.backup_rule import (
 from ops.gates.rules import GateOutcome, backup_valid
 from ops.pages.home import tiles
 from tests.backup_faults import flip, valid_backup
+from tests.backup_pages import BackupPage, BackupsPage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,19 +91,16 @@ class Places:
     def _pages_agree(
         self, state: BackupState, outcome: GateOutcome, sentence: str, verdict: str
     ) -> None:
-        page = self._text(reverse("admin:ops_backup_change", args=[self.backup.pk]))
-        assert (STATE_BADGES[state].word in page, sentence in page) == (True, True)
+        page = BackupPage.open(self.operator, self.backup)
+        badge = STATE_BADGES[state]
+        assert (page.state, page.sentence) == (f"{badge.sign} {badge.word}", sentence)
         if state is BackupState.PRUNED:
             return  # only behind a filter, without the gate
-        listed = self._text(reverse("admin:ops_backup_changelist"))
-        assert STATE_BADGES[state].word in listed
-        assert f"</span>{GATE_BADGES[outcome].word}</span>" in listed
-        assert verdict in listed
-
-    def _text(self, address: str) -> str:
-        answer = self.operator.get(address)
-        assert answer.status_code == 200
-        return answer.content.decode().replace("&#x27;", "'")
+        listed = BackupsPage.open(self.operator)
+        assert listed.rows[0]["state"].startswith(page.state)
+        gate = GATE_BADGES[outcome]
+        assert listed.gate == f"{gate.sign} {gate.word}"
+        assert listed.verdict.startswith(verdict)
 
     def _metric(self) -> float:
         text = Client().get("/metrics").content.decode()

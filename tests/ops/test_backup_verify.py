@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.verify import verify
+from stagenorm.postgres import binaries
 from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.children import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,12 +56,8 @@ def test_every_flip_and_every_cut_is_refused_and_a_checker_without_the_hash_miss
 
 
 def _parses(dump: Path, position: int) -> bool:
-    from stagenorm.postgres import binaries
-
     flip(dump, position)
-    done = subprocess.run(
-        [binaries() / "pg_restore", "--file=/dev/null", dump], capture_output=True
-    )
+    done = run([binaries() / "pg_restore", "--file=/dev/null", dump])
     flip(dump, position)
     return done.returncode == 0
 

@@ -28,7 +28,7 @@ def newest() -> RolloutChange:
     return RolloutChange.objects.latest("id")
 
 
-# -- Requests ---------------------------------------------------------------------------------------
+# -- Requests -----------------------------------------------------------------
 
 
 def test_the_endpoints_and_the_chart_add_up_to_the_client_s_tallies(operator: Client) -> None:
@@ -112,7 +112,7 @@ def test_the_page_shows_how_many_keys_can_be_used(operator: Client) -> None:
     assert ClientPage.open(operator).facts["Keys that can be used"] == "2"
 
 
-# -- Spellings --------------------------------------------------------------------------------------
+# -- Spellings ----------------------------------------------------------------
 
 
 def test_unknown_spellings_show_their_suggestion_and_a_link_to_decide(operator: Client) -> None:
@@ -195,7 +195,7 @@ def test_the_first_100_spellings_are_listed_and_the_others_are_counted(operator:
     assert "30 more spellings are not listed" in page.section("deprecated").text
 
 
-# -- Proposals --------------------------------------------------------------------------------------
+# -- Proposals ----------------------------------------------------------------
 
 
 def test_a_proposal_fills_the_form_and_changes_nothing_by_itself(
@@ -243,7 +243,7 @@ def test_without_permissions_neither_proposals_nor_decisions_are_offered(client:
     assert page.decide_links == []
 
 
-# -- The page as a whole ----------------------------------------------------------------------------
+# -- The page as a whole ------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a?b=c&d#e", "100%", "<i>'\"", "two words", "+"])

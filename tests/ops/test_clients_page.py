@@ -26,7 +26,7 @@ from tests.pages import CLIENT, CLIENTS, ClientsPage, HomePage
 pytestmark = pytest.mark.django_db
 
 
-# -- The figures of a row ---------------------------------------------------------------------------
+# -- The figures of a row -----------------------------------------------------
 
 
 def test_a_row_adds_up_to_the_client_s_tallies(operator: Client) -> None:
@@ -85,7 +85,7 @@ def test_the_clients_that_would_be_refused_most_come_first(operator: Client) -> 
     assert ClientsPage.open(operator).names == ["d", "e", "b", "c", "a", "0 silent"]
 
 
-# -- Holders of keys --------------------------------------------------------------------------------
+# -- Holders of keys ----------------------------------------------------------
 
 
 def test_a_client_that_holds_a_key_and_sent_nothing_is_listed(operator: Client) -> None:
@@ -114,7 +114,7 @@ def test_a_key_that_cannot_be_used_makes_no_client(operator: Client) -> None:
     assert ClientsPage.open(operator).names == ["good"]
 
 
-# -- Enforcement ------------------------------------------------------------------------------------
+# -- Enforcement --------------------------------------------------------------
 
 
 def test_each_row_shows_whether_the_client_is_enforced_now_or_from_which_share(
@@ -175,7 +175,7 @@ def test_the_smallest_share_is_exactly_the_share_at_which_the_client_enters(
     )
 
 
-# -- Search and pages -------------------------------------------------------------------------------
+# -- Search and pages ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_an_invalid_page_number_shows_the_first_page_and_a_too_large_one_an_empt
     assert ("There are no such clients." in page.text) == (not shown)
 
 
-# -- The page as a whole ----------------------------------------------------------------------------
+# -- The page as a whole ------------------------------------------------------
 
 
 def test_a_name_with_markup_is_shown_as_text(operator: Client) -> None:
@@ -326,7 +326,7 @@ def test_the_start_page_shows_how_many_clients_would_be_refused(operator: Client
     assert clients() == ("plain", "none", "no request in 24 hours")
     counted("canonical", 1, client="a")
     counted("unknown", 1, client="b", mode="enforce")
-    assert clients() == ("good", "0 of 2", "would be refused, by the last 24 hours")
+    assert clients() == ("good", "0 of 2", "would be refused (last 24 hours)")
     counted("unknown", 1, client="a")
     counted("unknown", 1, client="c", minutes=25 * 60)
-    assert clients() == ("unsure", "1 of 2", "would be refused, by the last 24 hours")
+    assert clients() == ("unsure", "1 of 2", "would be refused (last 24 hours)")

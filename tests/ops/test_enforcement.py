@@ -1,4 +1,4 @@
-"""The enforcement status of a client agrees with how its requests are treated, in every rollout."""
+"""A client's enforcement status agrees with how its requests are treated."""
 
 from decimal import Decimal
 
@@ -34,10 +34,9 @@ def test_a_client_enters_at_exactly_its_share(client: str) -> None:
 def test_the_status_of_a_client_is_how_its_requests_are_treated(
     client: str, mode: Mode, share: Decimal, overrides: dict[str, Mode], role: str
 ) -> None:
-    rollout = Rollout(
-        mode, share, frozenset({client} if role == "pilot" else ()), frozenset({client} if role == "holdout" else ()),
-        overrides,
-    )  # fmt: skip
+    pilots = frozenset({client} if role == "pilot" else ())
+    holdouts = frozenset({client} if role == "holdout" else ())
+    rollout = Rollout(mode, share, pilots, holdouts, overrides)
     found = enforcement_of(rollout, client, ENDPOINTS)
     refused = {name for name in ENDPOINTS if rollout.mode_for(name, client) is Mode.ENFORCE}
     assert set(found.endpoints) == refused

@@ -1,4 +1,4 @@
-"""Each gate, over facts alone: what passes, what fails, and what is not known."""
+"""Each gate over facts: when it passes, fails or is inconclusive."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
     }
 
 
-def test_the_gates_are_the_six_of_the_design_and_each_names_itself() -> None:
+def test_the_gates_are_the_six_of_the_design_and_verdicts_have_their_names() -> None:
     names = [
         "backup_valid",
         "stored_stages_clean",
@@ -183,7 +183,7 @@ def test_the_backup_that_comes_closest_to_passing_decides_the_newest_of_equals(
 
 
 @pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
-def test_stored_stages_are_clean_when_not_one_is_left(
+def test_stored_stages_are_clean_without_an_unclean_row(
     rows: int | None, outcome: GateOutcome
 ) -> None:
     assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
@@ -228,7 +228,7 @@ def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
         ((InstanceFact("a/1", 7, 0.1), InstanceFact("b/2", 7, 5.1)), FAIL),
     ],
 )
-def test_with_redis_every_instance_has_to_report_the_version(
+def test_with_redis_every_server_has_to_report_the_version(
     instances: tuple[InstanceFact, ...] | None, outcome: GateOutcome
 ) -> None:
     verdict = instances_converged(replace(GOOD, shared_store=True, instances=instances))
@@ -236,7 +236,7 @@ def test_with_redis_every_instance_has_to_report_the_version(
     assert ("b/2" in verdict.sentence) is (outcome is FAIL)
 
 
-def test_without_redis_the_instances_converge_by_the_ttl_and_the_sentence_says_so() -> None:
+def test_without_redis_the_servers_agree_within_the_ttl() -> None:
     assert "within 5 s (the TTL)" in instances_converged(GOOD).sentence
 
 
@@ -252,7 +252,7 @@ def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
     )
 
 
-def test_whatever_does_not_pass_says_how_to_mend_it() -> None:
+def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
     bad = GateFacts(
         now=NOW,
         version=7,

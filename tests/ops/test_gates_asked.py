@@ -1,4 +1,4 @@
-"""Who asks the gates: a change towards more enforcement does, inside its transaction; one towards less never."""
+"""A change to more enforcement asks the gates in its transaction. A change to less never does."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refused(to: Mode | Rollout) -> str:
     return str(refusal.value)
 
 
-def test_enforce_goes_through_when_all_gates_pass_and_their_verdicts_are_kept(ready: None) -> None:
+def test_enforce_is_allowed_if_all_gates_pass_and_their_verdicts_are_recorded(ready: None) -> None:
     change(Mode.ENFORCE)
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert {gate["outcome"] for gate in evidence["gates"]} == {"pass"}
@@ -124,7 +124,7 @@ def test_more_enforcement_asks_and_less_never_does(
 
 
 def test_a_transition_that_does_not_exist_is_refused_before_any_gate_is_asked() -> None:
-    with pytest.raises(rollout_store.ChangeRefused, match="clients must have been warned first"):
+    with pytest.raises(rollout_store.ChangeRefused, match="clients must be warned first"):
         change(Mode.ENFORCE, override="no matter")
 
 
@@ -144,7 +144,7 @@ def test_a_client_that_the_guard_holds_out_begins_no_cooldown(ready: None) -> No
     change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})))
 
 
-def test_one_request_too_many_with_an_unknown_stage_holds(ready: None) -> None:
+def test_one_undecided_request_too_many_holds_the_change(ready: None) -> None:
     OutcomeTally.objects.filter(outcome="unknown").update(requests=11)
     assert "unknown_rate: Too many undecided requests: 11 of 2,006 requests (0.55 %)" in refused(
         Mode.ENFORCE
@@ -181,7 +181,7 @@ def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
     assert "The way back works" in shown
 
 
-# -- What the gate sees of a backup -----------------------------------------------------------------
+# -- Backups -------------------------------------------
 
 
 def _changed(backup: Backup, detail: str) -> str:
@@ -206,7 +206,7 @@ def test_a_backup_that_passed_and_was_then_corrupted_on_disk_does_not_count(
     assert outcome()[0] is GateOutcome.PASS
     modified = backup.path.stat().st_mtime_ns
     flip(backup.path, 2_000)
-    os.utime(backup.path, ns=(modified, modified))  # even where the usual time is put back
+    os.utime(backup.path, ns=(modified, modified))  # even with the old modification time
     assert outcome() == (
         GateOutcome.FAIL,
         _changed(backup, "its SHA-256 differs from the recorded one"),
@@ -263,7 +263,7 @@ def test_the_age_is_the_database_s_now_minus_the_snapshot(
     assert outcome()[0] is expected
 
 
-def test_a_backup_of_a_database_that_was_made_anew_does_not_count(tmp_path: Path) -> None:
+def test_a_backup_of_a_recreated_database_does_not_count(tmp_path: Path) -> None:
     valid_backup(tmp_path)
     Backup.objects.update(database_oid=1)
     assert outcome() == (GateOutcome.FAIL, "This database has no backup.")

@@ -1,11 +1,10 @@
-"""The figures that alerts stand on: exact over processes, bounded in labels, sampled in logs."""
+"""The metrics behind the alerts: exact over processes, with bounded labels, sampled in logs."""
 
 import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -29,11 +28,14 @@ from normalization.rollout import Mode
 from normalization.sampling import Sampler
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
+from tests import children
+from tests.alert_path import figure
 from tests.logs import Logged
 from tests.servers import ROOT, Service, wait_until
 
 SERIES = re.compile(
-    r'^stage_validation_requests_total\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$',
+    r"^stage_validation_requests_total"
+    r'\{endpoint="([^"]*)",mode="([^"]*)",outcome="([^"]*)"\} (\S+)$',
     re.M,
 )
 
@@ -85,11 +87,9 @@ def test_requests_over_several_workers_are_counted_exactly_and_every_series_begi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
+def test_the_gauges_of_a_killed_worker_are_removed_and_its_counts_kept(
     granian_server: Callable[..., Service], set_mode: Callable[..., int]
 ) -> None:
-    from tests.alert_path import figure
-
     set_mode("warn")
     _, key = create_key("client")
     fund = Fund.objects.create(name="Fund")
@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_takes_its_gauges_along_and_leaves_its_counts(
     version = set_mode("enforce")
 
     def gone() -> bool:
-        with contextlib.suppress(OSError):  # connections that the dead worker had not taken up yet
+        with contextlib.suppress(OSError):  # connections that the dead worker had not accepted
             send(4)
             return figure(service.address, "stage_mode_version") == version
         return False
@@ -170,14 +170,14 @@ def test_ten_thousand_spellings_add_no_series(
     assert "\\u2603" not in text
 
 
-def test_all_events_are_kept_while_a_minute_has_few_and_then_a_known_share() -> None:
+def test_the_first_events_of_a_minute_are_all_kept_and_then_a_known_share() -> None:
     now = [0.0]
     sampler = Sampler(all_below=10, then_one_in=100, clock=lambda: now[0])
     assert [sampler.rate() for _ in range(10)] == [1.0] * 10
     later = [sampler.rate() for _ in range(1000)]
     assert sum(rate > 0 for rate in later) == 10
     assert {rate for rate in later if rate} == {0.01}
-    assert sum(1 / rate for rate in later if rate) == 1000  # the rates give the true number back
+    assert sum(1 / rate for rate in later if rate) == 1000  # the rates add up to the true number
     now[0] = 60.0
     assert sampler.rate() == 1.0
 
@@ -222,12 +222,10 @@ def test_a_mode_change_is_one_event_that_is_never_sampled(
     assert len(events) == 40
 
 
-def test_observe_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
+def test_observe_names_missing_programs_and_how_to_install_them(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stagenorm.observe"]
     environment = {**os.environ, "PATH": str(tmp_path), "STAGENORM_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
+    done = children.run(command, cwd=ROOT, env=environment, seconds=60)
     assert done.returncode == 1
     assert done.stderr.startswith("prometheus and alertmanager cannot be found.")
     assert done.stderr.count("\n") == 1

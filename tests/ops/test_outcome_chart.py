@@ -24,10 +24,11 @@ from ops.pages.periods import DAY, HOUR, WEEK, Period
 
 NOW = datetime(2026, 7, 1, 12, 34, 56, tzinfo=UTC)
 MINUTE = NOW.replace(second=0)
+minutes = st.integers(0, 59).map(lambda back: MINUTE - timedelta(minutes=back))
 counted = st.dictionaries(
-    st.tuples(st.integers(0, 59).map(lambda back: MINUTE - timedelta(minutes=back)), st.sampled_from(OUTCOMES)),
+    st.tuples(minutes, st.sampled_from(OUTCOMES)),
     st.integers(0, 10**7),
-)  # fmt: skip
+)
 
 
 def drawn(counts: StepCounts, period: Period = HOUR) -> Chart:

@@ -1,4 +1,4 @@
-"""The rules, the routes and the dashboard, held by the real promtool, amtool and Prometheus."""
+"""Rules, routes and dashboard, tested with the real promtool, amtool and Prometheus."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stagenorm import observe
+from tests import children
 from tests.servers import free_port, wait_until
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "ops" / "prometheus"
@@ -29,15 +30,15 @@ ALERTS = {
 
 
 def run(*command: str) -> str:
-    """Run a program in the directory of the rules; its output, and a failure of the test if it fails."""
-    done = subprocess.run(command, cwd=DIRECTORY, capture_output=True, text=True)
+    """Run a program in the directory of the rules and return its output. It has to succeed."""
+    done = children.run(command, cwd=DIRECTORY, seconds=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)  # weeks of samples are evaluated: minutes of work for a slow machine
-def test_the_rules_fire_when_they_should_and_only_then() -> None:
+def test_the_rules_fire_on_a_breach_and_only_then() -> None:
     output = run("promtool", "test", "rules", "rules_test.yml", "rules_way_back_test.yml")
     assert output.count("SUCCESS") == 2
 
@@ -81,7 +82,7 @@ def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
         )
 
 
-def test_every_runbook_link_points_at_a_heading() -> None:
+def test_every_runbook_link_leads_to_a_heading() -> None:
     links = re.findall(r"runbook_url: (\S+)", RULES)
     anchors = {
         heading.lower().replace(" ", "-")
@@ -92,7 +93,7 @@ def test_every_runbook_link_points_at_a_heading() -> None:
     assert {link.partition("#")[2] for link in links} <= anchors
 
 
-def test_no_rule_names_a_metric_that_nobody_exports() -> None:
+def test_every_metric_of_a_rule_is_exported() -> None:
     source = "".join(
         place.read_text()
         for app in ("normalization", "ops")
@@ -106,11 +107,11 @@ def test_no_rule_names_a_metric_that_nobody_exports() -> None:
             )
 
 
-# -- The dashboard ----------------------------------------------------------------------------------
+# -- The dashboard ------------------------------------------------------------
 
 
 def panels() -> list[dict[str, Any]]:
-    """Every panel of the dashboard that asks something."""
+    """Return the panels of the dashboard that have queries."""
     return [
         panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"
     ]
@@ -118,14 +119,14 @@ def panels() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prometheus with our rules and nothing to scrape; its address."""
+    """Start a real Prometheus with our rules and without targets; return its address."""
     directory = tmp_path_factory.mktemp("prometheus")
     ports = observe.Ports(free_port(), free_port(), free_port(), free_port())
     observe.write_configuration(directory, ports)
     command = observe.commands(
         {"prometheus": shutil.which("prometheus") or "", "alertmanager": ""}, directory, ports
     )
-    server = subprocess.Popen(
+    server = children.start_shared(
         command["prometheus"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     address = f"http://127.0.0.1:{ports.prometheus}"
@@ -146,9 +147,7 @@ def _answers(address: str) -> bool:
 
     try:
         return requests.get(address, timeout=5).status_code == 200
-    except (
-        requests.RequestException
-    ):  # not there yet, or there and not able to answer within that time
+    except requests.RequestException:  # not started yet, or too slow to answer
         return False
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from ops.gates.facts import collect
 from stagenorm.portfolio.models import Fund, Simulation
 from tests.backfill_runs import address, execute
 from tests.backup_faults import schema
+from tests.children import start
 from tests.decided import decide
 from tests.servers import ROOT, wait_until
 
@@ -117,7 +117,8 @@ def many_heartbeats(rows: int) -> None:
     """Store heartbeats of 90 to 60 days ago, not in the order of their ids, and one of today."""
     execute(
         "INSERT INTO ops_heartbeat (received_at, fingerprint) "
-        "SELECT now() - interval '60 days' - interval '30 days' * random(), '' FROM generate_series(1, %s)",
+        "SELECT now() - interval '60 days' - interval '30 days' * random(), '' "
+        "FROM generate_series(1, %s)",
         [rows],
     )
     heartbeat(timezone.now())
@@ -181,7 +182,8 @@ def test_what_is_pruned_is_no_ledger_is_referred_to_by_nothing_and_is_found_by_a
             "SELECT conname FROM pg_constraint WHERE confrelid = %s::regclass", [table]
         )
         first_columns = execute(
-            "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
+            "SELECT attname FROM pg_index "
+            "JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
             "WHERE indrelid = %s::regclass",
             [table],
         )
@@ -233,7 +235,8 @@ def test_a_dry_run_counts_what_a_run_deletes_and_deletes_nothing(settings: Setti
 HELD_UP = """
 CREATE FUNCTION public.held_up() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock_shared(57); RETURN OLD; END $$;
-CREATE TRIGGER held_up BEFORE DELETE ON ops_heartbeat FOR EACH ROW WHEN (OLD.fingerprint = 'held up')
+CREATE TRIGGER held_up BEFORE DELETE ON ops_heartbeat
+    FOR EACH ROW WHEN (OLD.fingerprint = 'held up')
 EXECUTE FUNCTION public.held_up();
 UPDATE ops_heartbeat SET fingerprint = 'held up'
 WHERE id = (SELECT id FROM ops_heartbeat ORDER BY received_at OFFSET 3500 LIMIT 1);
@@ -251,7 +254,7 @@ def test_a_run_that_is_killed_has_finished_batches_and_the_next_one_does_the_res
     environment = {**os.environ, "DATABASE_URL": address(), "HEARTBEATS_KEPT_DAYS": "30"}
     with schema(HELD_UP, NOT_HELD_UP):
         with schema("SELECT pg_advisory_lock(57)", "SELECT pg_advisory_unlock(57)"):
-            process = subprocess.Popen(
+            process = start(
                 [sys.executable, "manage.py", "prune_stored"], cwd=ROOT, env=environment
             )
             try:
@@ -272,7 +275,7 @@ def test_a_run_that_is_killed_has_finished_batches_and_the_next_one_does_the_res
     assert moments("ops.Heartbeat.received_at") == oldest[-1:]
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_run(settings: Settings) -> None:
+def test_a_locked_row_is_left_for_the_next_run(settings: Settings) -> None:
     settings.KEPT_DAYS = {"ops.Heartbeat.received_at": 30}
     many_heartbeats(2_500)
     with psycopg.connect(address()) as other:

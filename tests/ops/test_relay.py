@@ -1,4 +1,4 @@
-"""The relay as a process: what it lets in, how it signs, what it answers, and that it stays as small as it began."""
+"""The relay as a process: authentication, signatures, answers, limits and memory."""
 
 import contextlib
 import http.server
@@ -23,6 +23,7 @@ from django.conf import settings
 
 from ops.alerts.relay import FORWARDERS, is_free
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Genuine, verify
+from tests import children
 from tests.backup_faults import ended
 from tests.ops.deliveries import HEARTBEAT, PATH, alert, payload, raw
 from tests.servers import ROOT, free_port, wait_until
@@ -33,11 +34,11 @@ MANY = int(os.environ.get("RELAY_REQUESTS", "1500"))  # 10000 once by hand; see 
 
 
 class Upstream:
-    """Stands for the service: answers what `answer` says and keeps what came in."""
+    """A stand-in for the service: answers with the status `answer` and keeps all requests."""
 
     def __init__(self) -> None:
-        self.answer: int | None = 200  # None: takes the request and does not answer
-        self.go_on = threading.Event()  # ends the wait of those that are not answered
+        self.answer: int | None = 200  # None: reads the request and does not answer
+        self.go_on = threading.Event()  # ends the wait of unanswered requests
         self.location = ""
         self.received: list[tuple[str, dict[str, str], bytes]] = []
         upstream = self
@@ -64,11 +65,11 @@ class Upstream:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address that it listens on."""
         return f"http://127.0.0.1:{self.server.server_port}{PATH}"
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
@@ -77,7 +78,13 @@ class Upstream:
 class RelayProcess:
     """`manage.py alertmanager_relay` as an operator starts it."""
 
-    def __init__(self, target: str, token_file: Path, log: Path) -> None:
+    def __init__(
+        self,
+        target: str,
+        token_file: Path,
+        log: Path,
+        start: Callable[..., subprocess.Popen[bytes]] = children.start,
+    ) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.log = log
@@ -90,7 +97,7 @@ class RelayProcess:
         ]
         command += ["--target", target, "--token-file", str(token_file)]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            self.process = start(command, cwd=ROOT, stdout=output, stderr=output)
 
     def ready(self) -> "RelayProcess":
         """Wait until it answers."""
@@ -104,12 +111,12 @@ class RelayProcess:
         return False
 
     def stop(self) -> int:
-        """Ask it to end; return its exit status."""
+        """Stop it and return its exit status."""
         self.process.terminate()
         try:
             return self.process.wait(60)
         finally:
-            self.process.kill()  # one that does not end must not outlive the test; its worker ends with it
+            self.process.kill()  # its worker ends with it
             self.process.wait()
 
     def worker(self) -> psutil.Process:
@@ -162,7 +169,9 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
     """One relay for the module."""
-    relay = RelayProcess(upstream.address, token_file, token_file.with_name("log"))
+    relay = RelayProcess(
+        upstream.address, token_file, token_file.with_name("log"), children.start_shared
+    )
     try:
         yield relay.ready()
     finally:
@@ -171,7 +180,7 @@ def process(upstream: Upstream, token_file: Path) -> Iterator[RelayProcess]:
 
 @pytest.fixture
 def another(token_file: Path, tmp_path: Path) -> Iterator[Callable[[str], RelayProcess]]:
-    """Starts a relay to a target for one test alone, which may end it."""
+    """Start a relay for one test, which may stop it."""
     started: list[RelayProcess] = []
 
     def start(target: str) -> RelayProcess:
@@ -188,16 +197,14 @@ def another(token_file: Path, tmp_path: Path) -> Iterator[Callable[[str], RelayP
 
 @pytest.fixture
 def relay(process: RelayProcess, upstream: Upstream, token_file: Path) -> RelayProcess:
-    """The relay, its upstream willing and empty, its token the usual one."""
+    """The relay of the module, with an upstream that answers 200 and the usual token."""
     upstream.answer, upstream.location, upstream.received = 200, "", []
     upstream.go_on.clear()
     token_file.write_text(TOKEN + "\n")
     return process
 
 
-def test_it_signs_the_very_bytes_and_passes_them_on(
-    relay: RelayProcess, upstream: Upstream
-) -> None:
+def test_it_signs_the_raw_bytes_and_forwards_them(relay: RelayProcess, upstream: Upstream) -> None:
     assert post(relay.address) == (200, "delivered")
     [(path, headers, body)] = upstream.received
     assert (path, body, headers["Content-Type"]) == (PATH, BODY, "application/json")
@@ -232,7 +239,7 @@ def test_each_attempt_has_a_fresh_timestamp(relay: RelayProcess, upstream: Upstr
 @pytest.mark.parametrize(
     "token", [None, "", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "é" * 20, TOKEN[:-1] + "8"]
 )
-def test_without_the_token_nothing_is_passed_on(
+def test_without_the_token_nothing_is_forwarded(
     relay: RelayProcess, upstream: Upstream, token: str | None
 ) -> None:
     assert post(relay.address, token=token and token.encode().decode("latin-1"))[0] == 401
@@ -261,7 +268,7 @@ def test_every_failure_upstream_is_502(
     upstream.answer = status
     upstream.location = upstream.address if status < 400 else ""
     assert post(relay.address) == (502, f"upstream_{status // 100}xx")
-    assert len(upstream.received) == 1  # a redirect was not followed, and nothing was tried twice
+    assert len(upstream.received) == 1  # neither followed nor repeated
 
 
 def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
@@ -276,7 +283,7 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
         assert post(relay.address)[0] == 502
         return time.monotonic() - started
 
-    # A busy machine makes an attempt longer, never shorter: one in time shows that the relay holds the limit.
+    # A busy machine only lengthens an attempt: one fast attempt proves the limit.
     assert any(seconds() < 8 for _ in range(3))
     wait_until(
         lambda: len(upstream.received) == asked,
@@ -284,7 +291,7 @@ def test_an_upstream_that_does_not_answer_is_502_in_time_for_another_attempt(
     )
 
 
-def test_an_upstream_that_is_not_there_is_502(another: Callable[[str], RelayProcess]) -> None:
+def test_an_unreachable_upstream_is_502(another: Callable[[str], RelayProcess]) -> None:
     relay = another(f"http://127.0.0.1:{free_port()}")
     assert post(relay.address) == (502, "upstream_unreachable")
     assert relay.stop() == 0
@@ -310,7 +317,7 @@ def test_other_methods_and_paths_are_refused(
 
 
 def status_of(relay: RelayProcess, *lines: str, body: bytes = b"", seconds: float = 20) -> int:
-    """The status of a request sent as it stands; 0 where the connection ends without one."""
+    """Return the status of a raw request, 0 if the connection ends without an answer."""
     with (
         socket.create_connection(("127.0.0.1", relay.port), seconds) as link,
         contextlib.suppress(ConnectionError),
@@ -342,11 +349,11 @@ def test_bodies_and_headers_are_bounded(relay: RelayProcess, upstream: Upstream)
     assert upstream.received == []
 
 
-def test_a_slow_sender_is_given_up_and_holds_nobody_up(
+def test_a_slow_sender_is_dropped_and_delays_no_other(
     relay: RelayProcess, upstream: Upstream
 ) -> None:
     def in_time() -> bool:
-        """Beside 80 slow ones a quick one is served within 2 s and before any of them, and they end within 12 s."""
+        """Serve a fast request within 2 s beside 80 slow ones, which end within 12 s."""
         with contextlib.ExitStack() as opened:
             slow = [
                 opened.enter_context(socket.create_connection(("127.0.0.1", relay.port), 60))
@@ -355,7 +362,10 @@ def test_a_slow_sender_is_given_up_and_holds_nobody_up(
             for link in slow[:40]:
                 link.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             for link in slow[40:]:
-                head = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+                head = (
+                    "POST / HTTP/1.1\r\nHost: x\r\n"
+                    f"Authorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\nx"
+                )
                 link.sendall(head.encode())
             upstream.received, started = [], time.monotonic()
             assert post(relay.address) == (200, "delivered")
@@ -369,11 +379,11 @@ def test_a_slow_sender_is_given_up_and_holds_nobody_up(
         assert len(upstream.received) == 1
         return waiting and served < 2 and given_up < 12
 
-    # A busy machine only lengthens these times: once in time shows that the relay holds its limits.
+    # A busy machine only lengthens these times: one fast attempt proves the limits.
     assert any(in_time() for _ in range(3))
 
 
-def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> None:
+def test_it_exports_its_own_metrics(relay: RelayProcess, upstream: Upstream) -> None:
     def figure(line: str) -> float:
         text = get(relay.address + "metrics")[1]
         return sum(float(each.split()[-1]) for each in text.splitlines() if each.startswith(line))
@@ -387,9 +397,7 @@ def test_it_shows_its_own_figures(relay: RelayProcess, upstream: Upstream) -> No
     assert figure("stage_relay_upstream_seconds_count") >= 1
 
 
-def test_many_requests_leave_it_as_small_as_it_was(
-    relay: RelayProcess, upstream: Upstream
-) -> None:
+def test_many_requests_do_not_increase_its_memory(relay: RelayProcess, upstream: Upstream) -> None:
     worker = relay.worker()
     with ThreadPoolExecutor(4) as senders:
         send = lambda number: post(relay.address, token=TOKEN if number % 3 else "wrong")  # noqa: E731
@@ -400,12 +408,12 @@ def test_many_requests_leave_it_as_small_as_it_was(
     print(f"relay, {MANY} requests: threads, files, bytes {before} → {after}")
     assert (
         after[0] <= before[0] + FORWARDERS
-    )  # so few requests at once may not have needed every one of them yet
+    )  # a few simultaneous requests may not have used all of them yet
     assert after[1] <= before[1] + 8
     assert after[2] - before[2] < 3 * 2**20
 
 
-def test_a_request_under_way_is_answered_before_it_ends(
+def test_a_request_in_progress_is_answered_before_it_stops(
     another: Callable[[str], RelayProcess], upstream: Upstream
 ) -> None:
     relay = another(upstream.address)
@@ -453,7 +461,7 @@ def test_a_killed_relay_leaves_no_worker_that_listens(
         (["--token-file", "missing"], "--token-file cannot be used"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(
+def test_an_invalid_argument_is_refused_at_the_start(
     token_file: Path, arguments: list[str], advice: str
 ) -> None:
     from django.core.management import CommandError, call_command
@@ -469,7 +477,7 @@ def test_what_cannot_work_is_said_at_the_start(
         call_command("alertmanager_relay", *[part for pair in given.items() for part in pair])
 
 
-def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
+def test_a_port_in_use_is_a_failure(relay: RelayProcess, token_file: Path) -> None:
     command = [
         sys.executable,
         "manage.py",
@@ -478,6 +486,6 @@ def test_a_port_that_is_taken_is_a_failure(relay: RelayProcess, token_file: Path
         f"127.0.0.1:{relay.port}",
     ]
     command += ["--target", "http://127.0.0.1:1/", "--token-file", str(token_file)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = children.run(command, cwd=ROOT, seconds=60)
     assert ended.returncode != 0
     assert "Traceback" not in ended.stderr

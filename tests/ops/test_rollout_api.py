@@ -110,7 +110,7 @@ def test_a_put_changes_what_it_names_and_keeps_the_rest() -> None:
         ({**WARN, "enforce_at": "soon"}, "/enforce_at"),
     ],
 )
-def test_a_body_that_is_no_rollout_is_a_problem_with_its_place(body: Any, pointer: str) -> None:
+def test_an_invalid_body_is_a_problem_that_names_the_member(body: Any, pointer: str) -> None:
     answer = with_key(operator=True).put(URL, body)
     assert answer.status_code == 400
     assert [item["pointer"] for item in answer.json()["errors"]] == [pointer]
@@ -119,21 +119,21 @@ def test_a_body_that_is_no_rollout_is_a_problem_with_its_place(body: Any, pointe
 
 @pytest.mark.usefixtures("development")
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "reason"),
     [
         ({**WARN, "expected_version": 7}, "look at it again"),
         ({"mode": "enforce", "reason": "x"}, "set warn"),
     ],
 )
-def test_what_cannot_be_done_now_is_a_conflict_that_says_why(body: Any, says: str) -> None:
+def test_an_impossible_change_is_a_conflict_with_its_reason(body: Any, reason: str) -> None:
     answer = with_key(operator=True).put(URL, body)
     assert answer.status_code == 409
-    assert says in answer.json()["detail"]
+    assert reason in answer.json()["detail"]
     assert not RolloutChange.objects.exists()
 
 
 @pytest.mark.usefixtures("development")
-def test_a_read_only_key_sets_nothing() -> None:
+def test_a_read_only_key_changes_nothing() -> None:
     assert with_key(operator=True, read_only=True).put(URL, WARN).status_code == 403
     assert not RolloutChange.objects.exists()
 
@@ -154,7 +154,7 @@ def test_a_session_needs_its_csrf_token_to_write() -> None:
     assert RolloutChange.objects.get().actor == "ann"
 
 
-def test_the_rollout_is_shown_whole(set_mode: Callable[..., int]) -> None:
+def test_the_answer_has_the_whole_rollout(set_mode: Callable[..., int]) -> None:
     set_mode("warn", holdouts=frozenset({"z"}), overrides={"fund-companies": Mode.OFF})
     body = with_key(operator=True).get(URL).json()
     wire = Rollout(

@@ -1,4 +1,4 @@
-"""The rollout page as a console: checks, outcomes, unknown spellings, the way back, failing parts."""
+"""The rollout page: checks, outcomes, unknown spellings, the way back, and failing parts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def newest() -> RolloutChange:
     return RolloutChange.objects.latest("id")
 
 
-# -- Checks and status ------------------------------------------------------------------------------
+# -- Checks and status --------------------------------------------------------
 
 
 def test_the_page_shows_every_check_with_its_result_its_sentence_and_its_remedy(
@@ -96,7 +96,7 @@ def test_a_failing_part_does_not_break_the_page(
         assert HomePage.open(operator).tiles["Last heartbeat"].word == "not known"
 
 
-# -- Outcomes ---------------------------------------------------------------------------------------
+# -- Outcomes -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_without_a_tally_the_chart_says_so(operator: Client) -> None:
     assert "No client sent a stage" in RolloutPage.open(operator).section("outcomes").text
 
 
-# -- Unknown spellings ------------------------------------------------------------------------------
+# -- Unknown spellings --------------------------------------------------------
 
 
 def test_an_unknown_spelling_with_html_in_it_is_shown_as_text(operator: Client) -> None:
@@ -229,7 +229,7 @@ def test_deciding_needs_the_permission_to_add_decisions(client: Client) -> None:
     assert len(RolloutPage.open(client).decide_links) == 1
 
 
-# -- The way back -----------------------------------------------------------------------------------
+# -- The way back -------------------------------------------------------------
 
 
 def test_back_to_warn_is_one_click_in_enforce_and_asks_no_gate(
@@ -281,7 +281,7 @@ def test_back_to_warn_needs_the_permission_to_change_the_rollout(
     assert newest().pk == version
 
 
-# -- The form ---------------------------------------------------------------------------------------
+# -- The form -----------------------------------------------------------------
 
 
 def enforcing(version: int, **given: Any) -> dict[str, Any]:
@@ -341,10 +341,10 @@ def test_the_override_is_closed_until_a_check_holds_a_change(operator: Client) -
 def test_each_mode_has_its_meaning_and_unreachable_modes_their_reason(operator: Client) -> None:
     shown = RolloutPage.open(operator).section("change").text
     assert "off: stages are observed and counted, clients see nothing (in force)" in shown
-    assert "enforce: not from off; clients must have been warned first" in shown
+    assert "enforce: not from off; clients must be warned first" in shown
 
 
-# -- The pages as a whole ---------------------------------------------------------------------------
+# -- The pages as a whole -----------------------------------------------------
 
 
 @pytest.mark.parametrize("address", [ROLLOUT, f"{ROLLOUT}?window=24h", HOME])

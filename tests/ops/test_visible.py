@@ -1,4 +1,4 @@
-"""Client text on the operator's pages: what cannot be seen is named, and long text is cut."""
+"""Client text on the operator's pages: invisible characters are named, long text is cut."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def shown(raw: str) -> str:
         ("\ud800", "[U+D800]"),
     ],
 )
-def test_what_cannot_be_seen_is_named_and_long_text_is_cut(raw: str, expected: str) -> None:
+def test_invisible_characters_are_named_and_long_text_is_cut(raw: str, expected: str) -> None:
     assert shown(raw) == expected
 
 

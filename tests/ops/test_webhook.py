@@ -1,4 +1,4 @@
-"""The way back: a signed, firing alert turns enforce into warn once, and nothing else that comes in does anything."""
+"""The webhook: a signed, firing alert turns enforce into warn once. Nothing else has an effect."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ JSON = "application/json"
 
 @pytest.fixture(autouse=True)
 def _samplers_of_one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New samplers whose minute does not end, so that none begins in the middle of a test."""
+    """Use samplers whose minute never ends, so that no new one begins in the middle of a test."""
     from normalization.sampling import Sampler
 
     monkeypatch.setattr(webhook, "_logged", Sampler(webhook.A_MINUTE, 1000, clock=lambda: 0.0))
@@ -58,7 +58,7 @@ def deliver(content: object | None = None, path: str = PATH) -> Any:
     return post(body, signed(body), path)
 
 
-# -- What it does -----------------------------------------------------------------------------------
+# -- The effect -------------------------------------------------------------
 
 
 def test_a_genuine_firing_alert_turns_enforce_into_warn(set_mode: Callable[..., int]) -> None:
@@ -77,7 +77,7 @@ def test_a_genuine_firing_alert_turns_enforce_into_warn(set_mode: Callable[..., 
     )
 
 
-def test_it_keeps_everything_but_the_mode(set_mode: Callable[..., int]) -> None:
+def test_a_downgrade_changes_only_the_mode(set_mode: Callable[..., int]) -> None:
     from decimal import Decimal
 
     set_mode(
@@ -93,7 +93,7 @@ def test_it_keeps_everything_but_the_mode(set_mode: Callable[..., int]) -> None:
 
 
 @pytest.mark.parametrize("kept", ["off", "warn"])
-def test_off_and_warn_stay(set_mode: Callable[..., int], kept: str) -> None:
+def test_off_and_warn_are_not_changed(set_mode: Callable[..., int], kept: str) -> None:
     version = set_mode(kept) if kept != "off" else rollout_store.newest().version
     answer = deliver()
     assert (answer.status_code, answer.json()["outcome"]) == (200, "already")
@@ -123,9 +123,7 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("content", NOTHING.values(), ids=NOTHING.keys())
-def test_what_is_not_the_firing_alert_changes_nothing(
-    set_mode: Callable[..., int], content: Any
-) -> None:
+def test_any_other_delivery_changes_nothing(set_mode: Callable[..., int], content: Any) -> None:
     set_mode("enforce")
     answer = deliver(content)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "ignored")
@@ -151,7 +149,7 @@ def test_grafana_s_delivery_needs_no_relay(set_mode: Callable[..., int]) -> None
     assert post(body, signed(body)).json()["outcome"] == "downgraded"
 
 
-def test_the_watchdog_at_the_heartbeat_leaves_a_sign_of_life(set_mode: Callable[..., int]) -> None:
+def test_the_watchdog_adds_a_heartbeat(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
     answer = deliver(payload(alert("StageWatchdog")), HEARTBEAT)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "alive")
@@ -162,14 +160,14 @@ def test_the_watchdog_at_the_heartbeat_leaves_a_sign_of_life(set_mode: Callable[
 @pytest.mark.parametrize(
     "content", [payload(), payload(alert("StageWatchdog", "resolved"), status="resolved")]
 )
-def test_what_is_not_the_watchdog_leaves_none(set_mode: Callable[..., int], content: Any) -> None:
+def test_any_other_alert_adds_no_heartbeat(set_mode: Callable[..., int], content: Any) -> None:
     set_mode("enforce")
     assert deliver(content, HEARTBEAT).json()["outcome"] == "ignored"
     assert not Heartbeat.objects.exists()
     assert mode() is Mode.ENFORCE
 
 
-def test_a_delivery_captured_at_one_address_is_worth_nothing_at_the_other(
+def test_a_delivery_to_one_address_cannot_be_replayed_at_the_other(
     set_mode: Callable[..., int],
 ) -> None:
     set_mode("enforce")
@@ -180,14 +178,14 @@ def test_a_delivery_captured_at_one_address_is_worth_nothing_at_the_other(
     assert mode() is Mode.ENFORCE
 
 
-# -- Who may ----------------------------------------------------------------------------------------
+# -- Signatures ------------------------------------------------------------------
 
 BODY = raw(payload())
 OTHER_SECRET = "x" * 40
 
 
 def headers(**changed: Any) -> dict[str, str]:
-    """Genuine headers of BODY with some values changed by a function of the value, or removed by None."""
+    """Return genuine headers of BODY. A function changes a value, None removes it."""
     found = signed(BODY)
     for name, change in changed.items():
         key = {"timestamp": TIMESTAMP, "signature": SIGNATURE}[name]
@@ -254,7 +252,7 @@ FORGED: dict[str, Callable[[], tuple[bytes, dict[str, str]]]] = {
 
 @pytest.fixture
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock stands still, so that 301 seconds are 301."""
+    """Stop the clock, so that 301 seconds are exactly 301."""
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now)
 
@@ -310,7 +308,7 @@ def test_a_replay_after_the_operator_enforced_again_does_nothing(
     assert (mode(), rollout_store.newest().version) == (Mode.ENFORCE, version)
 
 
-def test_a_delivery_that_found_nothing_to_do_cannot_be_kept_for_later(
+def test_a_delivery_without_effect_cannot_be_replayed_later(
     set_mode: Callable[..., int],
 ) -> None:
     set_mode("warn")
@@ -321,7 +319,7 @@ def test_a_delivery_that_found_nothing_to_do_cannot_be_kept_for_later(
     assert mode() is Mode.ENFORCE
 
 
-def test_used_signatures_are_swept_when_they_can_no_longer_be_used(
+def test_used_signatures_are_deleted_when_they_are_too_old_to_be_accepted(
     set_mode: Callable[..., int],
 ) -> None:
     from datetime import timedelta
@@ -335,7 +333,7 @@ def test_used_signatures_are_swept_when_they_can_no_longer_be_used(
     assert not UsedSignature.objects.filter(digest="a" * 64).exists()
 
 
-# -- What it reads ----------------------------------------------------------------------------------
+# -- Bodies ------------------------------------------------------------
 
 MALFORMED: dict[str, bytes] = {
     "white space alone": b" \n",
@@ -407,7 +405,7 @@ def test_another_content_type_is_415(set_mode: Callable[..., int], content_type:
     assert mode() is Mode.ENFORCE
 
 
-def test_a_charset_beside_the_content_type_is_fine(set_mode: Callable[..., int]) -> None:
+def test_a_charset_in_the_content_type_is_accepted(set_mode: Callable[..., int]) -> None:
     set_mode("enforce")
     assert (
         post(BODY, signed(BODY), content_type="application/json; charset=utf-8").status_code == 200
@@ -430,13 +428,13 @@ def test_every_other_method_is_405(set_mode: Callable[..., int], method: str) ->
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1_0", "٣"])
-def test_a_length_that_is_none_is_411(set_mode: Callable[..., int], length: str) -> None:
+def test_an_invalid_content_length_is_411(set_mode: Callable[..., int], length: str) -> None:
     set_mode("enforce")
     assert post(BODY, signed(BODY), CONTENT_LENGTH=length).status_code == 411
     assert mode() is Mode.ENFORCE
 
 
-def test_no_session_and_no_csrf_token_are_needed_and_none_is_given(
+def test_no_session_or_csrf_token_is_needed_or_set(
     set_mode: Callable[..., int],
 ) -> None:
     set_mode("enforce")
@@ -446,7 +444,7 @@ def test_no_session_and_no_csrf_token_are_needed_and_none_is_given(
     assert "no-cache" in answer["Cache-Control"] or "no-store" in answer["Cache-Control"]
 
 
-# -- The law ----------------------------------------------------------------------------------------
+# -- Any payload ------------------------------------------------------------------
 
 TEXT = strategies.text(max_size=30)
 NAMES = (
@@ -520,10 +518,10 @@ def test_the_only_effect_of_any_valid_payload_is_enforce_to_warn(
         assert (after.version, after.rollout) == (before.version, before.rollout)
 
 
-# -- What it leaves behind --------------------------------------------------------------------------
+# -- Ledger and log ----------------------------------------------------
 
 
-def test_bad_requests_cannot_fill_the_ledger_and_never_lock_the_genuine_sender_out(
+def test_bad_requests_neither_fill_the_ledger_nor_lock_out_the_genuine_sender(
     set_mode: Callable[..., int],
 ) -> None:
     set_mode("enforce")
@@ -591,7 +589,7 @@ def test_the_log_has_one_event_for_each_delivery_and_nothing_secret(
         assert secret not in text
 
 
-# -- At once, and without a database ----------------------------------------------------------------
+# -- Concurrency ------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""The webhook over real connections to the service: what only the bytes on the wire can show."""
+"""The webhook over real connections: rules that only raw bytes on the wire can test."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ SIGNATURE, TIMESTAMP = "X-Alertmanager-Signature", "X-Alertmanager-Timestamp"
 
 
 def begin(service: Service, head: list[str | bytes], body: bytes = b"") -> socket.socket:
-    """Send a request as it stands; return the open connection."""
+    """Send a raw request and return the open connection."""
     lines = [line if isinstance(line, bytes) else line.encode() for line in head]
     link = socket.create_connection(("127.0.0.1", service.port), 60)
     link.sendall(
@@ -37,7 +37,7 @@ def begin(service: Service, head: list[str | bytes], body: bytes = b"") -> socke
 
 
 def rest(link: socket.socket) -> bytes:
-    """Return everything that comes until the connection ends."""
+    """Return all bytes until the connection ends."""
     found = b""
     with link, contextlib.suppress(ConnectionError):
         while piece := link.recv(65536):
@@ -48,7 +48,7 @@ def rest(link: socket.socket) -> bytes:
 def exchange(
     service: Service, head: list[str | bytes], body: bytes = b"", end: bool = False
 ) -> bytes:
-    """Send a request and return the answer. `end` closes our sending side, as a client that breaks off does."""
+    """Send a request and return the answer. `end` closes our side, as an aborting client."""
     link = begin(service, head, body)
     if end:
         link.shutdown(socket.SHUT_WR)
@@ -56,17 +56,17 @@ def exchange(
 
 
 def status(answer: bytes) -> int:
-    """The status of a raw answer, 0 where there is none."""
+    """Return the status of a raw answer, 0 if there is none."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
 
 
 def outcome(answer: bytes) -> str:
-    """What a raw answer says that the delivery did."""
+    """Return the outcome in a raw answer."""
     return str(json.loads(answer.split(b"\r\n\r\n", 1)[1])["outcome"])
 
 
 def sent_until_taken(service: Service, head: list[str | bytes], body: bytes) -> bytes:
-    """Send a delivery again while the answer is 503, as Alertmanager does; return the answer that is another."""
+    """Repeat a delivery while the answer is 503, as Alertmanager does; return the other answer."""
     answers: list[bytes] = []
 
     def taken() -> bool:
@@ -78,7 +78,7 @@ def sent_until_taken(service: Service, head: list[str | bytes], body: bytes) -> 
 
 
 def head(body: bytes = BODY, **instead: str | None) -> list[str | bytes]:
-    """Genuine header lines; `signature=None` leaves one out."""
+    """Return genuine header lines. `signature=None` leaves it out."""
     found = signed(body)
     values = {
         "signature": (SIGNATURE, found[SIGNATURE]),
@@ -92,10 +92,10 @@ def head(body: bytes = BODY, **instead: str | None) -> list[str | bytes]:
     return lines
 
 
-def test_the_wire_cannot_be_bent(
+def test_a_malformed_request_is_refused_without_effect(
     granian_server: Callable[..., Service], set_mode: Callable[..., int]
 ) -> None:
-    """One service for the whole table: none of these is a 500, none flips, and then a genuine one does."""
+    """Send the whole table to one service: no 500, no downgrade; then a genuine one downgrades."""
     set_mode("enforce")
     service = granian_server(workers=1)
     genuine = signed(BODY)
@@ -159,7 +159,7 @@ def test_the_wire_cannot_be_bent(
         assert secret not in log
 
 
-def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
+def test_missing_bodies_block_no_worker_and_time_out_after_10_s(
     granian_server: Callable[..., Service], set_mode: Callable[..., int]
 ) -> None:
     set_mode("enforce")
@@ -167,7 +167,7 @@ def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
     outcomes = []
 
     def in_time() -> bool:
-        """Beside ten times more idle connections than threads one is served within 2 s and before any of them."""
+        """With ten idle connections per thread, another is served first and within 2 s."""
         started = time.monotonic()
         with contextlib.ExitStack() as opened:
             idle = [
@@ -183,12 +183,12 @@ def test_bodies_that_never_come_hold_no_worker_and_are_given_up_after_10_s(
         assert given_up > 9
         return waiting and served < 2 and given_up < 12
 
-    # A busy machine only lengthens these times: once in time shows that the service holds its limits.
+    # A busy machine only lengthens these times: one fast attempt proves the limits.
     assert any(in_time() for _ in range(3))
     assert outcomes[0] == (200, "downgraded")
 
 
-def test_a_store_that_is_down_is_503_and_the_retry_flips(
+def test_without_a_database_the_answer_is_503_and_the_retry_downgrades(
     granian_server: Callable[..., Service],
     postgres_server: PostgresServer,
     set_mode: Callable[..., int],
@@ -205,12 +205,12 @@ def test_a_store_that_is_down_is_503_and_the_retry_flips(
     postgres_server.start()
     answer = sent_until_taken(
         service, lines, BODY
-    )  # the very same delivery: what failed used nothing up
+    )  # the same delivery: the failed attempt did not use up its signature
     assert (status(answer), outcome(answer)) == (200, "downgraded")
     assert json.loads(service.manage("stage_mode", "show", "--json"))["mode"] == "warn"
 
 
-def test_deliveries_at_once_over_several_processes_flip_once(
+def test_simultaneous_deliveries_to_several_processes_downgrade_once(
     granian_server: Callable[..., Service], set_mode: Callable[..., int]
 ) -> None:
     set_mode("enforce")

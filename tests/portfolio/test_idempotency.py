@@ -104,7 +104,7 @@ def test_any_printable_text_is_a_key(api: APIClient, fund: Fund, key: str) -> No
     [
         ({"name": ""}, 400),
         ({"stage_allocation": {"Angel": 1}}, 400),
-        ({"stage_allocation": {"seed": 1.00001}}, 400),
+        ({"stage_allocation": {"seed": 1.001}}, 400),
         ({"fund_id": 9_999_999}, 404),
     ],
 )

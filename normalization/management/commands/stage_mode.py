@@ -1,4 +1,4 @@
-"""`manage.py stage_mode`: show the rollout and who runs it, change it with a reason, explain it for one client."""
+"""`manage.py stage_mode`: show, change and explain the rollout."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from normalization.rollout import Mode, Rollout, RolloutInvalid
 from stagenorm.terminal import show
 
 WAIT_TTLS: Final = 3
-WHAT: Final = (
-    "Say which mode, or what else to change: stage_mode set off|warn|enforce --reason TEXT"
-)
+WHAT: Final = "Name a mode, or an option to change: stage_mode set off|warn|enforce --reason TEXT"
 
 
 class Command(BaseCommand):
-    help = "Show the mode of stage validation (status), change it (set), or say why it applies to a client (explain)."
+    help = (
+        "Show the mode of stage validation (show, status), change it (set), "
+        "or explain the mode of one client (explain)."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions; `show` is the default."""
@@ -153,17 +154,19 @@ class Command(BaseCommand):
         self._note_unknown([options["endpoint"]])
 
     def _note_unknown(self, endpoints: Iterable[str]) -> None:
-        # Not refused: code outside the API (an import) takes part under a name of its own.
+        # Not refused: code outside the API, such as an import, may use its own endpoint names.
         for name in sorted(set(endpoints) - set(conf.stage_endpoints())):
             known = ", ".join(conf.stage_endpoints())
-            self.stderr.write(f"No endpoint of the API is called {name}; there are {known}.")
+            self.stderr.write(
+                f"No endpoint of the API is called {name}; the endpoints are {known}."
+            )
 
     def _print(self, options: Mapping[str, Any], text: str, body: Mapping[str, Any]) -> None:
         self.stdout.write(json.dumps(body) if options["json"] else text)
 
 
 def _with_json(parser: CommandParser) -> CommandParser:
-    # Again here, so that the option may stand after the action; without a default, or it would undo the one before.
+    # Allows --json after the action too. Without a default: it would reset a --json before it.
     parser.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object"
     )
@@ -179,7 +182,7 @@ def _set_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
     parser.add_argument(
-        "--override", default="", metavar="REASON", help="go on past the gates; recorded"
+        "--override", default="", metavar="REASON", help="enforce despite the gates; recorded"
     )
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
     parser.add_argument(
@@ -190,7 +193,7 @@ def _set_arguments(parser: CommandParser) -> None:
         "--pilots",
         type=_names,
         metavar="A,B",
-        help="clients enforced whatever the share; '' for none",
+        help="clients enforced at any share; '' for none",
     )
     parser.add_argument(
         "--holdouts", type=_names, metavar="A,B", help="clients never enforced; '' for none"
@@ -206,9 +209,9 @@ def _set_arguments(parser: CommandParser) -> None:
         "--enforce-at",
         type=_moment,
         metavar="DATE",
-        help="announce a date (UTC unless it says); none",
+        help="announce a date (UTC without an offset), or none",
     )
-    text = "then wait until every instance runs it, at most SECONDS (3 TTLs), and print the measured time"
+    text = "wait until every instance runs it, at most SECONDS (3 TTLs), and print the time"
     parser.add_argument("--wait", nargs="?", type=float, const=0.0, metavar="SECONDS", help=text)
 
 
@@ -255,7 +258,7 @@ def _percent(text: str) -> Decimal:
     except InvalidOperation:
         percent = Decimal("NaN")
     if not percent.is_finite():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100, as 12.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100, such as 12.5")
     return percent
 
 
@@ -273,6 +276,6 @@ def _moment(text: str) -> tuple[datetime | None]:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no date, as 2027-01-31 or 2027-01-31T08:00+01:00"
+            f"{text!r} is not a date such as 2027-01-31 or 2027-01-31T08:00+01:00"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC),)

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from normalization import conf, rollout_store
 from normalization.models import RolloutChange
-from normalization.rollout import Decision, Mode, Rollout
+from normalization.rollout import AppliedMode, Mode, Rollout
 from ops.pages import charts
 from ops.pages.clients import counts, keys, spellings
 from ops.pages.clients.counts import ClientRequests, RequestCounts
@@ -47,7 +47,7 @@ class ClientEndpoint:
     path: str
     counts: RequestCounts
     last_seen: datetime | None
-    decision: Decision
+    decision: AppliedMode
 
 
 @require_safe

@@ -63,9 +63,9 @@ class ClientEnforcement:
     def sentence(self) -> str:
         """The status in one sentence."""
         return {
-            EnforcementStatus.NOW: f"Its requests with an unknown stage are refused{self._except()}.",
+            EnforcementStatus.NOW: f"Requests with an unknown stage are refused{self._except()}.",
             EnforcementStatus.CAPPED: "Only warned: a cap limits each of its endpoints.",
-            EnforcementStatus.NEVER: "Held out: never enforced, whatever the share; it is warned.",
+            EnforcementStatus.NEVER: "Held out: never enforced, at any share; it is warned.",
             EnforcementStatus.ALWAYS: "Always in: enforced with the mode enforce, at any share.",
             EnforcementStatus.SHARE: f"It enters at a share of {percent_text(self.enters_at)} %.",
         }[self.status]

@@ -40,7 +40,7 @@ class ProposalLink:
     url: str
 
 
-# -- Effects ----------------------------------------------------------------------------------------
+# -- Effects ------------------------------------------------------------------
 
 
 def effects(
@@ -131,11 +131,11 @@ def percent_text(percent: Decimal) -> str:
     return f"{percent.normalize():f}"
 
 
-# -- Proposals --------------------------------------------------------------------------------------
+# -- Proposals ----------------------------------------------------------------
 
 
 def proposed(now: Rollout, asked: Mapping[str, str]) -> Rollout | None:
-    """Return the rollout that the query parameters `asked` propose, or None if it would not differ.
+    """Return the rollout that the query parameters propose, or None if it does not differ.
 
     The form has one name a line, stripped. A name that would not survive that is ignored.
     """

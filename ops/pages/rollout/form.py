@@ -59,13 +59,13 @@ class RolloutForm(forms.Form):
     mode = forms.ChoiceField(choices=MODES, widget=forms.RadioSelect)
     enforce_percent = forms.DecimalField(
         label="Share of clients enforced, %",
-        help_text="In mode enforce; the other clients are warned. A larger share needs the checks.",
+        help_text="In mode enforce; other clients are warned. A larger share needs the checks.",
         min_value=0,
         max_value=100,
         decimal_places=2,
         max_digits=5,
     )
-    pilots = NamesField(label="Pilots", help_text="Always in, whatever the share. One a line.")
+    pilots = NamesField(label="Pilots", help_text="Always in, at any share. One a line.")
     holdouts = NamesField(label="Holdouts", help_text="Held out: never enforced. One a line.")
     enforce_at = forms.DateTimeField(
         label="Announced enforce date (UTC)",

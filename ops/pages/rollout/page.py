@@ -73,7 +73,7 @@ def rollout_page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def back_to_warn(request: HttpRequest) -> HttpResponse:
-    """Take enforcement back, whatever version the operator was looking at. Asks no gate."""
+    """Take enforcement back, also from a page with an older version. Asks no gate."""
     _require_permission(request)
     form = BackToWarnForm(request.POST)
     try:

@@ -143,7 +143,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
-        ("normalization", "0002_rollout_changes_append_only"),
+        ("normalization", "0003_guard_counts"),
     ]
 
     operations = [
