@@ -21,7 +21,8 @@ from ops.pages.spellings.models import SpellingCount
 from ops.pages.spellings.weights import OBSERVED_DAYS
 
 UNITS_LISTED: Final = 50
-MEMBERS_LISTED: Final = 60
+MEMBERS_LISTED: Final = 12
+ALL_MEMBERS: Final = 2**31
 
 GROUP_OF_CODE: Final[dict[str, SpellingGroup]] = {group.code: group for group in GROUPS}
 
@@ -143,9 +144,9 @@ class InboxUnit:
         return GROUP_OF_CODE.get(self.code)
 
     @property
-    def unlisted(self) -> int:
-        """How many members are not in `members`."""
-        return self.size - len(self.members)
+    def others(self) -> int:
+        """How many members there are beside the heaviest."""
+        return self.size - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,10 @@ def read_page(query: InboxQuery) -> InboxPage:
     has_next = len(rows) > UNITS_LISTED
     rows = rows[:UNITS_LISTED]
     members = members_of([code for code, *_ in rows], verdict=query.verdict)
-    listed = [InboxUnit(*row, members=members.get(row[0], [])) for row in rows]
+    listed = [
+        InboxUnit(code, stored, requests, size, looks_like, weight, members.get(code, []))
+        for code, stored, requests, size, looks_like, weight in rows
+    ]
     return InboxPage(listed, has_next)
 
 
@@ -206,10 +210,11 @@ def read_shares(counted: SpellingCount) -> dict[str, VerdictShare]:
     with connection.cursor() as cursor:
         cursor.execute(REQUESTS_BY_VERDICT)
         requests = dict(cursor.fetchall())
-    return {
-        verdict: VerdictShare(*counted.shares.get(verdict, (0, 0)), requests.get(verdict, 0))
-        for verdict in counted.shares.keys() | requests.keys()
-    }
+    shares = {}
+    for verdict in counted.shares.keys() | requests.keys():
+        spellings, rows = counted.shares.get(verdict, (0, 0))
+        shares[verdict] = VerdictShare(spellings, rows, requests.get(verdict, 0))
+    return shares
 
 
 def _units_statement(query: InboxQuery) -> str:
