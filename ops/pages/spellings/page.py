@@ -145,7 +145,7 @@ def flag_of(choice: DraftChoice | None, members: Sequence[UnitMember], size: int
     found = list(_warned(choice, members)) if choice else []
     if not found:
         return ""
-    more = f" So do {len(found)} of {size} spellings." if len(found) > 1 else ""
+    more = f" This holds for {len(found)} of {size} spellings." if len(found) > 1 else ""
     return f"{found[0].sentence}{more}"
 
 
