@@ -39,7 +39,7 @@ from ops.pages.spellings.page import flag_of
 
 @require_POST
 def draft_view(request: HttpRequest) -> HttpResponse:
-    """Add the form's choices to the operator's draft. Answers with JSON where that is asked for."""
+    """Add the form's choices to the operator's draft. Answers in JSON on request."""
     operator = operator_of(request)
     if operator is None:
         raise PermissionDenied

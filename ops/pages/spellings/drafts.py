@@ -108,7 +108,7 @@ def read_draft(operator: int) -> Draft:
 def change_draft(
     operator: int, choices: Mapping[str, DraftChoice | None], reason: str | None = None
 ) -> None:
-    """Add choices to the draft; None takes a choice out. A `reason` of None keeps the one before."""
+    """Add choices to the draft; None takes a choice out. `reason` None keeps the old one."""
     values = {unit: choice and _to_json(choice) for unit, choice in choices.items()}
     with connection.cursor() as cursor:
         cursor.execute(

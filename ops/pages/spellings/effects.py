@@ -82,8 +82,8 @@ class KeyWeight:
 class ClientEffect:
     """What a client would notice, in requests of seven days.
 
-    `accepted`: newly read as a stage. `undecided` and `refused`: still undecided, and refused where
-    enforced. `lost`: accepted before and refused afterwards. `endpoints` are those of changed texts.
+    `accepted` are newly read as a stage, `undecided` are still undecided, `refused` are refused
+    where enforced, and `lost` were accepted before. `endpoints` received the changed texts.
     """
 
     client: str
@@ -137,7 +137,7 @@ def clients_of(verdicts: Iterable[tuple[str, str]]) -> list[ClientEffect]:
 
 
 def senders_of(unit: str) -> Mapping[str, int]:
-    """Return the clients that sent most of a unit's spellings in seven days, with their requests."""
+    """Return the clients that sent most of a unit's spellings in a week, with their requests."""
     with connection.cursor() as cursor:
         cursor.execute(SENDERS, [unit])
         return dict(cursor.fetchall())

@@ -100,7 +100,7 @@ FROM sent JOIN ops_spellingweight AS held USING (spelling) GROUP BY 1
 
 @dataclass(frozen=True, slots=True)
 class InboxQuery:
-    """Which part of the inbox is asked for. `opened`: the spellings that were left open instead."""
+    """Which part of the inbox is asked for. `opened`: spellings that were left open instead."""
 
     named: str = ""
     order: str = "weight"
@@ -206,7 +206,7 @@ def members_of(
 
 
 def read_shares(counted: SpellingCount) -> dict[str, VerdictShare]:
-    """Return the share of each verdict: `built in`, `stage`, `outside`, `open` and "" (undecided)."""
+    """Return the shares of `built in`, `stage`, `outside`, `open` and "" (undecided)."""
     with connection.cursor() as cursor:
         cursor.execute(REQUESTS_BY_VERDICT)
         requests = dict(cursor.fetchall())

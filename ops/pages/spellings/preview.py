@@ -256,7 +256,7 @@ def _tiles(preview: DecisionPreview) -> list[tuple[str, int, str]]:
 
 
 def _rows(unit: str, choice: DraftChoice, members: Sequence[UnitMember]) -> Iterable[DecisionRow]:
-    """Yield the decisions of one choice: the heaviest spelling of each key stands for the others."""
+    """Yield the decisions of one choice, with the heaviest spelling of each key."""
     if choice.row is not None:
         yield replace(choice.row, verdict=choice.verdict, stage=choice.stage)
         return

@@ -1,4 +1,4 @@
-"""The tabs beside the undecided spellings: what was decided, and what a decided group covers since."""
+"""The other tabs: what was decided, and the new spellings of decided groups."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ COVERED: Final = f"""{SENT}, bulk AS (
 )
 SELECT held.unit, bulk.verdict, bulk.stage, bulk.decided_at, held.spelling, held.rows,
        coalesce(sent.requests, 0)
-FROM bulk JOIN ops_spellingunit AS left_over ON left_over.unit = bulk.unit COLLATE "C" AND NOT opened
+FROM bulk
+JOIN ops_spellingunit AS left_over
+     ON left_over.unit = bulk.unit COLLATE "C" AND NOT opened
 JOIN ops_spellingweight AS held ON held.unit = left_over.unit
 LEFT JOIN sent USING (spelling)
 WHERE held.verdict = '' AND held.seen_at > bulk.decided_at

@@ -1,7 +1,7 @@
 """How many stored rows hold each spelling, counted apart from the pages that show it.
 
 `count` reads every stage column once and sorts each new spelling into its unit. That takes seconds
-with many rows, so a thread does it when the last count is old; the texts in the rows change slowly.
+with many rows, so a thread does it when the last count is old; these texts change slowly.
 `catch_up` brings in what changes often, the spellings that clients just sent and new decisions,
 and touches only their units. Both leave one row for each unit, which a page can read in order.
 """
