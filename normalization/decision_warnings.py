@@ -75,6 +75,12 @@ def warnings(
     return tuple(sorted(filter(None, found), key=lambda warning: not warning.hard))
 
 
+def resembled_stage(spelling: str) -> Stage | None:
+    """Return the stage that a text names without its other words, or probably meant."""
+    text = _SpellingText(spelling)
+    return text.only_stage or next(iter(text.suggestions), None)
+
+
 class _SpellingText:
     """A spelling, what it names and what it probably meant."""
 

@@ -3,14 +3,24 @@
 from ops.alerts.models import Heartbeat, UsedSignature, WebhookDelivery
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backups.models import Backup, BackupCheck
+from ops.pages.spellings.models import (
+    DecisionDraft,
+    OpenedSpelling,
+    SpellingCount,
+    SpellingWeight,
+)
 
 __all__ = [
     "BackfillCheckpoint",
     "BackfillRun",
     "Backup",
     "BackupCheck",
+    "DecisionDraft",
     "Heartbeat",
     "NormalizationLog",
+    "OpenedSpelling",
+    "SpellingCount",
+    "SpellingWeight",
     "UsedSignature",
     "WebhookDelivery",
 ]

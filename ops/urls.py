@@ -8,6 +8,11 @@ from ops.alerts import webhook
 from ops.pages.clients.client import client_page
 from ops.pages.clients.listing import clients_page
 from ops.pages.rollout.page import back_to_warn, rollout_page
+from ops.pages.spellings.choosing import change_view, draft_view
+from ops.pages.spellings.files import export_page, import_page
+from ops.pages.spellings.page import spellings_page
+from ops.pages.spellings.preview import preview_page
+from ops.pages.spellings.retiring import retire_page
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
@@ -20,6 +25,23 @@ urlpatterns: list[URLPattern] = [
         name="ops-back-to-warn",
     ),
     path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page), name="ops-clients"),
+    path("admin/ops/spellings/", admin.site.admin_view(spellings_page), name="ops-spellings"),
+    # Not behind the login: a form that is sent after the session has ended keeps its choices.
+    path("admin/ops/spellings/draft/", draft_view, name="ops-spellings-draft"),
+    *(
+        path(
+            f"admin/ops/spellings/{name}/",
+            admin.site.admin_view(view),
+            name=f"ops-spellings-{name}",
+        )
+        for name, view in {
+            "preview": preview_page,
+            "change": change_view,
+            "retire": retire_page,
+            "export": export_page,
+            "import": import_page,
+        }.items()
+    ),
     path(
         "admin/ops/rollout/clients/client/", admin.site.admin_view(client_page), name="ops-client"
     ),

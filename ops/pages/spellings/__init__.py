@@ -1,0 +1,1 @@
+"""The inbox of spellings: which undecided texts matter most, and what they mean."""

@@ -1,0 +1,143 @@
+"""What a set of decisions would do to stored rows and to the requests of a week.
+
+Both are read from the weights of the spellings, not from the rows and requests themselves, so that
+a preview of 10,000 decisions takes a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import connection
+
+from normalization.rollout import enters_at
+from ops.pages.spellings.inbox import SENT, VerdictShare
+from ops.pages.spellings.weights import OBSERVED_DAYS
+
+CLIENTS_LISTED: Final = 20
+SENDERS_LISTED: Final = 5
+
+REQUESTS: Final = """
+SELECT coalesce(sum(requests), 0)::bigint FROM normalization_outcometally
+WHERE minute > now() - %s * interval '1 day'
+"""
+
+BY_KEY: Final = f"""{SENT}
+SELECT key, sum(rows)::bigint, coalesce(sum(requests), 0)::bigint
+FROM ops_spellingweight AS held LEFT JOIN sent USING (spelling)
+WHERE key = ANY(%s) GROUP BY key
+"""  # noqa: S608 (constants of this module)
+
+CHOSEN: Final = f"""{SENT}
+SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(requests), 0)::bigint
+FROM ops_spellingweight AS held LEFT JOIN sent USING (spelling)
+WHERE unit = ANY(%(units)s) AND verdict = '' AND spelling <> ALL(%(without)s)
+  AND (rows > 0 OR requests IS NOT NULL)
+"""  # noqa: S608 (constants of this module)
+
+# `decided` is what the plan would decide; `verdict` is what holds today.
+BY_CLIENT: Final = f"""
+WITH decided AS (
+    SELECT * FROM unnest(%(keys)s::text[], %(verdicts)s::text[]) AS each (key, verdict)
+), week AS (
+    SELECT client, endpoint, spelling COLLATE "C" AS spelling, sum(count)::bigint AS requests
+    FROM normalization_observedspelling
+    WHERE day > current_date - {OBSERVED_DAYS} GROUP BY 1, 2, 3
+), meant AS (
+    SELECT week.client, week.endpoint, week.requests, held.verdict AS before,
+           coalesce(decided.verdict, held.verdict) AS after
+    FROM week JOIN ops_spellingweight AS held USING (spelling)
+    LEFT JOIN decided ON decided.key COLLATE "C" = held.key
+)
+SELECT client,
+       coalesce(sum(requests) FILTER (WHERE before <> 'stage' AND after = 'stage'), 0)::bigint,
+       coalesce(sum(requests) FILTER (WHERE after IN ('', 'open')), 0)::bigint,
+       coalesce(sum(requests) FILTER (WHERE after IN ('', 'open', 'outside')), 0)::bigint,
+       coalesce(sum(requests) FILTER (WHERE before = 'stage' AND after <> 'stage'), 0)::bigint,
+       array_agg(DISTINCT endpoint) FILTER (WHERE before <> after)
+FROM meant WHERE before <> 'built in' GROUP BY client
+HAVING bool_or(before <> after) ORDER BY 4 DESC, client
+"""  # noqa: S608 (constants of this module)
+
+SENDERS: Final = f"""
+SELECT client, sum(count)::bigint AS requests
+FROM normalization_observedspelling AS observed
+JOIN ops_spellingweight AS held ON held.spelling = observed.spelling COLLATE "C"
+WHERE day > current_date - {OBSERVED_DAYS} AND unit = %s AND verdict IN ('', 'open')
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SENDERS_LISTED}
+"""  # noqa: S608 (constants of this module)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWeight:
+    """The stored rows and the requests of seven days of all texts with one key."""
+
+    rows: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEffect:
+    """What a client would notice, in requests of seven days.
+
+    `accepted` are newly read as a stage, `undecided` are still undecided, `refused` are refused
+    where enforced, and `lost` were accepted before. `endpoints` received the changed texts.
+    """
+
+    client: str
+    accepted: int
+    undecided: int
+    refused: int
+    lost: int
+    endpoints: Sequence[str]
+
+    @property
+    def enters_at(self) -> float:
+        """The share of a rollout, in percent, from which the client is enforced."""
+        return float(enters_at(self.client))
+
+
+def requests_of_the_week() -> int:
+    """Return how many requests gave stages in the last seven days."""
+    with connection.cursor() as cursor:
+        cursor.execute(REQUESTS, [OBSERVED_DAYS])
+        return int(cursor.fetchone()[0])
+
+
+def weights_of(keys: Iterable[str]) -> dict[str, KeyWeight]:
+    """Return the weight of each folded spelling; those without any are absent."""
+    with connection.cursor() as cursor:
+        cursor.execute(BY_KEY, [list(keys)])
+        return {key: KeyWeight(rows, requests) for key, rows, requests in cursor.fetchall()}
+
+
+def share_of(units: Iterable[str], without: Iterable[str]) -> VerdictShare:
+    """Return the undecided spellings, rows and requests of `units`, but for some spellings."""
+    with connection.cursor() as cursor:
+        cursor.execute(CHOSEN, {"units": list(units), "without": list(without)})
+        return VerdictShare(*cursor.fetchone())
+
+
+def clients_of(verdicts: Iterable[tuple[str, str]]) -> list[ClientEffect]:
+    """Return the clients that would notice if each folded spelling had another verdict.
+
+    A verdict is `stage`, `outside`, `open`, or empty for a decision that is retired. Those whose
+    requests would be refused most come first.
+    """
+    decided = list(verdicts)
+    values: dict[str, Any] = {
+        "keys": [key for key, _ in decided],
+        "verdicts": [verdict for _, verdict in decided],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(BY_CLIENT, values)
+        return [ClientEffect(*row) for row in cursor.fetchall()]
+
+
+def senders_of(unit: str) -> Mapping[str, int]:
+    """Return the clients that sent most of a unit's spellings in a week, with their requests."""
+    with connection.cursor() as cursor:
+        cursor.execute(SENDERS, [unit])
+        return dict(cursor.fetchall())
