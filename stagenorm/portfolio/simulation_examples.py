@@ -1,5 +1,7 @@
-"""Requests and an answer for the OpenAPI document; a test holds that the requests give such answers."""
+"""Requests and an answer for the OpenAPI document; tests hold that they are valid."""
 
+import json
+from pathlib import Path
 from typing import Any, Final
 
 REQUEST_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
@@ -11,14 +13,21 @@ REQUEST_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
             {"stage": "series-a", "weight": 0.4},
         ],
         "commitment_usd": 100_000_000,
+        "check_size": {"min": 1_000_000, "target": 2_000_000, "max": 3_000_000},
+        "target_multiple": 3,
+        "target_irr": 0.2,
         "include": ["path"],
+        "seed": 7,
     },
-    "A stored strategy, compared with a larger portfolio": {
+    "A stored strategy, and what else it could be": {
         "fund_id": 1,
         "profile": "market-v2",
         "strategy_id": 1,
-        "target_multiple": 3,
-        "scenarios": [{"label": "40 companies", "portfolio_size": 40}],
+        "terms": {"management_fee": 0.025},
+        "scenarios": [
+            {"label": "40 companies", "portfolio_size": 40},
+            {"label": "no reserve", "reserve_ratio": 0},
+        ],
     },
     "The first generation": {
         "fund_id": 1,
@@ -26,4 +35,7 @@ REQUEST_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "seed": 7,
     },
 }
-ANSWER_EXAMPLE: Final[dict[str, Any]] = {}
+# What the first of them is answered with, except for the id.
+ANSWER_EXAMPLE: Final[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("simulation_example.json").read_text("utf-8")
+)

@@ -87,7 +87,9 @@ class Simulate(APIView):
                 OpenApiExample(name, value, request_only=True)
                 for name, value in REQUEST_EXAMPLES.items()
             ),
-            OpenApiExample("market-v2, without path", ANSWER_EXAMPLE, response_only=True),
+            OpenApiExample(
+                "market-v2 with a path", ANSWER_EXAMPLE, response_only=True, status_codes=["200"]
+            ),
         ],
         responses={
             200: SimulationAnswerSerializer,

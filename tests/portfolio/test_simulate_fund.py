@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 from rest_framework.test import APIClient
 
 from stagenorm.portfolio.models import Fund, PortfolioCompany, PortfolioStrategy, Simulation
+from stagenorm.portfolio.simulation_examples import ANSWER_EXAMPLE, REQUEST_EXAMPLES
 
+ROOT = Path(__file__).parents[2]
 ADDRESS = "/api/monte-carlo/simulate"
 STRATEGIES = "/api/portfolio/strategies"
 SEED_AND_A = [{"stage": "seed", "weight": 0.6}, {"stage": "series-a", "weight": 0.4}]
@@ -680,3 +685,37 @@ def test_a_dry_run_checks_the_plan_and_stores_nothing(api: APIClient, fund: Fund
     assert (answer.status_code, answer.json()["accepted"]) == (202, True)
     assert api.post(ADDRESS, asked(fund, reserve_ratio=1), **prefer).status_code == 400
     assert not Simulation.objects.exists()
+
+
+@pytest.mark.parametrize("name", REQUEST_EXAMPLES)
+def test_the_requests_of_the_document_are_accepted(
+    api: APIClient, fund: Fund, strategy: dict[str, Any], name: str
+) -> None:
+    content = {**REQUEST_EXAMPLES[name], "fund_id": fund.pk}
+    if "strategy_id" in content:
+        content["strategy_id"] = strategy["id"]
+    simulated(api, content)
+
+
+def test_the_answer_of_the_document_is_that_of_its_request(api: APIClient, fund: Fund) -> None:
+    request = next(iter(REQUEST_EXAMPLES.values()))
+    body = simulated(api, {**request, "fund_id": fund.pk})
+    body["simulation_id"] = ANSWER_EXAMPLE["simulation_id"]
+    body["parameters"]["fund_id"] = 1
+    assert body == ANSWER_EXAMPLE
+
+
+def test_every_answer_conforms_to_the_document(api: APIClient, fund: Fund) -> None:
+    document = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text("utf-8"))
+    components = {"components": document["components"]}
+    full = asked(
+        fund,
+        include=["gross", "path"],
+        scenarios=[{"label": "x", "profile": "market-v1"}, {"label": "y"}],
+        commitment_usd=1e8,
+    )
+    for body in (simulated(api, full), simulated(api, asked(fund)), ANSWER_EXAMPLE):
+        schema = {"$ref": "#/components/schemas/SimulationAnswer", **components}
+        jsonschema.validate(body, schema)
+    profiles = api.get("/api/monte-carlo/profiles").json()
+    jsonschema.validate(profiles, {"$ref": "#/components/schemas/Profiles", **components})
