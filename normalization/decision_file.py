@@ -104,18 +104,11 @@ def write(rows: Iterable[DecisionRow]) -> str:
     return text.getvalue()
 
 
-def read(
-    data: bytes | str,
-    *,
-    confirmed: Collection[str] = (),
-    pack: bool = False,
-    warn: bool = True,
-) -> tuple[DecisionRow, ...]:
+def read(data: bytes | str, *, pack: bool = False) -> tuple[DecisionRow, ...]:
     """Return the rows of a file, in its order.
 
-    `confirmed` holds the spellings whose hard warnings the operator has confirmed beside the
-    file. `pack` reads a starter pack: it may hold the verdict `choose`, and its reviewed rows
-    need no confirmation. With `warn` false the caller judges the hard warnings itself.
+    `pack` reads a starter pack: it may hold the verdict `choose`. Warnings are not judged here:
+    see `decision_plan`.
 
     Raises `DecisionFileRefused` with every fault: text that is not UTF-8 or holds NUL, an
     unknown column, verdict or stage, a bad escape, a spelling that is over-long, built in or
@@ -128,9 +121,6 @@ def read(
             rows.append(_row(line, cells, pack))
         except ValueError as fault:
             faults.append(LineFault(line, str(fault)))
-    if warn and not pack:
-        confirmed_keys = frozenset(map(fold, confirmed))
-        faults += _unconfirmed(row for row in rows if row.key not in confirmed_keys)
     faults += _repeated(rows)
     if faults:
         raise DecisionFileRefused(faults)

@@ -1,7 +1,7 @@
 """Scenarios side by side with the base simulation, run by run under common random numbers.
 
-A scenario of a profile of the first generation has gross numbers only, so it is compared with the gross
-numbers of the base.
+A scenario of a profile of the first generation has gross numbers only, so it is compared with the
+gross numbers of the base.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,9 @@ def first_generation_runs(result: SimulationResult) -> ComparedRuns:
 
 
 def scenario_row(scenario: ComparedRuns, base: ComparedRuns, targets: Targets) -> dict[str, Any]:
-    """Return a scenario's numbers and its differences from the base, which is on the same basis."""
+    """Return a scenario's numbers and its differences from the base, which is on the same
+    basis.
+    """
     p10, p50, p90 = quantiles(np.sort(scenario.tvpi), np.array([0.1, 0.5, 0.9]))
     return {
         "basis": scenario.basis,

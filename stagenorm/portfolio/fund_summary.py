@@ -1,7 +1,7 @@
 """A simulated fund as the JSON that the API answers and the database keeps.
 
-Everything is net of fees and carry, per unit paid in, except what BASIS calls gross: per unit invested
-in companies, before fees and carry. Money is a fraction of the commitment.
+Everything is net of fees and carry, per unit paid in, except what BASIS calls gross: per unit
+invested in companies, before fees and carry. Money is a fraction of the commitment.
 """
 
 import hashlib
@@ -128,7 +128,8 @@ def plan_summary(
     commitment_usd: float | None,
     cheques: ChequeRange,
 ) -> dict[str, Any]:
-    """Return the plan as fractions of the commitment, and in dollars where the commitment is known.
+    """Return the plan as fractions of the commitment, and in dollars where the commitment is
+    known.
 
     `implied_portfolio_size` is how many first cheques of the target size the plan affords.
     """
@@ -151,7 +152,9 @@ def plan_summary(
 
 
 def fund_hash(parameters: FundParameters) -> str:
-    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine included."""
+    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine
+    included.
+    """
     text = json.dumps(determining(parameters), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -230,7 +233,9 @@ def _bands(amounts: Floats, paid_in: Floats | None = None) -> dict[str, list[flo
 
 
 def _by_stage(result: FundResult, parameters: FundParameters) -> list[dict[str, Any]]:
-    """Return for each stage what a unit invested in it came to, follow-ons included; null without companies."""
+    """Return for each stage what a unit invested in it came to, follow-ons included; null without
+    companies.
+    """
     totals = result.totals
     price = price_steps(MARKET_PROFILES[parameters.profile])
     whole = totals.value.sum()

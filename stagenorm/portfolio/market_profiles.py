@@ -24,10 +24,12 @@ QUARTERS_PER_YEAR: Final = 4
 # One company gets at most this many first cheques as follow-on money. What is left over is never
 # called.
 MOST_FOLLOW_ON_CHEQUES: Final = 3.0
-# A company that fails has the multiple U^FAIL_EXPONENT, one with a modest outcome is uniform on MODEST_RANGE.
+# A company that fails has the multiple U^FAIL_EXPONENT, one with a modest outcome is uniform on
+# MODEST_RANGE.
 FAIL_EXPONENT: Final = 3
 MODEST_RANGE: Final = (1.0, 3.0)
-# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these multiples.
+# The bands that an answer names. The last three are parts of one Pareto distribution, cut at these
+# multiples.
 BAND_NAMES: Final = ("fail", "modest", "good", "home_run", "unicorn")
 WINNER_BANDS: Final = ("good", "home_run", "unicorn")
 

@@ -1,8 +1,9 @@
-"""What a request asks of a fund simulation: its own members, over those of the strategy, over defaults.
+"""What a request asks of a fund simulation: its own members, over those of the strategy, over
+defaults.
 
-The modules of the simulation know neither strategies nor requests. `FundRequest` is what a request comes to:
-parameters for the engine, and what to report. Cross-checks of members are here; their shapes are in
-`simulations_serializers`.
+The modules of the simulation know neither strategies nor requests. `FundRequest` is what a request
+comes to: parameters for the engine, and what to report. Cross-checks of members are here; their
+shapes are in `simulations_serializers`.
 """
 
 import enum
@@ -44,7 +45,9 @@ class MixBasis(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageMix:
-    """Weights of known stages, in stage order, that sum to 1; and the share that could not be modelled."""
+    """Weights of known stages, in stage order, that sum to 1; and the share that could not be
+    modelled.
+    """
 
     weights: dict[Stage, float]
     unmodelled_weight: float
@@ -115,7 +118,8 @@ class FundRequest:
 def filled(
     members: Mapping[str, Any], fund: Fund, strategy: PortfolioStrategy | None
 ) -> dict[str, Any]:
-    """Return the members of a request for a fund, those that are absent from the strategy or by default.
+    """Return the members of a request for a fund, those that are absent from the strategy or by
+    default.
 
     `check_size` becomes a `ChequeRange`, `terms` become `FundTerms`.
     """
@@ -155,14 +159,17 @@ def _of_strategy(strategy: PortfolioStrategy) -> dict[str, Any]:
 
 
 def terms_of(profile: str, given: Mapping[str, Any]) -> FundTerms:
-    """Return the profile's terms with the given ones over them. Raises ValueError if nothing is left to invest."""
+    """Return the profile's terms with the given ones over them. Raises ValueError if nothing is
+    left to invest.
+    """
     return FundTerms(**{**asdict(MARKET_PROFILES[profile].terms.terms), **given})
 
 
 def faults_of_plans(merged: Mapping[str, Any], given: Iterable[str]) -> list[Item]:
     """Return an item for each plan without a first cheque, and one for too many companies.
 
-    `given` are the members of the request itself; a fault in another member is that of the strategy.
+    `given` are the members of the request itself; a fault in another member is that of the
+    strategy.
     """
     faults = _faults_of_sizes(merged)
     name = _faulty_member(merged)
@@ -220,7 +227,9 @@ def parameters_of(
 
 
 def plan_warnings(request: FundRequest) -> Iterable[Item]:
-    """Return warnings of what the plan leaves out, and of a first cheque outside the sizes that are wanted."""
+    """Return warnings of what the plan leaves out, and of a first cheque outside the sizes that
+    are wanted.
+    """
     plan = request.parameters.plan()
     late = plan.portfolio_size - plan.cheques_made
     if late:

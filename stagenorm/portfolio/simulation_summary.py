@@ -1,8 +1,8 @@
 """A simulation's result as the JSON that the API answers and the database keeps.
 
-Numbers are rounded to 9 significant digits. That is more than 50,000 runs can resolve, and coarse enough
-to hide the last bits, in which processors differ. `fund_summary` does the same for the second generation
-of profiles and shares the functions below.
+Numbers are rounded to 9 significant digits. That is more than 50,000 runs can resolve, and coarse
+enough to hide the last bits, in which processors differ. `fund_summary` does the same for the
+second generation of profiles and shares the functions below.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ def summarize(
     """Return the summary, ready for JSON.
 
     TVPI and DPI are per unit invested, IRR is an annual fraction, probabilities are 0 to 1.
-    `unmodelled_weight` is the weight of the stages that the caller left out of the mix. `warnings` is
-    empty, for the caller to fill.
+    `unmodelled_weight` is the weight of the stages that the caller left out of the mix. `warnings`
+    is empty, for the caller to fill.
     """
     ordered = np.sort(result.tvpi)
     return {
@@ -57,7 +57,9 @@ def summarize(
 
 
 def parameters_hash(parameters: SimulationParameters) -> str:
-    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine included."""
+    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine
+    included.
+    """
     determining = {
         "engine": ENGINE,
         "runs": parameters.runs,
@@ -78,7 +80,9 @@ def _mix(parameters: SimulationParameters) -> dict[str, float]:
 
 
 def distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
-    """Return mean, its standard error and percentiles of `values`; `ordered` are the same, sorted."""
+    """Return mean, its standard error and percentiles of `values`; `ordered` are the same,
+    sorted.
+    """
     runs = values.size
     # One run has no spread to estimate an error from.
     error = rounded(values.std(ddof=1) / math.sqrt(runs)) if runs > 1 else None
@@ -97,8 +101,8 @@ def quantiles(ordered: Floats, shares: Floats) -> Floats:
 def losses(ordered: Floats) -> dict[str, float]:
     """Return losses as a share of the money put in; a negative loss is a gain.
 
-    `value_at_risk` is 1 - the 5th percentile of TVPI, `expected_shortfall` 1 - the mean TVPI of the worst
-    5 % of the runs.
+    `value_at_risk` is 1 - the 5th percentile of TVPI, `expected_shortfall` 1 - the mean TVPI of
+    the worst 5 % of the runs.
     """
     worst = ordered[: max(1, math.ceil(RISK_TAIL * ordered.size))]
     return {
@@ -118,7 +122,9 @@ def probabilities(ordered: Floats) -> dict[str, float]:
 
 
 def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> list[dict[str, Any]]:
-    """Return for each stage what a unit invested in it came to over all runs; null without companies."""
+    """Return for each stage what a unit invested in it came to over all runs; null without
+    companies.
+    """
     rows = []
     for stage, weight in rescaled(parameters.stage_mix).items():
         column = STAGES.index(stage)
@@ -145,13 +151,15 @@ def _by_stage(result: SimulationResult, parameters: SimulationParameters) -> lis
 
 
 def histogram(ordered: Floats) -> dict[str, list[Any]]:
-    """Count the runs by TVPI: equal bins from 0 to the 99th percentile, and a last one up to the largest.
+    """Count the runs by TVPI: equal bins from 0 to the 99th percentile, and a last one up to the
+    largest.
 
     Bin i holds edges[i] <= TVPI < edges[i + 1]; the last bin also holds its upper edge.
     """
     top = quantiles(ordered, np.array([0.99]))[0]
     edges = [rounded(edge) for edge in np.linspace(0.0, top, HISTOGRAM_BINS)]
-    # Counted by the rounded edges, so that a count of the runs by the answer's edges gives the same.
+    # Counted by the rounded edges, so that a count of the runs by the answer's edges gives the
+    # same.
     above = np.searchsorted(ordered, edges[1:], side="left")
     counts = np.diff(above, prepend=0, append=ordered.size)
     return {"edges": [*edges, max(edges[-1], rounded(ordered[-1]))], "counts": counts.tolist()}

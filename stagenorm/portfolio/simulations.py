@@ -1,7 +1,8 @@
 """Simulations as the platform keeps them: stages to mixes, parameters to a stored answer.
 
-A request becomes a `SimulationRequest` (`simulation_requests`) or, for the profiles of the first generation,
-plain `SimulationParameters`. Nothing here depends on HTTP except the boundary's warnings and problems.
+A request becomes a `SimulationRequest` (`simulation_requests`) or, for the profiles of the first
+generation, plain `SimulationParameters`. Nothing here depends on HTTP except the boundary's
+warnings and problems.
 """
 
 import json
@@ -82,8 +83,8 @@ def check_stages(boundary: Boundary, given: Sequence[GivenStages]) -> None:
 def given_mix(boundary: Boundary, given: GivenStages) -> StageMix:
     """Return the mix of a `stage_distribution` that `check_stages` has seen.
 
-    Stages that the boundary let through but that have no meaning are left out, and the rest is rescaled.
-    Raises the nothing-to-simulate problem when no weight is left.
+    Stages that the boundary let through but that have no meaning are left out, and the rest is
+    rescaled. Raises the nothing-to-simulate problem when no weight is left.
     """
     weights = weigh_checked(boundary, given.items, at=given.at, pointer=given.pointer)
     left_out = [weight for _, weight in (*weights.unknown, *weights.outside)]
@@ -91,10 +92,11 @@ def given_mix(boundary: Boundary, given: GivenStages) -> StageMix:
 
 
 def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
-    """Return the mix of the fund's own active companies, by number or by the dollars invested in them.
+    """Return the mix of the fund's own active companies, by number or by the dollars invested in
+    them.
 
-    A stored stage that is not known is not the caller's fault: its companies are left out in every mode, with
-    a warning. So are companies without `invested_usd` where dollars count. Raises the
+    A stored stage that is not known is not the caller's fault: its companies are left out in every
+    mode, with a warning. So are companies without `invested_usd` where dollars count. Raises the
     nothing-to-simulate problem when no company is left.
     """
     active = PortfolioCompany.objects.filter(fund=fund, status=PortfolioCompany.Status.ACTIVE)
@@ -142,8 +144,8 @@ def _with_dollars(
 def strategy_mix(boundary: Boundary, strategy: PortfolioStrategy) -> StageMix:
     """Return the mix of a strategy's allocation, as today's decisions read its spellings.
 
-    Spellings that are not known are left out in every mode, with a warning. Raises the nothing-to-simulate
-    problem when no weight is left.
+    Spellings that are not known are left out in every mode, with a warning. Raises the
+    nothing-to-simulate problem when no weight is left.
     """
     rows = list(strategy.stage_allocations.values_list("spelling", "weight"))
     known: dict[Stage, float] = {}
@@ -274,7 +276,9 @@ def shown(simulation: Simulation) -> dict[str, Any]:
 
 
 def effective(parameters: SimulationParameters) -> dict[str, Any]:
-    """Return everything that determines the numbers, as JSON: equal parameters have equal numbers."""
+    """Return everything that determines the numbers, as JSON: equal parameters have equal
+    numbers.
+    """
     return {
         "engine": ENGINE,
         "profile": parameters.profile,

@@ -229,7 +229,9 @@ def _terms_errors(profile: str, terms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scenario_errors(attrs: Mapping[str, Any]) -> dict[int, Any]:
-    """Return the errors by scenario: a label given twice, or a member that its profile does not have."""
+    """Return the errors by scenario: a label given twice, or a member that its profile does not
+    have.
+    """
     errors: dict[int, Any] = {}
     labels: set[str] = set()
     for index, scenario in enumerate(attrs.get("scenarios", ())):
@@ -329,7 +331,9 @@ class StageResultSerializer(serializers.Serializer[Any]):
 
 
 class HistogramSerializer(serializers.Serializer[Any]):
-    """Runs by TVPI: bin i counts those from edge i up to edge i + 1; the last bin has its upper edge too."""
+    """Runs by TVPI: bin i counts those from edge i up to edge i + 1; the last bin has its upper
+    edge too.
+    """
 
     edges = serializers.ListField(child=serializers.FloatField())
     counts = serializers.ListField(child=serializers.IntegerField())
@@ -380,7 +384,9 @@ class PathBandsSerializer(serializers.Serializer[Any]):
 
 
 class PathSerializer(serializers.Serializer[Any]):
-    """The fund at the end of each year, net: cumulative fractions of the commitment, and multiples."""
+    """The fund at the end of each year, net: cumulative fractions of the commitment, and
+    multiples.
+    """
 
     years = serializers.ListField(child=serializers.IntegerField())
     contributions = PathBandsSerializer()
@@ -401,7 +407,9 @@ class ScenarioTvpiSerializer(serializers.Serializer[Any]):
 
 
 class AgainstBaseSerializer(serializers.Serializer[Any]):
-    """Scenario minus base, on the scenario's basis. Standard errors are those of the paired differences."""
+    """Scenario minus base, on the scenario's basis. Standard errors are those of the paired
+    differences.
+    """
 
     tvpi_mean = serializers.FloatField()
     tvpi_std_error = serializers.FloatField()
@@ -412,7 +420,9 @@ class AgainstBaseSerializer(serializers.Serializer[Any]):
 
 
 class ScenarioAnswerSerializer(serializers.Serializer[Any]):
-    """One scenario: the members that it changes, its numbers, and its differences from the base."""
+    """One scenario: the members that it changes, its numbers, and its differences from the
+    base.
+    """
 
     label = serializers.CharField()  # type: ignore[assignment]  # a member, not the argument
     profile = serializers.CharField()
@@ -432,7 +442,9 @@ class ScenarioAnswerSerializer(serializers.Serializer[Any]):
 
 
 class SimulationAnswerSerializer(serializers.Serializer[Any]):
-    """A simulation. Multiples are per unit paid in (net) or invested (gross), IRR is an annual fraction."""
+    """A simulation. Multiples are per unit paid in (net) or invested (gross), IRR is an annual
+    fraction.
+    """
 
     simulation_id = serializers.UUIDField()
     parameters = AskedSerializer()

@@ -160,7 +160,9 @@ def _simulate_fund(
 
 
 def _strategy_of(fund: Fund, members: Mapping[str, Any]) -> PortfolioStrategy | None:
-    """Return the strategy that the request names. Raises the 404 problem if the fund has no such strategy."""
+    """Return the strategy that the request names. Raises the 404 problem if the fund has no such
+    strategy.
+    """
     if "strategy_id" not in members:
         return None
     strategy = PortfolioStrategy.objects.filter(fund=fund, pk=members["strategy_id"]).first()

@@ -226,7 +226,8 @@ def judge_weights(
 def weigh_checked(
     boundary: Boundary, items: Items, *, at: str, pointer: Callable[[int], str]
 ) -> Weights:
-    """Return the weights by stage of items whose stages the boundary has checked, rescaled to sum to 1.
+    """Return the weights by stage of items whose stages the boundary has checked, rescaled to sum
+    to 1.
 
     Warns of a rescaled sum and of merged spellings.
     """

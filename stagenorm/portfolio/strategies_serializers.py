@@ -203,7 +203,9 @@ def _order_faults(stored: Mapping[str, Any], body: Mapping[str, Any]) -> list[It
 def misordered(
     at: str, names: tuple[str, ...], stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Item]:
-    """Return a problem item for each number that exceeds the next of `names`, `given` over `stored`."""
+    """Return a problem item for each number that exceeds the next of `names`, `given` over
+    `stored`.
+    """
     merged = {name: given.get(name, stored.get(name)) for name in names}
     numbers = [
         (n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)

@@ -1,6 +1,7 @@
 """Answers without the members of the second generation stay as recorded, to the last digit.
 
-The bodies in tests/data/monte_carlo_v1_answers.json were recorded from the code before market-v2 existed.
+The bodies in tests/data/monte_carlo_v1_answers.json were recorded from the code before market-v2
+existed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Simulating funds over HTTP with market-v2: the request's members, the stored strategy, scenarios, and lists."""
+"""Simulating funds over HTTP with market-v2: the request's members, the stored strategy,
+scenarios, and lists.
+"""
 
 from __future__ import annotations
 
@@ -680,8 +682,8 @@ def test_a_deleted_strategy_leaves_its_simulations(
 
 
 def test_a_dry_run_checks_the_plan_and_stores_nothing(api: APIClient, fund: Fund) -> None:
-    prefer = {"HTTP_PREFER": "handling=dry-run"}
-    answer = api.post(ADDRESS, asked(fund), **prefer)
+    prefer: dict[str, Any] = {"HTTP_PREFER": "handling=dry-run"}
+    answer = api.post(ADDRESS, asked(fund), **prefer)  # type: ignore[arg-type]
     assert (answer.status_code, answer.json()["accepted"]) == (202, True)
     assert api.post(ADDRESS, asked(fund, reserve_ratio=1), **prefer).status_code == 400
     assert not Simulation.objects.exists()

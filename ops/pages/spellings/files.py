@@ -56,7 +56,7 @@ def import_page(request: HttpRequest) -> HttpResponse:
     if file.size > LARGEST:
         return _page(request, [LineFault(1, f"the file is larger than {LARGEST >> 20} MB")])
     try:
-        rows = read(file.read(), warn=False)
+        rows = read(file.read())
         _add_to_draft(signed_in(request), rows)
     except DecisionFileRefused as refused:
         return _page(request, refused.faults)
