@@ -8,8 +8,7 @@ reads the decisions from the database.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,15 +28,14 @@ VERSION: Final = """
 SELECT id, created_at::text FROM normalization_decisionbatch ORDER BY id DESC LIMIT 1
 """
 
-# One statement, so that version and decisions are of the same moment. Arrays, because a row for
-# each decision takes three times as long to read. An open decision changes nothing here.
+# One statement, so that version and decisions are of the same moment. An open decision changes
+# nothing for the normalizer.
 DECISIONS: Final = """
-SELECT newest.id, newest.created_at::text, in_force.keys, in_force.entries
-  FROM (SELECT id, created_at FROM normalization_decisionbatch ORDER BY id DESC LIMIT 1) AS newest,
-       (SELECT coalesce(json_agg(key), '[]')::text AS keys,
-               coalesce(json_agg(json_build_array(stage, kind, note)), '[]')::text AS entries
-          FROM normalization_stagedecision
-         WHERE superseded_at IS NULL AND verdict <> 'open') AS in_force
+SELECT newest.id, newest.created_at::text, decision.key, decision.stage, decision.kind,
+       decision.note
+  FROM (SELECT id, created_at FROM normalization_decisionbatch ORDER BY id DESC LIMIT 1) AS newest
+  LEFT JOIN normalization_stagedecision AS decision
+    ON decision.superseded_at IS NULL AND decision.verdict <> 'open'
 """
 
 
@@ -91,8 +89,10 @@ def _read() -> tuple[InForce, int]:
         if held := _held(*row):
             return held, row[0]
         cursor.execute(DECISIONS)
-        version, stamp, keys, entries = cursor.fetchone()
-    return InForce(stamp, _table(json.loads(keys), json.loads(entries), version)), version
+        rows = cursor.fetchall()
+    version, stamp = rows[0][:2]
+    decided = [] if rows[0][2] is None else [row[2:] for row in rows]
+    return InForce(stamp, _table(decided, version)), version
 
 
 def _held(version: int, stamp: str) -> InForce | None:
@@ -109,18 +109,24 @@ def _from_wire(wire: Mapping[str, Any], version: int) -> InForce | None:
     return _held(version, stamp)
 
 
-def _table(keys: list[str], entries: list[list[str]], version: int) -> SpellingTable:
-    decided = dict(zip(keys, map(_entry, entries), strict=True))
+def _table(rows: Iterable[tuple[str, str, str, str]], version: int) -> SpellingTable:
+    """Return the table with these decisions: key, stage, kind and note."""
+    entries = _Entries()
+    keys = {key: entries[stage, kind, note] for key, stage, kind, note in rows}
     # A later release may have made a decided spelling built-in: the built-in meaning wins.
-    ignored = [key for key in decided if BUILTIN.holds(key)]
-    if ignored:
-        log.warning("stage_decisions_ignored", count=len(ignored), first=ignored[0][:100])
-    return BUILTIN.with_keys(decided, version)
+    if ignored := BUILTIN.keys() & keys.keys():
+        log.warning("stage_decisions_ignored", count=len(ignored), first=min(ignored)[:100])
+    return BUILTIN.with_keys(keys, version)
 
 
-def _entry(columns: list[str]) -> Entry:
-    stage, kind, note = columns
-    return _STAGES[stage] if stage else OutsideEntry(kind, note)
+class _Entries(dict[tuple[str, str, str], Entry]):
+    """(stage, kind, note) → entry, made once: thousands of decisions share a few of them."""
+
+    def __missing__(self, meaning: tuple[str, str, str]) -> Entry:
+        stage, kind, note = meaning
+        entry: Entry = _STAGES[stage] if stage else OutsideEntry(kind, note)
+        self[meaning] = entry
+        return entry
 
 
 def _loaded(_: Versioned[InForce]) -> None:

@@ -10,7 +10,7 @@ This module is pure: it uses no Django, clock or settings.
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -214,6 +214,10 @@ class SpellingTable:
         Folding is most of the work of `extended`: 10,000 stored keys join in a few milliseconds.
         """
         return SpellingTable({**extra, **self._entries}, version)
+
+    def keys(self) -> KeysView[str]:
+        """Return every folded spelling."""
+        return self._entries.keys()
 
     def holds(self, key: str) -> bool:
         """Return whether a folded spelling is in the table."""

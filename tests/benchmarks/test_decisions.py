@@ -1,12 +1,17 @@
-"""The speed of what advises an operator: the group of a spelling, and the warnings of a
-decision.
-"""
+"""The speed of decisions: groups and warnings, ten thousand decisions applied, and their snapshot."""
 
+from time import perf_counter
+
+import pytest
+
+from normalization import decision_store, decisions
+from normalization.decision_file import DecisionRow
 from normalization.decision_warnings import DecisionVerdict, warnings
+from normalization.models import DecisionBatch
 from normalization.spelling_groups import group_of
 from normalization.stages import Stage, fold
 from normalization.suggestions import suggest
-from tests.benchmarks.harness import Ratio, compare, hold
+from tests.benchmarks.harness import Ratio, compare, hold, median_ns
 from tests.data.classified_spellings import classified_spellings
 
 SPELLINGS = [spelling.raw for spelling in classified_spellings()]
@@ -36,3 +41,26 @@ def test_the_warnings_of_a_decision() -> None:
     both = compare(subject, suggested, rounds=11)
     note = f"{both.subject_ns / len(SPELLINGS) / 1000:.0f} us a spelling"
     hold(Ratio("warnings / fold + suggest", 30, both.ratio, note=note))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_thousand_decisions() -> None:
+    rows = [
+        DecisionRow(
+            f"Fund Round No. {number}", DecisionVerdict.OUTSIDE, None, "round", "a round of a fund"
+        )
+        for number in range(10_000)
+    ]
+    start = perf_counter()
+    plan = decisions.plan(rows)
+    planned = perf_counter() - start
+    decisions.apply(plan, author="x", source=DecisionBatch.Source.FILE, reason="a benchmark")
+    applied = perf_counter() - start
+    note = f"plan with warnings {planned:.2f} s"
+    hold(Ratio("10,000 decisions, planned and applied", 5, applied, unit="s", note=note))
+    decision_store.forget()
+    loaded = median_ns(decision_store.store.newest, rounds=11, before=decision_store.forget)
+    hold(Ratio("snapshot of 10,000 decisions from the database", 50, loaded / 1e6, unit="ms"))
+    decision_store.current()
+    same = median_ns(decision_store.store.newest, rounds=21)
+    hold(Ratio("the same again, unchanged", None, same / 1e6, unit="ms"))

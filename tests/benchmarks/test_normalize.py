@@ -5,7 +5,16 @@ import unicodedata
 import pytest
 
 from normalization import stages
-from normalization.stages import BUILTIN, Known, Stage, Unknown, normalize, normalize_all
+from normalization.stages import (
+    BUILTIN,
+    Known,
+    OutsideEntry,
+    SpellingTable,
+    Stage,
+    Unknown,
+    normalize,
+    normalize_all,
+)
 from tests.benchmarks.harness import Comparison, Ratio, compare, hold, median_ns
 from tests.data.write_mapped_spellings import vocabulary
 
@@ -34,9 +43,15 @@ def nfkc_casefold(texts: list[str]) -> None:
         unicodedata.normalize("NFKC", text).casefold()
 
 
-def unseen(texts: list[str], rounds: int) -> Comparison:
+def tables(decided: int) -> SpellingTable:
+    """A table with that many decisions, which share no spelling with the public ones."""
+    entries = {f"Fund Round No. {number}": OutsideEntry("round") for number in range(decided)}
+    return BUILTIN.extended(entries, version=1)
+
+
+def unseen(texts: list[str], rounds: int, decided: int = 0) -> Comparison:
     """Compare `normalize` on texts that are new in each round with the baseline."""
-    table = BUILTIN.extended({}, version=0)
+    table = tables(decided)
     copies: list[list[str]] = []
 
     def forget() -> None:
@@ -62,14 +77,17 @@ def microseconds_unseen(text: str) -> float:
     return median_ns(lambda: normalize(text, table), rounds=21, before=forget) / 1000
 
 
-def test_a_spelling_seen_before() -> None:
-    texts = anew(MAPPED + UNKNOWN[:51], times=20)
+@pytest.mark.parametrize("decided", [0, 10_000])
+def test_a_spelling_seen_before(decided: int) -> None:
+    table = tables(decided)
+    listed = [f"fund round no. {number}" for number in range(0, decided, 100)]
+    texts = anew(MAPPED + UNKNOWN[:51] + listed, times=20)
     plain = dict.fromkeys(texts, Stage.SEED)
-    normalize_all(texts)
+    normalize_all(texts, table)
 
     def subject() -> None:
         for text in texts:
-            normalize(text)
+            normalize(text, table)
 
     def bare() -> None:
         for text in texts:
@@ -78,7 +96,7 @@ def test_a_spelling_seen_before() -> None:
     both = compare(subject, bare)
     hold(
         Ratio(
-            "normalize, seen before / bare dict look-up",
+            f"normalize, seen before, {decided:,} decisions / bare dict look-up",
             5,
             both.ratio,
             note=f"{both.subject_ns / len(texts):.0f} ns",
@@ -86,10 +104,12 @@ def test_a_spelling_seen_before() -> None:
     )
 
 
-def test_a_spelling_not_seen_before() -> None:
-    both = unseen(MAPPED, rounds=301)
+@pytest.mark.parametrize(("decided", "goal"), [(0, 2.0), (10_000, 2.2)])
+def test_a_spelling_not_seen_before(decided: int, goal: float) -> None:
+    both = unseen(MAPPED, rounds=301, decided=decided)
     note = f"the {len(MAPPED)} mapped public spellings; {both.subject_ns / len(MAPPED):.0f} ns"
-    hold(Ratio("normalize, not seen before / NFKC + casefold", 2, both.ratio, note=note))
+    name = f"normalize, not seen before, {decided:,} decisions / NFKC + casefold"
+    hold(Ratio(name, goal, both.ratio, note=note))
 
 
 def test_an_unusual_spelling_not_seen_before() -> None:
