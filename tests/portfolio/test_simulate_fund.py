@@ -683,7 +683,7 @@ def test_a_deleted_strategy_leaves_its_simulations(
 
 def test_a_dry_run_checks_the_plan_and_stores_nothing(api: APIClient, fund: Fund) -> None:
     prefer: dict[str, Any] = {"HTTP_PREFER": "handling=dry-run"}
-    answer = api.post(ADDRESS, asked(fund), **prefer)  # type: ignore[arg-type]
+    answer = api.post(ADDRESS, asked(fund), **prefer)
     assert (answer.status_code, answer.json()["accepted"]) == (202, True)
     assert api.post(ADDRESS, asked(fund, reserve_ratio=1), **prefer).status_code == 400
     assert not Simulation.objects.exists()
