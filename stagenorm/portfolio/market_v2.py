@@ -1,8 +1,7 @@
 """The profile `market-v2`: what is assumed of a venture fund, with the source of each part.
 
-Calibrated by hand to published net returns of funds (`calibrated_to`). docs/simulation.md
-describes the model. `manage.py simulation_calibration` computes the figures of `calibrated_to`
-again.
+Calibrated by hand to published net returns of funds (`calibrated_to`). `market_calibration`
+computes the figures of `calibrated_to` again, and a test compares them.
 """
 
 from collections.abc import Mapping

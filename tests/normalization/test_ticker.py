@@ -22,9 +22,9 @@ def ticker(settings: Settings) -> Iterator[Ticker]:
     ticker.stop()
 
 
-def counting() -> tuple[list[int], Callable[[], None]]:
-    runs: list[int] = []
-    return runs, lambda: runs.append(threading.get_ident())
+def counting() -> tuple[list[threading.Thread], Callable[[], None]]:
+    runs: list[threading.Thread] = []  # not their numbers, which are used again
+    return runs, lambda: runs.append(threading.current_thread())
 
 
 def test_tasks_run_again_and_again_on_one_thread(ticker: Ticker) -> None:
@@ -34,7 +34,7 @@ def test_tasks_run_again_and_again_on_one_thread(ticker: Ticker) -> None:
     ticker.ensure_running()
     wait_until(lambda: len(runs) >= 2, "two ticks")
     assert len(set(runs)) == 1
-    assert runs[0] != threading.get_ident()
+    assert runs[0] is not threading.current_thread()
 
 
 def test_a_process_that_serves_no_requests_has_no_thread(

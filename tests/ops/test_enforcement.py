@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from normalization.outcomes import OUTCOMES
 from normalization.rollout import Mode, Rollout, enters_at
 from ops.pages.charts import STRIPE, stripe
 from ops.pages.clients.counts import RequestCounts
@@ -51,11 +52,7 @@ def test_the_status_of_a_client_is_how_its_requests_are_treated(
 
 @given(counts)
 def test_a_stripe_shows_every_outcome_that_occurred_and_is_full(counted: RequestCounts) -> None:
-    occurred = {
-        name
-        for name in ("canonical", "normalized", "unknown", "rejected")
-        if getattr(counted, name)
-    }
+    occurred = {name for name in OUTCOMES if getattr(counted, name)}
     parts = stripe({name: getattr(counted, name) for name in RequestCounts.__slots__})
     assert {part.outcome for part in parts} == occurred
     assert all(part.width >= 2 for part in parts)
