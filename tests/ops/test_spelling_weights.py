@@ -49,7 +49,9 @@ def decide(*spellings: str, verdict: DecisionVerdict = DecisionVerdict.OUTSIDE) 
     """Decide the spellings, and return the batch."""
     stage = Stage.SEED if verdict is DecisionVerdict.STAGE else None
     rows = [DecisionRow(each, verdict, stage, source="test") for each in spellings]
-    result = decisions.apply(decisions.plan(rows), author="ann", source=DecisionBatch.Source.ADMIN)
+    result = decisions.apply(
+        decisions.plan(rows), author="ann", source=DecisionBatch.Source.ADMIN, confirmed=spellings
+    )
     return result.version
 
 
