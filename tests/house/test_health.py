@@ -1,8 +1,14 @@
 """/healthz answers while the process lives, /readyz only when the work can be done."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 
 def test_healthz_asks_nothing_of_the_database(client: Client) -> None:
@@ -15,6 +21,30 @@ def test_readyz_is_200_when_database_and_migrations_are_in_place(client: Client)
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json()["checks"] == {"database": "ok", "migrations": "ok", "stage_mode": "ok"}
+
+
+@pytest.mark.django_db
+def test_readyz_builds_the_graph_of_migrations_once(client: Client) -> None:
+    client.get("/readyz")
+    with CaptureQueriesContext(connection) as asked, monitored(MigrationLoader) as loaders:
+        assert client.get("/readyz").status_code == 200
+    assert "django_migrations" in asked.captured_queries[-1]["sql"]
+    assert not loaders
+
+
+@contextmanager
+def monitored(kind: type) -> Iterator[list[object]]:
+    """Collect the instances of a class that are made within the block."""
+    made: list[object] = []
+    original = kind.__init__
+
+    def remember(self: object, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "__init__", remember)
+        yield made
 
 
 @pytest.mark.django_db
