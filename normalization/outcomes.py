@@ -1,8 +1,9 @@
 """Outcomes of requests, and which of them enforcement refuses.
 
 An outcome is that of a request's worst stage. A stored spelling that a PATCH repeats counts as
-`normalized` in every mode, because no mode refuses it. "Would enforcement refuse this request" is decided
-here, in Python and in SQL, for the gate `would_refuse`, the operator's pages and `stage_clients`.
+`normalized` in every mode, because no mode refuses it. "Would enforcement refuse this request" is
+decided here, in Python and in SQL, for the gate `would_refuse`, the operator's pages and
+`stage_clients`.
 `stage:unknown_share:rate1h` in `ops/prometheus/rules.yml` is the same rule over metrics.
 """
 
