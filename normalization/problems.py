@@ -34,8 +34,9 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unknown-stage": (
         "Unknown investment stage",
         "A stage is not one of the six, and no alias covers it. Each entry of errors names the "
-        "place and, if there is a good one, a suggestion. The code outside_stage marks a text that "
-        "was decided to be none of the six; its note gives the reason. Send one of valid_stages.",
+        "place and, if there is a good one, a suggestion. The code outside_stage marks a text "
+        "that was decided to be none of the six; its note gives the reason. Send one of "
+        "valid_stages.",
     ),
     "invalid-request": (
         "Invalid request",
