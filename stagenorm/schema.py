@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 
 class RenderedSchema(NamedTuple):
@@ -36,7 +37,7 @@ class SchemaView(SpectacularAPIView):
         return HttpResponse(held.content, headers=held.headers)
 
     def _render(self, request: Request) -> RenderedSchema:
-        response = self._get_schema_response(request)
+        response: Response = self._get_schema_response(request)  # type: ignore[no-untyped-call]
         response.accepted_renderer = request.accepted_renderer
         response.accepted_media_type = request.accepted_media_type
         response.renderer_context = self.get_renderer_context()
