@@ -40,7 +40,7 @@ class SchemaView(SpectacularAPIView):
         response: Response = self._get_schema_response(request)  # type: ignore[no-untyped-call]
         response.accepted_renderer = request.accepted_renderer
         response.accepted_media_type = request.accepted_media_type
-        response.renderer_context = self.get_renderer_context()
+        response.renderer_context = self.get_renderer_context()  # type: ignore[attr-defined]
         response.render()
         return RenderedSchema(response.content, dict(response.items()))
 
