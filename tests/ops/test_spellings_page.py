@@ -22,7 +22,6 @@ from ops.pages.spellings.models import DecisionDraft
 from ops.pages.spellings.preview import DecisionPreview
 from ops.pages.spellings.weights import count
 from tests.observed import break_table, counted, saw
-from tests.ops.test_spelling_weights import decide, stored
 from tests.pages import Page
 from tests.spelling_pages import (
     CHANGE,
@@ -36,6 +35,7 @@ from tests.spelling_pages import (
     InboxForm,
     SpellingsPage,
 )
+from tests.spelling_rows import decide, stored
 
 pytestmark = pytest.mark.django_db
 
