@@ -17,7 +17,7 @@ from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_a
 from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.backfill.survey import unclean_rows
 from ops.backups.history import gate_backups
-from ops.gates.rules import GateFacts, InstanceFact
+from ops.gates.rules import EnforcedTraffic, GateFacts, InstanceFact
 from ops.gates.traffic import enforced_traffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
@@ -48,6 +48,17 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         shared_store=conf.redis_configured(),
         instances=_instances(),
         last_automatic_downgrade_at=_last_automatic_downgrade_at(),
+        alert_fires=_alert_fires(now),
+    )
+
+
+def of_traffic(traffic: EnforcedTraffic, now: datetime) -> GateFacts:
+    """Return the facts for a gate that judges requests alone."""
+    return GateFacts(
+        now=now,
+        version=0,
+        ttl_seconds=conf.ttl_seconds(),
+        traffic=traffic,
         alert_fires=_alert_fires(now),
     )
 

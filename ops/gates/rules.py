@@ -308,9 +308,9 @@ GATES: Final[tuple[Gate, ...]] = (
 )
 
 
-def examine(facts: GateFacts) -> list[GateVerdict]:
-    """Return the verdict of every gate. While a downgrade alert fires, none can be overridden."""
-    verdicts = [gate(facts) for gate in GATES]
+def examine(facts: GateFacts, asked: Iterable[Gate] = GATES) -> list[GateVerdict]:
+    """Return the verdict of each gate. While a downgrade alert fires, none can be overridden."""
+    verdicts = [gate(facts) for gate in asked]
     if facts.alert_fires:
         return [replace(verdict, overridable=False) for verdict in verdicts]
     return verdicts
