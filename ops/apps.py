@@ -10,8 +10,9 @@ class OpsConfig(AppConfig):
         from django.conf import settings
 
         from ops import checks
-        from ops.alerts import webhook
 
         checks.register()
         if settings.SERVES_REQUESTS:
+            from ops.alerts import webhook
+
             webhook.begin_at_zero()
