@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from normalization.decision_warnings import DecisionWarning, warnings
+from normalization.stages import Stage
 from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings import tabs
@@ -41,12 +42,7 @@ EXPANDED: Final = 200
 
 LIMIT_PERCENT: Final = 0.5
 VERDICT_BUTTONS: Final = (
-    ("pre-seed", "Pre-seed"),
-    ("seed", "Seed"),
-    ("series-a", "A"),
-    ("series-b", "B"),
-    ("series-c", "C"),
-    ("series-c+", "C+"),
+    *((stage.value, stage.removeprefix("series-").capitalize()) for stage in Stage),
     ("outside", "Outside"),
     ("open", "Open"),
 )
