@@ -66,7 +66,8 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unsupported-media-type": ("Unsupported media type", "Send Content-Type: application/json."),
     "too-many-requests": (
         "Too many requests",
-        "The key's rate is used up. Retry-After says when to come back.",
+        "The rate of the key, or of the address for requests without a key, is used up. "
+        "Retry-After has the seconds until the next request is admitted.",
     ),
     "conflict": (
         "Conflict",

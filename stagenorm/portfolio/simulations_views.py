@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization.boundary import Boundary, open_boundary
+from normalization.deprecations import weak_etag
 from normalization.problems import Problem, invalid
 from normalization.serializers import header, problem_responses, stage_headers
-from normalization.views import etag_matches, weak_etag
+from normalization.views import etag_matches
 from stagenorm.portfolio import idempotency, simulations
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
 from stagenorm.portfolio.bodies import (
