@@ -206,7 +206,7 @@ def would_refuse(facts: GateFacts) -> GateVerdict:
     if sent.requests < needed:
         sentence = (
             f"Too few requests to judge: {sent.requests:,} of the clients that the change "
-            f"enforces, within 24 hours. The least is {needed:,}."
+            f"enforces, within 24 hours. At least {needed:,} are needed."
         )
         remedy = "wait for traffic in mode warn, or begin with pilots"
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
@@ -256,22 +256,22 @@ def way_by_alerts(facts: GateFacts) -> GateVerdict:
     gate, last = "way_by_alerts", facts.last_heartbeat_at
     remedy = "check that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
-        sentence = "The way back never proved itself: no heartbeat arrived."
+        sentence = "The way back is not proven: no heartbeat has arrived."
         evidence: dict[str, Any] = {"last_heartbeat_at": None}
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
     age = facts.now - last
     ago = _spoken(age.total_seconds())
     evidence = {"last_heartbeat_at": last, "age_seconds": round(age.total_seconds(), 1)}
     if age > HEARTBEAT_MAX_AGE:
-        sentence = f"The way through alerts is dead: it last proved itself {ago} ago."
+        sentence = f"The way through alerts is dead: it was last proven {ago} ago."
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
     if age > HEARTBEAT_PROVES:
         sentence = (
-            f"The way through alerts is unproven: it last proved itself {ago} ago. "
+            f"The way through alerts is unproven: it was last proven {ago} ago. "
             "The limit is 6 minutes."
         )
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    sentence = f"The way through alerts proved itself {ago} ago."
+    sentence = f"The way through alerts was proven {ago} ago."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 

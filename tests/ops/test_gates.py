@@ -261,7 +261,7 @@ def server(guard_age: float | None, guard: str = "act", name: str = "a:1") -> In
 @pytest.mark.parametrize(
     ("age", "servers", "outcome", "said"),
     [
-        (None, [server(1)], INCONCLUSIVE, "never proved itself"),
+        (None, [server(1)], INCONCLUSIVE, "is not proven"),
         (0, [server(1)], PASS, "The way back works."),
         (360, [server(1)], PASS, "6 minutes ago"),
         (361, [server(1)], INCONCLUSIVE, "unproven"),

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.stages import Stage
 from ops.pages.console import console_context
 from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
@@ -42,12 +43,7 @@ EXPANDED: Final = 200
 """How many members of the unit in the panel are listed, to be unticked."""
 
 VERDICT_BUTTONS: Final = (
-    ("pre-seed", "Pre-seed"),
-    ("seed", "Seed"),
-    ("series-a", "A"),
-    ("series-b", "B"),
-    ("series-c", "C"),
-    ("series-c+", "C+"),
+    *((stage.value, stage.removeprefix("series-").capitalize()) for stage in Stage),
     ("outside", "Outside"),
     ("open", "Open"),
 )
