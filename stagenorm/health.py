@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
-from health_check.checks import Database
-from health_check.exceptions import HealthCheckException
 
 
-class NotReady(HealthCheckException):  # type: ignore[misc]  # ships no types
+class NotReady(Exception):
     """A readiness check failed; the message is the reason."""
 
-    message_type = "Not ready"
+    def __str__(self) -> str:
+        return f"Not ready: {super().__str__()}"
 
 
 @never_cache
@@ -47,29 +47,44 @@ def register(name: str, check: Callable[[], None]) -> None:
 
 
 def _result(check: Callable[[], None]) -> str:
+    from health_check.exceptions import HealthCheckException
+
     try:
         check()
-    except (HealthCheckException, DatabaseError) as failure:
+    except (NotReady, HealthCheckException, DatabaseError) as failure:
         # Only the first line: the others name the database server's address, and anyone can ask.
         return str(failure).partition("\n")[0][:200] or type(failure).__name__
     return "ok"
 
 
 def _database() -> None:
+    from health_check.checks import Database  # takes 0.1 s, which commands do without
+
     Database().run()
 
 
 def _migrations() -> None:
     missing = _unapplied()
     if missing:
+        from health_check.exceptions import HealthCheckException
+
         raise HealthCheckException(f"not applied: {', '.join(missing)}. Run `manage.py migrate`.")
 
 
 def _unapplied() -> list[str]:
+    global _complete  # noqa: PLW0603 (threads may at worst do the same comparison)
+    applied = frozenset(MigrationRecorder(connection).applied_migrations())
+    if _complete is not None and _complete <= applied:
+        return []
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not plan:
+        _complete = applied
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
+# The applied migrations with which nothing was missing. More of them cannot make one missing, so
+# the graph of all migrations is built once, not for each probe.
+_complete: frozenset[tuple[str, str]] | None = None
 CHECKS: dict[str, Callable[[], None]] = {"database": _database, "migrations": _migrations}
 _without_database: set[str] = set()
