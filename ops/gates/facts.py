@@ -15,7 +15,7 @@ from normalization.rollout import Mode, Rollout, with_mode
 from ops import clock
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_at
 from ops.alerts.payload import DOWNGRADE_ALERT
-from ops.backfill.survey import unclean_rows
+from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
 from ops.gates.rules import GateFacts, InstanceFact
 from ops.gates.traffic import enforced_traffic
@@ -42,7 +42,7 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         version=version,
         ttl_seconds=conf.ttl_seconds(),
         backups=tuple(gate_backups(read_files=read_files)),
-        unclean_rows=_unclean_rows(),
+        stored=stored_stages(),
         traffic=enforced_traffic(asked, now),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
@@ -76,10 +76,6 @@ def _last_automatic_downgrade_at() -> datetime | None:
         .first()
     )
     return change.created_at if change else None
-
-
-def _unclean_rows() -> int:
-    return sum(rows for values in unclean_rows().values() for rows in values.values())
 
 
 def _instances() -> tuple[InstanceFact, ...] | None:

@@ -18,6 +18,7 @@ from stagenorm.portfolio.companies_query import SORTS
 from stagenorm.portfolio.models import PortfolioCompany
 from stagenorm.portfolio.paging import DEFAULT_LIMIT, LONGEST_CURSOR, MAX_LIMIT, query_item
 
+STAGE_STATUSES: Final = ("known", "outside", "undecided")
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
@@ -28,6 +29,7 @@ class CompanyParameters:
     """The parameters of one request; None for a filter that was not given."""
 
     stage: str | None = None
+    stage_status: str | None = None
     status: str | None = None
     sector: str | None = None
     q: str | None = None
@@ -114,6 +116,7 @@ def _as_given(name: str, value: str) -> str:
 
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "stage": _text,
+    "stage_status": _choice(list(STAGE_STATUSES)),
     "status": _choice(PortfolioCompany.Status.values),
     "sector": _normalized("NFC"),
     "q": _normalized("NFKC"),
@@ -131,6 +134,12 @@ DOCUMENTED: Final = [
             + ", ".join(VALID_STAGES)
             + ". In an address, write the plus of series-c+ as %2B."
         ),
+    ),
+    OpenApiParameter(
+        "stage_status",
+        OpenApiTypes.STR,
+        enum=list(STAGE_STATUSES),
+        description="What the stage, as it was written, means today.",
     ),
     OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
     OpenApiParameter(
