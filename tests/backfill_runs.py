@@ -71,15 +71,20 @@ def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
         client.close()
 
 
-def store(stages: Sequence[str]) -> list[int]:
-    """Store a company for each stage; returns their ids, in order."""
+def store(stages: Sequence[str], *, raws: Sequence[str | None] | None = None) -> list[int]:
+    """Store a company for each stage as an earlier release did; returns their ids, in order.
+
+    `raws`: the texts in `stage_raw`, as this release has them.
+    """
     fund = execute(NEW_FUND)[0][0]
+    names = "stage" if raws is None else "stage, stage_raw"
     rows = execute(
         "INSERT INTO portfolio_companies "
-        "(fund_id, name, stage, status, sector, created_at, updated_at) "
-        "SELECT %s, 'company ' || n, stage, 'active', '', '2020-01-01Z', '2020-01-01Z' "
-        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (stage, n) ORDER BY n RETURNING id",
-        [fund, list(stages)],
+        f"(fund_id, name, {names}, status, sector, created_at, updated_at) "
+        f"SELECT %s, 'company ' || n, {names}, 'active', '', '2020-01-01Z', '2020-01-01Z' "
+        "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (stage, stage_raw, n) "
+        "ORDER BY n RETURNING id",
+        [fund, list(stages), list(raws or [])],
     )
     return [row[0] for row in rows]
 
@@ -102,6 +107,14 @@ def store_many(rows: int) -> None:
     )
 
 
+def rewrite(raw: str, ids: Sequence[int]) -> None:
+    """Write another text to companies, as a client does before the text is decided."""
+    execute(
+        "UPDATE portfolio_companies SET stage_raw = %s, stage = NULL WHERE id = ANY(%s)",
+        [raw, list(ids)],
+    )
+
+
 def stored() -> dict[int, str | None]:
     """Every company's stage by id."""
     return dict(execute("SELECT id, stage FROM portfolio_companies"))
@@ -121,6 +134,11 @@ def written() -> dict[int, tuple[str | None, str | None]]:
 def normalized(stages: Mapping[int, str | None]) -> dict[int, str | None]:
     """What a run has to make of the texts in `stages`: the oracle."""
     return {key: stage_name(normalize(raw)) for key, raw in stages.items()}
+
+
+def changed_by(before: Mapping[int, Any], after: Mapping[int, Any]) -> set[int]:
+    """The ids whose row of `written` differs."""
+    return {key for key in before if before[key] != after.get(key)}
 
 
 def surveyed(chosen: Callable[[StoredSpelling], bool]) -> dict[str, dict[str, int]]:

@@ -81,17 +81,19 @@ def find(column: StageColumn) -> ColumnConstraint | None:
 def validate(column: StageColumn) -> None:
     """Restrict the column to canonical stages from now on; replaces a stale constraint.
 
-    The caller has verified the column. VALIDATE lets reads and writes continue. A row that became
-    unclean since makes PostgreSQL refuse (IntegrityError); the constraint is then removed.
+    A derived column may be NULL, and its source becomes NOT NULL. The caller has verified the
+    column. VALIDATE lets reads and writes continue. A row that became unclean since makes
+    PostgreSQL refuse (IntegrityError); what this call added is then removed.
     """
-    _require_source(column)
     found = find(column)
     if found and found.current and found.validated:
+        _require_source(column)
         return
     if found is None or not found.current:
         _replace(column, found)
     try:
         _execute(column, statements.VALIDATE_CONSTRAINT, _name_in_database(column))
+        _require_source(column)
     except Exception:
         _execute(column, statements.DROP_CONSTRAINT, _name_in_database(column))
         raise

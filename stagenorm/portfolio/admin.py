@@ -86,6 +86,11 @@ class StageForm(_ModelForm):
                 setattr(self.instance, stage, self._derived(source, cleaned[source], policy))
         return cleaned
 
+    def _get_validation_exclusions(self) -> set[str]:
+        # A row that no backfill has reached has no text yet, and stays so.
+        unchanged = self._stages().keys() - set(self.changed_data)
+        return super()._get_validation_exclusions() | unchanged  # type: ignore[misc,no-any-return]
+
     def _stages(self) -> dict[str, str]:
         """Return the form's texts of stages, each with the field of the stage that it means."""
         fields = self._meta.model._meta.get_fields()

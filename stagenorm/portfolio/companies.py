@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization.boundary import Boundary, open_boundary
-from normalization.deprecations import status_of
+from normalization.deprecations import STAGE_STATUSES, status_of
 from normalization.problems import VALID_STAGES
 from normalization.serializers import ItemSerializer, problem_responses, stage_headers
 from normalization.stages import (
@@ -31,7 +31,6 @@ from normalization.stages import (
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
 from stagenorm.portfolio.companies_parameters import (
     DOCUMENTED,
-    STAGE_STATUSES,
     CompanyParameters,
     read_parameters,
 )
@@ -50,8 +49,7 @@ class CompanySerializer(serializers.Serializer[Any]):
     )
     stage_raw = serializers.CharField(help_text="The stage as it was written.")
     stage_status = serializers.ChoiceField(
-        STAGE_STATUSES,
-        help_text="What the written stage means today: `undecided` may become one of the others.",
+        STAGE_STATUSES, help_text="What the written stage means today."
     )
     status = serializers.ChoiceField(PortfolioCompany.Status.values)
     sector = serializers.CharField()

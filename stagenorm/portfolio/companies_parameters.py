@@ -12,13 +12,13 @@ from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
+from normalization.deprecations import STAGE_STATUSES
 from normalization.problems import VALID_STAGES, Item, invalid
 from normalization.serializers import MAX_RAW_STAGE
 from stagenorm.portfolio.companies_query import SORTS
 from stagenorm.portfolio.models import PortfolioCompany
 from stagenorm.portfolio.paging import DEFAULT_LIMIT, LONGEST_CURSOR, MAX_LIMIT, query_item
 
-STAGE_STATUSES: Final = ("known", "outside", "undecided")
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
