@@ -47,15 +47,27 @@ class Judgement:
     unknown: list[int]
     outside: list[int]
 
-    def outcome(self, rejected: bool) -> str:
-        """Return the worst outcome: the value of the metric's label `outcome`."""
-        if rejected:
+    def refusable(self, legacy: frozenset[str]) -> list[int]:
+        """Return the indices of the stages that enforcement refuses, in order.
+
+        `legacy` are stored spellings that the request repeats. No mode refuses them.
+        """
+        without_stage = sorted(self.unknown + self.outside)
+        return [i for i in without_stage if str(self.results[i].raw) not in legacy]
+
+    def outcome(self, refusable: list[int], mode: Mode) -> str:
+        """Return the worst outcome in `mode`: the value of the metric's label `outcome`.
+
+        A stored spelling that the request repeats counts as normalized: accepted in every mode,
+        but not canonical.
+        """
+        if not refusable:
+            every_one_canonical = not (self.normalized or self.unknown or self.outside)
+            return "canonical" if every_one_canonical else "normalized"
+        if mode is Mode.ENFORCE:
             return "rejected"
-        if self.unknown:
-            return "unknown"
-        if self.outside:
-            return "outside"
-        return "normalized" if self.normalized else "canonical"
+        unknown = any(isinstance(self.results[i], Unknown) for i in refusable)
+        return "unknown" if unknown else "outside"
 
     def spellings(self) -> Counter[tuple[str, str]]:
         """Count (raw, stage or "") of everything that is not canonical."""
@@ -177,20 +189,15 @@ class Boundary:
         started = time.perf_counter()
         judgement = judge(raws, self.table)
         metrics.VALIDATOR_SECONDS.observe(time.perf_counter() - started)
-        refused = [
-            i
-            for i in sorted(judgement.unknown + judgement.outside)
-            if self.policy.refuses(result := judgement.results[i])
-            and str(result.raw) not in legacy
-        ]
-        rejected = bool(refused)
+        refusable = judgement.refusable(legacy)
+        outcome = judgement.outcome(refusable, self.mode)
         self.tally = Tally(
             len(judgement.normalized), len(judgement.unknown), len(judgement.outside)
         )
         if raws and not self.dry_run:
-            self._count(judgement, rejected)
-        if rejected:
-            items = [stage_item(judgement.results[i], pointer(i), where) for i in refused]
+            self._count(judgement, outcome)
+        if outcome == "rejected":
+            items = [stage_item(judgement.results[i], pointer(i), where) for i in refusable]
             raise UnknownStage(items, len(raws), self.mode, self.policy_version)
         if self.mode is not Mode.OFF:
             self._warn_of(judgement, judgement.unknown, "more_unknown_stages", pointer, where)
@@ -223,12 +230,12 @@ class Boundary:
             body = {**body, "warnings": [*body.get("warnings", ()), *self.warnings]}
         return Response(body, status=status, headers={**self.headers(), **(headers or {})})
 
-    def _count(self, judgement: Judgement, rejected: bool) -> None:
-        outcome = judgement.outcome(rejected)
+    def _count(self, judgement: Judgement, outcome: str) -> None:
         # A rehearsal counts under the mode that the rollout gave: its rejects must not trigger
         # the automatic way back.
         metrics.count_request(self.endpoint, self.applied_mode, outcome)
         if self.applied_mode is Mode.ENFORCE and not self.rehearsal:
+            rejected = outcome == "rejected"
             guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
         spellings = judgement.spellings()
         observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)

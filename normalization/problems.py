@@ -34,8 +34,9 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unknown-stage": (
         "Unknown investment stage",
         "A stage is not one of the six, and no alias covers it. Each entry of errors names the "
-        "place and, if there is a good one, a suggestion. The code outside_stage marks a text that "
-        "was decided to be none of the six; its note gives the reason. Send one of valid_stages.",
+        "place and, if there is a good one, a suggestion. The code outside_stage marks a text "
+        "that was decided to be none of the six; its note gives the reason. Send one of "
+        "valid_stages.",
     ),
     "invalid-request": (
         "Invalid request",
@@ -65,7 +66,8 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unsupported-media-type": ("Unsupported media type", "Send Content-Type: application/json."),
     "too-many-requests": (
         "Too many requests",
-        "The key's rate is used up. Retry-After says when to come back.",
+        "The rate of the key, or of the address for requests without a key, is used up. "
+        "Retry-After has the seconds until the next request is admitted.",
     ),
     "conflict": (
         "Conflict",
@@ -312,7 +314,7 @@ def _plain(
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler400."""
-    host = "This service does not answer to the name in the Host header."
+    host = "This service is not configured for the name in the Host header."
     detail = (
         host
         if isinstance(exception, DisallowedHost)
@@ -337,7 +339,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler404."""
-    return _plain("not-found", status.HTTP_404_NOT_FOUND, "There is nothing at this address.")
+    return _plain("not-found", status.HTTP_404_NOT_FOUND, "There is no page at this address.")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:

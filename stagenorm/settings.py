@@ -76,11 +76,13 @@ HTTPS_ONLY = read.flag(
     "Redirect to https, secure cookies, HSTS for a year.",
     "1; with debug 0",
 )
-if read.flag(
+BEHIND_PROXY = read.flag(
     "DJANGO_BEHIND_PROXY",
     False,
-    "Trust X-Forwarded-Proto: only behind a proxy that always sets it.",
-):
+    "Trust X-Forwarded-Proto and the last address of X-Forwarded-For: "
+    "only behind a proxy that always sets both.",
+)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # -- Applications ---------------------------------------------------------------------------------
@@ -269,10 +271,21 @@ STAGE_GUARD_CLIENTS = read.whole(
 STAGE_GUARD_PINNED = read.words(
     "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
 )
+STAGE_WHEN_WAY_BACK_DEAD = read.choice(
+    "STAGE_WHEN_WAY_BACK_DEAD",
+    "keep",
+    ("warn", "keep"),
+    "What to do in enforce when neither the guard nor an alert would take it back: warn ends it.",
+)
 SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE",
     "60/minute",
     "Simulations that one client may request; empty for no limit.",
+)
+ANONYMOUS_THROTTLE = read.rate(
+    "ANONYMOUS_THROTTLE",
+    "60/minute",
+    "Requests to /api without a key that one address may send to one process; empty for no limit.",
 )
 
 # `manage.py prune_stored` deletes rows of these models: app.Model.timestamp → age in days; 0 keeps
@@ -341,6 +354,10 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "normalization.negotiation.ServedNegotiation",
+    # Counts in the memory of the process: a request without a key causes no write.
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"anon": ANONYMOUS_THROTTLE or None},
+    "NUM_PROXIES": int(BEHIND_PROXY),
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "normalization.problems.problem_exception_handler",

@@ -75,7 +75,8 @@ SELECT 'written', NULL, NULL, NULL, coalesce(sum(rows), 0) FROM logged
 # the last break replaced. `held` is what the row held then: a client may write it meanwhile.
 # The index on the range of the ids finds the entries of the page.
 WORDS = """, entry AS MATERIALIZED (
-    SELECT written.id, log.id AS n, log.before COLLATE "C" AS before, log.after COLLATE "C" AS after
+    SELECT written.id, log.id AS n,
+           log.before COLLATE "C" AS before, log.after COLLATE "C" AS after
     FROM stage_normalization_log AS log, unnest(log.ids) AS written (id)
     WHERE log.table_name = %(table_name)s AND log.column_name = %(column_name)s
       AND int8range(log.ids[1], log.ids[cardinality(log.ids)], '[]')
@@ -240,15 +241,16 @@ SELECT EXISTS (
 )
 """
 
-# A "loose index scan": one descent of the index for each distinct text.
+# A "loose index scan": one descent of the index for each distinct text. The order names both
+# columns, because PostgreSQL does not see that a source that IS NULL needs no order.
 DISTINCT_TEXTS = """
 WITH RECURSIVE spelling (raw) AS (
     (SELECT t.{text} COLLATE "C" FROM {table} AS t WHERE {condition}
-     ORDER BY t.{text} COLLATE "C" LIMIT 1)
+     ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT 1)
     UNION ALL
     SELECT (SELECT t.{text} COLLATE "C" FROM {table} AS t
             WHERE {condition} AND t.{text} COLLATE "C" > spelling.raw
-            ORDER BY t.{text} COLLATE "C" LIMIT 1)
+            ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT 1)
     FROM spelling WHERE spelling.raw IS NOT NULL
 )
 SELECT raw FROM spelling WHERE raw IS NOT NULL LIMIT %(limit)s
