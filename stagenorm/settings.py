@@ -91,7 +91,7 @@ INSTALLED_APPS = [
     "normalization.apps.NormalizationConfig",
     "ops.apps.OpsConfig",
     "stagenorm.portfolio.apps.PortfolioConfig",
-    "django.contrib.admin",
+    "stagenorm.admin_config.OnDemandAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
