@@ -380,7 +380,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
+    "ENUM_NAME_OVERRIDES": {
+        "StageEnum": "normalization.problems.VALID_STAGES",
+        "StageStatusEnum": "normalization.deprecations.STAGE_STATUSES",
+        "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
+    },
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }
