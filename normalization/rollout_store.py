@@ -121,9 +121,7 @@ def change(
     and `django.db.Error` if the change cannot be recorded.
     """
     if not reason.strip():
-        raise ChangeRefused(
-            "A change of the rollout needs a reason: the next operator will read it."
-        )
+        raise ChangeRefused("A change of the rollout needs a reason, which the history shows.")
     with transaction.atomic():
         _lock_changes()
         before = newest()
@@ -151,6 +149,15 @@ def since(version: int) -> RolloutChange | None:
 def after_load(act: Callable[[], None]) -> None:
     """Call `act` whenever this process has loaded the rollout: after any fork, and cheaply."""
     _after_load.append(act)
+
+
+def show() -> None:
+    """Renew the snapshot if it has expired, and export its mode, version and age.
+
+    The ticker calls this once a second, so that the metrics are right without a request.
+    """
+    snapshot = current()
+    metrics.show_mode(snapshot.rollout.mode, snapshot.version, snapshot.age)
 
 
 def forget() -> None:

@@ -16,6 +16,7 @@ from tests.browser import complaints, wait
 from tests.observed import counted, saw
 from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
 from tests.servers import Service
+from tests.spelling_pages import HISTORY, PACKS, PREVIEW, SPELLINGS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 LONG_NAMED = "importer-" + "y" * 60
@@ -27,6 +28,12 @@ PAGES = (
     f"{CLIENT}?name={LONG_NAMED}",
     f"{CLIENT}?name=importer",
     ROLLOUT,
+    SPELLINGS,
+    f"{SPELLINGS}?at=%3Dseires%20a",
+    PREVIEW,
+    PACKS,
+    f"{PACKS}?name=pitchbook",
+    HISTORY,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -39,6 +39,7 @@ PACK_PREFIX: Final = "pack:"
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "List, export, plan, apply, retire and undo decisions about spellings."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -86,7 +87,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="SPELLING",
-            help="decide it in spite of its hard warnings; repeatable",
+            help="decide it despite its hard warnings; repeatable",
         )
         retire = _action(actions, "retire", "take decisions out of force")
         retire.add_argument("spellings", nargs="+", metavar="SPELLING")

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_safe
 
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
 from normalization.models import DecisionBatch
+from normalization.stages import Stage
 from ops.pages.console import console_context
 from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
@@ -43,12 +44,7 @@ EXPANDED: Final = 200
 """How many members of the unit in the panel are listed, to be unticked."""
 
 VERDICT_BUTTONS: Final = (
-    ("pre-seed", "Pre-seed"),
-    ("seed", "Seed"),
-    ("series-a", "A"),
-    ("series-b", "B"),
-    ("series-c", "C"),
-    ("series-c+", "C+"),
+    *((stage.value, stage.removeprefix("series-").capitalize()) for stage in Stage),
     ("outside", "Outside"),
     ("open", "Open"),
 )

@@ -226,7 +226,7 @@ def _fault(preview: DecisionPreview, reason: str, seen: str) -> str:
     if seen != preview.plan.hash:
         return "The spellings or the decisions changed since you looked. Look again, then save."
     if not reason:
-        return "Give a reason: everyone who looks at a decision later reads it."
+        return "Give a reason. The list of decisions shows it."
     if preview.is_beyond_confirming:
         return f"More than {CONFIRMED_AT_MOST} decisions go against their own text."
     if preview.unconfirmed:

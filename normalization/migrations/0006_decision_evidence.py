@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('normalization', '0004_stage_decisions'),
+        ('normalization', '0005_serving_instances'),
     ]
 
     operations = [
