@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 
 from django.conf import settings
 
+from normalization.ticker import ticker
 from stagenorm.parent_death import end_worker_with_server
 from stagenorm.wsgi import application as wsgi_application
 
@@ -76,6 +77,9 @@ class Unreadable(Exception):
 
 
 end_worker_with_server()
+# At once, not with the first request: a worker without traffic also follows the rollout, reports
+# itself and exports its metrics.
+ticker.ensure_running()
 _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 
 
