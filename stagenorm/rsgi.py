@@ -23,7 +23,6 @@ from typing import Any, Final, Protocol
 
 from django.conf import settings
 
-from normalization.ticker import ticker
 from stagenorm.parent_death import end_worker_with_server
 from stagenorm.wsgi import application as wsgi_application
 
@@ -77,10 +76,21 @@ class Unreadable(Exception):
 
 
 end_worker_with_server()
-# At once, not with the first request: a worker without traffic also follows the rollout, reports
-# itself and exports its metrics.
-ticker.ensure_running()
 _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
+
+
+def start_ticker() -> None:
+    """Start the ticker at once, not with the first request.
+
+    A worker without traffic also follows the rollout, reports itself and exports its metrics.
+    """
+    # Not at the top: the metrics of the module need the settings, which Django has loaded by now.
+    from normalization.ticker import ticker
+
+    ticker.ensure_running()
+
+
+start_ticker()
 
 
 async def application(scope: Scope, exchange: Exchange) -> None:
