@@ -30,6 +30,9 @@ from normalization.stages import (
     normalize,
 )
 
+STAGE_STATUSES: Final = ("known", "outside", "undecided")
+"""The words of `status_of`."""
+
 LINK: Final = '</api/deprecations>; rel="deprecation"; type="application/json"'
 
 

@@ -42,7 +42,7 @@ class UsageSerializer(serializers.Serializer[Any]):
 
     spelling = serializers.CharField()
     stage = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(["known", "outside", "undecided"], help_text="Today.")
+    status = serializers.ChoiceField(deprecations.STAGE_STATUSES, help_text="Today.")
     endpoint = serializers.CharField()
     count = serializers.IntegerField()
     first_seen = serializers.DateTimeField()

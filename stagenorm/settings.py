@@ -91,7 +91,7 @@ INSTALLED_APPS = [
     "normalization.apps.NormalizationConfig",
     "ops.apps.OpsConfig",
     "stagenorm.portfolio.apps.PortfolioConfig",
-    "django.contrib.admin",
+    "stagenorm.admin_config.OnDemandAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -385,7 +385,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
+    "ENUM_NAME_OVERRIDES": {
+        "StageEnum": "normalization.problems.VALID_STAGES",
+        "StageStatusEnum": "normalization.deprecations.STAGE_STATUSES",
+        "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
+    },
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }

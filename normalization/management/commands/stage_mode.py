@@ -25,6 +25,7 @@ WHAT: Final = "Name a mode, or an option to change: stage_mode set off|warn|enfo
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Show the mode of stage validation (show, status), change it (set), "
         "explain the mode of one client (explain), or remove a process that ended (forget)."
