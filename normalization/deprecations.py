@@ -22,6 +22,12 @@ from normalization.stages import (
     normalize,
 )
 
+STATUSES: Final = ("known", "outside", "undecided")
+"""The words for a meaning on the wire."""
+
+FOLDING: Final = "/api/stages"
+"""Where the folding rule is described: spellings are listed in folded form."""
+
 LINK: Final = '</api/deprecations>; rel="deprecation"; type="application/json"'
 
 
@@ -91,6 +97,7 @@ def listing(rollout: Rollout, table: SpellingTable, client: str | None) -> dict[
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
         "endpoints": endpoints(),
+        "folding": FOLDING,
         "deprecated": deprecated,
         "outside": outside,
         "your_usage": usage(client, table) if client is not None else [],
@@ -110,7 +117,7 @@ def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
     """Return what `client` sent that was not canonical.
 
     `stage` is what the spelling meant when it came, or None. `status` is what it is today:
-    `known`, `outside` or `undecided`.
+    `known`, `outside` or `undecided`, and `send_instead` is its stage today.
     """
     rows = (
         ObservedSpelling.objects.filter(client=client)
@@ -118,18 +125,38 @@ def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
         .annotate(total=Sum("count"), first=Min("first_seen"), last=Max("last_seen"))
         .order_by("-last", "spelling", "endpoint")[:200]
     )
-    return [
-        {
-            "spelling": row["spelling"],
-            "stage": row["stage"] or None,
-            "status": status_of(normalize(row["spelling"], table)),
-            "endpoint": row["endpoint"],
-            "count": row["total"],
-            "first_seen": row["first"].isoformat(),
-            "last_seen": row["last"].isoformat(),
-        }
-        for row in rows
-    ]
+    return [_use(row, normalize(row["spelling"], table)) for row in rows]
+
+
+def _use(row: dict[str, Any], today: Meaning) -> dict[str, Any]:
+    return {
+        "spelling": row["spelling"],
+        "stage": row["stage"] or None,
+        "status": status_of(today),
+        "send_instead": today.stage.value if isinstance(today, Known) else None,
+        "suggestions": suggestions_of(today),
+        "endpoint": row["endpoint"],
+        "count": row["total"],
+        "first_seen": row["first"].isoformat(),
+        "last_seen": row["last"].isoformat(),
+    }
+
+
+def meaning_on_the_wire(meaning: Meaning) -> dict[str, Any]:
+    """Return the members that describe a meaning to a client."""
+    known = isinstance(meaning, Known)
+    return {
+        "status": status_of(meaning),
+        "stage": meaning.stage.value if known else None,
+        "canonical": known and meaning.canonical,
+        "suggestions": suggestions_of(meaning),
+        "note": meaning.note if isinstance(meaning, Outside) else "",
+    }
+
+
+def suggestions_of(meaning: Meaning) -> list[str]:
+    """Return what an undecided text may have meant, best first; an empty list for the others."""
+    return [stage.value for stage in meaning.suggestions] if isinstance(meaning, Unknown) else []
 
 
 def status_of(meaning: Meaning) -> str:

@@ -274,6 +274,11 @@ SIMULATE_THROTTLE = read.rate(
     "60/minute",
     "Simulations that one client may request; empty for no limit.",
 )
+NORMALIZE_THROTTLE = read.rate(
+    "NORMALIZE_THROTTLE",
+    "120/minute",
+    "Requests of `/api/stages/normalize` that one client may send; empty for no limit.",
+)
 
 # `manage.py prune_stored` deletes rows of these models: app.Model.timestamp → age in days; 0 keeps
 # rows forever. All other tables are kept, ledgers included.
@@ -340,6 +345,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["stagenorm.portfolio.throttling.ScopedThrottle"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "normalization.negotiation.ServedNegotiation",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -47,7 +47,6 @@ from stagenorm.portfolio.simulations_serializers import (
     SimulationAnswerSerializer,
     SimulationSerializer,
 )
-from stagenorm.portfolio.throttling import SimulateThrottle
 
 ENDPOINT: Final = "monte-carlo-simulate"
 DESCRIPTION: Final = (
@@ -69,7 +68,7 @@ class Simulate(APIView):
 
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (HasApiKey,)
-    throttle_classes = (SimulateThrottle,)
+    throttle_scope = "monte-carlo-simulate"
 
     @extend_schema(
         operation_id="simulate",
