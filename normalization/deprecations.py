@@ -1,16 +1,24 @@
-"""How clients learn about deprecated spellings: response headers and `/api/deprecations`."""
+"""How clients learn about deprecated spellings: response headers and `/api/deprecations`.
+
+Anyone may ask for the listing, without a key. It is the same for every caller, so each process
+builds it once for each version of the rollout and the decisions, with its JSON and its entity tag.
+Only a caller with a key causes a query: for its own use.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, assert_never
 
-from django.db.models import Max, Min, Sum
+from django.db import connection
+from django.db.models import Q
 from django.utils.http import http_date
 
 from normalization import conf
-from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
+from normalization.models import StageDecision
 from normalization.rollout import Mode, Rollout
 from normalization.stages import (
     Known,
@@ -70,13 +78,59 @@ def deprecation_headers(rollout: Rollout) -> dict[str, str]:
     return headers
 
 
-def listing(rollout: Rollout, table: SpellingTable, client: str | None) -> dict[str, Any]:
-    """Return the deprecated spellings, one entry for each folded spelling, and `client`'s own use.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The answer for callers without a key, under one rollout and one table.
+
+    `rendered` is `body` as JSON, and `etag` its entity tag.
+    """
+
+    rollout: Rollout
+    table: SpellingTable
+    body: dict[str, Any]
+    etag: str
+    rendered: bytes
+
+    def holds(self, rollout: Rollout, table: SpellingTable) -> bool:
+        """Return whether the listing is the one of this rollout and table."""
+        return self.table is table and self.rollout == rollout
+
+
+_held: Listing | None = None
+
+
+def listing(rollout: Rollout, table: SpellingTable) -> Listing:
+    """Return the deprecated spellings, one entry for each folded spelling.
 
     Case, separators and surrounding white space do not matter: one entry stands for all spellings
     that fold to it. `outside` lists the spellings decided to be none of the six stages.
+    Reads the decisions from the database once for each table; otherwise does no I/O.
     """
-    decided = _decided_since()
+    global _held  # noqa: PLW0603 (threads may at worst build the same listing twice)
+    from rest_framework.renderers import JSONRenderer  # commands need no renderer
+
+    held = _held
+    if held is None or not held.holds(rollout, table):
+        body = _body(rollout, table)
+        rendered = JSONRenderer().render(body)
+        _held = held = Listing(rollout, table, body, weak_etag(body), rendered)
+    return held
+
+
+def forget() -> None:
+    """Drop the listing, as in a process that has just started."""
+    global _held  # noqa: PLW0603
+    _held = None
+
+
+def weak_etag(body: dict[str, Any]) -> str:
+    """Return the entity tag of a JSON answer."""
+    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def _body(rollout: Rollout, table: SpellingTable) -> dict[str, Any]:
+    decided = _decided_since(table.version)
     since = conf.deprecated_since()
     deprecated = [
         {"spelling": key, "stage": stage.value, "since": decided.get(key, since).isoformat()}
@@ -96,49 +150,71 @@ def listing(rollout: Rollout, table: SpellingTable, client: str | None) -> dict[
         "mode": rollout.mode.value,
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
-        "endpoints": endpoints(),
+        "endpoints": conf.stage_endpoints(),
         "folding": FOLDING,
         "deprecated": deprecated,
         "outside": outside,
-        "your_usage": usage(client, table) if client is not None else [],
+        "your_usage": [],
     }
 
 
-def endpoints() -> dict[str, str]:
-    """Return label → "METHOD path" of every endpoint with a boundary.
+def _decided_since(version: int) -> dict[str, datetime]:
+    """Return key → time of its decision, as of a version of the decisions.
 
-    An endpoint that is seen in traffic only has an empty path.
+    The database may hold a later version than the table of this process.
     """
-    seen = OutcomeTally.objects.order_by("endpoint").values_list("endpoint", flat=True).distinct()
-    return dict.fromkeys(seen, "") | conf.stage_endpoints()
+    if not version:
+        return {}
+    in_force = Q(superseded_by__isnull=True) | Q(superseded_by__gt=version)
+    decided = StageDecision.objects.filter(in_force, batch__lte=version)
+    return dict(decided.order_by().values_list("key", "created_at"))
+
+
+# The inner query reads the newest rows by the index on client and last_seen. Its limit bounds the
+# time for a client that sends many spellings for years; `count` and `first_seen` are of its rows.
+USAGE: Final = """
+SELECT spelling, stage, endpoint, sum(count)::bigint, min(first_seen), max(last_seen)
+  FROM (SELECT spelling, stage, endpoint, count, first_seen, last_seen
+          FROM normalization_observedspelling
+         WHERE client = %(client)s
+         ORDER BY last_seen DESC
+         LIMIT %(rows)s) AS newest
+ GROUP BY spelling, stage, endpoint
+ ORDER BY max(last_seen) DESC, spelling, endpoint
+ LIMIT %(listed)s
+"""
+USAGE_ROWS: Final = 20_000
+USAGE_LISTED: Final = 200
 
 
 def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
-    """Return what `client` sent that was not canonical.
+    """Return what `client` sent that was not canonical, the latest first.
 
     `stage` is what the spelling meant when it came, or None. `status` is what it is today:
     `known`, `outside` or `undecided`, and `send_instead` is its stage today.
     """
-    rows = (
-        ObservedSpelling.objects.filter(client=client)
-        .values("spelling", "stage", "endpoint")
-        .annotate(total=Sum("count"), first=Min("first_seen"), last=Max("last_seen"))
-        .order_by("-last", "spelling", "endpoint")[:200]
-    )
-    return [_use(row, normalize(row["spelling"], table)) for row in rows]
+    with connection.cursor() as cursor:
+        cursor.execute(USAGE, {"client": client, "rows": USAGE_ROWS, "listed": USAGE_LISTED})
+        rows = cursor.fetchall()
+    return [
+        {
+            "spelling": spelling,
+            "stage": stage or None,
+            **_today(normalize(spelling, table)),
+            "endpoint": endpoint,
+            "count": count,
+            "first_seen": first.isoformat(),
+            "last_seen": last.isoformat(),
+        }
+        for spelling, stage, endpoint, count, first, last in rows
+    ]
 
 
-def _use(row: dict[str, Any], today: Meaning) -> dict[str, Any]:
+def _today(meaning: Meaning) -> dict[str, Any]:
     return {
-        "spelling": row["spelling"],
-        "stage": row["stage"] or None,
-        "status": status_of(today),
-        "send_instead": today.stage.value if isinstance(today, Known) else None,
-        "suggestions": suggestions_of(today),
-        "endpoint": row["endpoint"],
-        "count": row["total"],
-        "first_seen": row["first"].isoformat(),
-        "last_seen": row["last"].isoformat(),
+        "status": status_of(meaning),
+        "send_instead": meaning.stage.value if isinstance(meaning, Known) else None,
+        "suggestions": suggestions_of(meaning),
     }
 
 
@@ -170,8 +246,3 @@ def status_of(meaning: Meaning) -> str:
             return "undecided"
         case _:
             assert_never(meaning)
-
-
-def _decided_since() -> dict[str, datetime]:
-    active = StageDecision.objects.filter(superseded_at__isnull=True)
-    return dict(active.order_by().values_list("key", "created_at"))

@@ -41,7 +41,8 @@ DO UPDATE SET requests = kept.requests + excluded.requests
 """
 
 UPSERT_SPELLING: Final = """
-INSERT INTO normalization_observedspelling (day, spelling, stage, endpoint, client, count, first_seen, last_seen)
+INSERT INTO normalization_observedspelling
+    (day, spelling, stage, endpoint, client, count, first_seen, last_seen)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (day, spelling, stage, endpoint, client)
 DO UPDATE SET count = normalization_observedspelling.count + excluded.count,

@@ -34,8 +34,9 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unknown-stage": (
         "Unknown investment stage",
         "A stage is not one of the six, and no alias covers it. Each entry of errors names the "
-        "place and, if there is a good one, a suggestion. The code outside_stage marks a text that "
-        "was decided to be none of the six; its note gives the reason. Send one of valid_stages.",
+        "place and, if there is a good one, a suggestion. The code outside_stage marks a text "
+        "that was decided to be none of the six; its note gives the reason. Send one of "
+        "valid_stages.",
     ),
     "invalid-request": (
         "Invalid request",
@@ -65,7 +66,8 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     "unsupported-media-type": ("Unsupported media type", "Send Content-Type: application/json."),
     "too-many-requests": (
         "Too many requests",
-        "The key's rate is used up. Retry-After says when to come back.",
+        "The rate of the key, or of the address for requests without a key, is used up. "
+        "Retry-After has the seconds until the next request is admitted.",
     ),
     "conflict": (
         "Conflict",

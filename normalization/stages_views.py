@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization import decision_store, folding
-from normalization.deprecations import STATUSES, meaning_on_the_wire
+from normalization.deprecations import STATUSES, meaning_on_the_wire, weak_etag
 from normalization.problems import VALID_STAGES
 from normalization.serializers import (
     StrictCharField,
@@ -30,7 +30,7 @@ from normalization.serializers import (
     problem_responses,
 )
 from normalization.stages import Stage, normalize_all
-from normalization.views import etag_matches, weak_etag
+from normalization.views import etag_matches
 
 MOST_SPELLINGS: Final = 1_000
 LONGEST_TEXT: Final = 2_000
@@ -132,7 +132,7 @@ class StagesView(APIView):
         responses={
             200: StagesSerializer,
             304: OpenApiResponse(description="Nothing changed since the ETag sent."),
-            **problem_responses(),
+            **problem_responses(429),
         },
     )
     def get(self, request: Request) -> Response:

@@ -55,10 +55,14 @@ _READABLE = _SPELLINGS | vocabulary.PROBABLE
 # Cyrillic, Greek, Armenian and phonetic letters that look like a letter of our spellings, after
 # casefolding.
 LOOK_ALIKES = str.maketrans(
-    "\u0430\u0432\u044c\u0441\u0501\u0435\u0456\u0457\u043e\u0440\u0455\u0433\u0442\u043f\u0443"  # Cyrillic
-    "\u03b1\u03b2\u03b5\u03b9\u03bf\u03c1\u03c4\u03c5\u03b7\u03bd"  # Greek
-    "\u0578\u057d\u0581\u0585"  # Armenian
-    "\u0251\u0299\u1d04\u1d05\u1d07\u0261\u0131\u0274\u1d0f\u1d18\u0280\ua731\u1d1b\u1d1c",  # phonetic, small capitals
+    # Cyrillic
+    "\u0430\u0432\u044c\u0441\u0501\u0435\u0456\u0457\u043e\u0440\u0455\u0433\u0442\u043f\u0443"
+    # Greek
+    "\u03b1\u03b2\u03b5\u03b9\u03bf\u03c1\u03c4\u03c5\u03b7\u03bd"
+    # Armenian
+    "\u0578\u057d\u0581\u0585"
+    # Phonetic, small capitals
+    "\u0251\u0299\u1d04\u1d05\u1d07\u0261\u0131\u0274\u1d0f\u1d18\u0280\ua731\u1d1b\u1d1c",
     "abbcdeiiopsrtnuabeioptunnnugoabcdeginoprstu",
 )
 _CUT_OFF = ".."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -61,7 +59,7 @@ class DeprecationsSerializer(serializers.Serializer[Any]):
     mode = serializers.CharField()
     enforce_at = serializers.DateTimeField(allow_null=True)
     valid_stages = serializers.ListField(child=serializers.CharField())
-    endpoints = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    endpoints = serializers.DictField(child=serializers.CharField())
     folding = serializers.CharField(
         help_text="Address of the rule by which `spelling` was folded, for people and programs."
     )
@@ -84,7 +82,9 @@ class DeprecationsView(APIView):
         summary="Deprecated stage spellings",
         description=(
             "Lists every spelling that clients should replace, and every spelling that is none of "
-            "the six stages. With a key, also what the caller itself sent."
+            "the six stages. With a key, also what the caller itself sent, counted from its "
+            "newest 20,000 records of a day and spelling. Requests without a key are limited "
+            "for each address."
         ),
         parameters=[
             OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER),
@@ -94,23 +94,18 @@ class DeprecationsView(APIView):
             (200, "application/json"): DeprecationsSerializer,
             (200, "text/html"): OpenApiTypes.STR,
             304: OpenApiResponse(description="Nothing changed since the ETag sent."),
-            **problem_responses(401),
+            **problem_responses(401, 429),
         },
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         """Return the listing, or 304 if the caller has it already."""
         client = getattr(request.auth, "name", None)
-        rollout = rollout_store.current().rollout
-        body = deprecations.listing(rollout, decision_store.current(), client)
-        etag = weak_etag(body)
-        headers = {
-            "ETag": etag,
-            "Cache-Control": "private, no-cache",
-            "Vary": "Accept, Authorization",
-        }
-        if etag_matches(request.headers.get("If-None-Match", ""), etag):
-            return Response(status=304, headers=headers)
-        return Response(body, headers=headers, template_name="deprecations.html")
+        table = decision_store.current()
+        found = deprecations.listing(rollout_store.current().rollout, table)
+        if client is None:
+            return _answer(request, found.body, found.etag, found.rendered)
+        body = {**found.body, "your_usage": deprecations.usage(client, table)}
+        return _answer(request, body, deprecations.weak_etag(body))
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the description in JSON, for any Accept header: it has no page."""
@@ -118,10 +113,21 @@ class DeprecationsView(APIView):
         return super().options(request, *args, **kwargs)
 
 
-def weak_etag(body: dict[str, Any]) -> str:
-    """Return the entity tag of a JSON answer."""
-    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
-    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+def _answer(
+    request: Request, body: dict[str, Any], etag: str, rendered: bytes | None = None
+) -> HttpResponse:
+    """Return 304, or the body as the caller accepts it; `rendered` is the body as JSON."""
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization",
+    }
+    if etag_matches(request.headers.get("If-None-Match", ""), etag):
+        return Response(status=304, headers=headers)
+    json_type = request.accepted_media_type
+    if rendered is not None and json_type == JSONRenderer.media_type:
+        return HttpResponse(rendered, content_type=json_type, headers=headers)
+    return Response(body, headers=headers, template_name="deprecations.html")
 
 
 def etag_matches(if_none_match: str, etag: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from health_check.checks import Database
@@ -66,10 +67,19 @@ def _migrations() -> None:
 
 
 def _unapplied() -> list[str]:
+    global _complete  # noqa: PLW0603 (threads may at worst do the same comparison)
+    applied = frozenset(MigrationRecorder(connection).applied_migrations())
+    if _complete is not None and _complete <= applied:
+        return []
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not plan:
+        _complete = applied
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
+# The applied migrations with which nothing was missing. More of them cannot make one missing, so
+# the graph of all migrations is built once, not for each probe.
+_complete: frozenset[tuple[str, str]] | None = None
 CHECKS: dict[str, Callable[[], None]] = {"database": _database, "migrations": _migrations}
 _without_database: set[str] = set()

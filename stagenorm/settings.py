@@ -76,11 +76,13 @@ HTTPS_ONLY = read.flag(
     "Redirect to https, secure cookies, HSTS for a year.",
     "1; with debug 0",
 )
-if read.flag(
+BEHIND_PROXY = read.flag(
     "DJANGO_BEHIND_PROXY",
     False,
-    "Trust X-Forwarded-Proto: only behind a proxy that always sets it.",
-):
+    "Trust X-Forwarded-Proto and the last address of X-Forwarded-For: "
+    "only behind a proxy that always sets both.",
+)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # -- Applications ---------------------------------------------------------------------------------
@@ -279,6 +281,11 @@ NORMALIZE_THROTTLE = read.rate(
     "120/minute",
     "Requests of `/api/stages/normalize` that one client may send; empty for no limit.",
 )
+ANONYMOUS_THROTTLE = read.rate(
+    "ANONYMOUS_THROTTLE",
+    "60/minute",
+    "Requests to /api without a key that one address may send to one process; empty for no limit.",
+)
 
 # `manage.py prune_stored` deletes rows of these models: app.Model.timestamp → age in days; 0 keeps
 # rows forever. All other tables are kept, ledgers included.
@@ -345,8 +352,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["stagenorm.portfolio.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["stagenorm.portfolio.throttling.ScopedThrottle"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "normalization.negotiation.ServedNegotiation",
+    "DEFAULT_THROTTLE_CLASSES": [
+        # Counts in the memory of the process: a request without a key causes no write.
+        "rest_framework.throttling.AnonRateThrottle",
+        "stagenorm.portfolio.throttling.ScopedThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {"anon": ANONYMOUS_THROTTLE or None},
+    "NUM_PROXIES": int(BEHIND_PROXY),
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "normalization.problems.problem_exception_handler",
@@ -369,7 +382,17 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
+    "ENUM_NAME_OVERRIDES": {
+        "StageEnum": "normalization.problems.VALID_STAGES",
+        "StageStatusEnum": "normalization.deprecations.STATUSES",
+        "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
+    },
+    # A component that allows only null has no type in several languages.
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "normalization.schema.name_stages",
+    ],
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }

@@ -3,11 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from normalization.problems import safe_only
 from ops.exporter import metrics
 from stagenorm.health import healthz, readyz
+from stagenorm.schema import SchemaView
 
 admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
@@ -22,7 +23,7 @@ urlpatterns = [
     path("", include("stagenorm.portfolio.urls")),
     path("", include("ops.urls")),
     path("admin/", admin.site.urls),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", _docs, name="api-docs"),
     path("healthz", safe_only(healthz), name="healthz"),
     path("readyz", safe_only(readyz), name="readyz"),

@@ -58,6 +58,7 @@ def _begin_session() -> None:
         "BACKUP_DIR": str(directory / "backups"),
         "BACKUP_ALLOW_SUPERUSER": "1",  # the throwaway server has no other role
         "STAGE_GATES": "0",  # the gates' own tests ask them
+        "ANONYMOUS_THROTTLE": "",  # its own test sets a rate
     }
     atexit.register(shutil.rmtree, directory)
     if given := os.environ.get("TEST_DATABASE_URL"):
@@ -122,9 +123,9 @@ def pytest_runtest_teardown() -> None:
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> None:
     """Forget the state of the process before each test: mode, decisions, tallies."""
-    from normalization import decision_store, guard, observations, rollout_store
+    from normalization import decision_store, deprecations, guard, observations, rollout_store
 
-    for remembered in (rollout_store, decision_store, observations, guard):
+    for remembered in (rollout_store, decision_store, deprecations, observations, guard):
         remembered.forget()
 
 

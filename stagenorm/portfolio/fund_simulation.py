@@ -150,8 +150,9 @@ class _Streams:
 
     def end_block(self, companies: int) -> None:
         """Go to the next block, after `companies` of the companies that a block has room for."""
+        skipped = (MAX_PORTFOLIO - companies) * RUNS_PER_BLOCK
         for generator in self._companies:
-            generator.bit_generator.advance((MAX_PORTFOLIO - companies) * RUNS_PER_BLOCK)  # type: ignore[attr-defined]
+            generator.bit_generator.advance(skipped)  # type: ignore[attr-defined]
 
 
 class _Simulation:

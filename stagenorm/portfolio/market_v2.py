@@ -33,17 +33,19 @@ ODDS: Final = ReturnOdds(
     tail_index=by_stage(1.25, 1.25, 1.35, 1.55, 1.75, 1.95),
     winner_edges=(3.0, 10.0, 50.0, 1000.0),
     source=(
-        "Losses: Correlation Ventures 2014 (65 % of financings 2004 to 2013 returned less than cost, exited"
-        " companies only) and, by stage, a rule of thumb published by SaaStr. Tail index: 1.3 to 1.44 between"
-        " 5 and 50 times cost in the same data; the split by stage is an assumption."
+        "Losses: Correlation Ventures 2014 (65 % of financings 2004 to 2013 returned less than "
+        "cost, exited companies only) and, by stage, a rule of thumb published by SaaStr. Tail "
+        "index: 1.3 to 1.44 between 5 and 50 times cost in the same data; the split by stage is "
+        "an assumption."
     ),
 )
 
 FACTOR: Final = VintageFactor(
     sigma=0.60,
     source=(
-        "Fitted. Cambridge Associates, 31 March 2025: standard deviation of the log median 0.34 between"
-        " vintages, of log TVPI 0.61 within a vintage. One factor stands for vintage, sector and manager."
+        "Fitted. Cambridge Associates, 31 March 2025: standard deviation of the log median 0.34 "
+        "between vintages, of log TVPI 0.61 within a vintage. One factor stands for vintage, "
+        "sector and manager."
     ),
 )
 
@@ -71,17 +73,18 @@ GRADUATION: Final = Graduation(
         }
     ),
     source=(
-        "CB Insights 2017 (46 % raise a second round, 14 % a fourth); Carta 2024 (series A to B 40 to 55 % by"
-        " year 4; 25 months from seed to series A, 14 in 2021). How the odds depend on the final multiple, and"
-        " the months of the last two stages, are assumptions."
+        "CB Insights 2017 (46 % raise a second round, 14 % a fourth); Carta 2024 (series A to B "
+        "40 to 55 % by year 4; 25 months from seed to series A, 14 in 2021). How the odds "
+        "depend on the final multiple, and the months of the last two stages, are assumptions."
     ),
 )
 
 MARKS: Final = MarkRule(
     rule=(
-        "A graduate is at cost until its next round, then on a straight line from the round's price to its"
-        " proceeds at the exit. Any other company is on a straight line from cost to its proceeds. The price"
-        " of the round is E[M | graduates] / E[M of the next stage], so follow-ons assume no skill."
+        "A graduate is at cost until its next round, then on a straight line from the round's "
+        "price to its proceeds at the exit. Any other company is on a straight line from cost "
+        "to its proceeds. The price of the round is E[M | graduates] / E[M of the next stage], "
+        "so follow-ons assume no skill."
     ),
     source="An assumption, in the spirit of valuation at the last round's price.",
 )
@@ -89,8 +92,9 @@ MARKS: Final = MarkRule(
 TERMS: Final = SourcedTerms(
     FundTerms(management_fee=0.02, fee_full_years=5, fee_step=0.9, fund_life_years=10, carry=0.20),
     source=(
-        "Metrick and Yasuda 2010 (lifetime fees of about 18 % of the commitment); Cambridge Associates, terms of"
-        " 2018 to 2022 (2 %, most step down; carry 20 %, often without a hurdle)."
+        "Metrick and Yasuda 2010 (lifetime fees of about 18 % of the commitment); Cambridge "
+        "Associates, terms of 2018 to 2022 (2 %, most step down; carry 20 %, often without a "
+        "hurdle)."
     ),
 )
 
@@ -98,8 +102,8 @@ RESERVES: Final = ReserveRule(
     ratio=0.4,
     deployment_months=36,
     source=(
-        "Reserves of 40 to 60 % are a practitioners' rule of thumb. Carta 2024: 47 to 60 % of the commitment"
-        " called after 24 months."
+        "Reserves of 40 to 60 % are a practitioners' rule of thumb. Carta 2024: 47 to 60 % of "
+        "the commitment called after 24 months."
     ),
 )
 

@@ -175,7 +175,8 @@ class _Ledger:
         by_run = place.reshape(runs, self._size)
         by_run += np.arange(0, runs * rows, rows)[:, np.newaxis] - EARLIEST_EXIT_QUARTER
         flows = np.bincount(place, weights=value, minlength=rows * runs).reshape(runs, rows)
-        return flows.T  # type: ignore[return-value]  # numpy's types know bincount without weights only
+        # numpy's type of bincount has no weights.
+        return flows.T  # type: ignore[return-value]
 
     def close(self) -> SimulationResult:
         """The result; the flows are spent afterwards."""

@@ -74,8 +74,9 @@ BASE_EXIT_YEARS: Final[Mapping[Stage, float]] = MappingProxyType(
 MARKET_V1: Final = ReturnProfile(
     name="market-v1",
     source=(
-        "An assumption set of this project, not fitted to a data set: most early companies fail, the odds of"
-        " getting the money back rise and those of a home run fall with the stage."
+        "An assumption set of this project, not fitted to a data set: most early companies "
+        "fail, the odds of getting the money back rise and those of a home run fall with the "
+        "stage."
     ),
     odds=MappingProxyType(
         {
@@ -93,8 +94,9 @@ MARKET_V1: Final = ReturnProfile(
 OPTIMISTIC_V1: Final = ReturnProfile(
     name="optimistic-v1",
     source=(
-        "An assumption set of this project, not fitted to a data set: a bull market, in which home runs and unicorns"
-        " become likelier at every stage from seed on and, against experience, most likely at the last ones."
+        "An assumption set of this project, not fitted to a data set: a bull market, in which "
+        "home runs and unicorns become likelier at every stage from seed on and, against "
+        "experience, most likely at the last ones."
     ),
     odds=MappingProxyType(
         {

@@ -33,7 +33,8 @@ from stagenorm.portfolio.return_profiles import (
 from stagenorm.portfolio.simulation_summary import rounded
 
 FIRST_GENERATION_LIMITS: Final = (
-    "Companies are independent: 4 % of funds with 25 companies lose money, 24 % of published funds do.",
+    "Companies are independent: 4 % of funds with 25 companies lose money, 24 % of published "
+    "funds do.",
     "Everything is invested at time zero, so cash comes back years too early.",
     "There are no fees, no carry and no reserves; every number is gross.",
     "The odds are an assumption set of this project, not fitted to data.",

@@ -207,7 +207,9 @@ def _faulty_member(members: Mapping[str, Any]) -> str | None:
 def _plan_fault(pointer: str, name: str) -> Item:
     reasons = {
         "reserve_ratio": "A reserve_ratio of 1 leaves nothing for first cheques.",
-        "deployment_months": "Every first cheque falls after the horizon; nothing would be invested.",
+        "deployment_months": (
+            "Every first cheque falls after the horizon; nothing would be invested."
+        ),
     }
     return {"pointer": pointer, "code": "no_first_cheque", "detail": reasons[name]}
 
@@ -233,7 +235,10 @@ def plan_warnings(request: FundRequest) -> Iterable[Item]:
     plan = request.parameters.plan()
     late = plan.portfolio_size - plan.cheques_made
     if late:
-        detail = f"{late} of {plan.portfolio_size} first cheques fall after the horizon and are not made."
+        detail = (
+            f"{late} of {plan.portfolio_size} first cheques fall after the horizon and are not "
+            "made."
+        )
         yield {
             "pointer": "/deployment_months",
             "code": "deployment_beyond_horizon",

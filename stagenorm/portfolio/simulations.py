@@ -123,8 +123,8 @@ def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
     if unknown_count:
         total = sum(count for _, count, _ in rows)
         detail = (
-            f"{unknown_count} of the fund's {total} active companies have a stage that is not known;"
-            " they are left out."
+            f"{unknown_count} of the fund's {total} active companies have a stage that is not "
+            "known; they are left out."
         )
         boundary.warn("stored_stage_unknown", AT, detail=detail, count=unknown_count)
     return mix
@@ -158,7 +158,10 @@ def strategy_mix(boundary: Boundary, strategy: PortfolioStrategy) -> StageMix:
             unknown.append(weight)
     mix = _rescaled(known, unknown, "No stage of the strategy's allocation is known.")
     if unknown:
-        detail = f"{len(unknown)} of the strategy's {len(rows)} stages are not known; they are left out."
+        detail = (
+            f"{len(unknown)} of the strategy's {len(rows)} stages are not known; they are left "
+            "out."
+        )
         boundary.warn("stored_stage_unknown", "/strategy_id", detail=detail, count=len(unknown))
     return mix
 

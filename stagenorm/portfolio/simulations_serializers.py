@@ -83,7 +83,10 @@ class TermsSerializer(StrictSerializer):
 class ScenarioSerializer(StrictSerializer):
     """A change of the base simulation, under the same random numbers."""
 
-    label = StrictCharField(max_length=MAX_LABEL, trim_whitespace=True)  # type: ignore[assignment]  # a member, not the argument
+    # The member of the request. `Field.label` of the class is unused.
+    label = StrictCharField(  # type: ignore[assignment]
+        max_length=MAX_LABEL, trim_whitespace=True
+    )
     stage_distribution = StageDistributionField(required=False)
     portfolio_size = StrictIntegerField(min_value=1, max_value=MAX_PORTFOLIO, required=False)
     reserve_ratio = StrictFloatField(min_value=0, max_value=1, required=False)
@@ -124,16 +127,17 @@ class SimulationSerializer(StrictSerializer):
     stage_distribution = StageDistributionField(
         required=False,
         help_text=(
-            "The weights sum to 1. When absent: the strategy's allocation, or the mix of the fund's own active"
-            " companies."
+            "The weights sum to 1. When absent: the strategy's allocation, or the mix of the "
+            "fund's own active companies."
         ),
     )
     strategy_id = StrictIntegerField(
         min_value=1,
         required=False,
         help_text=(
-            "A strategy of the fund. Its stage_allocation, target_portfolio_size, reserve_ratio, deployment_months,"
-            " check_size, target_multiple and target_irr apply where the request has no member of its own."
+            "A strategy of the fund. Its stage_allocation, target_portfolio_size, "
+            "reserve_ratio, deployment_months, check_size, target_multiple and target_irr apply "
+            "where the request has no member of its own."
         ),
     )
     commitment_usd = StrictFloatField(
@@ -146,15 +150,18 @@ class SimulationSerializer(StrictSerializer):
         choices=[each.value for each in MixBasis],
         required=False,
         help_text=(
-            "What weighs the fund's own companies: companies (the default) or invested_usd. First cheques are of one"
-            " size, so it changes nothing where weights are given."
+            "What weighs the fund's own companies: companies (the default) or invested_usd. "
+            "First cheques are of one size, so it changes nothing where weights are given."
         ),
     )
     reserve_ratio = StrictFloatField(
         min_value=0,
         max_value=1,
         required=False,
-        help_text="Share of the investable money for follow-ons; below 1. When absent the strategy's, or 0.4.",
+        help_text=(
+            "Share of the investable money for follow-ons; below 1. When absent the strategy's, "
+            "or 0.4."
+        ),
     )
     deployment_months = StrictIntegerField(
         min_value=1,
@@ -308,7 +315,8 @@ class ProbabilitiesSerializer(serializers.Serializer[Any]):
 class OutcomesSerializer(serializers.Serializer[Any]):
     """Shares of a stage's companies by outcome band; null for a stage without companies."""
 
-    fail = serializers.FloatField(allow_null=True)  # type: ignore[assignment]  # a band, not the method
+    # The band. It replaces the method `Field.fail`, which a serializer for output never calls.
+    fail = serializers.FloatField(allow_null=True)  # type: ignore[assignment]
     modest = serializers.FloatField(allow_null=True)
     good = serializers.FloatField(allow_null=True)
     home_run = serializers.FloatField(allow_null=True)
@@ -371,7 +379,10 @@ class PlanSerializer(serializers.Serializer[Any]):
     )
     implied_portfolio_size = serializers.IntegerField(
         allow_null=True,
-        help_text="First cheques of check_size.target that the plan affords; null without commitment or target.",
+        help_text=(
+            "First cheques of check_size.target that the plan affords; null without commitment "
+            "or target."
+        ),
     )
 
 
@@ -461,7 +472,8 @@ class SimulationAnswerSerializer(serializers.Serializer[Any]):
         child=serializers.ChoiceField(["net", "gross"]),
         required=False,
         help_text=(
-            "market-v2: for each member whether it is net of fees and carry or gross. Without it every number is gross."
+            "market-v2: for each member whether it is net of fees and carry or gross. Without "
+            "it every number is gross."
         ),
     )
     tvpi = DistributionSerializer()
@@ -476,8 +488,8 @@ class SimulationAnswerSerializer(serializers.Serializer[Any]):
     histogram = HistogramSerializer()
     expected_tvpi_analytic = serializers.FloatField(
         help_text=(
-            "The expectation that `tvpi.mean` estimates; for market-v2 the expected gross value over the expected"
-            " investment."
+            "The expectation that `tvpi.mean` estimates; for market-v2 the expected gross value "
+            "over the expected investment."
         )
     )
     unmodelled_weight = serializers.FloatField(

@@ -12,9 +12,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization.boundary import Boundary, open_boundary
+from normalization.deprecations import weak_etag
 from normalization.problems import Problem, invalid
 from normalization.serializers import header, problem_responses, stage_headers
-from normalization.views import etag_matches, weak_etag
+from normalization.views import etag_matches
 from stagenorm.portfolio import idempotency, simulations
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
 from stagenorm.portfolio.bodies import (
@@ -50,16 +51,17 @@ from stagenorm.portfolio.simulations_serializers import (
 
 ENDPOINT: Final = "monte-carlo-simulate"
 DESCRIPTION: Final = (
-    "Without `stage_distribution` the strategy's allocation or the fund's own active companies are the mix. A"
-    " stage that is not known is refused in mode enforce; otherwise it is left out, the rest is rescaled and"
-    " `unmodelled_weight` is the share that was left out. The same parameters and seed give the same numbers."
-    "\n\n"
-    "**Use `market-v2`.** Name it as `profile`; the default is still `market-v1`. With `market-v1` companies are"
-    " independent, everything is invested at once and there are no fees: 4 % of funds lose money, where"
-    " 24 % of published funds do. `market-v2` has a factor that all companies of a fund share, fees, carry,"
-    " reserves and deployment over time, and is calibrated to published net returns: 25 % of funds lose money."
-    " Its main numbers are net; `basis` names the basis of each member. `GET /api/monte-carlo/profiles` has all"
-    " assumptions with their sources and known limits, docs/simulation.md describes the model."
+    "Without `stage_distribution` the strategy's allocation or the fund's own active companies "
+    "are the mix. A stage that is not known is refused in mode enforce; otherwise it is left "
+    "out, the rest is rescaled and `unmodelled_weight` is the share that was left out. The same "
+    "parameters and seed give the same numbers.\n\n**Use `market-v2`.** Name it as `profile`; "
+    "the default is still `market-v1`. With `market-v1` companies are independent, everything "
+    "is invested at once and there are no fees: 4 % of funds lose money, where 24 % of "
+    "published funds do. `market-v2` has a factor that all companies of a fund share, fees, "
+    "carry, reserves and deployment over time, and is calibrated to published net returns: 25 % "
+    "of funds lose money. Its main numbers are net; `basis` names the basis of each member. "
+    "`GET /api/monte-carlo/profiles` has all assumptions with their sources and known limits, "
+    "docs/simulation.md describes the model."
 )
 
 
@@ -270,8 +272,8 @@ class Profiles(APIView):
         operation_id="list_profiles",
         summary="Return profiles: every assumption, what it is calibrated to, and its limits",
         description=(
-            "The numbers of a published profile never change; better numbers get a new name. `recommended` is the"
-            " profile to name in new integrations."
+            "The numbers of a published profile never change; better numbers get a new name. "
+            "`recommended` is the profile to name in new integrations."
         ),
         tags=["monte-carlo"],
         parameters=[

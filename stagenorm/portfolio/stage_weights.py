@@ -159,7 +159,8 @@ class StageDistributionField(_WeightsField):
         stage = _valid(_STAGE, item["stage"], faults, "stage") if "stage" in item else None
         weight = _valid(_WEIGHT, item["weight"], faults, "weight") if "weight" in item else None
         if not faults:
-            items.append((stage, weight))  # type: ignore[arg-type]  # without faults both are there
+            # Without faults neither is None.
+            items.append((stage, weight))  # type: ignore[arg-type]
         return faults
 
 

@@ -46,7 +46,8 @@ FROM unnest(%s::text[], %s::text[]) AS spelling (raw, stage) WHERE t.stage = spe
 def load(rows: int) -> None:
     """The tables as before a run, with everything that loading left behind written out."""
     execute(
-        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, stage_migration_control, portfolio_companies"
+        "TRUNCATE stage_normalization_log, stage_migration_checkpoint, "
+        "stage_migration_control, portfolio_companies"
     )
     store_many(rows)
     execute("VACUUM ANALYZE portfolio_companies")

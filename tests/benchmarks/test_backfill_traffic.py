@@ -59,9 +59,11 @@ UPDATE = f"""
 \\set a random(:first, :last)
 \\set b random(:first, :last)
 BEGIN;
-UPDATE portfolio_companies SET stage = (ARRAY['{"','".join(MESSY)}'])[1 + :a % {len(MESSY)}], updated_at = now()
+UPDATE portfolio_companies
+SET stage = (ARRAY['{"','".join(MESSY)}'])[1 + :a % {len(MESSY)}], updated_at = now()
 WHERE id = greatest(:a, :b);
-UPDATE portfolio_companies SET sector = 'sector ' || :b % 20, updated_at = now() WHERE id = least(:a, :b);
+UPDATE portfolio_companies SET sector = 'sector ' || :b % 20, updated_at = now()
+WHERE id = least(:a, :b);
 COMMIT;
 """
 

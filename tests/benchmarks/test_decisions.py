@@ -1,4 +1,4 @@
-"""The speed of decisions: groups and warnings, ten thousand decisions applied, and their snapshot."""
+"""The speed of decisions: groups, warnings, ten thousand applied, and their snapshot."""
 
 from time import perf_counter
 

@@ -126,7 +126,8 @@ def test_a_promoted_replica_carries_the_rollout_on(
     replica: RedisServer,
     use_redis: Callable[..., None],
 ) -> None:
-    url = f"redis+sentinel://:{redis_server.password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{SERVICE}/0"
+    sentinels = f"127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}"
+    url = f"redis+sentinel://:{redis_server.password}@{sentinels}/{SERVICE}/0"
     # A long timeout: a healthy Redis may be slow on a busy machine; a stopped one refuses at once.
     use_redis(url, STAGE_MODE_TTL_SECONDS=TTL, STAGE_REDIS_TIMEOUT_MS=30_000)
     other = Process()

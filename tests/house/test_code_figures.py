@@ -12,8 +12,6 @@ from tests.house.code_figures import CodeFigures, cycles, import_graph, measure,
 MOST_PER_1000_LINES = 0.6
 PER_PACKAGE_NAMES = {"Command"}  # Django finds management commands by this name
 
-underway = pytest.mark.xfail(strict=False, reason="the rooms of ops are being merged")
-
 
 @pytest.fixture(scope="module")
 def figures() -> CodeFigures:
@@ -33,7 +31,6 @@ def test_functions_are_short(figures: CodeFigures) -> None:
     assert length <= 50, name
 
 
-@underway
 def test_every_line_ends_before_100_characters(figures: CodeFigures) -> None:
     assert figures.long_lines == []
 

@@ -2,7 +2,9 @@
 
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 
 def test_healthz_asks_nothing_of_the_database(client: Client) -> None:
@@ -15,6 +17,17 @@ def test_readyz_is_200_when_database_and_migrations_are_in_place(client: Client)
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json()["checks"] == {"database": "ok", "migrations": "ok", "stage_mode": "ok"}
+
+
+@pytest.mark.django_db
+def test_readyz_builds_the_graph_of_migrations_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.get("/readyz")
+    monkeypatch.delattr(MigrationLoader, "build_graph")
+    with CaptureQueriesContext(connection) as asked:
+        assert client.get("/readyz").status_code == 200
+    assert "django_migrations" in asked.captured_queries[-1]["sql"]
 
 
 @pytest.mark.django_db

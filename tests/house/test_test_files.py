@@ -6,21 +6,27 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.house.code_figures import LONGEST_LINE
 
 TESTS = Path(__file__).resolve().parents[1]
 STARTS_A_PROCESS = {"run", "Popen", "call", "check_call", "check_output", "getoutput"}
 
-underway = pytest.mark.xfail(strict=False, reason="the rooms of tests are being sorted")
 
-
-@underway
 def test_every_process_comes_from_children() -> None:
     assert list(_calls_of_subprocess()) == []
 
 
 def test_no_test_file_imports_another() -> None:
     assert list(_imports_of_test_files()) == []
+
+
+def test_every_line_ends_before_100_characters() -> None:
+    assert [
+        f"{path.relative_to(TESTS)}:{number}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > LONGEST_LINE
+    ] == []
 
 
 def _calls_of_subprocess() -> Iterator[str]:

@@ -181,7 +181,7 @@ def test_a_key_that_a_later_release_made_built_in_is_ignored_and_the_others_hold
     assert meaning("angel") == Known("angel", Stage.SEED, canonical=False)
 
 
-# -- Append-only ------------------------------------------------------------------------------------
+# -- Append-only ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_was_superseded_or_undone_stays_so() -> None:
             cursor.execute(statement)
 
 
-# -- Undo -------------------------------------------------------------------------------------------
+# -- Undo -----------------------------------------------------------------------------------------
 
 
 def standing() -> list[DecisionRow]:
@@ -303,7 +303,7 @@ def test_a_batch_that_does_not_exist_cannot_be_undone() -> None:
         decisions.undo(2**40, author="x", source=COMMAND)
 
 
-# -- Plans ------------------------------------------------------------------------------------------
+# -- Plans ----------------------------------------------------------------------------------------
 
 
 def test_a_plan_names_what_is_new_changed_retired_and_unchanged() -> None:

@@ -1,15 +1,21 @@
 """`GET /api/deprecations` tells clients what to change, and each client what it sends itself."""
 
+import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
+from rest_framework.throttling import AnonRateThrottle
 
-from normalization import observations
+from normalization import decision_store, deprecations, observations
 from normalization.decision_warnings import DecisionVerdict
-from normalization.models import StageDecision
-from normalization.stages import Known, Stage, normalize
+from normalization.models import DecisionBatch, ObservedSpelling, StageDecision
+from normalization.stages import BUILTIN, Known, Stage, normalize
 from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,6 +107,72 @@ def test_a_client_sees_its_own_use_and_nobody_elses(client: Client) -> None:
         ("Seires A", None, 2),
     ]
     assert client.get(ADDRESS).json()["your_usage"] == []
+
+
+def test_a_caller_without_a_key_causes_no_query(
+    client: Client, django_assert_num_queries: Callable[[int], AbstractContextManager[Any]]
+) -> None:
+    decide("Angel", Stage.PRE_SEED)
+    first = client.get(ADDRESS)
+    with django_assert_num_queries(0):
+        again = client.get(ADDRESS)
+        assert client.get(ADDRESS, headers={"if-none-match": first["ETag"]}).status_code == 304
+        page = client.get(ADDRESS, headers={"accept": "text/html"})
+    assert (again.content, again.headers) == (first.content, first.headers)
+    assert "angel" in page.content.decode()
+    assert json.loads(first.content) == again.json()
+
+
+def test_the_listing_is_of_the_decisions_that_this_process_uses(client: Client) -> None:
+    decide("Angel", Stage.PRE_SEED)
+    made = StageDecision.objects.get().created_at
+    decision_store.current()
+    StageDecision.objects.update(superseded_at=timezone.now(), superseded_by=_later_batch())
+    listed = {entry["spelling"]: entry for entry in client.get(ADDRESS).json()["deprecated"]}
+    assert datetime.fromisoformat(listed["angel"]["since"]) == made
+
+
+def _later_batch() -> DecisionBatch:
+    return DecisionBatch.objects.create(action="retire", source="command", author="tests")
+
+
+def test_an_address_without_a_key_is_limited_and_a_key_is_not(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stagenorm.portfolio.keys import create_key
+
+    cache.clear()
+    monkeypatch.setitem(AnonRateThrottle.THROTTLE_RATES, "anon", "2/minute")
+    answers = [client.get(ADDRESS) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 1 <= int(answers[-1]["Retry-After"]) <= 60
+    assert answers[-1].json()["type"] == "/problems/too-many-requests"
+    assert client.get("/api/schema").status_code == 429
+    assert client.get(ADDRESS, REMOTE_ADDR="192.0.2.7").status_code == 200
+    # The header is trusted only behind a proxy.
+    assert client.get(ADDRESS, headers={"x-forwarded-for": "192.0.2.8"}).status_code == 429
+    key = {"authorization": f"Api-Key {create_key('web')[1]}"}
+    assert {client.get(ADDRESS, headers=key).status_code for _ in range(4)} == {200}
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert {client.get(path).status_code for _ in range(3)} == {200}
+    cache.clear()
+
+
+def test_the_use_of_a_client_is_counted_from_its_newest_records(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = timezone.now()
+    for days in range(5):
+        seen = today - timedelta(days=days)
+        ObservedSpelling.objects.create(
+            day=seen.date(), spelling="Angel", endpoint="e", client="web", count=2,
+            first_seen=seen, last_seen=seen,
+        )  # fmt: skip
+    monkeypatch.setattr(deprecations, "USAGE_ROWS", 3)
+    [use] = deprecations.usage("web", BUILTIN)
+    assert use["count"] == 6
+    assert use["first_seen"] == (today - timedelta(days=2)).isoformat()
+    assert use["last_seen"] == today.isoformat()
 
 
 def test_a_wrong_key_is_refused_rather_than_ignored(client: Client) -> None:

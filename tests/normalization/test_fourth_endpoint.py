@@ -37,7 +37,8 @@ class DealView(APIView):
     def post(self, request: Request) -> Response:
         """Answer what was understood."""
         boundary = open_boundary(request, endpoint="deals")
-        results = boundary.check([request.data["stage"]], pointer=lambda _: "/stage")  # type: ignore[call-overload]
+        raw = request.data["stage"]  # type: ignore[call-overload]
+        results = boundary.check([raw], pointer=lambda _: "/stage")
         return boundary.respond({"stage": getattr(results[0], "stage", None)})
 
 

@@ -278,7 +278,7 @@ def test_a_forked_child_starts_a_listener_of_its_own(redis: Redis) -> None:
     assert alive == b"1"
 
 
-# -- Decisions and instances ------------------------------------------------------------------------
+# -- Decisions and instances ----------------------------------------------------------------------
 
 
 @transactional
@@ -411,13 +411,15 @@ def test_a_sentinel_address_names_the_sentinels_the_service_and_both_passwords()
 @pytest.mark.parametrize(
     "url",
     [
-        "localhost:6379", "http://h", "redis+sentinel://h:1", "redis+sentinel://h:1/s/x", "redis+sentinel://:1/s",
-        "redis+sentinel://h:1/s?colour=red", "redis+sentinel://h:x/s", "redis://h:port/0", "rediss://h?ssl_ca_certs=/no",
+        "localhost:6379", "http://h", "redis+sentinel://h:1", "redis+sentinel://h:1/s/x",
+        "redis+sentinel://:1/s", "redis+sentinel://h:1/s?colour=red", "redis+sentinel://h:x/s",
+        "redis://h:port/0", "rediss://h?ssl_ca_certs=/no",
         "redis://h?socket_timeout=soon",
     ],
 )  # fmt: skip
 def test_an_address_that_cannot_be_is_refused_when_the_settings_are_read(url: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (whatever it says, the reader of settings names the variable)
+    # The reader of settings adds the name of the variable to any message.
+    with pytest.raises(ValueError):  # noqa: PT011
         redis_url.cache(url, 0.1)
 
 

@@ -122,7 +122,7 @@ def sent(text: str, times: int, client: str = "web", stage: str = "") -> None:
     )  # fmt: skip
 
 
-# -- Plan and apply ---------------------------------------------------------------------------------
+# -- Plan and apply -------------------------------------------------------------------------------
 
 
 def test_a_plan_shows_decisions_rows_clients_and_changes_nothing(
@@ -253,7 +253,7 @@ def test_a_plan_for_people_names_every_part(file: Callable[..., str]) -> None:
         assert part in text
 
 
-# -- Retire, undo, list -----------------------------------------------------------------------------
+# -- Retire, undo, list ---------------------------------------------------------------------------
 
 
 def test_retire_and_undo_report_the_rows_that_change() -> None:
@@ -299,7 +299,7 @@ def test_the_list_has_decisions_or_what_is_undecided() -> None:
     assert "perhaps" in shown("list", "--undecided")
 
 
-# -- Packs ------------------------------------------------------------------------------------------
+# -- Packs ----------------------------------------------------------------------------------------
 
 
 def test_packs_show_what_they_would_settle_of_rows_and_of_each_client() -> None:
@@ -327,7 +327,7 @@ def test_a_pack_is_applied_like_a_file_and_never_decides_a_choice() -> None:
     assert run("plan", "pack:none")[0] == 2
 
 
-# -- Export -----------------------------------------------------------------------------------------
+# -- Export ---------------------------------------------------------------------------------------
 
 
 def every_decision() -> list[DecisionRow]:
@@ -374,7 +374,7 @@ def test_an_export_to_standard_output_is_the_file() -> None:
     assert shown("export", "-") == decision_file.write(decisions.in_force())
 
 
-# -- Laws -------------------------------------------------------------------------------------------
+# -- Laws -----------------------------------------------------------------------------------------
 
 TEXTS = st.sampled_from([*HOSTILE, "Angel", "ANGEL ", "Grant", "Idea", "seed", "Series A", "2nd"])
 VERDICTS = st.sampled_from([*Stage, DecisionVerdict.OUTSIDE, DecisionVerdict.OPEN])
@@ -461,7 +461,7 @@ def test_a_stage_is_answered_only_for_a_listed_spelling(
         assert isinstance(found, Unknown)
 
 
-# -- Ten thousand -----------------------------------------------------------------------------------
+# -- Ten thousand ---------------------------------------------------------------------------------
 
 
 def many(count: int = 10_000) -> str:

@@ -46,7 +46,8 @@ def test_mapped_spellings_consist_of_one_stage_and_words_for_a_round() -> None:
     # Written apart from the table, so that a wrong entry there is noticed even if it comes with a
     # new reviewed file.
     allowed = re.compile(
-        r"(pre.?seed|seed|series.?[ab]|series.c|series.?c\+)(.(round|funding|financing|stage|funding.round|financing.round))?"
+        r"(pre.?seed|seed|series.?[ab]|series.c|series.?c\+)"
+        r"(.(round|funding|financing|stage|funding.round|financing.round))?"
     )
     with MAPPED.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -126,8 +127,9 @@ def test_no_compound_maps() -> None:
 
 def test_no_sub_round_extension_or_remark_maps() -> None:
     afters = (
-        "1", "2", " 1", "-1", "_2", " II", " extension", " ext", "-ext", " (extension)", " follow-on", " tranche 2",
-        " bridge", " prime", "'", "*", "?", "!", ".", " (first close)", " $5M", " or later", " plus", "++", " +", "%",
+        "1", "2", " 1", "-1", "_2", " II", " extension", " ext", "-ext", " (extension)",
+        " follow-on", " tranche 2", " bridge", " prime", "'", "*", "?", "!", ".",
+        " (first close)", " $5M", " or later", " plus", "++", " +", "%",
     )  # fmt: skip
     assert unknown([text + after for text in SPELLINGS for after in afters]) == []
     befores = (

@@ -400,7 +400,10 @@ def test_it_exports_its_own_metrics(relay: RelayProcess, upstream: Upstream) -> 
 def test_many_requests_do_not_increase_its_memory(relay: RelayProcess, upstream: Upstream) -> None:
     worker = relay.worker()
     with ThreadPoolExecutor(4) as senders:
-        send = lambda number: post(relay.address, token=TOKEN if number % 3 else "wrong")  # noqa: E731
+
+        def send(number: int) -> tuple[int, str]:
+            return post(relay.address, token=TOKEN if number % 3 else "wrong")
+
         assert {status for status, _ in senders.map(send, range(600))} == {200, 401}
         before = (worker.num_threads(), worker.num_fds(), worker.memory_info().rss)
         assert {status for status, _ in senders.map(send, range(MANY))} == {200, 401}

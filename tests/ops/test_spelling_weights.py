@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from normalization import decisions
-from normalization.decision_file import DecisionRow
 from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch
-from normalization.stages import BUILTIN, Stage, fold
+from normalization.stages import BUILTIN, fold
 from ops.pages.spellings import weights
 from ops.pages.spellings.inbox import (
     UNITS_LISTED,
@@ -28,29 +27,12 @@ from ops.pages.spellings.inbox import (
 )
 from ops.pages.spellings.models import SpellingCount, SpellingUnit
 from ops.pages.spellings.weights import catch_up, count, ensure_fresh
-from stagenorm.portfolio.models import Fund, PortfolioCompany
+from stagenorm.portfolio.models import PortfolioCompany
 from tests.data.write_mapped_spellings import vocabulary
 from tests.observed import saw
+from tests.spelling_rows import decide, stored
 
 pytestmark = pytest.mark.django_db
-
-
-def stored(rows: dict[str, int]) -> None:
-    """Add companies: how many hold each text."""
-    fund, _ = Fund.objects.get_or_create(name="Fund")
-    PortfolioCompany.objects.bulk_create(
-        PortfolioCompany(fund=fund, name=f"company {number}", stage=text)
-        for text, times in rows.items()
-        for number in range(times)
-    )
-
-
-def decide(*spellings: str, verdict: DecisionVerdict = DecisionVerdict.OUTSIDE) -> int:
-    """Decide the spellings, and return the batch."""
-    stage = Stage.SEED if verdict is DecisionVerdict.STAGE else None
-    rows = [DecisionRow(each, verdict, stage, source="test") for each in spellings]
-    result = decisions.apply(decisions.plan(rows), author="ann", source=DecisionBatch.Source.ADMIN)
-    return result.version
 
 
 def units(page: InboxPage) -> list[tuple[str, int, int, int]]:

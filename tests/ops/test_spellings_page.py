@@ -19,7 +19,6 @@ from normalization.rollout import Mode, Rollout, with_mode
 from normalization.stages import Stage
 from ops.pages.spellings.models import DecisionDraft
 from tests.observed import break_table, counted, saw
-from tests.ops.test_spelling_weights import decide, stored
 from tests.pages import Page
 from tests.spelling_pages import (
     CHANGE,
@@ -32,6 +31,7 @@ from tests.spelling_pages import (
     InboxForm,
     SpellingsPage,
 )
+from tests.spelling_rows import decide, stored
 
 pytestmark = pytest.mark.django_db
 

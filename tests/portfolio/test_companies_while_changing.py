@@ -45,10 +45,10 @@ def walk(
     found: list[int] = []
     cursor: str | None = None
     while True:
-        answer = api.get(
-            f"/api/funds/{fund.pk}/companies",
-            {"stage": "Series A", "limit": 7, **query, **({"cursor": cursor} if cursor else {})},  # type: ignore[arg-type]
-        )
+        asked = {"stage": "Series A", "limit": 7, **query}
+        if cursor:
+            asked["cursor"] = cursor
+        answer = api.get(f"/api/funds/{fund.pk}/companies", asked)  # type: ignore[arg-type]
         assert answer.status_code == 200, answer.content
         found += [company["id"] for company in answer.json()["companies"]]
         assert {company["stage"] for company in answer.json()["companies"]} <= {"series-a"}

@@ -1,7 +1,8 @@
 """Memory does not grow with runs × companies."""
 
-import subprocess
 import sys
+
+from tests import children
 
 PROGRAM = """
 import resource, sys
@@ -10,7 +11,8 @@ from stagenorm.portfolio.monte_carlo import SimulationParameters, simulate
 from stagenorm.portfolio.simulation_summary import summarize
 
 def peak_mib(runs, portfolio_size):
-    parameters = SimulationParameters(runs, 15, portfolio_size, 1, "market-v1", {Stage.SEED: 0.5, Stage.SERIES_A: 0.5})
+    stage_mix = {Stage.SEED: 0.5, Stage.SERIES_A: 0.5}
+    parameters = SimulationParameters(runs, 15, portfolio_size, 1, "market-v1", stage_mix)
     summarize(simulate(parameters), parameters)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -20,9 +22,7 @@ assert not any(name.startswith("django") for name in sys.modules)
 
 
 def test_fifty_million_companies_take_at_most_64_mib_more_than_a_hundred() -> None:
-    # In a process of its own: the peak of this one was reached by whatever came before. 15 years:
-    # the widest ledger.
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
-    )
+    # A process of its own, because the tests before this one set the peak of this process.
+    # 15 years give the widest ledger.
+    done = children.run([sys.executable, "-c", PROGRAM], check=True)
     assert float(done.stdout) <= 64

@@ -321,9 +321,15 @@ def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(
     [
         (items(("SEED", 0.5), ("Series A\n", 0.5)), {"seed": 0.5, "series-a": 0.5}, 0, []),
         (items(("Series A", 0.5), ("series_a", 0.5)), {"series-a": 1}, 0, ["duplicate_stage"]),
-        (items(("seed", 0.2), ("D", 0.5), ("series-b", 0.3)), {"seed": 0.4, "series-b": 0.6}, 0.5, ["unknown_stage"]),
+        (
+            items(("seed", 0.2), ("D", 0.5), ("series-b", 0.3)),
+            {"seed": 0.4, "series-b": 0.6}, 0.5, ["unknown_stage"],
+        ),
         (items(("seed", 1), ("Angel", 0), ("series-a", 0)), {"seed": 1}, 0, ["unknown_stage"]),
-        (items(("seed", 0.50001), ("series-a", 0.5)), {"seed": 0.500005, "series-a": 0.499995}, 0, ["weights_not_one"]),
+        (
+            items(("seed", 0.50001), ("series-a", 0.5)),
+            {"seed": 0.500005, "series-a": 0.499995}, 0, ["weights_not_one"],
+        ),
         (items(("series-c+", 1)), {"series-c+": 1}, 0, []),
     ],
 )  # fmt: skip

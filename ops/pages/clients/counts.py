@@ -38,7 +38,8 @@ WITH seen AS (
 ), everyone AS MATERIALIZED (
     SELECT client, coalesce(requests, 0) AS requests, coalesce(canonical, 0) AS canonical,
            coalesce(normalized, 0) AS normalized, coalesce(outside, 0) AS outside,
-           coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected, coalesce(refusable, 0) AS refusable,
+           coalesce(unknown, 0) AS unknown, coalesce(rejected, 0) AS rejected,
+           coalesce(refusable, 0) AS refusable,
            last_seen, holder.client IS NOT NULL AS holds_key
     FROM seen FULL JOIN holder USING (client)
     WHERE position(lower(%(named)s) IN lower(client)) > 0
