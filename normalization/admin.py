@@ -71,7 +71,7 @@ class StageDecisionForm(ModelForm):  # type: ignore[type-arg]  # not subscriptab
     spelling = forms.CharField(required=False, strip=False, max_length=LONGEST)
     verdict = forms.ChoiceField(choices=VERDICT_CHOICES, initial=DecisionVerdict.STAGE.value)
     confirm = forms.BooleanField(
-        required=False, label="Confirm", help_text="Decide in spite of what is said above."
+        required=False, label="Confirm", help_text="Decide despite the warnings above."
     )
 
     class Meta:

@@ -27,7 +27,7 @@ from normalization.stages import Known, SpellingTable, fold, normalize
 from stagenorm.terminal import ReportProgress, no_progress
 
 DAYS: Final = 7
-"""How many days of requests are looked at."""
+"""How many days of requests are counted."""
 FUND: Final = "fund"
 """The name of a relation by which stored rows are counted apart, where a model has it."""
 CHUNK: Final = 2_000

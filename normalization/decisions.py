@@ -164,7 +164,8 @@ def apply(
     _refuse_conflicts(plan)
     if unexplained := [row for row in plan.written if not (row.source.strip() or reason)]:
         raise DecisionRefused(
-            f"The decision about {_listed(unexplained)} needs a reason: the next person reads it."
+            f"The decision about {_listed(unexplained)} needs a reason. The list of decisions "
+            "shows it."
         )
     if unconfirmed := plan.unconfirmed(confirmed):
         raise ConfirmationNeeded(unconfirmed)
@@ -191,7 +192,7 @@ def retire(
     Raises `DecisionRefused` if one of the spellings has no decision, or without a reason.
     """
     if not reason.strip():
-        raise DecisionRefused("Retiring a decision needs a reason: the next person reads it.")
+        raise DecisionRefused("Retiring a decision needs a reason. The history shows it.")
     with _changing():
         ids = _ids([fold(spelling) for spelling in spellings])
         decided = set(StageDecision.objects.filter(id__in=ids).values_list("key", flat=True))

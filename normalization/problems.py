@@ -314,7 +314,7 @@ def _plain(
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler400."""
-    host = "This service does not answer to the name in the Host header."
+    host = "This service is not configured for the name in the Host header."
     detail = (
         host
         if isinstance(exception, DisallowedHost)
@@ -339,7 +339,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     """Django's handler404."""
-    return _plain("not-found", status.HTTP_404_NOT_FOUND, "There is nothing at this address.")
+    return _plain("not-found", status.HTTP_404_NOT_FOUND, "There is no page at this address.")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:

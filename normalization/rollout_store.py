@@ -121,9 +121,7 @@ def change(
     and `django.db.Error` if the change cannot be recorded.
     """
     if not reason.strip():
-        raise ChangeRefused(
-            "A change of the rollout needs a reason: the next operator will read it."
-        )
+        raise ChangeRefused("A change of the rollout needs a reason, which the history shows.")
     with transaction.atomic():
         _lock_changes()
         before = newest()

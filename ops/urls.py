@@ -10,6 +10,7 @@ from ops.pages.clients.listing import clients_page
 from ops.pages.rollout.page import back_to_warn, rollout_page
 from ops.pages.spellings.choosing import change_view, draft_view
 from ops.pages.spellings.files import export_page, import_page
+from ops.pages.spellings.packs import packs_page
 from ops.pages.spellings.page import spellings_page
 from ops.pages.spellings.preview import preview_page
 from ops.pages.spellings.retiring import retire_page
@@ -40,6 +41,7 @@ urlpatterns: list[URLPattern] = [
             "retire": retire_page,
             "export": export_page,
             "import": import_page,
+            "packs": packs_page,
         }.items()
     ),
     path(

@@ -60,7 +60,7 @@ class BackfillPage(Page):
 class RunsPage(BackfillPage):
     """The list of runs."""
 
-    columns: ClassVar[tuple[str, ...]] = ("run", "state", "looked at", "written", "unknown", "by")
+    columns: ClassVar[tuple[str, ...]] = ("run", "state", "scanned", "written", "unknown", "by")
 
     @classmethod
     def open(cls, client: Client) -> RunsPage:
@@ -100,7 +100,7 @@ class RunPage(BackfillPage):
 
     @property
     def progress(self) -> str:
-        """The rows looked at, the rate and the time left."""
+        """The rows scanned, the rate and the time left."""
         return self.one("div", css="wide-progress").text
 
     @property
@@ -126,7 +126,7 @@ class RunPage(BackfillPage):
 
     @property
     def tables(self) -> list[list[str]]:
-        """Each column's line: name, looked at, written, unknown, skipped, pass, checkpoint."""
+        """Each column's line: name, scanned, written, unknown, skipped, pass, checkpoint."""
         return self._rows("live-tables")
 
     @property

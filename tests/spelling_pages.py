@@ -16,6 +16,7 @@ IMPORT = f"{SPELLINGS}import/"
 EXPORT = f"{SPELLINGS}export/"
 CHANGE = f"{SPELLINGS}change/"
 RETIRE = f"{SPELLINGS}retire/"
+PACKS = f"{SPELLINGS}packs/"
 
 
 @dataclass

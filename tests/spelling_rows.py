@@ -21,8 +21,10 @@ def stored(rows: dict[str, int]) -> None:
 
 
 def decide(*spellings: str, verdict: DecisionVerdict = DecisionVerdict.OUTSIDE) -> int:
-    """Decide the spellings as the admin does, and return the new version."""
+    """Decide the spellings as the admin does, warnings confirmed, and return the new version."""
     stage = Stage.SEED if verdict is DecisionVerdict.STAGE else None
     rows = [DecisionRow(each, verdict, stage, source="test") for each in spellings]
-    result = decisions.apply(decisions.plan(rows), author="ann", source=DecisionBatch.Source.ADMIN)
+    result = decisions.apply(
+        decisions.plan(rows), author="ann", source=DecisionBatch.Source.ADMIN, confirmed=spellings
+    )
     return result.version

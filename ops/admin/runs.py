@@ -86,9 +86,9 @@ class BackfillRunAdmin(OperatorLedger):
         progress = _progress(run)
         return cell("state", badge=state_badge(progress), note=progress.waiting_for)
 
-    @admin.display(description="looked at")
+    @admin.display(description="scanned")
     def progress(self, run: BackfillRun) -> str:
-        """Rows looked at, of how many, at which rate, and the time left."""
+        """Rows scanned, all rows, the rate, and the time left."""
         return cell("progress", label=f"Run {run.pk}", **_pace(_progress(run)))
 
     @admin.display(description="written")
@@ -236,14 +236,14 @@ def _written(run: BackfillRun) -> str:
 def _facts(progress: RunProgress) -> list[tuple[str, str]]:
     """Return (term, value) for the head of the page; what a run does not have is left out."""
     run = progress.run
-    held = "Held by" if progress.alive else "Held last by"
+    held = "Held by" if progress.alive else "Last held by"
     heartbeat = f"{run.heartbeat_at:%Y-%m-%d %H:%M:%S}" if run.heartbeat_at else ""
     unknown = "" if run.kind == RunKind.UNDO else f"{progress.unknown:,} rows"
     facts = [
         (_written(run), f"{progress.changed:,} rows"),
         ("Unknown, left as they are", unknown),
         ("Batches", f"{run.batch:,}, now of {run.batch_size:,} rows"),
-        ("Begun by", run.actor),
+        ("Started by", run.actor),
         ("Plan", run.plan_hash),
         ("Version of the decisions", f"{run.alias_version}"),
         ("Strategy", run.strategy),

@@ -81,7 +81,7 @@ def _heartbeat(newest: BackfillRun | None) -> Metric:
 
 
 def _rows_family() -> CounterMetricFamily:
-    text = "Rows that runs looked at, by outcome (a restored row counts as normalized)."
+    text = "Rows that runs scanned, by outcome (a restored row counts as normalized)."
     return CounterMetricFamily("stage_backfill_rows_total", text, labels=["table", "outcome"])
 
 

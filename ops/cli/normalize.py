@@ -310,7 +310,7 @@ def _carried_out(
     unknown = data["unknown_rows"]
     text = (
         f"Run {result.run.pk} is completed: "
-        f"{data['changed']:,} rows changed, {data['scanned']:,} looked at."
+        f"{data['changed']:,} rows changed, {data['scanned']:,} scanned."
     )
     if unknown:
         values = len(result.run.unknown)

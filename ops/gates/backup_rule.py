@@ -140,7 +140,7 @@ def validity(record: BackupRecord, files: BackupFiles | None, now: datetime) -> 
     found, seen = by_records(record), None
     if found is None:
         if files is None:
-            raise ValueError(f"The files of {record.name} were not looked at.")
+            raise ValueError(f"The files of {record.name} were not examined.")
         found, seen = _by_files(record.name, files, age), files.state
     state, sentence, remedy = found
     return BackupValidity(

@@ -190,7 +190,7 @@ def would_refuse(facts: GateFacts) -> GateVerdict:
     if sent.requests < needed:
         sentence = (
             f"Too few requests to judge: {sent.requests:,} of the clients that the change "
-            f"enforces, within 24 hours. The least is {needed:,}."
+            f"enforces, within 24 hours. At least {needed:,} are needed."
         )
         remedy = "wait for traffic in mode warn, or begin with pilots"
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
@@ -226,15 +226,15 @@ def alert_path_alive(facts: GateFacts) -> GateVerdict:
     gate, last = "alert_path_alive", facts.last_heartbeat_at
     remedy = "check that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
-        sentence = "The way back never proved itself: no heartbeat arrived."
+        sentence = "The way back is not proven: no heartbeat has arrived."
         evidence: dict[str, Any] = {"last_heartbeat_at": None}
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
     age = (facts.now - last).total_seconds()
     evidence = {"last_heartbeat_at": last, "age_seconds": round(age, 1)}
     if age > HEARTBEAT_MAX_AGE.total_seconds():
-        sentence = f"The way back last proved itself {_spoken(age)} ago. The limit is 15 minutes."
+        sentence = f"The way back was last proven {_spoken(age)} ago. The limit is 15 minutes."
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    sentence = f"The way back works: it proved itself {_spoken(age)} ago."
+    sentence = f"The way back works: it was proven {_spoken(age)} ago."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 

@@ -1,4 +1,4 @@
-"""Tiles of the admin's start page: mode, checks, clients, backup, backfill, the way back."""
+"""Tiles of the admin's start page: mode, checks, spellings, clients, backups, runs, way back."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from ops.pages.clients.counts import clients_refused
 from ops.pages.panels import ask_gates, softly
 from ops.pages.periods import DAY
 from ops.pages.rollout.changes import percent_text
+from ops.pages.spellings.goal import LIMIT_PERCENT
+from ops.pages.spellings.models import SpellingCount
 
 _VERDICT_TONES: Final = {
     GateOutcome.PASS: "good",
@@ -71,6 +73,21 @@ def _gates(now: datetime) -> Tile:
     return Tile("Checks", gates.summary, gates.sentence, tone, f"{_rollout()}#gates")
 
 
+def _spellings(now: datetime) -> Tile:
+    counted = SpellingCount.objects.first()
+    if counted is None:
+        return Tile("Spellings", "not counted", "open the page to count", "plain", _inbox())
+    undecided, rows = counted.shares.get("", (0, 0))
+    every = sum(rows for _, rows in counted.shares.values())
+    if not undecided:
+        return Tile("Spellings", "all decided", "nothing to decide", "good", _inbox())
+    share = 100 * rows / every if every else 0
+    tone = "unsure" if share >= LIMIT_PERCENT else "good"
+    return Tile(
+        "Spellings", f"{undecided:,} undecided", f"{share:.1f} % of stored rows", tone, _inbox()
+    )
+
+
 def _clients(now: datetime) -> Tile:
     every, refusable = clients_refused(DAY, now)
     if not every:
@@ -116,6 +133,10 @@ def _rollout() -> str:
     return reverse("ops-rollout")
 
 
+def _inbox() -> str:
+    return reverse("ops-spellings")
+
+
 def _clients_page() -> str:
     return f"{reverse('ops-clients')}?window=24h"
 
@@ -142,6 +163,7 @@ _BACKFILL_TONES: Final = {
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
     ("Mode", _mode, _rollout),
     ("Checks", _gates, _rollout),
+    ("Spellings", _spellings, _inbox),
     ("Clients", _clients, _clients_page),
     ("Newest valid backup", _backup, _backups),
     ("Backfill", _backfill, _runs),

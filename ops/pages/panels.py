@@ -153,7 +153,7 @@ def _places() -> dict[str, tuple[str, str]]:
     return {
         "backup_valid": (reverse("admin:ops_backup_changelist"), "Backups"),
         "stored_stages_clean": (reverse("admin:ops_backfillrun_changelist"), "Backfill runs"),
-        "would_refuse": (f"{page}#unknown", "Unknown spellings"),
+        "would_refuse": (reverse("ops-spellings"), "Decide spellings"),
         "alert_path_alive": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
         "instances_converged": (f"{page}#instances", "Servers"),
         "cooldown": (reverse("admin:ops_webhookdelivery_changelist"), "Webhook deliveries"),

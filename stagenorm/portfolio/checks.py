@@ -15,6 +15,7 @@ from django.core import checks
 from django.db.models import Field, Model
 
 from normalization.stages import Stage
+from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.return_profiles import PROFILES
 
 INCOMPLETE_PROFILE: Final = "portfolio.E001"
@@ -31,7 +32,7 @@ def check_return_profiles(**_: Any) -> list[checks.CheckMessage]:
             "Add the stage to the table, under a new profile name if the profile is published.",
             id=INCOMPLETE_PROFILE,
         )
-        for name, table, stages in stage_tables(PROFILES)
+        for name, table, stages in stage_tables({**PROFILES, **MARKET_PROFILES})
         if set(stages) != set(_STAGES)
     ]
 

@@ -35,8 +35,14 @@ WINNER_BANDS: Final = ("good", "home_run", "unicorn")
 
 
 def by_stage(*values: float) -> PerStage:
-    """Return the values by stage, from pre-seed to series-c+."""
-    return MappingProxyType(dict(zip(STAGES, values, strict=True)))
+    """Return the values by stage, in the order of the stages.
+
+    If values are missing, the last stages are absent, and the system check `portfolio.E001`
+    names the table. Raises ValueError for more values than stages.
+    """
+    if len(values) > len(STAGES):
+        raise ValueError(f"{len(values)} values for {len(STAGES)} stages")
+    return MappingProxyType(dict(zip(STAGES, values, strict=False)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +201,8 @@ class MarketProfile:
 
     def __post_init__(self) -> None:
         earliest = (1.0 - self.exits.spread) * min(self.exits.band_factors.values())
-        for stage in STAGES:
-            months = self.graduation.months_to_round[stage]
-            if months >= MONTHS_PER_YEAR * earliest * self.exits.base_years[stage]:
+        # A stage that one of the tables lacks is reported by the system check portfolio.E001.
+        for stage, years in self.exits.base_years.items():
+            months = self.graduation.months_to_round.get(stage, 0)
+            if months >= MONTHS_PER_YEAR * earliest * years:
                 raise ValueError(f"a company of stage {stage} could exit before its next round")

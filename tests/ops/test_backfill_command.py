@@ -140,7 +140,7 @@ def test_with_a_valid_backup_a_run_is_completed_and_reported() -> None:
     number = BackfillRun.objects.get().pk
     assert (status, text) == (
         0,
-        f"Run {number} is completed: {len(MESSY)} rows changed, {len(MESSY)} looked at.\n",
+        f"Run {number} is completed: {len(MESSY)} rows changed, {len(MESSY)} scanned.\n",
     )
     assert stored() == normalized(before)
     assert run("--verify")[0] == 0

@@ -165,7 +165,7 @@ def test_the_page_shows_how_many_unknown_spellings_are_decided(operator: Client)
     assert "None of its unknown spellings is decided (2)." in consequence
     for raw, sentence in (
         ("Growth", "1 of its 2 unknown spellings are undecided."),
-        ("Seires A", "All its unknown spellings are decided since"),
+        ("Seires A", "All its unknown spellings are decided now"),
     ):
         decide(raw, Stage.SERIES_A)
         decision_store.forget()

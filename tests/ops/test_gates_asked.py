@@ -79,9 +79,7 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
     assert lines[0] == "More enforcement is refused:"
     assert "backup_valid: This database has no backup. → manage.py backup_cycle" in lines
     assert any(line.startswith("would_refuse: No client sent a stage") for line in lines)
-    assert any(
-        line.startswith("alert_path_alive: The way back never proved itself") for line in lines
-    )
+    assert any(line.startswith("alert_path_alive: The way back is not proven") for line in lines)
     assert rollout_store.newest().version == warned
 
 
@@ -101,7 +99,7 @@ def test_the_command_refuses_and_overrides(warned: int) -> None:
         call_command("stage_mode", "set", "enforce", "--reason", "r")
     held = ("backup_valid", "would_refuse", "alert_path_alive")
     given = [word for gate in held for word in ("--override", f"{gate}=a rehearsal")]
-    with pytest.raises(CommandError, match="alert_path_alive: The way back never proved"):
+    with pytest.raises(CommandError, match="alert_path_alive: The way back is not proven"):
         call_command("stage_mode", "set", "enforce", "--reason", "r", *given[:-2])
     call_command("stage_mode", "set", "enforce", "--reason", "r", *given)
     assert rollout_store.newest().rollout.mode is Mode.ENFORCE

@@ -38,6 +38,7 @@ def test_a_fresh_platform_shows_what_is_missing_and_each_tile_links_to_its_page(
     assert list(tiles) == [
         "Mode",
         "Checks",
+        "Spellings",
         "Clients",
         "Newest valid backup",
         "Backfill",
@@ -50,6 +51,7 @@ def test_a_fresh_platform_shows_what_is_missing_and_each_tile_links_to_its_page(
     assert tiles["Checks"].detail == gates.sentence
     assert tiles["Newest valid backup"].tone == "bad"
     assert tiles["Newest valid backup"].word == "none"
+    assert tiles["Spellings"].word == "not counted"
     assert tiles["Backfill"].word == "no run yet"
     assert tiles["Last heartbeat"].word == "never"
     assert tiles["Last heartbeat"].detail == "the way back is not proven"

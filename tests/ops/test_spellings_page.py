@@ -17,7 +17,10 @@ from normalization.decision_warnings import DecisionVerdict
 from normalization.models import DecisionBatch, StageDecision
 from normalization.rollout import Mode, Rollout, with_mode
 from normalization.stages import Stage
+from ops.pages.spellings.drafts import Draft, read_draft
 from ops.pages.spellings.models import DecisionDraft
+from ops.pages.spellings.preview import DecisionPreview
+from ops.pages.spellings.weights import count
 from tests.observed import break_table, counted, saw
 from tests.pages import Page
 from tests.spelling_pages import (
@@ -25,6 +28,7 @@ from tests.spelling_pages import (
     DRAFT,
     EXPORT,
     IMPORT,
+    PACKS,
     PREVIEW,
     RETIRE,
     SPELLINGS,
@@ -68,10 +72,10 @@ def test_units_are_listed_heaviest_first_with_rows_and_requests(
 ) -> None:
     page = SpellingsPage.open(operator)
     assert [(unit.name, unit.weight) for unit in page.units] == [
-        ("Seires A", "0 rows · 6 requests · 1 spelling"),
-        ("1st Round", "8 rows · 0 requests · 2 spellings"),
-        ("Grant", "4 rows · 2 requests · 1 spelling"),
-        ("Early Stage VC (Series A)", "3 rows · 0 requests · 2 spellings"),
+        ("Seires A", "0 rows · 6 requests · 1 spelling Looks like series-a."),
+        ("1st Round", "8 rows · 0 requests · 2 spellings Usually outside."),
+        ("Grant", "4 rows · 2 requests · 1 spelling Usually outside."),
+        ("Early Stage VC (Series A)", "3 rows · 0 requests · 2 spellings Usually series-a."),
     ]
     assert page.tabs == {
         "Undecided": "6",
@@ -191,7 +195,9 @@ def test_a_single_choice_is_saved_at_once_and_answered_with_what_speaks_against_
     SpellingsPage.open(operator)
     data = {"unit-0": "deal-type-series-a", "choice-0": "series-b"}
     answer = operator.post(DRAFT, data, headers={"accept": "application/json"})
-    assert json.loads(answer.content) == {
+    state = json.loads(answer.content)
+    assert "Your 1 choice settles" in state.pop("goal")
+    assert state == {
         "chosen": 1,
         "sentence": "1 to a stage",
         "flag": "The text says Series A. You chose series-b. This holds for 2 of 2 spellings.",
@@ -386,6 +392,93 @@ def test_a_decision_that_is_not_in_force_cannot_be_retired(operator: Client) -> 
         assert operator.get(RETIRE, {"id": given}).status_code == 404
 
 
+def test_a_spelling_that_was_left_open_can_be_decided_in_its_tab(
+    operator: Client, inbox: None
+) -> None:
+    decide("Grant", verdict=DecisionVerdict.OPEN)
+    form = SpellingsPage.open(operator, "?show=open").form()
+    form.choose("left open:grant", "outside").send(operator, go="preview")
+    preview_form(operator).send(operator, PREVIEW, reason="looked again")
+    assert in_force() == {"Grant": "outside"}
+
+
+def test_one_click_takes_the_stage_that_the_text_names(operator: Client, inbox: None) -> None:
+    form = SpellingsPage.open(operator).form().choose("deal-type-series-a", "series-b")
+    page = SpellingsPage(form.send(operator, go="open:deal-type-series-a"))
+    button = next(each for each in page.all("button") if "Change to" in each.text)
+    page.form().send(operator, go=button.attribute("value"))
+    assert SpellingsPage.open(operator).unit("deal-type-series-a").choice == "series-a"
+
+
+def test_the_head_of_the_page_counts_what_is_undecided_and_so_does_the_start_page(
+    operator: Client, inbox: None
+) -> None:
+    nav = SpellingsPage.open(operator).one("nav", css="cnav")
+    assert nav.one("span", css="count").text == "6 undecided"
+    assert nav.one("span", css="badge").text == "Observe"
+    assert "6 undecided 60.0 % of stored rows" in Page.get(operator, "/admin/").text
+
+
+# -- Starter packs ------------------------------------------------------------
+
+
+def test_a_pack_is_recognized_by_its_spellings_and_offered_but_not_applied(
+    operator: Client, inbox: None
+) -> None:
+    offer = SpellingsPage.open(operator).one("div", css="offer").text
+    assert "The starter pack pitchbook settles 93.3 % of the undecided rows" in offer
+    assert "It has 100 % of the undecided spellings of importer ." in offer
+    packs = {row[0].split()[0]: row[1:] for row in Page.get(operator, PACKS).cells()}
+    assert packs["common-outside"][2] == "12 · 80.0 %"
+    assert "importer 100 %" in packs["common-outside"][4]
+    assert in_force() == {}
+    assert not DecisionDraft.objects.exists()
+
+
+def test_a_pack_settles_what_is_undecided_and_leaves_other_decisions_as_they_are(
+    operator: Client, inbox: None
+) -> None:
+    decide("Grant", verdict=DecisionVerdict.STAGE)
+    form = SpellingsPage.open(operator).form()
+    form.choose("deal-type-series-a", "outside").send(operator)
+    answer = operator.post(f"{PACKS}?name=pitchbook", follow=True)
+    assert "pitchbook Starter pack" in Page(answer).text
+    assert SpellingsPage.open(operator).units  # the draft has the pack and the choice
+    form = preview_form(operator)
+    form.fields += [("confirm", "early stage vc (series a)")]
+    form.fields += [("confirm", "4. early stage vc (series a)")]
+    form.send(operator, PREVIEW, reason="their words")
+    decided = in_force()
+    assert decided["Grant"] == "seed"
+    assert decided["Early Stage VC (Series A)"] == "outside"
+    assert decided["Early Stage VC (Series B)"] == "series-b"
+    assert decided["1st Round"] == "outside"
+
+
+def test_rows_that_a_pack_leaves_to_the_operator_need_a_choice(
+    operator: Client, inbox: None
+) -> None:
+    stored({"Series A1": 3})
+    count()
+    page = Page.get(operator, PACKS, name="pitchbook")
+    choices = {each.attribute("aria-label"): each for each in page.all("select")}
+    name = choices["Meaning of Series A1"].attribute("name")
+    operator.post(f"{PACKS}?name=pitchbook", {name: ""})
+    assert "Series A1" not in {row.spelling for row in DecisionPreview(_draft()).rows}
+    operator.post(f"{PACKS}?name=pitchbook", {name: "outside"})
+    rows = {row.spelling: row.verdict for row in DecisionPreview(_draft()).rows}
+    assert rows["Series A1"] is DecisionVerdict.OUTSIDE
+
+
+@pytest.mark.parametrize("name", ["none", "../pitchbook", "\0"])
+def test_an_unknown_pack_is_not_found(operator: Client, name: str) -> None:
+    assert operator.get(PACKS, {"name": name}).status_code == 404
+
+
+def _draft() -> Draft:
+    return read_draft(User.objects.get(username="ann").pk)
+
+
 # -- Files --------------------------------------------------------------------
 
 
@@ -415,7 +508,7 @@ def upload(data: bytes) -> SimpleUploadedFile:
 # -- Faults -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", [SPELLINGS, PREVIEW, EXPORT])
+@pytest.mark.parametrize("address", [SPELLINGS, PREVIEW, PACKS, EXPORT])
 def test_a_database_that_does_not_answer_is_said(operator: Client, address: str) -> None:
     break_table("normalization_stagedecision" if address == EXPORT else "ops_decisiondraft")
     assert operator.get(address).status_code == 503

@@ -15,6 +15,8 @@ from django.test.utils import isolate_apps
 from normalization.models import ObservedSpelling, StageDecision
 from normalization.stages import Stage
 from stagenorm.portfolio import checks
+from stagenorm.portfolio.market_profiles import by_stage
+from stagenorm.portfolio.market_v2 import MARKET_PROFILES, MARKET_V2
 from stagenorm.portfolio.return_profiles import MARKET_V1, PROFILES
 
 SIX = [(stage.value, stage.value) for stage in Stage]
@@ -26,7 +28,8 @@ def test_the_product_passes_its_own_checks() -> None:
 
 
 def test_every_profile_has_tables_by_stage() -> None:
-    assert {name for name, _, _ in checks.stage_tables(PROFILES)} == set(PROFILES)
+    profiles = {**PROFILES, **MARKET_PROFILES}
+    assert {name for name, _, _ in checks.stage_tables(profiles)} == set(profiles)
 
 
 def test_choices_of_stages_are_found_in_the_models() -> None:
@@ -51,6 +54,21 @@ def test_a_profile_that_does_not_cover_the_stages_is_an_error(
     [error] = checks.check_return_profiles()
     assert error.id == "portfolio.E001"
     assert error.msg == f"The return profile cut-v1 has a table odds that {fault}."
+
+
+def test_a_market_profile_without_a_value_for_the_last_stage_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    odds = replace(MARKET_V2.odds, fail=by_stage(0.6, 0.6, 0.5, 0.4, 0.3))
+    cut = replace(MARKET_V2, odds=odds)
+    monkeypatch.setattr(checks, "MARKET_PROFILES", {"market-cut": cut})
+    [error] = checks.check_return_profiles()
+    assert error.msg == "The return profile market-cut has a table odds.fail that lacks series-c+."
+
+
+def test_more_values_than_stages_are_refused() -> None:
+    with pytest.raises(ValueError, match="7 values for 6 stages"):
+        by_stage(*range(7))
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="SPELLING",
-            help="decide it in spite of its hard warnings; repeatable",
+            help="decide it despite its hard warnings; repeatable",
         )
         retire = _action(actions, "retire", "take decisions out of force")
         retire.add_argument("spellings", nargs="+", metavar="SPELLING")

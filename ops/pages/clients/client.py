@@ -113,7 +113,7 @@ def _facts(
     elif usable:
         yield StatusFact("Keys that can be used", str(usable))
     else:
-        yield StatusFact("Keys that can be used", "none", "it can send no request")
+        yield StatusFact("Keys that can be used", "none", "the client cannot send requests")
     yield StatusFact(
         "Canary bucket",
         f"{enforcement.bucket:,} of 10,000",

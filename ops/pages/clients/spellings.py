@@ -79,7 +79,7 @@ class ClientSpellings:
         if not every or self.more:
             return ""
         if not undecided:
-            return "All its unknown spellings are decided since: the next request is accepted."
+            return "All its unknown spellings are decided now: its next request is accepted."
         if undecided == every:
             return f"None of its unknown spellings is decided ({every})."
         return f"{undecided} of its {every} unknown spellings are undecided."

@@ -19,7 +19,7 @@ MODES: Final = [(mode.value, mode.value) for mode in Mode]
 AS_THE_MODE: Final = [("", "as the mode"), *MODES]
 MEANING: Final = {
     Mode.OFF: "stages are observed and counted, clients see nothing",
-    Mode.WARN: "clients are told of deprecated and unknown spellings, nothing is refused",
+    Mode.WARN: "clients are warned about deprecated and unknown spellings, nothing is refused",
     Mode.ENFORCE: "requests of enforced clients that name an unknown stage are refused",
 }
 
@@ -78,7 +78,7 @@ class RolloutForm(forms.Form):
     reason = forms.CharField(
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Everyone who looks later reads this.",
+        help_text="Later readers of the history see this.",
     )
     expected_version = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     held_gates: tuple[str, ...] = ()

@@ -213,7 +213,7 @@ def _meaning(rollout: Rollout) -> str:
     if rollout.mode is Mode.OFF:
         return "Stages are observed and counted. Clients see nothing."
     if rollout.mode is Mode.WARN:
-        return "Clients are told of unknown stages. Nothing is refused."
+        return "Clients are warned about unknown stages. Nothing is refused."
     if rollout.enforce_percent == 100:
         return "Refusing unknown stages for every client."
     return f"Refusing unknown stages for {percent_text(rollout.enforce_percent)} % of the clients."

@@ -13,11 +13,13 @@ from django.core.exceptions import PermissionDenied
 from django.db import Error as StoreError
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_POST
 
 from normalization.decision_file import DecisionRow
 from normalization.decision_plan import LONGEST_KIND, LONGEST_TEXT
 from normalization.stages import LONGEST
+from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings import inbox, tabs
 from ops.pages.spellings.drafts import (
@@ -32,8 +34,10 @@ from ops.pages.spellings.drafts import (
     signed_in,
     verdict_and_stage,
 )
+from ops.pages.spellings.goal import read_goal
 from ops.pages.spellings.inbox import UNITS_LISTED
 from ops.pages.spellings.links import InboxAddress
+from ops.pages.spellings.models import SpellingCount
 from ops.pages.spellings.page import flag_of
 
 
@@ -105,15 +109,27 @@ def _reason(form: QueryDict) -> str | None:
 
 
 def _changed(operator: int, unit: str) -> HttpResponse:
-    """Answer a single choice: how many there are now, and what speaks against this one."""
+    """Answer a single choice: how many there are now, and what speaks against this one.
+
+    `goal` is the head of the inbox anew; the page's script puts it in place of the old one.
+    """
     draft = read_draft(operator)
-    members = inbox.members_of([unit]).get(unit, [])
+    members = inbox.members_named([unit]).get(unit, [])
     flag = flag_of(draft.choices.get(unit), members, len(members))
-    return JsonResponse({"chosen": len(draft.choices), "sentence": draft.sentence, "flag": flag})
+    counted = SpellingCount.objects.first()
+    goal = softly("goal", lambda: read_goal(counted, draft)) if counted else None
+    shown = render_to_string("admin/ops/spellings/goal.html", {"goal": goal, "draft": draft})
+    state = {"chosen": len(draft.choices), "sentence": draft.sentence, "flag": flag}
+    return JsonResponse({**state, "goal": shown})
 
 
 def _stay(operator: int, address: InboxAddress, what: str) -> str:
     return address.url()
+
+
+def _at(address: InboxAddress, unit: str) -> str:
+    """Return the address of the list with the unit in view."""
+    return f"{address.url(at=unit.removeprefix(inbox.OPENED))}#at"
 
 
 def _preview(operator: int, address: InboxAddress, what: str) -> str:
@@ -129,12 +145,21 @@ def _search(operator: int, address: InboxAddress, what: str) -> str:
 
 
 def _open(operator: int, address: InboxAddress, unit: str) -> str:
-    return f"{address.url(at=unit)}#at"
+    return _at(address, unit)
 
 
 def _clear(operator: int, address: InboxAddress, unit: str) -> str:
     change_draft(operator, {unit: None})
-    return address.url()
+    return _at(address, unit)
+
+
+def _take(operator: int, address: InboxAddress, what: str) -> str:
+    """Choose the stage that the unit's text names: `what` is that stage and the unit."""
+    choice, _, unit = what.partition(":")
+    if choice in CHOICES:
+        before = read_draft(operator).choices.get(unit)
+        change_draft(operator, {unit: DraftChoice(choice, before.without if before else _NONE)})
+    return _at(address, unit)
 
 
 def _discard(operator: int, address: InboxAddress, what: str) -> str:
@@ -153,12 +178,14 @@ def _cover(operator: int, address: InboxAddress, code: str) -> str:
     return "ops-spellings-preview"
 
 
+_NONE: Final[frozenset[str]] = frozenset()
 _STEPS: Final[Mapping[str, Callable[[int, InboxAddress, str], str]]] = {
     "preview": _preview,
     "next": _next,
     "search": _search,
     "open": _open,
     "clear": _clear,
+    "take": _take,
     "discard": _discard,
     "cover": _cover,
 }

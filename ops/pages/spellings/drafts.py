@@ -30,6 +30,14 @@ CHOICES: Final = (*(stage.value for stage in Stage), "outside", "open")
 EXPLICIT: Final = "row:"
 """Begins the name of a choice about one spelling that stands in no unit of the inbox."""
 
+PACK: Final = "pack:"
+"""Begins the name of a starter pack in a draft. Its rows have verdicts of their own."""
+
+AS_LISTED: Final = "as listed"
+"""What is chosen for a pack."""
+
+_STAGES: Final = frozenset(stage.value for stage in Stage)
+
 TOKEN_SALT: Final = "stagenorm.decision-draft"  # noqa: S105 (names the purpose, no secret)
 TOKEN_AGE: Final = timedelta(days=1)
 
@@ -48,7 +56,7 @@ class DraftChoice:
     """What was chosen for a unit. `without` are the members that were unticked.
 
     A choice about a single spelling that is decided already, or that came in a file, has a `row`
-    instead of a unit.
+    instead of a unit. The choice of a pack is AS_LISTED, which has no single verdict.
     """
 
     choice: str
@@ -76,15 +84,30 @@ class Draft:
     @property
     def units(self) -> list[str]:
         """The units of the inbox that something is chosen for."""
-        return [unit for unit, choice in self.choices.items() if choice.row is None]
+        return [
+            unit
+            for unit, choice in self.choices.items()
+            if choice.row is None and choice.choice != AS_LISTED
+        ]
+
+    @property
+    def packs(self) -> list[str]:
+        """The names of the starter packs that are chosen."""
+        return [
+            unit.removeprefix(PACK)
+            for unit, choice in self.choices.items()
+            if choice.choice == AS_LISTED
+        ]
 
     @property
     def sentence(self) -> str:
-        """How many choices are a stage, outside and left open."""
+        """How many choices are a pack, a stage, outside and left open."""
+        chosen = [each.choice for each in self.choices.values()]
         counts = {
-            "to a stage": sum(each.stage is not None for each in self.choices.values()),
-            "outside": sum(each.choice == "outside" for each in self.choices.values()),
-            "left open": sum(each.choice == "open" for each in self.choices.values()),
+            "starter packs" if len(self.packs) > 1 else "starter pack": len(self.packs),
+            "to a stage": sum(choice in _STAGES for choice in chosen),
+            "outside": chosen.count("outside"),
+            "left open": chosen.count("open"),
         }
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from django.db import connection
 
+from normalization.decision_warnings import DecisionVerdict
+from normalization.models import StageDecision
 from normalization.rollout import enters_at
-from ops.pages.spellings.inbox import SENT, VerdictShare
+from ops.pages.spellings.inbox import SENT, VerdictShare, split_units
 from ops.pages.spellings.weights import OBSERVED_DAYS
 
 CLIENTS_LISTED: Final = 20
@@ -33,8 +35,10 @@ WHERE key = ANY(%s) GROUP BY key
 CHOSEN: Final = f"""{SENT}
 SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(requests), 0)::bigint
 FROM ops_spellingweight AS held LEFT JOIN sent USING (spelling)
-WHERE unit = ANY(%(units)s) AND verdict = '' AND spelling <> ALL(%(without)s)
-  AND (rows > 0 OR requests IS NOT NULL)
+WHERE (rows > 0 OR requests IS NOT NULL) AND (
+    verdict = '' AND unit = ANY(%(units)s) AND spelling <> ALL(%(without)s)
+    OR verdict = 'open' AND unit = ANY(%(opened)s) AND spelling <> ALL(%(without)s)
+    OR verdict IN ('', 'open') AND key = ANY(%(keys)s))
 """  # noqa: S608 (constants of this module)
 
 # `decided` is what the plan would decide; `verdict` is what holds today.
@@ -113,10 +117,26 @@ def weights_of(keys: Iterable[str]) -> dict[str, KeyWeight]:
         return {key: KeyWeight(rows, requests) for key, rows, requests in cursor.fetchall()}
 
 
-def share_of(units: Iterable[str], without: Iterable[str]) -> VerdictShare:
-    """Return the undecided spellings, rows and requests of `units`, but for some spellings."""
+def decided_keys(keys: Iterable[str]) -> set[str]:
+    """Return those of the folded spellings that have a decision in force, open ones excepted."""
+    found = StageDecision.objects.filter(superseded_at__isnull=True, key__in=list(keys))
+    return set(found.exclude(verdict=DecisionVerdict.OPEN).values_list("key", flat=True))
+
+
+def share_of(units: Iterable[str], keys: Iterable[str], without: Iterable[str]) -> VerdictShare:
+    """Return the undecided spellings, rows and requests of these units and folded spellings.
+
+    The spellings `without` do not count as members of a unit.
+    """
+    plain, opened = split_units(units)
+    values = {
+        "units": plain,
+        "opened": opened,
+        "keys": list(keys),
+        "without": list(without),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(CHOSEN, {"units": list(units), "without": list(without)})
+        cursor.execute(CHOSEN, values)
         return VerdictShare(*cursor.fetchone())
 
 

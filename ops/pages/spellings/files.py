@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import Error as StoreError
 from django.http import HttpRequest, HttpResponse
@@ -20,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from normalization import decisions
 from normalization.decision_file import DecisionFileRefused, DecisionRow, LineFault, read, write
+from ops.pages.console import console_context
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings.drafts import change_draft, explicit, signed_in
 from ops.pages.spellings.tabs import PERMISSION
@@ -72,8 +72,7 @@ def _add_to_draft(operator: int, rows: Iterable[DecisionRow]) -> None:
 def _page(request: HttpRequest, faults: Iterable[LineFault] = ()) -> HttpResponse:
     found = list(faults)
     context: dict[str, Any] = {
-        **admin.site.each_context(request),
-        "title": "Import decisions",
+        **console_context(request, "Import decisions"),
         "faults": found[:FAULTS_LISTED],
         "more_faults": max(len(found) - FAULTS_LISTED, 0),
         "may_decide": request.user.has_perm(PERMISSION),

@@ -24,6 +24,9 @@ UNITS_LISTED: Final = 50
 MEMBERS_LISTED: Final = 12
 ALL_MEMBERS: Final = 2**31
 
+OPENED: Final = "left open:"
+"""Begins the name of a unit in a draft whose spellings were left open before."""
+
 GROUP_OF_CODE: Final[dict[str, SpellingGroup]] = {group.code: group for group in GROUPS}
 
 ORDERS: Final = {
@@ -203,6 +206,24 @@ def members_of(
             member = UnitMember(spelling, visible(spelling), *figures)
             found.setdefault(unit, []).append(member)
     return found
+
+
+def members_named(
+    names: Iterable[str], *, listed: int = MEMBERS_LISTED
+) -> dict[str, list[UnitMember]]:
+    """Return the members of units by their names in a draft, the heaviest `listed` of each."""
+    plain, opened = split_units(names)
+    left_open = members_of(opened, verdict="open", listed=listed) if opened else {}
+    found = members_of(plain, listed=listed)
+    return found | {f"{OPENED}{code}": members for code, members in left_open.items()}
+
+
+def split_units(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the codes of the units that are undecided, and of those that were left open."""
+    every = list(names)
+    plain = [name for name in every if not name.startswith(OPENED)]
+    opened = [name.removeprefix(OPENED) for name in every if name.startswith(OPENED)]
+    return plain, opened
 
 
 def read_shares(counted: SpellingCount) -> dict[str, VerdictShare]:

@@ -10,43 +10,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.contrib import admin
 from django.db import Error as StoreError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from normalization.decision_warnings import DecisionWarning, warnings
+from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.stages import Stage
+from ops.pages.console import console_context
 from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings import tabs
 from ops.pages.spellings.drafts import Draft, DraftChoice, draft_token, read_draft, signed_in
-from ops.pages.spellings.effects import requests_of_the_week, senders_of, share_of
+from ops.pages.spellings.effects import senders_of
+from ops.pages.spellings.goal import read_goal
 from ops.pages.spellings.inbox import (
+    OPENED,
+    UNITS_LISTED,
     InboxPage,
     InboxUnit,
     UnitMember,
-    VerdictShare,
     members_of,
     read_page,
-    read_shares,
 )
 from ops.pages.spellings.links import ORDER_NAMES, TABS, InboxAddress
 from ops.pages.spellings.models import SpellingCount
+from ops.pages.spellings.packs import best_offer
 from ops.pages.spellings.weights import ensure_fresh
 
 EXPANDED: Final = 200
 """How many members of the unit in the panel are listed, to be unticked."""
 
-LIMIT_PERCENT: Final = 0.5
 VERDICT_BUTTONS: Final = (
-    ("pre-seed", "Pre-seed"),
-    ("seed", "Seed"),
-    ("series-a", "A"),
-    ("series-b", "B"),
-    ("series-c", "C"),
-    ("series-c+", "C+"),
+    *((stage.value, stage.removeprefix("series-").capitalize()) for stage in Stage),
     ("outside", "Outside"),
     ("open", "Open"),
 )
@@ -63,15 +60,22 @@ class VerdictButton:
     @property
     def title(self) -> str:
         """The full name, for a pointer and a screen reader."""
-        more = {"outside": "outside: none of the six", "open": "leave open"}
+        more = {
+            "outside": "outside: none of the six",
+            "open": "leave open: undecided, hidden until it grows tenfold",
+        }
         return more.get(self.value, self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class UnitRow:
-    """A unit on the page, with what the draft holds for it. `number` tells its fields apart."""
+    """A unit on the page, with what the draft holds for it under its `name`.
+
+    `number` tells its fields apart.
+    """
 
     number: int
+    name: str
     unit: InboxUnit
     choice: DraftChoice | None
     members: Sequence[UnitMember]
@@ -107,34 +111,21 @@ class UnitRow:
 
     @property
     def hint(self) -> str:
-        """What the unit probably is, where nothing is chosen yet."""
-        if self.choice or not self.unit.looks_like:
+        """What the unit usually or probably is, where nothing is chosen yet."""
+        group = self.unit.group
+        if self.choice:
             return ""
-        return f"Looks like {self.unit.looks_like}."
-
-
-@dataclass(frozen=True, slots=True)
-class GoalBar:
-    """How far a share has to fall, in percent: now, with the draft, and the limit of its check."""
-
-    what: str
-    now: float
-    after: float
+        if group is not None and group.verdict is not DecisionVerdict.CHOOSE:
+            return f"Usually {group.stage or group.verdict.value}."
+        if self.unit.looks_like:
+            return f"Looks like {self.unit.looks_like}."
+        return "Your own policy decides." if group is not None else ""
 
     @property
-    def after_width(self) -> float:
-        """The share afterwards, in thousandths of the one now."""
-        return 1000 * self.after / self.now if self.now else 0
-
-    @property
-    def limit_at(self) -> float:
-        """The limit, in thousandths of the share now."""
-        return min(1000 * LIMIT_PERCENT / self.now, 1000) if self.now else 1000
-
-    @property
-    def reached(self) -> bool:
-        """Whether the check passes with the draft."""
-        return self.after < LIMIT_PERCENT
+    def better(self) -> str:
+        """The stage that the text names, where another verdict was chosen; or ""."""
+        stage = self.unit.looks_like
+        return stage if self.flag and self.choice and self.choice.choice != stage else ""
 
 
 def flag_of(choice: DraftChoice | None, members: Sequence[UnitMember], size: int) -> str:
@@ -167,7 +158,9 @@ def spellings_page(request: HttpRequest) -> HttpResponse:
         context = _context(request, address, counted, draft)
         if address.tab in ("", "open"):
             context |= _inbox(address, draft, counted)
-        else:
+        if address.tab == "":
+            context["offer"] = softly("offer", lambda: best_offer(draft))
+        if address.tab not in ("", "open"):
             context |= tabs.read_tab(address)
     except StoreError:
         return unavailable(request)
@@ -183,8 +176,7 @@ def _context(
 ) -> dict[str, Any]:
     counts = tabs.tab_counts(counted)
     return {
-        **admin.site.each_context(request),
-        "title": "Spellings",
+        **console_context(request, "Spellings"),
         "address": address,
         "counted": counted,
         "draft": draft,
@@ -201,12 +193,15 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
     page = read_page(address.query)
     rows = _rows(page, address, draft)
     focused = next((row for row in rows if row.focused), None)
+    first = (address.page - 1) * UNITS_LISTED + 1
     return {
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
         "orders": [(name, word, name == address.order) for name, word in ORDER_NAMES.items()],
-        "goal": softly("goal", lambda: _goal(counted, draft)) if counted else None,
+        "goal": softly("goal", lambda: read_goal(counted, draft)) if counted else None,
+        "first": first,
+        "last": first + len(rows) - 1,
         "previous_url": address.url(page=address.page - 1, at="") if address.page > 1 else "",
         "has_next": page.has_next,
     }
@@ -216,18 +211,33 @@ def _rows(page: InboxPage, address: InboxAddress, draft: Draft) -> list[UnitRow]
     expanded: Mapping[str, Sequence[UnitMember]] = {}
     if address.at:
         expanded = members_of([address.at], verdict=address.query.verdict, listed=EXPANDED)
+    prefix = OPENED if address.query.opened else ""
     return [
-        _row(number, unit, draft, expanded.get(unit.code, unit.members), unit.code == address.at)
+        _row(
+            number,
+            f"{prefix}{unit.code}",
+            unit,
+            draft,
+            expanded.get(unit.code, unit.members),
+            focused=unit.code == address.at,
+        )
         for number, unit in enumerate(page.listed)
         if unit.members
     ]
 
 
 def _row(
-    number: int, unit: InboxUnit, draft: Draft, members: Sequence[UnitMember], focused: bool
+    number: int,
+    name: str,
+    unit: InboxUnit,
+    draft: Draft,
+    members: Sequence[UnitMember],
+    *,
+    focused: bool,
 ) -> UnitRow:
-    choice = draft.choices.get(unit.code)
-    return UnitRow(number, unit, choice, members, focused, flag_of(choice, members, unit.size))
+    choice = draft.choices.get(name)
+    flag = flag_of(choice, members, unit.size)
+    return UnitRow(number, name, unit, choice, members, focused, flag)
 
 
 def _senders(row: UnitRow) -> list[tuple[str, int, float]]:
@@ -236,36 +246,3 @@ def _senders(row: UnitRow) -> list[tuple[str, int, float]]:
     return [
         (name, count, 100 * count / every) for name, count in senders_of(row.unit.code).items()
     ]
-
-
-def _goal(counted: SpellingCount, draft: Draft) -> dict[str, Any]:
-    """Return the bars of stored rows and of requests, and how much the draft settles."""
-    shares = read_shares(counted)
-    undecided = _added(shares.get("", VerdictShare()), shares.get("open", VerdictShare()))
-    without = [spelling for choice in draft.choices.values() for spelling in choice.without]
-    decided = [unit for unit in draft.units if draft.choices[unit].choice != "open"]
-    chosen = share_of(decided, without) if decided else VerdictShare()
-    rows, requests = sum(share.rows for share in shares.values()), requests_of_the_week()
-    return {
-        "settles": _percent(chosen.rows, undecided.rows),
-        "bars": [
-            _bar("Stored rows", undecided.rows, chosen.rows, rows),
-            _bar("Requests of 7 days", undecided.requests, chosen.requests, requests),
-        ],
-    }
-
-
-def _bar(what: str, undecided: int, chosen: int, every: int) -> GoalBar:
-    # A request may give several spellings, so their counts may exceed the requests.
-    now = min(_percent(undecided, every), 100)
-    return GoalBar(what, now, now * (undecided - chosen) / undecided if undecided else 0)
-
-
-def _added(one: VerdictShare, other: VerdictShare) -> VerdictShare:
-    return VerdictShare(
-        one.spellings + other.spellings, one.rows + other.rows, one.requests + other.requests
-    )
-
-
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import Error as StoreError
 from django.http import HttpRequest, HttpResponse
@@ -25,10 +25,14 @@ from normalization.decision_file import DecisionRow
 from normalization.decision_plan import DecisionPlan
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
 from normalization.models import DecisionBatch
+from normalization.packs import load_packs
 from ops.admin_ui.characters import Visible, visible
+from ops.pages.console import console_context
 from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings.drafts import (
+    AS_LISTED,
+    PACK,
     Draft,
     DraftChoice,
     change_draft,
@@ -41,15 +45,18 @@ from ops.pages.spellings.effects import (
     ClientEffect,
     KeyWeight,
     clients_of,
+    decided_keys,
     weights_of,
 )
 from ops.pages.spellings.inbox import (
     ALL_MEMBERS,
     GROUP_OF_CODE,
+    OPENED,
     UnitMember,
-    members_of,
+    members_named,
     read_shares,
 )
+from ops.pages.spellings.packs import keys_of
 from ops.pages.spellings.tabs import PERMISSION
 from ops.pages.spellings.weights import ensure_fresh
 
@@ -85,17 +92,33 @@ class DecisionPreview:
     def __init__(self, draft: Draft, confirmed: Iterable[str] = ()) -> None:
         self.draft = draft
         self._confirmed = frozenset(confirmed)
-        members = members_of(draft.units, listed=ALL_MEMBERS)
-        self._by_unit = {
+        members = members_named(draft.units, listed=ALL_MEMBERS)
+        chosen = {
             unit: list(_rows(unit, choice, members.get(unit, [])))
             for unit, choice in draft.choices.items()
+            if choice.choice != AS_LISTED
         }
+        # What was chosen for a spelling itself wins over the packs.
+        taken = {row.key for rows in chosen.values() for row in rows}
+        self._by_unit = chosen | _pack_rows(draft.packs, taken)
 
     @cached_property
     def rows(self) -> list[DecisionRow]:
         """Every decision, one for each folded spelling."""
         found = {row.key: row for rows in self._by_unit.values() for row in rows}
         return list(found.values())
+
+    @cached_property
+    def _reviewed(self) -> frozenset[str]:
+        """The folded spellings of packs, whose rows are reviewed: the pack confirms them."""
+        packs = [rows for unit, rows in self._by_unit.items() if unit.startswith(PACK)]
+        return frozenset(row.key for rows in packs for row in rows)
+
+    @property
+    def confirmed(self) -> list[str]:
+        """The spellings that are decided in spite of hard warnings."""
+        keys = self._reviewed | self._confirmed
+        return [row.spelling for row in self.rows if row.key in keys]
 
     @cached_property
     def plan(self) -> DecisionPlan:
@@ -115,7 +138,7 @@ class DecisionPreview:
             reasons = [
                 each for each in warnings(row.spelling, row.verdict, row.stage) if each.hard
             ]
-            if reasons and not row.is_confirmed:
+            if reasons and not row.is_confirmed and row.key not in self._reviewed:
                 confirmed = row.key in self._confirmed
                 found.append(HardWarning(row, visible(row.spelling), reasons, confirmed))
         return found
@@ -140,8 +163,8 @@ class DecisionPreview:
         warned = {each.row.key for each in self.hard}
         chosen = [
             ChosenUnit(
-                name=visible(rows[0].spelling),
-                label=GROUP_OF_CODE[unit].label if unit in GROUP_OF_CODE else "",
+                name=_name_of(unit, rows),
+                label=_label_of(unit),
                 becomes=self.draft.choices[unit].choice,
                 rows=rows,
                 weight=self.weight_of(rows),
@@ -183,6 +206,7 @@ def _save(request: HttpRequest, draft: Draft) -> HttpResponse:
             author=request.user.get_username(),
             source=DecisionBatch.Source.ADMIN,
             reason=reason,
+            confirmed=preview.confirmed,
         )
     except decisions.DecisionRefused as refusal:
         return _page(request, DecisionPreview(draft), reason, str(refusal))
@@ -198,7 +222,7 @@ def _fault(preview: DecisionPreview, reason: str, seen: str) -> str:
     if seen != preview.plan.hash:
         return "The spellings or the decisions changed since you looked. Look again, then save."
     if not reason:
-        return "Give a reason: everyone who looks at a decision later reads it."
+        return "Give a reason. The list of decisions shows it."
     if preview.is_beyond_confirming:
         return f"More than {CONFIRMED_AT_MOST} decisions go against their own text."
     if preview.unconfirmed:
@@ -210,8 +234,7 @@ def _page(
     request: HttpRequest, preview: DecisionPreview, reason: str, fault: str = ""
 ) -> HttpResponse:
     context = {
-        **admin.site.each_context(request),
-        "title": f"Preview: {_decisions(len(preview.rows))}",
+        **console_context(request, f"Preview: {_decisions(len(preview.rows))}"),
         "preview": preview,
         "plan": preview.plan,
         "units": preview.units(),
@@ -261,12 +284,39 @@ def _rows(unit: str, choice: DraftChoice, members: Sequence[UnitMember]) -> Iter
         yield replace(choice.row, verdict=choice.verdict, stage=choice.stage)
         return
     seen: set[str] = set()
-    kind = GROUP_OF_CODE[unit].label if unit in GROUP_OF_CODE else ""
+    kind = _label_of(unit)
     for member in members:
         row = DecisionRow(member.spelling, choice.verdict, choice.stage, kind)
         if member.spelling not in choice.without and row.key not in seen:
             seen.add(row.key)
             yield row
+
+
+def _pack_rows(packs: Iterable[str], taken: set[str]) -> dict[str, list[DecisionRow]]:
+    """Return the rows of each pack that decide something new.
+
+    A pack settles only what is undecided: it leaves earlier decisions as they are.
+    """
+    found: dict[str, list[DecisionRow]] = {}
+    left_out = taken | decided_keys(keys_of(packs))
+    for name in packs:
+        pack = load_packs().get(name)
+        rows = [] if pack is None else [row for row in pack.decided if row.key not in left_out]
+        left_out |= {row.key for row in rows}
+        found[f"{PACK}{name}"] = rows
+    return found
+
+
+def _label_of(unit: str) -> str:
+    """Return what a unit is called beside its heaviest spelling; "" for a single spelling."""
+    if unit.startswith(PACK):
+        return "Starter pack"
+    group = GROUP_OF_CODE.get(unit.removeprefix(OPENED))
+    return group.label if group else ""
+
+
+def _name_of(unit: str, rows: Sequence[DecisionRow]) -> Visible:
+    return visible(unit.removeprefix(PACK) if unit.startswith(PACK) else rows[0].spelling)
 
 
 def _saved(result: decisions.DecisionResult) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import Error as StoreError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -24,6 +24,7 @@ from normalization.models import DecisionBatch, StageDecision
 from normalization.rollout import Rollout
 from ops.admin_ui.characters import visible
 from ops.pages.clients.enforcement import ClientEnforcement, enforcement_of
+from ops.pages.console import console_context
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings.effects import ClientEffect, KeyWeight, clients_of, weights_of
 from ops.pages.spellings.tabs import PERMISSION
@@ -103,8 +104,7 @@ def _page(
 ) -> HttpResponse:
     enforced = [client for client in clients if client.enforcement.now and client.daily]
     context = {
-        **admin.site.each_context(request),
-        "title": "Retire a decision",
+        **console_context(request, "Retire a decision"),
         "decision": decision,
         "shown": visible(decision.spelling),
         "was_stage": decision.verdict == DecisionVerdict.STAGE,
