@@ -20,10 +20,14 @@ class NormalizationConfig(AppConfig):
 
     def _serve(self, endpoints: Iterable[str]) -> None:
         from normalization import guard, metrics, observations, rollout_store
+        from normalization.instance_reporter import reporter
         from normalization.ticker import ticker
 
         metrics.begin_at_zero(endpoints)
         ticker.add("guard", guard.guard.tick)
         ticker.add("observations", observations.flush)
+        ticker.add("mode", rollout_store.show)
+        ticker.add("instances", reporter.report)
         ticker.at_end(observations.flush)
+        ticker.at_end(reporter.leave)
         rollout_store.after_load(ticker.ensure_running)

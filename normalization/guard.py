@@ -41,7 +41,7 @@ from normalization.guard_rule import (
     taken_back,
 )
 from normalization.models import RolloutChange
-from normalization.rollout import Mode, Rollout, enforces_more
+from normalization.rollout import Mode, Rollout, enforces_more, with_mode
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +115,16 @@ class Guard:
         self.buffer = GuardBuffer()
         self.history = RequestHistory(clock)
         self._known = _Known()
+        self._ticked_at: float | None = None
+        self._confirmed_at = float("-inf")
+
+    def seconds_since_tick(self) -> float | None:
+        """Return the age of the last tick that protected; None before the first."""
+        return None if self._ticked_at is None else self._clock() - self._ticked_at
+
+    def seconds_since_confirmed(self) -> float:
+        """Return the time since the process last served the newest version in the database."""
+        return self._clock() - self._confirmed_at
 
     def record(self, version: int, endpoint: str, client: str, *, rejected: bool) -> None:
         """Count one request that was enforced; `version` is the rollout's that decided it."""
@@ -124,12 +134,14 @@ class Guard:
         """Begin anew, as in a child after a fork: the lock may be held, the thread is gone."""
         self.buffer, self.history = GuardBuffer(), RequestHistory(self._clock)
         self._known = _Known()
+        self._ticked_at, self._confirmed_at = None, float("-inf")
 
     def tick(self) -> None:
         """Share, judge and act once. Raises `django.db.Error`; the counts are then kept."""
         self._renew_if_changed()
         if conf.guard().mode != "off":
             self._protect()
+            self._ticked_at = self._clock()
         metrics.GUARD_TICK.set(time.time())
 
     def _protect(self) -> None:
@@ -157,6 +169,9 @@ class Guard:
         known = rollout_store.store.known()
         if known is None or known.version != version:
             rollout_store.store.renew(compare=True)
+            known = rollout_store.store.known()
+        if known is not None and known.version == version:
+            self._confirmed_at = self._clock()
 
     def _epoch(self, version: int) -> int:
         """Return the id of the newest change that enforces more, up to `version`."""
@@ -239,12 +254,27 @@ def newest_enforcing_change(version: int) -> int:
     return changes[-1].pk if changes else 0
 
 
+def rejects_above_limit() -> str:
+    """Return the rejects of the last five minutes that are above the limit, "" without any.
+
+    The gate `cooldown` asks before more is enforced, in any process. Raises `django.db.Error`.
+    """
+    newest = rollout_store.newest()
+    counts = [each for each in _counts(newest_enforcing_change(newest.version)) if each.age < 300]
+    if not any(each.rejects for each in counts):
+        return ""
+    enforced = with_mode(newest.rollout, Mode.ENFORCE)
+    action = judge(
+        _enforced(counts, enforced),
+        enforced_clients=_enforced_clients(),
+        limits=conf.guard().limits,
+    )
+    return _figures(action) if action is not None else ""
+
+
 def sentence(action: GuardAction) -> str:
     """Return the reason that the history shows."""
-    figures = (
-        f"{action.rejects:,} of {action.requests:,} requests in {action.window} s were refused "
-        f"({100 * action.share:.1f} %)"
-    )
+    figures = _figures(action)
     if action.scope is GuardScope.CLIENT:
         return f"The guard holds out {action.clients[0]}: {figures}."
     if action.scope is GuardScope.ENDPOINT:
@@ -253,6 +283,13 @@ def sentence(action: GuardAction) -> str:
         names = ", ".join(action.clients[:5])
         return f"The guard goes back to warn: {len(action.clients)} clients are hurt ({names})."
     return f"The guard goes back to warn: {figures}."
+
+
+def _figures(action: GuardAction) -> str:
+    return (
+        f"{action.rejects:,} of {action.requests:,} requests in {action.window} s were refused "
+        f"({100 * action.share:.1f} %)"
+    )
 
 
 def evidence_of(action: GuardAction) -> dict[str, Any]:

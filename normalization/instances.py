@@ -1,6 +1,8 @@
-"""Reports of the version that each process serves. They are kept in Redis and expire.
+"""The version that each process serves, from two sources.
 
-With them, "all 8 instances run version 17" is an observation, not an assumption after a wait.
+Reports in Redis are fast and expire. The register in the database (`instance_registry`) needs no
+Redis and forgets no process that is frozen. Together they make "all 8 instances run version 17"
+an observation, not an assumption after a wait.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from normalization import conf
+from django.db import Error as StoreError
+
+from normalization import conf, instance_registry
 from normalization.redis_link import RedisUnavailable, link
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 REPORTS: Final = "stage:validation:instances"
 EXPIRY: Final = "stage:validation:instances:expiry"
 KEPT_TTLS: Final = 3
+SILENT_TTLS: Final = 3
+LEAST_SILENCE: Final = 10.0  # seconds: five reports to the register
 
 # Uses the clock of Redis, so that the clocks of hosts may differ.
 # ARGV: name, report, milliseconds to keep.
@@ -60,14 +66,42 @@ class Instance(NamedTuple):
     age: float
 
 
+class ServingProcess(NamedTuple):
+    """A process as both sources know it.
+
+    `age` is the time in seconds since its version was confirmed. `guard` is its STAGE_GUARD,
+    `guard_age` the time since its guard ticked (None: not yet), and `skew` its clock minus the
+    database's. The last three are known of registered processes only.
+    """
+
+    host: str
+    pid: int
+    version: int
+    mode: str
+    age: float
+    guard: str = ""
+    guard_age: float | None = None
+    skew: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name that `stage_mode forget` takes."""
+        return f"{self.host}:{self.pid}"
+
+    @property
+    def silent(self) -> bool:
+        """Whether it stopped reporting: it is frozen, or cut off from the database."""
+        return self.age > max(SILENT_TTLS * conf.ttl_seconds(), LEAST_SILENCE)
+
+
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """Whether every live process serves at least a version, and a sentence with the evidence."""
+    """Whether every process serves at least a version, and a sentence with the evidence."""
 
     converged: bool
     why: str
-    instances: tuple[Instance, ...] = ()
-    behind: tuple[Instance, ...] = ()
+    instances: tuple[ServingProcess, ...] = ()
+    behind: tuple[ServingProcess, ...] = ()
 
 
 def announce(version: int, mode: str, age: float) -> None:
@@ -111,36 +145,70 @@ def converged(version: int) -> bool:
     return bool(instances) and all(each.version >= version for each in instances)
 
 
-def convergence(version: int, age: float) -> Convergence:
-    """Return whether every live process serves `version` (committed `age` seconds ago) or newer.
+def serving() -> tuple[ServingProcess, ...]:
+    """Return the processes of both sources by host and process id; raises `django.db.Error`."""
+    found = {
+        each.name: ServingProcess(
+            each.host, each.pid, each.version, each.mode, round(each.age + each.silent, 3),
+            each.guard,
+            None if each.guard_age is None else round(each.guard_age + each.silent, 3),
+            each.skew,
+        )
+        for each in instance_registry.registered()
+    }  # fmt: skip
+    for one in report():
+        own = ServingProcess(*one)
+        known = found.get(own.name)
+        if known is None:
+            found[own.name] = own
+        elif (own.version, -own.age) > (known.version, -known.age):
+            found[own.name] = known._replace(version=own.version, mode=own.mode, age=own.age)
+    return tuple(sorted(found.values()))
 
-    If Redis does not answer, the TTL decides: after it each process has read the database.
+
+def convergence(version: int, age: float) -> Convergence:
+    """Return whether every process serves `version` (committed `age` seconds ago) or newer.
+
+    A process that stopped reporting is behind until it is restarted or removed by name. Without
+    Redis and without a registered process the TTL decides: after it, a process that had not
+    reported yet has read the database.
     """
     try:
-        instances = live()
-    except RedisUnavailable as error:
-        over = age > conf.ttl_seconds()
-        when = "has passed" if over else "has not passed yet"
-        return Convergence(
-            over, f"{error}; the TTL of {conf.ttl_seconds():g} s {when} since version {version}"
-        )
-    behind = tuple(each for each in instances if each.version < version)
+        found = serving()
+    except StoreError as error:
+        return Convergence(False, f"the database does not answer ({type(error).__name__})")
+    if not found:
+        return _nobody_reports(version, age)
+    behind = tuple(each for each in found if each.version < version or each.silent)
     if behind:
-        return Convergence(
-            False, f"{len(behind)} of {_count(instances)} run an older version", instances, behind
-        )
-    if not instances:
+        return Convergence(False, _who_is_behind(behind, len(found), version), found, behind)
+    return Convergence(True, f"all of {_count(found)} run version {version} or newer", found)
+
+
+def _nobody_reports(version: int, age: float) -> Convergence:
+    over = age > conf.ttl_seconds()
+    if conf.redis_configured():
+        try:
+            live()
+        except RedisUnavailable as error:
+            return Convergence(False, f"{error}; no process has confirmed version {version}")
         # Each process reports once per TTL, so an emptied Redis has all reports after one TTL.
-        return Convergence(
-            age > conf.ttl_seconds(), "no process reports that it serves requests", instances
-        )
-    return Convergence(
-        True, f"all of {_count(instances)} run version {version} or newer", instances
-    )
+        return Convergence(over, "no process reports that it serves requests")
+    when = "has passed" if over else "has not passed yet"
+    ttl = f"the TTL of {conf.ttl_seconds():g} s {when} since version {version}"
+    return Convergence(over, f"no process reports that it serves requests; {ttl}")
+
+
+def _who_is_behind(behind: tuple[ServingProcess, ...], every: int, version: int) -> str:
+    older = sum(each.version < version for each in behind)
+    of_all = "1 instance" if every == 1 else f"{every} instances"
+    if older:
+        return f"{len(behind)} of {of_all} run an older version"
+    return f"{len(behind)} of {of_all} stopped reporting"
 
 
 def wait_until_converged(
-    version: int, seconds: float, pause: float = 0.02
+    version: int, seconds: float, pause: float = 0.05
 ) -> tuple[Convergence, float]:
     """Poll until every live process serves `version`, for at most `seconds`.
 
@@ -154,7 +222,7 @@ def wait_until_converged(
         time.sleep(pause)
 
 
-def _count(instances: tuple[Instance, ...]) -> str:
+def _count(instances: tuple[ServingProcess, ...]) -> str:
     return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
 
 

@@ -82,6 +82,11 @@ GUARD_TICK: Final = Gauge(
     "When the guard of a worker last ticked, the longest ago of all.",
     multiprocess_mode="livemin",
 )
+CLOCK_SKEW: Final = Gauge(
+    "stage_clock_skew_seconds",
+    "How far the clock of a worker is from the clock of the database, the furthest of all.",
+    multiprocess_mode="livemax",
+)
 MODE_CHANGES: Final = Counter(
     "stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"]
 )
@@ -110,6 +115,7 @@ def begin_at_zero(endpoints: Iterable[str]) -> None:
     for scope in GuardScope:
         GUARD_ACTED.labels(what=scope.value)
         GUARD_ACTED.labels(what=f"notify_{scope.value}")
+    GUARD_ACTED.labels(what="way_back_dead")
 
 
 def count_request(endpoint: str, mode: Mode, outcome: str) -> None:

@@ -240,3 +240,29 @@ class GuardCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} {self.client}: {self.rejects} of {self.requests}"
+
+
+class ServingInstance(models.Model):
+    """A serving process, as it reported itself last: its version, its guard and its clock.
+
+    A process that ends in order deletes its row. A row of a killed process is deleted by the next
+    process of the same host, and of another host by `stage_mode forget`. A frozen process keeps
+    its row, so it is never taken for one that confirmed a change.
+    """
+
+    name = models.CharField(max_length=300, primary_key=True, help_text="host:pid")
+    host = models.CharField(max_length=255)
+    pid = models.IntegerField()
+    version = models.BigIntegerField(help_text="Version of the rollout served.")
+    mode = models.CharField(max_length=10)
+    age_seconds = models.FloatField(help_text="Since a store confirmed the version.")
+    guard = models.CharField(max_length=10, help_text="STAGE_GUARD of the process.")
+    guard_age_seconds = models.FloatField(null=True, help_text="Since the guard last ticked.")
+    skew_seconds = models.FloatField(help_text="The clock of the process minus the database's.")
+    seen_at = models.DateTimeField(help_text="By the clock of the database.")
+
+    class Meta:
+        ordering = ("host", "pid")
+
+    def __str__(self) -> str:
+        return f"{self.name}: version {self.version}"

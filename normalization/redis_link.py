@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from django.conf import settings
 from django.core.cache import caches
-from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 
 from normalization import conf, metrics
 from normalization.bounded import Bounded, TookTooLong
@@ -126,6 +125,8 @@ def drop_connections() -> None:
 
 
 def _is_answer(error: Exception) -> bool:
+    from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+
     return isinstance(error, ResponseError) and not isinstance(
         error, BusyLoadingError | NoScriptError
     )

@@ -151,6 +151,15 @@ def after_load(act: Callable[[], None]) -> None:
     _after_load.append(act)
 
 
+def show() -> None:
+    """Renew the snapshot if it has expired, and export its mode, version and age.
+
+    The ticker calls this once a second, so that the metrics are right without a request.
+    """
+    snapshot = current()
+    metrics.show_mode(snapshot.rollout.mode, snapshot.version, snapshot.age)
+
+
 def forget() -> None:
     """Drop the snapshot and the background thread, as in a process that has just started."""
     listener.stop()

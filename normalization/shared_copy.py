@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
-from redis.exceptions import ResponseError
 
 from normalization.redis_link import RedisLink, RedisUnavailable, link
 
@@ -139,6 +138,8 @@ class SharedCopy:
             return CopyRead(None, text)
 
     def _get(self, client: Redis) -> str | None:
+        from redis.exceptions import ResponseError
+
         try:
             # One byte more than the maximum: a longer text is cut here and then invalid.
             return _text(client.getrange(self.key, 0, MOST_BYTES)) or None

@@ -6,12 +6,18 @@ class OpsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks; export the webhook's counter from the start of a web process."""
+        """Register the checks; in a web process, start its counters and watch the way back."""
         from django.conf import settings
 
         from ops import checks
-        from ops.alerts import webhook
 
         checks.register()
         if settings.SERVES_REQUESTS:
-            webhook.begin_at_zero()
+            self._serve()
+
+    def _serve(self) -> None:
+        from normalization.ticker import ticker
+        from ops.alerts import way_back, webhook
+
+        webhook.begin_at_zero()
+        ticker.add("way back", way_back.watch.look)

@@ -78,13 +78,13 @@ class RolloutModeView(APIView):
         try:
             snapshot = rollout_store.newest()
             change = rollout_store.since(snapshot.version)
+            reported = [one._asdict() for one in instances.serving()]
         except StoreError as error:
             raise _unavailable() from error
         body: dict[str, Any] = {"version": snapshot.version, **snapshot.rollout.to_wire()}
         if change is not None:
             body |= {"since": change.created_at, "actor": change.actor, "source": change.source}
             body |= {"reason": change.reason}
-        reported = [one._asdict() for one in instances.report()]
         return Response({**body, "instances": reported}, headers=_NOT_KEPT)
 
     @extend_schema(exclude=True)

@@ -25,8 +25,6 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ProgrammingError
 
-from stagenorm import redis_url
-
 T = TypeVar("T")
 
 
@@ -158,9 +156,15 @@ class Reader:
 
     def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
         """Read a Redis address as cache settings (``redis_url.cache``); None when not set."""
+
+        def parse(name: str) -> dict[str, Any]:
+            from stagenorm import redis_url  # imports redis, which takes 0.1 s
+
+            return redis_url.cache(self._environ.str(name), seconds)
+
         return self._read(
             Variable(name, "address", "", help),
-            lambda name: redis_url.cache(self._environ.str(name), seconds),
+            parse,
             None,
             "use redis://, rediss://, unix:// or redis+sentinel://",
         )

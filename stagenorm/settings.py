@@ -91,7 +91,7 @@ INSTALLED_APPS = [
     "normalization.apps.NormalizationConfig",
     "ops.apps.OpsConfig",
     "stagenorm.portfolio.apps.PortfolioConfig",
-    "django.contrib.admin",
+    "stagenorm.admin_config.OnDemandAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -270,6 +270,12 @@ STAGE_GUARD_CLIENTS = read.whole(
 )
 STAGE_GUARD_PINNED = read.words(
     "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
+)
+STAGE_WHEN_WAY_BACK_DEAD = read.choice(
+    "STAGE_WHEN_WAY_BACK_DEAD",
+    "keep",
+    ("warn", "keep"),
+    "What to do in enforce when neither the guard nor an alert would take it back: warn ends it.",
 )
 SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE",

@@ -10,6 +10,7 @@ from ops.exporter import metrics
 from stagenorm.health import healthz, readyz
 from stagenorm.schema import SchemaView
 
+admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
 admin.site.site_url = "/api/docs"

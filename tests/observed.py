@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from normalization.models import ObservedSpelling, OutcomeTally
+from normalization.models import ObservedSpelling, OutcomeTally, ServingInstance
 
 DAY = 24 * 60  # minutes
 
@@ -47,6 +47,27 @@ def saw(
         count=count,
         first_seen=at,
         last_seen=at,
+    )
+
+
+def serves(
+    version: int, name: str = "web:1", age: float = 0.5, guard: str = "act", guard_age: float = 0.5
+) -> None:
+    """Register a serving process of another host that reported just now."""
+    host, _, pid = name.partition(":")
+    ServingInstance.objects.update_or_create(
+        name=name,
+        defaults={
+            "host": host,
+            "pid": int(pid),
+            "version": version,
+            "mode": "warn",
+            "age_seconds": age,
+            "guard": guard,
+            "guard_age_seconds": guard_age,
+            "skew_seconds": 0.0,
+            "seen_at": timezone.now(),
+        },
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from normalization.instances import Instance
+from normalization.instances import ServingProcess
 from normalization.rollout import Rollout
 from normalization.rollout_store import Snapshot
 from stagenorm.terminal import add_row, pairs, table
@@ -19,15 +19,25 @@ def rollout_lines(snapshot: Snapshot, change: Any) -> Table:
     return pairs(_members(snapshot, change))
 
 
-def instance_table(instances: Iterable[Instance], version: int) -> Table:
-    """Return one row for each process that reported; those behind `version` are yellow."""
-    numbers = ("pid", "version", "age")
-    found = table("host", "pid", "version", "mode", "age", title="Instances", numbers=numbers)
+def instance_table(instances: Iterable[ServingProcess], version: int) -> Table:
+    """Return one row for each process; those behind `version`, or silent, are yellow."""
+    names = ("host", "pid", "version", "mode", "age", "guard", "clock")
+    found = table(*names, title="Instances", numbers=("pid", "version", "age", "clock"))
     for one in instances:
-        style = "yellow" if one.version < version else None
-        age = f"{one.age:.1f} s"
-        add_row(found, one.host, str(one.pid), str(one.version), one.mode, age, style=style)
+        style = "yellow" if one.version < version or one.silent else None
+        cells = (one.host, str(one.pid), str(one.version), one.mode, f"{one.age:.1f} s")
+        add_row(found, *cells, guard_in_words(one), f"{one.skew:+.1f} s", style=style)
     return found
+
+
+def guard_in_words(one: ServingProcess) -> str:
+    """Return whether the guard of a process ticks."""
+    if one.guard == "off":
+        return "off"
+    if one.guard_age is None:
+        return "not yet"
+    ticks = f"ticked {one.guard_age:.0f} s ago"
+    return ticks if one.guard == "act" else f"{ticks}, {one.guard} only"
 
 
 def _members(snapshot: Snapshot, change: Any) -> Iterator[tuple[str, str]]:

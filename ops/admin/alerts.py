@@ -23,7 +23,8 @@ from ops.admin_ui.ledgers import (
     OperatorLedger,
     cell,
 )
-from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery, read_way_back
+from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
+from ops.alerts.way_back import read_way_back
 from ops.gates.rules import GateOutcome
 
 _OUTCOME_TONES: Final = {

@@ -1,12 +1,7 @@
-"""Tables of the automatic way back: used signatures, a ledger of deliveries, and heartbeats.
-
-`read_way_back` answers whether the way back is open. It asks the gate `alert_path_alive`, so that
-the gate, the pages and the lists of the admin always agree.
-"""
+"""Tables of the way back through alerts: used signatures, a ledger of deliveries, heartbeats."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,9 +9,6 @@ from typing import Any
 from django.db import models
 
 from normalization.models import AppendOnlyError
-from ops import clock
-from ops.gates import rules
-from ops.gates.rules import GateFacts, GateOutcome, GateVerdict
 
 
 class DeliveryOutcome(StrEnum):
@@ -107,29 +99,6 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.received_at:%F %T} {self.fingerprint}"
-
-
-@dataclass(frozen=True, slots=True)
-class WayBack:
-    """Whether the automatic way back is open: the gate's verdict and the last heartbeat."""
-
-    verdict: GateVerdict
-    last_heartbeat_at: datetime | None
-
-    @property
-    def word(self) -> str:
-        """The verdict as pages show it: open, closed or not proven."""
-        return {
-            GateOutcome.PASS: "open",
-            GateOutcome.FAIL: "closed",
-            GateOutcome.INCONCLUSIVE: "not proven",
-        }[self.verdict.outcome]
-
-
-def read_way_back() -> WayBack:
-    """Return the state of the way back now, by the database's clock."""
-    facts = GateFacts(clock.database_now(), 0, 0.0, last_heartbeat_at=last_heartbeat_at())
-    return WayBack(rules.alert_path_alive(facts), facts.last_heartbeat_at)
 
 
 def last_heartbeat_at() -> datetime | None:

@@ -8,22 +8,27 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from normalization import conf, instances, rollout_store
+from normalization import conf, guard, rollout_store
 from normalization.models import RolloutChange
-from normalization.redis_link import RedisUnavailable
 from normalization.rollout import Mode, Rollout, with_mode
 from ops import clock
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_at
 from ops.alerts.payload import DOWNGRADE_ALERT
+from ops.alerts.way_back import instance_facts
 from ops.backfill.survey import unclean_rows
 from ops.backups.history import gate_backups
-from ops.gates.rules import GateFacts, InstanceFact
+from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import enforced_traffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
 
-# Alertmanager repeats a firing alert at least this often (`repeat_interval` and a lost delivery).
+# A firing alert is delivered again at least this often. alertmanager.yml repeats it every 30 s; an
+# Alertmanager with an earlier configuration, every 5 minutes.
 ALERT_REPEATS: Final = timedelta(minutes=6)
+# A person may press "Back to warn" this long before the alert's first delivery arrives.
+ALERT_FOLLOWS: Final = timedelta(minutes=1)
+DELIVERIES_READ: Final = 200
+FIRING: Final = (DeliveryOutcome.DOWNGRADED, DeliveryOutcome.ALREADY)
 
 
 def collect(version: int, asked: Rollout | None = None, *, read_files: bool = True) -> GateFacts:
@@ -46,15 +51,16 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         traffic=enforced_traffic(asked, now),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
-        instances=_instances(),
-        last_automatic_downgrade_at=_last_automatic_downgrade_at(),
+        instances=instance_facts(),
+        last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
+        guard_sees=guard.rejects_above_limit(),
     )
 
 
 def _alert_fires(now: datetime) -> bool:
     """Whether the newest delivery about the downgrade alert, of the last minutes, was firing."""
-    acts = (DeliveryOutcome.DOWNGRADED, DeliveryOutcome.ALREADY, DeliveryOutcome.IGNORED)
+    acts = (*FIRING, DeliveryOutcome.IGNORED)
     newest = (
         WebhookDelivery.objects.filter(
             endpoint="auto-downgrade",
@@ -68,25 +74,29 @@ def _alert_fires(now: datetime) -> bool:
     return newest is not None and newest.outcome != DeliveryOutcome.IGNORED
 
 
-def _last_automatic_downgrade_at() -> datetime | None:
-    change = (
-        RolloutChange.objects.filter(source__in=AUTOMATIC, previous_mode=Mode.ENFORCE.value)
-        .exclude(mode=Mode.ENFORCE.value)
-        .order_by("-id")
-        .first()
+def _last_downgrade_under_alert(now: datetime) -> datetime | None:
+    """Return when enforcement was last taken back by alert or guard, or by a person meanwhile."""
+    changes = RolloutChange.objects.filter(previous_mode=Mode.ENFORCE.value).exclude(
+        mode=Mode.ENFORCE.value
     )
-    return change.created_at if change else None
+    automatic = changes.filter(source__in=AUTOMATIC).order_by("-id").first()
+    by_hand = changes.exclude(source__in=AUTOMATIC).filter(created_at__gt=now - COOLDOWN)
+    moments = [automatic.created_at] if automatic else []
+    taken_back = list(by_hand.values_list("created_at", flat=True))
+    fired = _fired_since(now - COOLDOWN - ALERT_REPEATS) if taken_back else []
+    for moment in taken_back:
+        if any(moment - ALERT_REPEATS < at < moment + ALERT_FOLLOWS for at in fired):
+            moments.append(moment)
+    return max(moments, default=None)
+
+
+def _fired_since(moment: datetime) -> list[datetime]:
+    """Return when a firing downgrade alert was delivered."""
+    deliveries = WebhookDelivery.objects.filter(
+        endpoint="auto-downgrade", outcome__in=FIRING, received_at__gt=moment
+    )
+    return list(deliveries.order_by("-id").values_list("received_at", flat=True)[:DELIVERIES_READ])
 
 
 def _unclean_rows() -> int:
     return sum(rows for values in unclean_rows().values() for rows in values.values())
-
-
-def _instances() -> tuple[InstanceFact, ...] | None:
-    if not conf.redis_configured():
-        return None
-    try:
-        live = instances.live()
-    except RedisUnavailable:
-        return None
-    return tuple(InstanceFact(f"{one.host}/{one.pid}", one.version, one.age) for one in live)

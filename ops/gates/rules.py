@@ -19,8 +19,11 @@ LEAST_REQUESTS: Final = 1_000
 REFUSED_PER_MILLE: Final = 5  # 0.5 %
 # In each column. Counting stops there, because more rows give the same verdict.
 UNCLEAN_COUNTED_TO: Final = 10_000
-# The watchdog repeats every 5 minutes, so one lost delivery does not close the way back.
+# The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
+HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
+GUARD_MAX_AGE: Final = 10.0  # seconds since the guard of a server ticked, once a second
+LEAST_SILENCE: Final = 5.0  # seconds; servers report every two
 COOLDOWN: Final = timedelta(minutes=30)
 
 
@@ -64,11 +67,22 @@ class GateVerdict:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFact:
-    """The report of one serving process. `age` is in seconds."""
+    """The report of one serving process. Ages are in seconds.
+
+    `guard` is its STAGE_GUARD. `guard_age`: since its guard ticked; None if it never did.
+    """
 
     name: str
     version: int
     age: float
+    guard: str = "act"
+    guard_age: float | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the guard of this server acts and ticks."""
+        ticks = self.guard_age is not None and self.guard_age <= GUARD_MAX_AGE
+        return self.guard == "act" and ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +116,9 @@ class GateFacts:
     """Everything that the gates examine. None means not known.
 
     `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical.
-    `traffic`: the requests that the change asked for would enforce. `instances`: None without a
-    shared store. `alert_fires`: an alert that takes enforcement back fires now.
+    `traffic`: the requests that the change asked for would enforce. `instances`: the serving
+    processes, also frozen ones. `alert_fires`: an alert that takes enforcement back fires now.
+    `guard_sees`: the rejects above the guard's limit now, in words.
     """
 
     now: datetime
@@ -117,6 +132,7 @@ class GateFacts:
     instances: tuple[InstanceFact, ...] | None = None
     last_automatic_downgrade_at: datetime | None = None
     alert_fires: bool = False
+    guard_sees: str = ""
 
 
 Gate = Callable[[GateFacts], GateVerdict]
@@ -221,27 +237,82 @@ def _who(sent: EnforcedTraffic) -> str:
     return f" Clients: {clients}." + (f" Spellings: {spellings}." if spellings else "")
 
 
-def alert_path_alive(facts: GateFacts) -> GateVerdict:
-    """The watchdog alert arrived within 15 minutes: the automatic way back is open."""
-    gate, last = "alert_path_alive", facts.last_heartbeat_at
+def way_back_proven(facts: GateFacts) -> GateVerdict:
+    """Both ways back are proven: the watchdog alert came within 6 minutes, every guard ticks."""
+    gate = "way_back_proven"
+    alerts, guard = way_by_alerts(facts), way_by_guard(facts)
+    evidence = {**alerts.evidence, **guard.evidence}
+    if alerts.outcome is guard.outcome is GateOutcome.PASS:
+        sentence = f"The way back works. {alerts.sentence} {guard.sentence}"
+        return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+    failed = GateOutcome.FAIL in (alerts.outcome, guard.outcome)
+    outcome = GateOutcome.FAIL if failed else GateOutcome.INCONCLUSIVE
+    remedy = "; ".join(each for each in (alerts.remedy, guard.remedy) if each)
+    return GateVerdict(gate, outcome, f"{alerts.sentence} {guard.sentence}", evidence, remedy)
+
+
+def way_by_alerts(facts: GateFacts) -> GateVerdict:
+    """Return whether the way through Prometheus and Alertmanager is proven, unproven or dead."""
+    gate, last = "way_by_alerts", facts.last_heartbeat_at
     remedy = "check that Prometheus, Alertmanager and manage.py alertmanager_relay run"
     if last is None:
         sentence = "The way back is not proven: no heartbeat has arrived."
         evidence: dict[str, Any] = {"last_heartbeat_at": None}
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    age = (facts.now - last).total_seconds()
-    evidence = {"last_heartbeat_at": last, "age_seconds": round(age, 1)}
-    if age > HEARTBEAT_MAX_AGE.total_seconds():
-        sentence = f"The way back was last proven {_spoken(age)} ago. The limit is 15 minutes."
+    age = facts.now - last
+    ago = _spoken(age.total_seconds())
+    evidence = {"last_heartbeat_at": last, "age_seconds": round(age.total_seconds(), 1)}
+    if age > HEARTBEAT_MAX_AGE:
+        sentence = f"The way through alerts is dead: it was last proven {ago} ago."
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    sentence = f"The way back works: it was proven {_spoken(age)} ago."
+    if age > HEARTBEAT_PROVES:
+        sentence = (
+            f"The way through alerts is unproven: it was last proven {ago} ago. "
+            "The limit is 6 minutes."
+        )
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
+    sentence = f"The way through alerts was proven {ago} ago."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
+def way_by_guard(facts: GateFacts) -> GateVerdict:
+    """Return whether the guard acts and ticks on every server."""
+    gate, servers = "way_by_guard", facts.instances or ()
+    evidence: dict[str, Any] = {"guarded_servers": sum(each.guarded for each in servers)}
+    if not servers:
+        sentence = "No server reports that its guard ticks."
+        remedy = "check that the service runs"
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
+    if passive := sorted({each.guard for each in servers if each.guard != "act"}):
+        sentence = f"The guard does not act: STAGE_GUARD is {' and '.join(passive)}."
+        remedy = "set STAGE_GUARD=act"
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
+    silent = [each.name for each in servers if not each.guarded]
+    if silent:
+        share = f"{len(silent)} of {len(servers)} servers"
+        sentence = f"The guard is silent on {share}: {', '.join(silent)}."
+        remedy = "restart those servers, or remove a gone one: manage.py stage_mode forget NAME"
+        evidence = {**evidence, "silent": silent}
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    sentence = f"The guard ticks on {_all_servers(len(servers))}."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
+def both_ways_dead(facts: GateFacts) -> bool:
+    """Return whether nothing takes enforcement back: no guard acts, and no alert would arrive."""
+    last = facts.last_heartbeat_at
+    alerts_dead = last is None or facts.now - last > HEARTBEAT_MAX_AGE
+    return alerts_dead and not any(each.guarded for each in facts.instances or ())
+
+
+def _all_servers(count: int) -> str:
+    return "the only server" if count == 1 else f"all {count} servers"
 
 
 def instances_converged(facts: GateFacts) -> GateVerdict:
     """Every serving process uses the version that is to be changed."""
     gate, ttl = "instances_converged", f"{facts.ttl_seconds:g} s"
-    if not facts.shared_store:
+    if not facts.shared_store and not facts.instances:
         sentence = f"Without Redis every server reads the newest version within {ttl} (the TTL)."
         evidence: dict[str, Any] = {"by": "ttl", "version": facts.version}
         return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
@@ -253,13 +324,16 @@ def instances_converged(facts: GateFacts) -> GateVerdict:
     behind = sorted(
         each.name
         for each in facts.instances
-        if each.version != facts.version or each.age > facts.ttl_seconds
+        if each.version != facts.version or each.age > max(facts.ttl_seconds, LEAST_SILENCE)
     )
     every = len(facts.instances)
     evidence = {"version": facts.version, "instances": every, "behind": behind}
     if behind:
         share = f"{len(behind)} of {every} servers do not serve version {facts.version}"
-        remedy = f"wait {ttl}, or restart those servers"
+        remedy = (
+            f"wait {ttl}, or restart those servers; "
+            "manage.py stage_mode forget NAME removes one that is gone"
+        )
         return GateVerdict(
             gate, GateOutcome.FAIL, f"{share}: {', '.join(behind)}.", evidence, remedy
         )
@@ -268,12 +342,18 @@ def instances_converged(facts: GateFacts) -> GateVerdict:
 
 
 def cooldown(facts: GateFacts) -> GateVerdict:
-    """No downgrade alert fires, and the last automatic way back is half an hour ago."""
+    """No client is hurt now, and the last way back under an alert is half an hour ago."""
     gate, last = "cooldown", facts.last_automatic_downgrade_at
     if facts.alert_fires:
         sentence = "An alert that takes enforcement back fires now."
         remedy = "find the cause; wait until the alert is resolved"
         return GateVerdict(gate, GateOutcome.FAIL, sentence, {"alert_fires": True}, remedy)
+    if facts.guard_sees:
+        sentence = f"Enforcement hurts clients now: {facts.guard_sees}."
+        remedy = "decide the spellings or hold out the clients; wait five minutes"
+        return GateVerdict(
+            gate, GateOutcome.FAIL, sentence, {"guard_sees": facts.guard_sees}, remedy
+        )
     if last is None:
         sentence = "No recent way back: enforcement was never taken back automatically."
         return GateVerdict(gate, GateOutcome.PASS, sentence, {"last": None})
@@ -302,15 +382,18 @@ GATES: Final[tuple[Gate, ...]] = (
     backup_valid,
     stored_stages_clean,
     would_refuse,
-    alert_path_alive,
+    way_back_proven,
     instances_converged,
     cooldown,
 )
 
 
 def examine(facts: GateFacts) -> list[GateVerdict]:
-    """Return the verdict of every gate. While a downgrade alert fires, none can be overridden."""
+    """Return the verdict of every gate.
+
+    None can be overridden while a downgrade alert fires or the guard sees rejects over its limit.
+    """
     verdicts = [gate(facts) for gate in GATES]
-    if facts.alert_fires:
+    if facts.alert_fires or facts.guard_sees:
         return [replace(verdict, overridable=False) for verdict in verdicts]
     return verdicts

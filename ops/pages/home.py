@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 
 from normalization import rollout_store
 from normalization.rollout import Mode
-from ops.alerts.models import read_way_back
+from ops.alerts.way_back import read_way_back
 from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
 from ops.backfill.states import PROCESS_GONE, RunState, state_in_words

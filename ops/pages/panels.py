@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.urls import reverse
 
 from normalization.rollout import Mode, Rollout
-from ops.alerts.models import WayBack
+from ops.alerts.way_back import WayBack, way_back_of
 from ops.gates import facts, rules
 from ops.gates.rules import GateOutcome, GateVerdict
 
@@ -30,7 +30,7 @@ GATE_TITLES: Final = {
     "backup_valid": "A fresh, tested backup",
     "stored_stages_clean": "Stored rows are clean",
     "would_refuse": "Few requests would be refused",
-    "alert_path_alive": "The way back works",
+    "way_back_proven": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
 }
@@ -123,10 +123,7 @@ def ask_gates(version: int, asked: Rollout | None = None) -> GatePanel:
         asked = None
     found = facts.collect(version, asked, read_files=False)
     verdicts = rules.examine(found)
-    alive = next(each for each in verdicts if each.gate == rules.alert_path_alive.__name__)
-    return GatePanel(
-        [_row(verdict) for verdict in verdicts], WayBack(alive, found.last_heartbeat_at)
-    )
+    return GatePanel([_row(verdict) for verdict in verdicts], way_back_of(found))
 
 
 def refusal(verdicts: Sequence[GateVerdict]) -> str:
@@ -154,7 +151,7 @@ def _places() -> dict[str, tuple[str, str]]:
         "backup_valid": (reverse("admin:ops_backup_changelist"), "Backups"),
         "stored_stages_clean": (reverse("admin:ops_backfillrun_changelist"), "Backfill runs"),
         "would_refuse": (reverse("ops-spellings"), "Decide spellings"),
-        "alert_path_alive": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
+        "way_back_proven": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
         "instances_converged": (f"{page}#instances", "Servers"),
         "cooldown": (reverse("admin:ops_webhookdelivery_changelist"), "Webhook deliveries"),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.management import get_commands, load_command_class
 
 from normalization.models import RolloutChange
 from stagenorm.portfolio.models import Fund
@@ -18,6 +19,7 @@ from tests.backfill_runs import address
 from tests.servers import PostgresServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN_APPS = {"normalization", "ops", "stagenorm.portfolio"}
 COMMANDS = [
     "stage_mode", "stage_mode status --json", "stage_mode set warn --reason x", "normalize_stages",
     "normalize_stages --apply", "create_backup", "verify_backup", "test_restore",
@@ -30,6 +32,23 @@ COMMANDS = [
 def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "manage.py", *command.split()]
     return children.run(line, cwd=ROOT, env={**os.environ, **variables})
+
+
+def test_only_the_service_and_the_commands_of_django_run_the_system_checks() -> None:
+    own = {name for name, app in get_commands().items() if app in OWN_APPS}
+    assert {"stage_mode", "normalize_stages", "create_api_key"} <= own
+    for name in own:
+        assert load_command_class(get_commands()[name], name).requires_system_checks == (), name
+
+
+def test_a_web_process_with_an_error_of_the_system_checks_ends_and_names_it() -> None:
+    done = children.run(
+        [sys.executable, "-c", "import stagenorm.wsgi"],
+        cwd=ROOT,
+        env={**os.environ, "STAGE_MODE_TTL_SECONDS": "61"},
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    assert "STAGE_MODE_TTL_SECONDS is outside 0.1 to 60." in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -362,6 +362,7 @@ def test_a_report_expires_and_another_s_nonsense_is_no_instance(
     wait_until(lambda: instances.report() == (), "the report to expire")
 
 
+@pytest.mark.django_db
 def test_without_redis_convergence_is_a_matter_of_the_ttl() -> None:
     assert not instances.convergence(3, 1.0).converged
     later = instances.convergence(3, 6.0)

@@ -13,6 +13,7 @@ from normalization import decision_store, instances, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
 from stagenorm import redis_url
+from tests.observed import serves
 from tests.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -197,6 +198,15 @@ def test_set_wait_that_waits_in_vain_says_who_is_behind_and_fails(shared: RedisS
 def test_without_redis_set_wait_waits_a_ttl(settings: Settings) -> None:
     settings.STAGE_MODE_TTL_SECONDS = 0.2
     assert "the TTL of 0.2 s has passed" in run(*SET, "warn", "--wait")
+
+
+def test_a_redis_that_is_away_is_never_convergence(shared: RedisServer) -> None:
+    shared.kill()
+    seen = instances.convergence(7, 9_999)
+    assert not seen.converged
+    assert seen.why.endswith("no process has confirmed version 7")
+    serves(7)  # the database knows it without Redis
+    assert instances.convergence(7, 0).converged
 
 
 def test_a_redis_that_is_away_is_told_and_the_change_holds(shared: RedisServer) -> None:

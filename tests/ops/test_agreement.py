@@ -25,12 +25,13 @@ from normalization import rollout_store
 from normalization.outcomes import OUTCOMES, WOULD_BE_REFUSED, would_be_refused
 from normalization.rollout import Mode, Rollout, asks_gates
 from ops import clock
-from ops.alerts.models import Heartbeat, last_heartbeat_at, read_way_back
+from ops.alerts.models import Heartbeat, last_heartbeat_at
+from ops.alerts.way_back import read_way_back
 from ops.gates import facts, rules
-from ops.gates.rules import HEARTBEAT_MAX_AGE, GateOutcome
+from ops.gates.rules import HEARTBEAT_MAX_AGE, HEARTBEAT_PROVES, GateOutcome
 from ops.pages.rollout.changes import effects
 from stagenorm.portfolio.keys import create_key
-from tests.observed import counted
+from tests.observed import counted, serves
 from tests.pages import ROLLOUT, ClientPage, ClientsPage, HomePage, Page, RolloutPage
 
 pytestmark = pytest.mark.django_db
@@ -57,8 +58,9 @@ SECOND = timedelta(seconds=1)
     [
         (None, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
         (timedelta(0), GateOutcome.PASS, "open", "good"),
-        (HEARTBEAT_MAX_AGE - SECOND, GateOutcome.PASS, "open", "good"),
-        (HEARTBEAT_MAX_AGE, GateOutcome.PASS, "open", "good"),
+        (HEARTBEAT_PROVES, GateOutcome.PASS, "open", "good"),
+        (HEARTBEAT_PROVES + SECOND, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
+        (HEARTBEAT_MAX_AGE, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
         (HEARTBEAT_MAX_AGE + timedelta(microseconds=1), GateOutcome.FAIL, "closed", "bad"),
         (HEARTBEAT_MAX_AGE + SECOND, GateOutcome.FAIL, "closed", "bad"),
     ],
@@ -76,10 +78,11 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
         Heartbeat.objects.create(fingerprint="f")
         Heartbeat.objects.update(received_at=now - age)
     monkeypatch.setattr(clock, "database_now", lambda: now)
+    serves(0)
 
-    assert rules.alert_path_alive(facts.collect(0)).outcome is outcome
+    assert rules.way_back_proven(facts.collect(0)).outcome is outcome
     assert read_way_back().word == word
-    assert status_gates()["alert_path_alive"]["outcome"] == outcome
+    assert status_gates()["way_back_proven"]["outcome"] == outcome
     tile = HomePage.open(operator).tiles["Last heartbeat"]
     assert (tile.tone, tile.detail) == (tone, f"the way back is {word}")
     page = RolloutPage.open(operator)
@@ -90,11 +93,12 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
         assert badge.text.endswith(f" {word}"), address
 
 
-def test_the_documents_name_the_limit_of_the_heartbeat() -> None:
-    minutes = int(HEARTBEAT_MAX_AGE.total_seconds() / 60)
-    for name in ("alerting.md", "runbook.md"):
-        text = (RULES.parents[2] / "docs" / name).read_text()
-        assert f"at most {minutes} minutes old" in " ".join(text.split()), name
+def test_the_documents_name_the_limits_of_the_heartbeat() -> None:
+    for limit in (HEARTBEAT_PROVES, HEARTBEAT_MAX_AGE):
+        minutes = int(limit.total_seconds() / 60)
+        for name in ("alerting.md", "runbook.md"):
+            text = (RULES.parents[2] / "docs" / name).read_text()
+            assert f"{minutes} minutes" in " ".join(text.split()), name
 
 
 def test_every_reader_of_heartbeats_sees_the_newest() -> None:

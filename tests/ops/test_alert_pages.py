@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ops.alerts.models import DeliveryOutcome, Heartbeat, WebhookDelivery
+from tests.observed import serves
 from tests.pages import Page
 
 pytestmark = pytest.mark.django_db
@@ -31,12 +32,15 @@ def test_an_empty_list_explains_its_rows(operator: Client, name: str, shown: str
     assert "! not proven" in text
 
 
-@pytest.mark.parametrize(("minutes", "shown"), [(14, "✓ open"), (16, "✕ closed")])
+@pytest.mark.parametrize(
+    ("minutes", "shown"), [(5, "✓ open"), (14, "! not proven"), (16, "✕ closed")]
+)
 def test_the_lists_show_whether_the_way_back_is_open(
     operator: Client, minutes: int, shown: str
 ) -> None:
     Heartbeat.objects.create(fingerprint="f")
     Heartbeat.objects.update(received_at=timezone.now() - timedelta(minutes=minutes))
+    serves(0)
     for name in (DELIVERIES, HEARTBEATS):
         text = opened(operator, name).text
         assert shown in text

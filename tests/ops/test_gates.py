@@ -22,12 +22,13 @@ from ops.gates.rules import (
     GateOutcome,
     InstanceFact,
     RefusedClient,
-    alert_path_alive,
     backup_valid,
+    both_ways_dead,
     cooldown,
     examine,
     instances_converged,
     stored_stages_clean,
+    way_back_proven,
     would_refuse,
 )
 
@@ -57,6 +58,7 @@ GOOD = GateFacts(
     unclean_rows=0,
     traffic=EnforcedTraffic(2_000, 9, 5, 5),
     last_heartbeat_at=NOW - timedelta(minutes=4),
+    instances=(InstanceFact("a:1", 7, 0.1, guard_age=0.9),),
 )
 PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
 
@@ -75,7 +77,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
         "backup_valid": FAIL,
         "stored_stages_clean": INCONCLUSIVE,
         "would_refuse": INCONCLUSIVE,
-        "alert_path_alive": INCONCLUSIVE,
+        "way_back_proven": INCONCLUSIVE,
         "instances_converged": PASS,  # by the TTL
         "cooldown": PASS,
     }
@@ -86,7 +88,7 @@ def test_the_gates_are_the_six_of_the_design_and_verdicts_have_their_names() -> 
         "backup_valid",
         "stored_stages_clean",
         "would_refuse",
-        "alert_path_alive",
+        "way_back_proven",
         "instances_converged",
         "cooldown",
     ]
@@ -241,21 +243,66 @@ def test_the_gate_names_the_clients_and_the_spellings_that_hold_the_change() -> 
     )
 
 
-def test_while_a_downgrade_alert_fires_no_gate_can_be_overridden() -> None:
-    fires = examine(replace(GOOD, alert_fires=True))
-    assert not any(verdict.overridable for verdict in fires)
-    assert next(each for each in fires if each.gate == "cooldown").outcome is FAIL
+def test_while_clients_are_hurt_no_gate_can_be_overridden() -> None:
+    for hurt in (
+        replace(GOOD, alert_fires=True),
+        replace(GOOD, guard_sees="4 of 4 requests in 10 s were refused (100.0 %)"),
+    ):
+        fires = examine(hurt)
+        assert not any(verdict.overridable for verdict in fires)
+        assert next(each for each in fires if each.gate == "cooldown").outcome is FAIL
     assert all(verdict.overridable for verdict in examine(GOOD))
 
 
+def server(guard_age: float | None, guard: str = "act", name: str = "a:1") -> InstanceFact:
+    return InstanceFact(name, 7, 0.1, guard, guard_age)
+
+
 @pytest.mark.parametrize(
-    ("age", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (900, PASS), (901, FAIL)]
+    ("age", "servers", "outcome", "said"),
+    [
+        (None, [server(1)], INCONCLUSIVE, "is not proven"),
+        (0, [server(1)], PASS, "The way back works."),
+        (360, [server(1)], PASS, "6 minutes ago"),
+        (361, [server(1)], INCONCLUSIVE, "unproven"),
+        (900, [server(1)], INCONCLUSIVE, "unproven"),
+        (901, [server(1)], FAIL, "is dead"),
+        (0, [server(10)], PASS, "the only server"),
+        (0, [server(1), server(11, name="b:2")], FAIL, "silent on 1 of 2 servers: b:2."),
+        (0, [server(1), server(None, name="b:2")], FAIL, "silent on 1 of 2 servers: b:2."),
+        (0, [server(1, "notify")], INCONCLUSIVE, "STAGE_GUARD is notify"),
+        (0, [server(None, "off")], INCONCLUSIVE, "STAGE_GUARD is off"),
+        (0, [], INCONCLUSIVE, "No server reports that its guard ticks"),
+        (901, [], FAIL, "is dead"),
+    ],
 )
-def test_the_alert_path_is_alive_for_15_minutes_after_a_heartbeat(
-    age: float | None, outcome: GateOutcome
+def test_the_way_back_is_proven_by_a_young_heartbeat_and_by_every_guard(
+    age: float | None, servers: list[InstanceFact], outcome: GateOutcome, said: str
 ) -> None:
     last = None if age is None else ago(age)
-    assert alert_path_alive(replace(GOOD, last_heartbeat_at=last)).outcome is outcome
+    verdict = way_back_proven(replace(GOOD, last_heartbeat_at=last, instances=tuple(servers)))
+    assert verdict.outcome is outcome
+    assert said in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("age", "servers", "dead"),
+    [
+        (None, [], True),
+        (901, [], True),
+        (901, [server(None, "off")], True),
+        (901, [server(1, "notify"), server(30, name="b:2")], True),
+        (901, [server(1), server(30, name="b:2")], False),
+        (900, [], False),
+        (0, [], False),
+    ],
+)
+def test_both_ways_are_dead_if_no_guard_acts_and_no_heartbeat_came_for_15_minutes(
+    age: float | None, servers: list[InstanceFact], dead: bool
+) -> None:
+    last = None if age is None else ago(age)
+    facts = replace(GOOD, last_heartbeat_at=last, instances=tuple(servers))
+    assert both_ways_dead(facts) is dead
 
 
 @pytest.mark.parametrize(
@@ -277,7 +324,16 @@ def test_with_redis_every_server_has_to_report_the_version(
 
 
 def test_without_redis_the_servers_agree_within_the_ttl() -> None:
-    assert "within 5 s (the TTL)" in instances_converged(GOOD).sentence
+    nobody = replace(GOOD, instances=())
+    assert "within 5 s (the TTL)" in instances_converged(nobody).sentence
+
+
+def test_without_redis_a_registered_server_has_to_serve_the_version() -> None:
+    frozen = InstanceFact("b:2", 7, 60.0)
+    for servers, outcome in (((), PASS), ((frozen,), FAIL)):
+        verdict = instances_converged(replace(GOOD, instances=(*GOOD.instances, *servers)))  # type: ignore[misc]
+        assert verdict.outcome is outcome
+    assert "b:2" in verdict.sentence
 
 
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])

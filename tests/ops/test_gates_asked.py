@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from normalization import rollout_store
-from normalization.models import OutcomeTally, RolloutChange
+from normalization.models import GuardCount, OutcomeTally, RolloutChange
 from normalization.rollout import Mode, Rollout
 from ops.alerts.models import Heartbeat, WebhookDelivery, last_heartbeat_at
 from ops.backups import history
@@ -25,6 +25,7 @@ from ops.gates import facts
 from ops.gates.backup_rule import FileState
 from ops.gates.rules import GATES, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.observed import serves
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,6 +51,7 @@ def ready(tmp_path: Path, warned: int) -> None:
             minute=now, endpoint="e", client="c", mode="warn", outcome=outcome, requests=requests
         )
     Heartbeat.objects.create(fingerprint="f")
+    serves(warned)
 
 
 def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
@@ -79,7 +81,7 @@ def test_enforce_without_facts_is_refused_with_a_sentence_and_a_command_for_each
     assert lines[0] == "More enforcement is refused:"
     assert "backup_valid: This database has no backup. → manage.py backup_cycle" in lines
     assert any(line.startswith("would_refuse: No client sent a stage") for line in lines)
-    assert any(line.startswith("alert_path_alive: The way back is not proven") for line in lines)
+    assert any(line.startswith("way_back_proven: The way back is not proven") for line in lines)
     assert rollout_store.newest().version == warned
 
 
@@ -89,7 +91,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
     change(Mode.ENFORCE, override="the auditor waits")
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert evidence["overrides"] == dict.fromkeys(
-        ("backup_valid", "would_refuse", "alert_path_alive"), "the auditor waits"
+        ("backup_valid", "would_refuse", "way_back_proven"), "the auditor waits"
     )
     assert {gate["gate"]: gate["outcome"] for gate in evidence["gates"]}["backup_valid"] == "fail"
 
@@ -97,9 +99,9 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
 def test_the_command_refuses_and_overrides(warned: int) -> None:
     with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
-    held = ("backup_valid", "would_refuse", "alert_path_alive")
+    held = ("backup_valid", "would_refuse", "way_back_proven")
     given = [word for gate in held for word in ("--override", f"{gate}=a rehearsal")]
-    with pytest.raises(CommandError, match="alert_path_alive: The way back is not proven"):
+    with pytest.raises(CommandError, match="way_back_proven: The way back is not proven"):
         call_command("stage_mode", "set", "enforce", "--reason", "r", *given[:-2])
     call_command("stage_mode", "set", "enforce", "--reason", "r", *given)
     assert rollout_store.newest().rollout.mode is Mode.ENFORCE
@@ -172,8 +174,53 @@ def test_an_automatic_way_back_holds_more_enforcement_for_half_an_hour(
 def test_a_client_that_the_guard_holds_out_begins_no_cooldown(ready: None) -> None:
     change(Mode.ENFORCE)
     change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})), source="guard")
-    change(Mode.WARN)
+    serves(change(Mode.WARN))
     change(Rollout(Mode.ENFORCE, holdouts=frozenset({"deal-flow"})))
+
+
+@pytest.mark.parametrize("order", ["alert first", "alert after", "no alert"])
+def test_back_to_warn_by_a_person_during_an_alert_begins_the_cooldown(
+    ready: None, order: str
+) -> None:
+    def deliver(outcome: str) -> None:
+        WebhookDelivery.objects.create(
+            endpoint="auto-downgrade", outcome=outcome, alert_names=["StageRejectRateHigh"]
+        )
+
+    change(Mode.ENFORCE)
+    if order == "alert first":
+        deliver("already")
+    serves(change(Mode.WARN, source="admin"))
+    if order == "no alert":
+        change(Mode.ENFORCE)
+        return
+    if order == "alert after":
+        deliver("already")
+    deliver("ignored")  # the alert has ended
+    assert "cooldown: Enforcement was taken back" in refused(Mode.ENFORCE)
+    held = {"cooldown": "the cause is fixed"}
+    rollout_store.change(Mode.ENFORCE, actor="a", source="tests", reason="r", gate_overrides=held)
+
+
+@pytest.mark.parametrize("rejects", [3, 4])
+def test_rejects_above_the_guard_s_limit_hold_more_enforcement_without_override(
+    ready: None, rejects: int
+) -> None:
+    pilots = frozenset({"c", "deal-flow"})
+    tenth = change(Rollout(Mode.ENFORCE, Decimal(10), pilots))
+    serves(tenth)
+    slot = int(timezone.now().timestamp() // 5)
+    for client, refused_of in (("", 0), ("deal-flow", rejects)):
+        GuardCount.objects.create(
+            epoch=tenth, endpoint="e", client=client, slot=slot,
+            requests=4, rejects=refused_of,
+        )  # fmt: skip
+    if rejects == 3:
+        change(Rollout(Mode.ENFORCE, Decimal(20), pilots))
+        return
+    with pytest.raises(rollout_store.GateRefused, match="cannot be overridden") as held:
+        change(Rollout(Mode.ENFORCE, Decimal(20), pilots), override="no matter")
+    assert "4 of 4 requests in 10 s were refused" in str(held.value)
 
 
 def test_one_undecided_request_too_many_holds_the_change(ready: None) -> None:

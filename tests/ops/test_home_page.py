@@ -20,6 +20,7 @@ from ops.backups.models import Backup
 from ops.pages import home
 from ops.pages.panels import ask_gates
 from tests.backup_faults import valid_backup
+from tests.observed import serves
 from tests.pages import HomePage, HomeTile
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,7 +71,7 @@ def test_a_platform_in_order_shows_good_tiles(
     valid_backup(tmp_path)
     Heartbeat.objects.create(fingerprint="f")
     BackfillRun.objects.create(state="completed", actor="a", alias_version=0, batch_size=1)
-    set_mode("enforce")
+    serves(set_mode("enforce"))
     tiles = HomePage.open(operator).tiles
     assert tiles["Mode"].word == "enforce"
     assert tiles["Mode"].detail == "100 %, for 0 minutes"
@@ -89,6 +90,7 @@ def test_an_old_backup_and_an_old_heartbeat_show_bad_tiles(
     Heartbeat.objects.create(fingerprint="f")
     Backup.objects.update(snapshot_at=timezone.now() - timedelta(hours=3))
     Heartbeat.objects.update(received_at=timezone.now() - timedelta(minutes=16))
+    serves(0)
     tiles = HomePage.open(operator).tiles
     backup = tiles["Newest valid backup"]
     assert (backup.tone, backup.url, backup.word) == ("bad", "/admin/ops/backup/", "3 hours old")
@@ -96,6 +98,8 @@ def test_an_old_backup_and_an_old_heartbeat_show_bad_tiles(
     assert tiles["Last heartbeat"] == HomeTile(
         "bad", "/admin/ops/heartbeat/", "16 minutes ago", "the way back is closed"
     )
+    serves(0, guard="off")
+    assert HomePage.open(operator).tiles["Last heartbeat"].detail == "the way back is dead"
 
 
 def test_a_locked_table_of_stages_removes_the_checks_and_not_the_page(operator: Client) -> None:

@@ -20,7 +20,7 @@ from ops.gates import rules as gates
 from ops.pages.panels import GATE_TITLES
 from ops.pages.periods import HOUR
 from ops.pages.rollout.page import outcomes_by_step
-from tests.observed import break_table, counted, saw
+from tests.observed import break_table, counted, saw, serves
 from tests.pages import BACK_TO_WARN, HOME, ROLLOUT, HomePage, Page, RolloutPage
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +64,7 @@ def test_the_status_shows_whether_the_automatic_way_back_is_open(
         Heartbeat.objects.filter(pk=beat.pk).update(
             received_at=timezone.now() - timedelta(seconds=age)
         )
+    serves(0)
     assert RolloutPage.open(operator).facts["Automatic way back"].startswith(f"{word} The way")
 
 
@@ -308,7 +309,7 @@ def test_a_change_that_a_check_holds_names_the_check_keeps_the_input_and_opens_t
     assert "Mode warn → enforce" in page.effects
     assert page.override_is_open
     assert newest().pk == version
-    held = ("backup_valid", "would_refuse", "alert_path_alive")
+    held = ("backup_valid", "would_refuse", "way_back_proven")
     reasons = {f"override:{gate}": "the auditor waits" for gate in held}
     again = enforcing(version, **reasons)
     assert operator.post(ROLLOUT, again).status_code == 302
@@ -361,7 +362,7 @@ def test_the_number_of_queries_does_not_grow_with_the_data(
         counted("canonical", number, minutes=number, now=now)
         set_mode("off" if number % 2 else "warn")
         Heartbeat.objects.create(fingerprint=str(number))
-    with django_assert_max_num_queries(52):
+    with django_assert_max_num_queries(58):
         assert operator.get(address).status_code == 200
 
 

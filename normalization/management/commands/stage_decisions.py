@@ -37,6 +37,7 @@ PACK_PREFIX: Final = "pack:"
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "List, export, plan, apply, retire and undo decisions about spellings."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError as StoreError
 from django.utils import timezone
 
-from normalization import conf, instances, rollout_store
+from normalization import conf, instance_registry, instances, rollout_store
 from normalization.management.rendering import instance_table, rollout_lines
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 from stagenorm.terminal import show
@@ -25,16 +25,17 @@ WHAT: Final = "Name a mode, or an option to change: stage_mode set off|warn|enfo
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Show the mode of stage validation (show, status), change it (set), "
-        "or explain the mode of one client (explain)."
+        "explain the mode of one client (explain), or remove a process that ended (forget)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions; `show` is the default."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         actions = parser.add_subparsers(
-            dest="action", title="actions", metavar="show | status | set | explain"
+            dest="action", title="actions", metavar="show | status | set | explain | forget"
         )
         for name, text in (
             ("show", "the mode in one line"),
@@ -51,12 +52,19 @@ class Command(BaseCommand):
             required=True,
             help=f"for example {next(iter(conf.stage_endpoints()), '')}",
         )
+        text = "remove a process of another host that ended or is frozen from the register"
+        forget = _with_json(actions.add_parser("forget", help=text))
+        forget.add_argument("name", metavar="HOST:PID", help="as stage_mode status shows it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, make one call, print."""
-        act = {"status": self._status, "set": self._set, "explain": self._explain}.get(
-            options["action"], self._show
-        )
+        actions = {
+            "status": self._status,
+            "set": self._set,
+            "explain": self._explain,
+            "forget": self._forget,
+        }
+        act = actions.get(options["action"], self._show)
         try:
             act(options)
         except (rollout_store.ChangeRefused, RolloutInvalid) as error:
@@ -129,9 +137,7 @@ class Command(BaseCommand):
             version, seconds or conf.ttl_seconds() * WAIT_TTLS
         )
         if not seen.converged:
-            behind = ", ".join(
-                f"{one.host}:{one.pid} (version {one.version})" for one in seen.behind
-            )
+            behind = ", ".join(f"{one.name} (version {one.version})" for one in seen.behind)
             ends = f": {behind}" if behind else "."
             raise CommandError(
                 f"Version {version} is recorded, but after {waited:.1f} s {seen.why}{ends}"
@@ -152,6 +158,15 @@ class Command(BaseCommand):
             {**body, "mode": decision.mode, "why": decision.why},
         )
         self._note_unknown([options["endpoint"]])
+
+    def _forget(self, options: dict[str, Any]) -> None:
+        name = options["name"]
+        if not instance_registry.remove([name]):
+            names = ", ".join(each.name for each in instance_registry.registered())
+            raise CommandError(f"No process {name} is registered. Registered: {names or 'none'}.")
+        self._print(
+            options, f"{name} is removed. A process that lives reports again.", {"removed": name}
+        )
 
     def _note_unknown(self, endpoints: Iterable[str]) -> None:
         # Not refused: code outside the API, such as an import, may use its own endpoint names.

@@ -16,6 +16,7 @@ WEBHOOK = "/_ops/stage-validation/auto-downgrade"
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Accept Alertmanager's deliveries on loopback, sign them and forward them to the webhook."
     )

@@ -14,6 +14,7 @@ from stagenorm.terminal import show_json
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Make a backup, verify it, test its restore, remove old ones."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -11,6 +11,7 @@ from stagenorm.terminal import show, show_json
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Show the backups; exit 1 when no valid one is fresh."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -12,6 +12,7 @@ from stagenorm.terminal import show_json
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Make a backup of the database; it is valid after verify_backup and test_restore."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -12,6 +12,7 @@ from stagenorm.terminal import show_json
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Remove old backups, never the newest valid one."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -13,6 +13,7 @@ from stagenorm.terminal import add_row, progress_bar, show, show_json, table
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Delete stored rows that are older than their setting (…_KEPT_DAYS). "
         "Ledgers are never touched."

@@ -14,6 +14,7 @@ from stagenorm.terminal import add_row, show, show_json, table
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Show the mode and each gate's verdict; exit 1 when more enforcement would be refused."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -32,6 +32,7 @@ NUMBERS: Final = (
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "List the clients and what they send; those refused most come first."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -12,6 +12,7 @@ from ops.cli import backups as cli
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Restore a backup into a scratch database and compare everything: "
         "test_restore [BACKUP | --latest]"

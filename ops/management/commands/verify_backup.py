@@ -12,6 +12,7 @@ from ops.cli import backups as cli
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # `check` and the service run them
     help = "Check that a backup is the file that was made: verify_backup [BACKUP | --latest]"
 
     def add_arguments(self, parser: CommandParser) -> None:

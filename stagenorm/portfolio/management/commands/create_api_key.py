@@ -14,6 +14,7 @@ from stagenorm.portfolio.keys import KeyRefused, create_key
 class Command(BaseCommand):
     """Creates an API key and prints only the key to standard output."""
 
+    requires_system_checks = ()  # `check` and the service run them
     help = "Create an API key for a client and print only the key. It is shown only this once."
 
     def add_arguments(self, parser: CommandParser) -> None:

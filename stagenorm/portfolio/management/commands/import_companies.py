@@ -30,6 +30,7 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as in shells
 class Command(BaseCommand):
     """Imports companies. Exits with 0 if every line was imported, otherwise with 1."""
 
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Import companies from a CSV file whose first line names the columns: "
         + ", ".join(FIELDS)

@@ -13,6 +13,7 @@ from stagenorm.portfolio import demonstration
 class Command(BaseCommand):
     """Loads the demonstration and prints its credentials; in debug mode only."""
 
+    requires_system_checks = ()  # `check` and the service run them
     help = (
         "Load demonstration data, an operator's account and an API key (with DJANGO_DEBUG=1 only)."
     )

@@ -1,0 +1,125 @@
+"""The register of serving processes in the database.
+
+Each process reports itself every two seconds, on the ticker's thread: the version that it serves,
+when its guard last ticked, and how far its clock is from the database's. The register needs no
+Redis, and it forgets no process by itself: one that is frozen stays listed as behind until it is
+restarted, or removed by name. Reports in Redis (`instances`) are faster and expire; `instances`
+joins both. `instance_reporter` writes the row of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import connection
+
+# A process of this host that is gone is removed after this silence. It reports every two seconds.
+GONE_SECONDS: Final = 3.0
+
+REPORT: Final = """
+INSERT INTO normalization_servinginstance (name, host, pid, version, mode, age_seconds, guard,
+                                           guard_age_seconds, skew_seconds, seen_at)
+VALUES (%(name)s, %(host)s, %(pid)s, %(version)s, %(mode)s, %(age)s, %(guard)s,
+        %(guard_age)s, %(skew)s, statement_timestamp())
+ON CONFLICT (name) DO UPDATE SET
+    version = excluded.version, mode = excluded.mode, age_seconds = excluded.age_seconds,
+    guard = excluded.guard, guard_age_seconds = excluded.guard_age_seconds,
+    skew_seconds = excluded.skew_seconds, seen_at = excluded.seen_at
+"""
+
+CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+REGISTERED: Final = """
+SELECT name, host, pid, version, mode, age_seconds, guard, guard_age_seconds, skew_seconds,
+       greatest(0, extract(epoch FROM clock_timestamp() - seen_at))::float8
+FROM normalization_servinginstance ORDER BY host, pid
+"""
+
+REMOVE: Final = "DELETE FROM normalization_servinginstance WHERE name = ANY(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredInstance:
+    """A row of the register. `silent` is the time in seconds since the process reported."""
+
+    name: str
+    host: str
+    pid: int
+    version: int
+    mode: str
+    age: float
+    guard: str
+    guard_age: float | None
+    skew: float
+    silent: float
+
+    @property
+    def gone(self) -> bool:
+        """Whether this is a process of this host that has ended without removing its row."""
+        return (
+            self.host == socket.gethostname()
+            and self.silent > GONE_SECONDS
+            and not _exists(self.pid)
+        )
+
+
+def write(row: dict[str, Any]) -> None:
+    """Insert or replace the row of this process; raises `django.db.Error`.
+
+    `row` has the parameters of REPORT that `identity` does not give.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(REPORT, {**identity(), **row})
+
+
+def identity() -> dict[str, Any]:
+    """Return the name, host and process id of this process."""
+    host, pid = socket.gethostname(), os.getpid()
+    return {"name": f"{host}:{pid}", "host": host, "pid": pid}
+
+
+def measured_skew() -> float:
+    """Return the clock of this process minus the database's, in seconds.
+
+    Raises `django.db.Error`.
+    """
+    before = time.time()
+    with connection.cursor() as cursor:
+        cursor.execute(CLOCK)
+        (there,) = cursor.fetchone()
+    return round((before + time.time()) / 2 - float(there), 3)
+
+
+def registered() -> tuple[RegisteredInstance, ...]:
+    """Return the serving processes; raises `django.db.Error`."""
+    return tuple(each for each in rows() if not each.gone)
+
+
+def rows() -> tuple[RegisteredInstance, ...]:
+    """Return every row, also of processes that are gone; raises `django.db.Error`."""
+    with connection.cursor() as cursor:
+        cursor.execute(REGISTERED)
+        return tuple(RegisteredInstance(*row) for row in cursor.fetchall())
+
+
+def remove(names: list[str]) -> int:
+    """Delete the rows of these processes and return how many there were."""
+    if not names:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(REMOVE, [names])
+        return int(cursor.rowcount)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True

@@ -1,0 +1,123 @@
+"""The register of serving processes: what a process reports, and which processes are behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from normalization import instance_registry, instances, rollout_store
+from normalization.guard import Guard
+from normalization.instance_reporter import InstanceReporter
+from normalization.models import ServingInstance
+from tests.observed import serves
+
+pytestmark = pytest.mark.django_db
+
+NO_SUCH_PID = 2**22 - 7  # above the highest process id of a usual kernel
+
+
+def silence(name: str, seconds: float) -> None:
+    """Let a process have reported for the last time `seconds` ago."""
+    at = timezone.now() - timedelta(seconds=seconds)
+    ServingInstance.objects.filter(name=name).update(seen_at=at)
+
+
+def test_a_process_reports_its_version_its_guard_and_its_clock(
+    set_mode: Callable[..., int],
+) -> None:
+    version = set_mode("warn")
+    rollout_store.current()
+    guard = Guard()
+    guard.tick()
+    reporter = InstanceReporter(guard)
+    reporter.report()
+    [row] = instance_registry.registered()
+    assert (row.host, row.pid, row.version) == (socket.gethostname(), os.getpid(), version)
+    assert (row.mode, row.guard) == ("warn", "act")
+    assert row.guard_age is not None
+    assert 0 <= row.guard_age < 60
+    assert abs(row.skew) < 5
+    assert instances.convergence(version, 0).why == "all of 1 instance run version " + (
+        f"{version} or newer"
+    )
+    reporter.leave()
+    assert instance_registry.registered() == ()
+
+
+def test_a_report_is_written_every_two_seconds(set_mode: Callable[..., int]) -> None:
+    set_mode("warn")
+    rollout_store.current()
+    now = [100.0]
+    reporter = InstanceReporter(Guard(), lambda: now[0])
+    written = []
+    for _ in range(5):
+        ServingInstance.objects.all().delete()
+        reporter.report()
+        written.append(ServingInstance.objects.exists())
+        now[0] += 1
+    assert written == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "silent", "behind"),
+    [(7, 0, False), (8, 0, False), (6, 0, True), (7, 14, False), (7, 16, True), (7, 9_999, True)],
+)
+def test_a_process_with_an_older_version_or_without_a_report_is_behind(
+    version: int, silent: float, behind: bool
+) -> None:
+    serves(7, "a:1")
+    serves(version, "b:2", age=0)
+    silence("b:2", silent)
+    seen = instances.convergence(7, 60)
+    assert seen.converged is not behind
+    assert [each.name for each in seen.behind] == (["b:2"] if behind else [])
+
+
+def test_a_frozen_process_is_behind_until_it_is_removed_by_name() -> None:
+    serves(7, "a:1")
+    serves(7, "b:2")
+    silence("b:2", 86_400)
+    assert "1 of 2 instances stopped reporting" in instances.convergence(7, 60).why
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"No process b:3 is registered\. Registered: a:1, b:2"):
+        call_command("stage_mode", "forget", "b:3")
+    call_command("stage_mode", "forget", "b:2", stdout=out)
+    assert "b:2 is removed" in out.getvalue()
+    assert instances.convergence(7, 60).converged
+
+
+@pytest.mark.parametrize(
+    ("pid", "silent", "listed"),
+    [(NO_SUCH_PID, 2, True), (NO_SUCH_PID, 5, False), (os.getpid(), 9_999, True)],
+)
+def test_a_killed_process_of_this_host_is_removed_and_a_frozen_one_stays(
+    set_mode: Callable[..., int], pid: int, silent: float, listed: bool
+) -> None:
+    name = f"{socket.gethostname()}:{pid}"
+    set_mode("warn")
+    rollout_store.current()
+    if pid == os.getpid():
+        serves(1, name)
+        silence(name, silent)
+        assert [each.name for each in instance_registry.registered()] == [name]
+        return
+    serves(1, name)
+    silence(name, silent)
+    assert bool(instance_registry.registered()) is listed
+    InstanceReporter(Guard()).report()
+    assert ServingInstance.objects.filter(name=name).exists() is listed
+
+
+def test_set_wait_fails_and_names_the_process_that_did_not_confirm(
+    set_mode: Callable[..., int],
+) -> None:
+    serves(0, "b:2")
+    with pytest.raises(CommandError, match=r"1 of 1 instance run an older version: b:2 \(version"):
+        call_command("stage_mode", "set", "warn", "--reason", "r", "--wait", "0.2")
