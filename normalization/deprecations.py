@@ -30,8 +30,8 @@ from normalization.stages import (
     normalize,
 )
 
-STATUSES: Final = ("known", "outside", "undecided")
-"""The words for a meaning on the wire."""
+STAGE_STATUSES: Final = ("known", "outside", "undecided")
+"""The words of `status_of`."""
 
 FOLDING: Final = "/api/stages"
 """Where the folding rule is described: spellings are listed in folded form."""

@@ -98,6 +98,11 @@ class Unknown:
 Meaning: TypeAlias = Known | Outside | Unknown
 
 
+def stage_name(meaning: Meaning) -> str | None:
+    """Return what a derived column holds: the stage's name, or None without a stage."""
+    return meaning.stage.value if isinstance(meaning, Known) else None
+
+
 @dataclass(frozen=True, slots=True)
 class OutsideEntry:
     """What a table holds for a spelling that is outside the six stages."""

@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization import decision_store, folding
-from normalization.deprecations import STATUSES, meaning_on_the_wire, weak_etag
+from normalization.deprecations import STAGE_STATUSES, meaning_on_the_wire, weak_etag
 from normalization.problems import VALID_STAGES
 from normalization.serializers import (
     StrictCharField,
@@ -89,7 +89,9 @@ class MeaningSerializer(serializers.Serializer[Any]):
     """What one text means today."""
 
     received = serializers.CharField(allow_blank=True)
-    status = serializers.ChoiceField(STATUSES, help_text="Enforcement refuses all but `known`.")
+    status = serializers.ChoiceField(
+        STAGE_STATUSES, help_text="Enforcement refuses all but `known`."
+    )
     stage = serializers.ChoiceField(
         VALID_STAGES, allow_null=True, help_text="Send this instead. Null unless `known`."
     )

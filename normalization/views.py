@@ -42,7 +42,7 @@ class UsageSerializer(serializers.Serializer[Any]):
 
     spelling = serializers.CharField()
     stage = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(deprecations.STATUSES, help_text="Today.")
+    status = serializers.ChoiceField(deprecations.STAGE_STATUSES, help_text="Today.")
     send_instead = serializers.CharField(allow_null=True, help_text="The stage that it is today.")
     suggestions = serializers.ListField(
         child=serializers.CharField(), help_text="What an undecided text probably meant."

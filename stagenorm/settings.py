@@ -390,7 +390,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "StageEnum": "normalization.problems.VALID_STAGES",
-        "StageStatusEnum": "normalization.deprecations.STATUSES",
+        "StageStatusEnum": "normalization.deprecations.STAGE_STATUSES",
         "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
     },
     # A component that allows only null has no type in several languages.

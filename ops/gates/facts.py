@@ -15,7 +15,7 @@ from ops import clock
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_at
 from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
-from ops.backfill.survey import unclean_rows
+from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
 from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import enforced_traffic
@@ -47,7 +47,7 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         version=version,
         ttl_seconds=conf.ttl_seconds(),
         backups=tuple(gate_backups(read_files=read_files)),
-        unclean_rows=_unclean_rows(),
+        stored=stored_stages(),
         traffic=enforced_traffic(asked, now),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
@@ -96,7 +96,3 @@ def _fired_since(moment: datetime) -> list[datetime]:
         endpoint="auto-downgrade", outcome__in=FIRING, received_at__gt=moment
     )
     return list(deliveries.order_by("-id").values_list("received_at", flat=True)[:DELIVERIES_READ])
-
-
-def _unclean_rows() -> int:
-    return sum(rows for values in unclean_rows().values() for rows in values.values())

@@ -17,8 +17,9 @@ from ops.gates.backup_rule import CYCLE, BackupValidity
 
 LEAST_REQUESTS: Final = 1_000
 REFUSED_PER_MILLE: Final = 5  # 0.5 %
+UNDECIDED_PER_MILLE: Final = 5
 # In each column. Counting stops there, because more rows give the same verdict.
-UNCLEAN_COUNTED_TO: Final = 10_000
+NOT_DERIVED_COUNTED_TO: Final = 10_000
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
@@ -112,20 +113,35 @@ class EnforcedTraffic:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredStages:
+    """Stored rows with a stage, judged by today's decisions.
+
+    `not_derived` of the `rows` do not hold what their text gives (at least so many, from
+    NOT_DERIVED_COUNTED_TO on). The text of `undecided` rows is undecided; `spellings` are the most
+    frequent of these texts.
+    """
+
+    rows: int
+    not_derived: int
+    undecided: int
+    spellings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
-    `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical.
-    `traffic`: the requests that the change asked for would enforce. `instances`: the serving
-    processes, also frozen ones. `alert_fires`: an alert that takes enforcement back fires now.
-    `guard_sees`: the rejects above the guard's limit now, in words.
+    `backups`: newest snapshot first. `stored`: the stored stages. `traffic`: the requests that the
+    change asked for would enforce. `instances`: the serving processes, also frozen ones.
+    `alert_fires`: an alert that takes enforcement back fires now. `guard_sees`: the rejects above
+    the guard's limit now, in words.
     """
 
     now: datetime
     version: int
     ttl_seconds: float
     backups: tuple[BackupValidity, ...] = ()
-    unclean_rows: int | None = None
+    stored: StoredStages | None = None
     traffic: EnforcedTraffic = EnforcedTraffic()
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
@@ -173,19 +189,57 @@ def _backup_rank(backup: BackupValidity) -> tuple[int, bool]:
 
 
 def stored_stages_clean(facts: GateFacts) -> GateVerdict:
-    """Every stored stage is canonical."""
-    gate, evidence = "stored_stages_clean", {"unclean_rows": facts.unclean_rows}
-    if facts.unclean_rows is None:
-        sentence = "The number of stored rows that are not clean is not known."
+    """Every row holds what today's decisions give, and fewer than 0.5 % are undecided."""
+    gate, stored = "stored_stages_clean", facts.stored
+    if stored is None:
+        sentence = "The state of the stored rows is not known."
         remedy = "manage.py normalize_stages --verify"
-        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    if facts.unclean_rows:
-        least = "at least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
-        sentence = f"Stored rows are not clean: {least}{facts.unclean_rows:,} left."
-        return GateVerdict(
-            gate, GateOutcome.FAIL, sentence, evidence, "manage.py normalize_stages"
-        )
-    return GateVerdict(gate, GateOutcome.PASS, "Every stored row is clean.", evidence)
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, remedy=remedy)
+    evidence = {
+        "rows": stored.rows,
+        "not_derived_rows": stored.not_derived,
+        "undecided_rows": stored.undecided,
+        "spellings": list(stored.spellings),
+    }
+    faults = [each for each in (_not_derived(stored), _too_many_undecided(stored)) if each]
+    if faults:
+        sentence = " ".join(sentence for sentence, _ in faults)
+        remedy = "; ".join(remedy for _, remedy in faults)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    sentence = (
+        f"All {stored.rows:,} stored rows are derived, {_share_undecided(stored)} undecided."
+    )
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
+def _not_derived(stored: StoredStages) -> tuple[str, str] | None:
+    """Return the fault and its remedy."""
+    if not stored.not_derived:
+        return None
+    least = "at least " if stored.not_derived >= NOT_DERIVED_COUNTED_TO else ""
+    sentence = (
+        "Stored rows do not hold what today's decisions give: "
+        f"{least}{stored.not_derived:,} of {stored.rows:,}."
+    )
+    return sentence, "derive them: manage.py normalize_stages --apply"
+
+
+def _too_many_undecided(stored: StoredStages) -> tuple[str, str] | None:
+    """Return the fault and its remedy."""
+    # Whole numbers: exactly 0.5 % must not depend on rounding.
+    if not stored.undecided or 1000 * stored.undecided < UNDECIDED_PER_MILLE * stored.rows:
+        return None
+    most = ", ".join(repr(raw) for raw in stored.spellings)
+    sentence = (
+        f"Too many stored rows are undecided: {_share_undecided(stored)}. "
+        f"The limit is 0.5 %. Most frequent: {most}."
+    )
+    return sentence, "decide these spellings: /admin/ops/spellings/ or manage.py stage_decisions"
+
+
+def _share_undecided(stored: StoredStages) -> str:
+    percent = 100 * stored.undecided / max(stored.rows, 1)
+    return f"{stored.undecided:,} of {stored.rows:,} ({percent:.2f} %)"
 
 
 def would_refuse(facts: GateFacts) -> GateVerdict:
