@@ -220,11 +220,10 @@ def _today(meaning: Meaning) -> dict[str, Any]:
 
 def meaning_on_the_wire(meaning: Meaning) -> dict[str, Any]:
     """Return the members that describe a meaning to a client."""
-    known = isinstance(meaning, Known)
     return {
         "status": status_of(meaning),
-        "stage": meaning.stage.value if known else None,
-        "canonical": known and meaning.canonical,
+        "stage": meaning.stage.value if isinstance(meaning, Known) else None,
+        "canonical": isinstance(meaning, Known) and meaning.canonical,
         "suggestions": suggestions_of(meaning),
         "note": meaning.note if isinstance(meaning, Outside) else "",
     }

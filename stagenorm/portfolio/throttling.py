@@ -80,7 +80,7 @@ class ScopedThrottle(BaseThrottle):
             return True
         rate: str = getattr(settings, RATES[scope])
         if rate:
-            self.seconds = admit(scope, request.user.name, *parse_rate(rate))
+            self.seconds = admit(scope, str(request.user), *parse_rate(rate))
         return self.seconds == 0
 
     def wait(self) -> float:

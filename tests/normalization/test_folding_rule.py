@@ -41,7 +41,7 @@ class FoldedByTheDescription:
         self.steps = rule["steps"]
 
     def __call__(self, text: str) -> str:
-        forms: set[str] = set()
+        forms: set[Any] = set()
         for step in self.steps:
             match step["do"]:
                 case "trim":
@@ -70,10 +70,10 @@ def joined(text: str, step: dict[str, Any]) -> str:
         text = text.replace(separator, " ")
     words = [word for word in text.split(" ") if word]
     if not words:
-        return step["at_an_end"] if text else ""
+        return str(step["at_an_end"]) if text else ""
     first = step["at_an_end"] if text[0] == " " else ""
     last = step["at_an_end"] if text[-1] == " " else ""
-    return first + step["with"].join(words) + last
+    return f"{first}{step['with'].join(words)}{last}"
 
 
 described = FoldedByTheDescription(folding.describe())
