@@ -271,6 +271,11 @@ STAGE_GUARD_CLIENTS = read.whole(
 STAGE_GUARD_PINNED = read.words(
     "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
 )
+STAGE_PUBLIC_URL = read.text(
+    "STAGE_PUBLIC_URL",
+    "http://127.0.0.1:8000",
+    "Address of the service as operators reach it, for links in alerts and logs.",
+)
 STAGE_WHEN_WAY_BACK_DEAD = read.choice(
     "STAGE_WHEN_WAY_BACK_DEAD",
     "keep",
