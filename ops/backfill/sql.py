@@ -257,22 +257,27 @@ SELECT raw FROM spelling WHERE raw IS NOT NULL LIMIT %(limit)s
 """
 
 # All rows; those that do not hold what their text gives; those without a source. Each branch is a
-# range of the index. One comparison IS DISTINCT FROM would read every row.
+# range of the index. One comparison IS DISTINCT FROM would read every row. The limit and the order
+# of each branch make the planner read its range in the index, only as far as needed.
 COUNTS = """
 SELECT (SELECT count(*) FROM {table} WHERE {raw} IS NOT NULL), (SELECT count(*) FROM (
     SELECT FROM unnest(%(raws)s::text[], %(stages)s::text[]) AS spelling (raw, stage)
     CROSS JOIN LATERAL (
-        SELECT 1 FROM {table} AS t
-        WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" < spelling.stage
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" < spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t
-        WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" > spelling.stage
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" > spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t WHERE spelling.stage IS NOT NULL
-          AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NULL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NOT NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t WHERE spelling.stage IS NULL
-          AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NOT NULL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NOT NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
     ) AS wrong LIMIT %(limit)s
 ) AS counted), (SELECT count(*) FROM (
     SELECT FROM {table} WHERE {unfilled} LIMIT %(limit)s
