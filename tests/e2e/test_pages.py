@@ -27,13 +27,13 @@ PAGES = (
     CLIENTS,
     f"{CLIENT}?name={LONG_NAMED}",
     f"{CLIENT}?name=importer",
-    ROLLOUT,
     SPELLINGS,
     f"{SPELLINGS}?at=%3Dseires%20a",
     PREVIEW,
     PACKS,
     f"{PACKS}?name=pitchbook",
     HISTORY,
+    ROLLOUT,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"
 
