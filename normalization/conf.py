@@ -44,6 +44,11 @@ def redis_seconds() -> float:
     return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000
 
 
+def public_url() -> str:
+    """Return the address of the service as operators reach it, without a slash at its end."""
+    return str(settings.STAGE_PUBLIC_URL).rstrip("/")
+
+
 def production() -> bool:
     """Return whether this is a live platform (debug off)."""
     return bool(settings.PRODUCTION)

@@ -245,7 +245,6 @@ def _spread(result: ChangeResult, *, actor: str, source: str) -> Spread:
         reached = Spread.SPREAD
     elif conf.redis_configured():
         reached = Spread.NOT_YET
-    metrics.MODE_CHANGES.labels(to=result.rollout.mode, source=source).inc()
     log.info(
         "stage_mode_changed",
         version=result.version,
