@@ -35,7 +35,7 @@ OUTSIDE = DecisionRow("Seires A", DecisionVerdict.OUTSIDE, None, source="test, c
 def batch(settings: Settings, set_mode: Callable[..., int]) -> int:
     """`Seires A` is series-a. The client deal-flow sent it 12 times in 2,000 accepted requests."""
     settings.STAGE_DECISION_GATEKEEPER = "ops.gates.ask.examine_decisions"
-    result = decisions.apply(decisions.plan([SETTLED]), **BY)
+    result = decisions.apply(decisions.plan([SETTLED]), **BY)  # type: ignore[arg-type]
     saw("Seires A", 12, stage="series-a", client="deal-flow")
     counted("normalized", 12, client="deal-flow")
     counted("canonical", 1_988, client="deal-flow")
