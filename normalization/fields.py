@@ -54,8 +54,7 @@ class StageField(_TextColumn):
         """
         if self.source is None:
             return None
-        found: models.Field[Any, Any] = self.model._meta.get_field(self.source)  # type: ignore[assignment]
-        return found
+        return self.model._meta.get_field(self.source)  # type: ignore[return-value]
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """Report a source that does not exist, and a table that `normalize_stages` cannot change.

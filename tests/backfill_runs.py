@@ -22,11 +22,13 @@ from django.utils import timezone
 
 from normalization.stages import Unknown, normalize, stage_name
 from ops.backfill import columns, control
-from ops.backfill.models import BackfillRun, NormalizationLog, RunOptions
+from ops.backfill.batches import apply_batch, undo_batch
+from ops.backfill.columns import StageColumn
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog, RunOptions
 from ops.backfill.plan import make_plan
 from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
-from ops.backfill.survey import StoredSpelling, fresh_table, survey
+from ops.backfill.survey import SpellingMap, StoredSpelling, fresh_table, survey
 from ops.backups import archive, cycle, sidecar
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.source import own_identity
@@ -89,21 +91,27 @@ def store(stages: Sequence[str], *, raws: Sequence[str | None] | None = None) ->
     return [row[0] for row in rows]
 
 
-def store_many(rows: int) -> None:
-    """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown."""
+def store_many(rows: int, *, filled: bool = False) -> None:
+    """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown.
+
+    As an earlier release did; or, `filled`, with their text in `stage_raw`, and of the spellings
+    as if they had been decided since.
+    """
     fund = execute(NEW_FUND)[0][0]
     execute(
         """
         INSERT INTO portfolio_companies
-            (fund_id, name, stage, status, sector, created_at, updated_at)
-        SELECT %s, 'company ' || n,
-               CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
-                    WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
-                    ELSE 'Series D' END,
+            (fund_id, name, stage_raw, stage, status, sector, created_at, updated_at)
+        SELECT %s, 'company ' || n, CASE WHEN %s THEN raw END,
+               CASE WHEN NOT %s OR raw = ANY (%s) THEN raw END,
                'active', '', '2020-01-01Z', '2020-01-01Z'
-        FROM generate_series(1::bigint, %s) AS n ORDER BY n
+        FROM generate_series(1::bigint, %s) AS n, LATERAL (
+            SELECT CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
+                        WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
+                        ELSE 'Series D' END AS raw
+        ) AS given ORDER BY n
         """,
-        [fund, MESSY, len(MESSY), CANONICAL, len(CANONICAL), rows],
+        [fund, filled, filled, CANONICAL, rows, MESSY, len(MESSY), CANONICAL, len(CANONICAL)],
     )
 
 
@@ -169,6 +177,31 @@ def begin(options: RunOptions = QUICK, only: Iterable[str] = ()) -> BackfillRun:
         backup_on_record()
     found = columns.find_for_run(only)
     return control.begin(make_plan(found, sample=False), found, options, "tests")
+
+
+def earlier_run(columns: Sequence[StageColumn]) -> BackfillRun:
+    """A run as a release before `stage_raw` made it, over columns without a source."""
+    plan = make_plan(columns, sample=False)
+    backup_on_record()
+    run = control.begin(plan, columns, QUICK, "tests")
+    BackfillCheckpoint.objects.filter(run=run).update(cursor=0, until=2**40)
+    lease = control.claim(run.pk, "tests")
+    for planned in plan.columns:
+        mapping = SpellingMap(planned.column, fresh_table(), planned.mapping())
+        apply_batch(lease, planned.column, mapping, 500)
+    control.complete(lease, "tests", [])
+    return run
+
+
+def earlier_undo(run: BackfillRun, columns: Iterable[StageColumn]) -> None:
+    """An undo as a release before `stage_raw` made it."""
+    undo = control.begin_undo(run.pk, QUICK, "tests")
+    lease = control.claim(undo.pk, "tests")
+    for column in columns:
+        if undo.checkpoints.filter(table_name=column.table).exists():
+            while not undo_batch(lease, column, run.pk, 500).finished:
+                pass
+    control.complete(lease, "tests", [])
 
 
 class Heard(list[tuple[str, dict[str, Any]]]):

@@ -113,7 +113,8 @@ def requires_source(column: StageColumn) -> bool:
     parameters = {"table": column.regclass, "source": column.source}
     with connection.cursor() as cursor:
         cursor.execute(statements.SOURCE_REQUIRED, parameters)
-        return bool(cursor.fetchone()[0])
+        row = cursor.fetchone()
+    return bool(row and row[0])
 
 
 def _require_source(column: StageColumn) -> None:

@@ -256,36 +256,38 @@ WITH RECURSIVE spelling (raw) AS (
 SELECT raw FROM spelling WHERE raw IS NOT NULL LIMIT %(limit)s
 """
 
-# Each branch is a range of the index. One comparison IS DISTINCT FROM would read every row.
-NOT_DERIVED = """
-SELECT count(*) FROM (
+# All rows; those that do not hold what their text gives; those without a source. Each branch is a
+# range of the index. One comparison IS DISTINCT FROM would read every row. The limit and the order
+# of each branch make the planner read its range in the index, only as far as needed.
+COUNTS = """
+SELECT (SELECT count(*) FROM {table} WHERE {raw} IS NOT NULL), (SELECT count(*) FROM (
     SELECT FROM unnest(%(raws)s::text[], %(stages)s::text[]) AS spelling (raw, stage)
     CROSS JOIN LATERAL (
-        SELECT 1 FROM {table} AS t
-        WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" < spelling.stage
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" < spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t
-        WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" > spelling.stage
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" > spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t WHERE spelling.stage IS NOT NULL
-          AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NULL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NOT NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
         UNION ALL
-        SELECT 1 FROM {table} AS t WHERE spelling.stage IS NULL
-          AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NOT NULL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NOT NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
     ) AS wrong LIMIT %(limit)s
-) AS counted
-"""
-
-UNFILLED_ROWS = """
-SELECT count(*) FROM (SELECT FROM {table} WHERE {unfilled} LIMIT %(limit)s) AS counted
+) AS counted), (SELECT count(*) FROM (
+    SELECT FROM {table} WHERE {unfilled} LIMIT %(limit)s
+) AS waiting)
 """
 
 ROWS_OF_TEXTS = """
 SELECT t.{text} COLLATE "C", count(*) FROM {table} AS t
 WHERE {condition} AND t.{text} COLLATE "C" = ANY (%(raws)s::text[]) GROUP BY 1
 """
-
-ROWS = "SELECT count(*) FROM {table} WHERE {raw} IS NOT NULL"
 
 # The column's own constraints by name: two columns of a table may share the cut form of a name.
 CONSTRAINTS = """

@@ -19,7 +19,7 @@ from ops.backfill import columns
 from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 from ops.backfill.survey import derive, survey
-from ops.gates.rules import NOT_DERIVED_COUNTED_TO, StoredStages
+from ops.gates.stored_rule import NOT_DERIVED_COUNTED_TO, StoredStages
 
 DISTINCT_LIMIT: Final = 20_000
 SPELLINGS_NAMED: Final = 5
@@ -75,15 +75,17 @@ def _by_text(column: StageColumn, table: SpellingTable) -> ColumnFacts | None:
     for place, raws in zip(places, texts, strict=True):
         unknown = [raw for raw in raws if isinstance(normalize(raw, table), Unknown)]
         undecided.update(_rows_of(column, place, unknown))
-    not_derived = _not_derived(column, texts[0], table)
-    return _number(column, statements.ROWS), not_derived, undecided
+    rows, not_derived = _counts(column, texts[0], table)
+    return rows, not_derived, undecided
 
 
 def _has_index(column: StageColumn) -> bool:
     if not column.derived:
         return False
     names = {"table": column.regclass, "source": column.source, "column": column.column}
-    return bool(_number(column, statements.TEXT_INDEX, names))
+    with connection.cursor() as cursor:
+        cursor.execute(column.sql(statements.TEXT_INDEX), names)
+        return bool(cursor.fetchone()[0])
 
 
 def _distinct(column: StageColumn, place: dict[str, str]) -> list[str]:
@@ -101,19 +103,15 @@ def _rows_of(column: StageColumn, place: dict[str, str], raws: list[str]) -> dic
         return dict(cursor.fetchall())
 
 
-def _not_derived(column: StageColumn, raws: Iterable[str], table: SpellingTable) -> int:
-    """Return how many rows do not hold what their text gives, those without a source included."""
+def _counts(column: StageColumn, raws: Iterable[str], table: SpellingTable) -> tuple[int, int]:
+    """Return the rows, and those that do not hold what their text gives or have no source yet."""
     stages = {raw: derive(column, raw, normalize(raw, table)) for raw in raws}
-    parameters = {
+    parameters: dict[str, Any] = {
         "raws": list(stages),
         "stages": list(stages.values()),
         "limit": NOT_DERIVED_COUNTED_TO,
     }
-    wrong = _number(column, statements.NOT_DERIVED, parameters)
-    return wrong + _number(column, statements.UNFILLED_ROWS, {"limit": NOT_DERIVED_COUNTED_TO})
-
-
-def _number(column: StageColumn, statement: str, parameters: dict[str, Any] | None = None) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(column.sql(statement), parameters or {})
-        return int(cursor.fetchone()[0])
+        cursor.execute(column.sql(statements.COUNTS), parameters)
+        rows, wrong, waiting = cursor.fetchone()
+    return int(rows), int(wrong) + int(waiting)

@@ -14,12 +14,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
+from ops.gates.stored_rule import StoredStages, stored_faults
 
 LEAST_REQUESTS: Final = 1_000
 REFUSED_PER_MILLE: Final = 5  # 0.5 %
-UNDECIDED_PER_MILLE: Final = 5
-# In each column. Counting stops there, because more rows give the same verdict.
-NOT_DERIVED_COUNTED_TO: Final = 10_000
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
@@ -113,21 +111,6 @@ class EnforcedTraffic:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredStages:
-    """Stored rows with a stage, judged by today's decisions.
-
-    `not_derived` of the `rows` do not hold what their text gives (at least so many, from
-    NOT_DERIVED_COUNTED_TO on). The text of `undecided` rows is undecided; `spellings` are the most
-    frequent of these texts.
-    """
-
-    rows: int
-    not_derived: int
-    undecided: int
-    spellings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
@@ -195,51 +178,13 @@ def stored_stages_clean(facts: GateFacts) -> GateVerdict:
         sentence = "The state of the stored rows is not known."
         remedy = "manage.py normalize_stages --verify"
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, remedy=remedy)
-    evidence = {
-        "rows": stored.rows,
-        "not_derived_rows": stored.not_derived,
-        "undecided_rows": stored.undecided,
-        "spellings": list(stored.spellings),
-    }
-    faults = [each for each in (_not_derived(stored), _too_many_undecided(stored)) if each]
+    evidence, faults = stored.evidence(), stored_faults(stored)
     if faults:
         sentence = " ".join(sentence for sentence, _ in faults)
         remedy = "; ".join(remedy for _, remedy in faults)
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    sentence = (
-        f"All {stored.rows:,} stored rows are derived, {_share_undecided(stored)} undecided."
-    )
+    sentence = f"Every stored row is derived. Undecided: {stored.share_undecided}."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
-
-
-def _not_derived(stored: StoredStages) -> tuple[str, str] | None:
-    """Return the fault and its remedy."""
-    if not stored.not_derived:
-        return None
-    least = "at least " if stored.not_derived >= NOT_DERIVED_COUNTED_TO else ""
-    sentence = (
-        "Stored rows do not hold what today's decisions give: "
-        f"{least}{stored.not_derived:,} of {stored.rows:,}."
-    )
-    return sentence, "derive them: manage.py normalize_stages --apply"
-
-
-def _too_many_undecided(stored: StoredStages) -> tuple[str, str] | None:
-    """Return the fault and its remedy."""
-    # Whole numbers: exactly 0.5 % must not depend on rounding.
-    if not stored.undecided or 1000 * stored.undecided < UNDECIDED_PER_MILLE * stored.rows:
-        return None
-    most = ", ".join(repr(raw) for raw in stored.spellings)
-    sentence = (
-        f"Too many stored rows are undecided: {_share_undecided(stored)}. "
-        f"The limit is 0.5 %. Most frequent: {most}."
-    )
-    return sentence, "decide these spellings: /admin/ops/spellings/ or manage.py stage_decisions"
-
-
-def _share_undecided(stored: StoredStages) -> str:
-    percent = 100 * stored.undecided / max(stored.rows, 1)
-    return f"{stored.undecided:,} of {stored.rows:,} ({percent:.2f} %)"
 
 
 def would_refuse(facts: GateFacts) -> GateVerdict:

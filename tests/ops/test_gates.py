@@ -22,7 +22,6 @@ from ops.gates.rules import (
     GateOutcome,
     InstanceFact,
     RefusedClient,
-    StoredStages,
     backup_valid,
     both_ways_dead,
     cooldown,
@@ -32,6 +31,7 @@ from ops.gates.rules import (
     way_back_proven,
     would_refuse,
 )
+from ops.gates.stored_rule import StoredStages
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

@@ -12,16 +12,14 @@ from rest_framework.test import APIClient
 
 from normalization.stages import Stage
 from ops.backfill import control
-from ops.backfill.batches import apply_batch
 from ops.backfill.columns import StageColumn
-from ops.backfill.models import BackfillCheckpoint, BackfillRun
 from ops.backfill.plan import make_plan
-from ops.backfill.survey import SpellingMap, fresh_table
 from tests.backfill_runs import (
     QUICK,
     another_connection,
     backup_on_record,
     begin,
+    earlier_run,
     execute,
     not_derived,
     store,
@@ -200,32 +198,13 @@ def test_backwards_and_forwards_again_the_api_shows_the_same(before: None, api: 
     assert shown(api, strategy) == showed
 
 
-def earlier_run() -> BackfillRun:
-    """A run as the release before made it: companies' stages and strategies' spellings."""
-    columns = [COMPANY_STAGE, SPELLING]
-    plan = make_plan(columns, sample=False)
-    backup_on_record()
-    run = control.begin(plan, columns, QUICK, "tests")
-    BackfillCheckpoint.objects.filter(run=run).update(cursor=0, until=2**40)
-    lease = control.claim(run.pk, "tests")
-    for planned in plan.columns:
-        apply_batch(
-            lease,
-            planned.column,
-            SpellingMap(planned.column, fresh_table(), planned.mapping()),
-            500,
-        )
-    control.complete(lease, "tests", [])
-    return run
-
-
 def test_undoing_an_earlier_run_gives_the_clients_words_back_and_changes_no_stage(
     before: None,
 ) -> None:
     [company] = store(["Series A"])
     decide("Foo", Stage.SERIES_B)
     strategy = old(("SEED round", "seed"), ("Foo", None), ("Bar", None), ("series-a", "series-a"))
-    run = earlier_run()
+    run = earlier_run([COMPANY_STAGE, SPELLING])
     assert stages_of(strategy) == [
         ("seed", "seed"),
         ("series-b", None),
