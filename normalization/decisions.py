@@ -145,7 +145,8 @@ def apply(
             )
         if not plan.changes:
             return DecisionResult(now, None)
-        evidence = decision_gate.ask(shift_of(plan), gate_overrides or {})
+        shift = shift_of(plan)
+        evidence = decision_gate.ask(shift, gate_overrides or {})
         batch = _record(
             DecisionBatch.Action.APPLY,
             source,
@@ -155,8 +156,7 @@ def apply(
             plan_hash=plan.hash,
             file_digest=file_digest,
         )
-        replaced = [change.before for change in plan.changed]
-        superseded = _supersede(_ids([row.key for row in (*replaced, *plan.retired)]), batch)
+        superseded = _supersede(_ids(shift.gone), batch)
         _insert(plan, batch, reason)
     return _announced(batch, len(plan.written), superseded)
 
