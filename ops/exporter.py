@@ -56,7 +56,9 @@ class WorkerCollector(Collector):
         if self._directory is None:
             found = list(REGISTRY.collect())
         else:
-            workers = MultiProcessCollector(None, str(self._directory))  # type: ignore[no-untyped-call]
+            workers = MultiProcessCollector(  # type: ignore[no-untyped-call]
+                None, str(self._directory)
+            )
             found = list(workers.collect())  # type: ignore[no-untyped-call]
         yield from found
         ticks = (each.value for one in found if one.name == LAST_TICK for each in one.samples)

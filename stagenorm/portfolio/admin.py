@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey as UnusedKey
 
@@ -30,6 +30,7 @@ from stagenorm.portfolio.models import (
     Simulation,
     StrategyStageAllocation,
 )
+from stagenorm.portfolio.simulation_page import simulation_page
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -174,14 +175,22 @@ class PortfolioStrategyAdmin(_ModelAdmin):
 
 @admin.register(Simulation)
 class SimulationAdmin(LedgerAdmin):
-    """Stored simulations."""
+    """Stored simulations. The page of one shows its charts."""
 
+    change_form_template = "admin/portfolio/simulation/page.html"
     list_display = ("id", "fund", "client", "profile", "seed", "created_at")
     list_filter = ("profile",)
     list_select_related = ("fund",)
     search_fields = ("id", "client")
     ordering = ("-created_at",)
     show_full_result_count = False
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        """Add the page of the simulation to the context."""
+        context["page"] = simulation_page(context["original"])
+        return super().render_change_form(request, context, *args, **options)
 
 
 @admin.register(IdempotencyRecord)

@@ -350,7 +350,8 @@ def test_without_redis_the_servers_agree_within_the_ttl() -> None:
 def test_without_redis_a_registered_server_has_to_serve_the_version() -> None:
     frozen = InstanceFact("b:2", 7, 60.0)
     for servers, outcome in (((), PASS), ((frozen,), FAIL)):
-        verdict = instances_converged(replace(GOOD, instances=(*GOOD.instances, *servers)))  # type: ignore[misc]
+        instances = (*GOOD.instances, *servers)  # type: ignore[misc]
+        verdict = instances_converged(replace(GOOD, instances=instances))
         assert verdict.outcome is outcome
     assert "b:2" in verdict.sentence
 
