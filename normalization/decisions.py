@@ -124,9 +124,8 @@ def apply(
     are recorded with the word "confirmed", so that an export can be applied elsewhere.
 
     A plan that changes nothing writes nothing. `gate_overrides` are as in `decision_gate.ask`.
-    Raises `StalePlan` if the decisions changed since the plan was made, `ConfirmationNeeded` for
-    hard warnings that are not confirmed, `DecisionHeld` if a gate holds the change, and
-    `DecisionRefused` for a plan with conflicts or a row without a reason.
+    Raises `StalePlan` if the decisions have changed since, `ConfirmationNeeded` for hard warnings,
+    `DecisionHeld` if a gate holds it, `DecisionRefused` for conflicts or a missing reason.
     """
     reason = reason.strip()
     _refuse_conflicts(plan)
