@@ -291,7 +291,7 @@ _MADE_SECRETS = ("DJANGO_SECRET_KEY", "ALERTMANAGER_WEBHOOK_SECRETS")
 
 
 def make_secret() -> str:
-    """Return a random secret that the settings accept: one in 15,000 contains an example's word."""
+    """Return a random secret that the settings accept: one in 15,000 has an example's word."""
     while True:
         made = secrets.token_urlsafe(48)
         if not _guessable(made):
