@@ -1,11 +1,14 @@
 """System checks: each misconfiguration is reported at start, with a hint."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
+from django.db import DEFAULT_DB_ALIAS
+from django.db import Error as DatabaseFault
 
-from normalization import conf
+from normalization import conf, instance_registry
 from normalization.redis_link import RedisUnavailable, link
 from normalization.rollout import Mode
 
@@ -14,6 +17,8 @@ DEFAULT_UNKNOWN = "normalization.E001"
 TTL_OUT_OF_RANGE = "normalization.E002"
 EMPTY_SECRET = "normalization.E003"  # noqa: S105 (the name of a check)
 REDIS_UNREACHABLE = "normalization.W002"
+CLOCK_OFF = "normalization.W003"
+CLOCK_LIMIT_SECONDS = 5.0
 
 
 def check_default_mode(**_: Any) -> list[checks.CheckMessage]:
@@ -78,7 +83,22 @@ def check_redis(**_: Any) -> list[checks.CheckMessage]:
     return []
 
 
+def check_clock(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Warn of a clock that is off the database's: from 300 s on the webhook refuses alerts."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        skew = instance_registry.measured_skew()
+    except DatabaseFault:  # the database is away
+        return []
+    if abs(skew) <= CLOCK_LIMIT_SECONDS:
+        return []
+    text = f"The clock of this host is {skew:+.1f} s off the clock of the database."
+    return [checks.Warning(text, "Synchronize the clocks of both hosts (NTP).", id=CLOCK_OFF)]
+
+
 def register() -> None:
     """Register the checks; called when the app is ready."""
+    checks.register(check_clock, checks.Tags.database)
     for check in (check_default_mode, check_ttl, check_secrets, check_redis):
         checks.register(check)

@@ -29,13 +29,17 @@ ORDER BY c.relname, array_position(current_schemas(false), n.nspname)
 class ModelColumn:
     """A column as its model declares it: table, column, and the primary key column of the table.
 
-    `integer_key`: whether the primary key is an integer, which the backfill needs.
+    `integer_key`: whether the primary key is an integer, which the backfill needs. `source`: the
+    column of the client's words, "" if `column` holds them itself. `fillable`: the source may be
+    NULL, and is then still in `column`.
     """
 
     table: str
     column: str
     key: str
     integer_key: bool
+    source: str = ""
+    fillable: bool = False
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column}"
@@ -52,7 +56,7 @@ def columns_of(field_class: type[models.Field[Any, Any]]) -> list[ModelColumn]:
     A column that a model inherits from a parent's table is listed once, for that table.
     """
     return sorted(
-        ModelColumn(model._meta.db_table, field.column, _key_column(model), has_integer_key(model))
+        _model_column(model, field)
         for model in apps.get_models(include_auto_created=True)
         if model._meta.managed and not model._meta.proxy
         for field in model._meta.local_fields
@@ -69,6 +73,18 @@ def schemas_of(tables: Iterable[str]) -> dict[str, str]:
     with connection.cursor() as cursor:
         cursor.execute(SCHEMAS, [sorted(set(tables))])
         return dict(cursor.fetchall())
+
+
+def _model_column(model: type[models.Model], field: models.Field[Any, Any]) -> ModelColumn:
+    source = field.source_field if isinstance(field, StageField) else None
+    return ModelColumn(
+        model._meta.db_table,
+        field.column or "",
+        _key_column(model),
+        has_integer_key(model),
+        source=source.column or "" if source else "",
+        fillable=source is not None and source.null,
+    )
 
 
 def _key_column(model: type[models.Model]) -> str:

@@ -44,6 +44,11 @@ def redis_seconds() -> float:
     return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000
 
 
+def public_url() -> str:
+    """Return the address of the service as operators reach it, without a slash at its end."""
+    return str(settings.STAGE_PUBLIC_URL).rstrip("/")
+
+
 def production() -> bool:
     """Return whether this is a live platform (debug off)."""
     return bool(settings.PRODUCTION)
@@ -52,6 +57,15 @@ def production() -> bool:
 def gatekeeper() -> Callable[..., Any] | None:
     """Return the function named by `STAGE_GATEKEEPER`, which runs the gates; None without it."""
     return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
+
+
+def decision_gatekeeper() -> Callable[..., Any] | None:
+    """Return the function named by `STAGE_DECISION_GATEKEEPER`, or None without it.
+
+    It judges a change of decisions: (rollout, table before, table after) → verdicts.
+    """
+    name = settings.STAGE_DECISION_GATEKEEPER
+    return import_string(name) if name else None
 
 
 @dataclass(frozen=True, slots=True)

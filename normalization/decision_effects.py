@@ -298,8 +298,10 @@ def _stage_fields() -> Iterable[tuple[type[models.Model], Any]]:
 
 def _raw_of(stage: Any) -> Any:
     """Return the expression for the text that a stage comes from."""
-    source = getattr(stage, "source", None)
-    return Coalesce(F(source), F(stage.name)) if source else F(stage.name)
+    source = stage.source
+    if source is None:
+        return F(stage.name)
+    return Coalesce(F(source), F(stage.name), output_field=models.CharField())
 
 
 def _fund_path(model: type[models.Model]) -> str:

@@ -30,6 +30,12 @@ from normalization.stages import (
     normalize,
 )
 
+STAGE_STATUSES: Final = ("known", "outside", "undecided")
+"""The words of `status_of`."""
+
+FOLDING: Final = "/api/stages"
+"""Where the folding rule is described: spellings are listed in folded form."""
+
 LINK: Final = '</api/deprecations>; rel="deprecation"; type="application/json"'
 
 
@@ -145,6 +151,7 @@ def _body(rollout: Rollout, table: SpellingTable) -> dict[str, Any]:
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
         "endpoints": conf.stage_endpoints(),
+        "folding": FOLDING,
         "deprecated": deprecated,
         "outside": outside,
         "your_usage": [],
@@ -184,7 +191,7 @@ def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
     """Return what `client` sent that was not canonical, the latest first.
 
     `stage` is what the spelling meant when it came, or None. `status` is what it is today:
-    `known`, `outside` or `undecided`.
+    `known`, `outside` or `undecided`, and `send_instead` is its stage today.
     """
     with connection.cursor() as cursor:
         cursor.execute(USAGE, {"client": client, "rows": USAGE_ROWS, "listed": USAGE_LISTED})
@@ -193,7 +200,7 @@ def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
         {
             "spelling": spelling,
             "stage": stage or None,
-            "status": status_of(normalize(spelling, table)),
+            **_today(normalize(spelling, table)),
             "endpoint": endpoint,
             "count": count,
             "first_seen": first.isoformat(),
@@ -201,6 +208,30 @@ def usage(client: str, table: SpellingTable) -> list[dict[str, Any]]:
         }
         for spelling, stage, endpoint, count, first, last in rows
     ]
+
+
+def _today(meaning: Meaning) -> dict[str, Any]:
+    return {
+        "status": status_of(meaning),
+        "send_instead": meaning.stage.value if isinstance(meaning, Known) else None,
+        "suggestions": suggestions_of(meaning),
+    }
+
+
+def meaning_on_the_wire(meaning: Meaning) -> dict[str, Any]:
+    """Return the members that describe a meaning to a client."""
+    return {
+        "status": status_of(meaning),
+        "stage": meaning.stage.value if isinstance(meaning, Known) else None,
+        "canonical": isinstance(meaning, Known) and meaning.canonical,
+        "suggestions": suggestions_of(meaning),
+        "note": meaning.note if isinstance(meaning, Outside) else "",
+    }
+
+
+def suggestions_of(meaning: Meaning) -> list[str]:
+    """Return what an undecided text may have meant, best first; an empty list for the others."""
+    return [stage.value for stage in meaning.suggestions] if isinstance(meaning, Unknown) else []
 
 
 def status_of(meaning: Meaning) -> str:

@@ -37,6 +37,7 @@ from normalization.guard_rule import (
     GuardAction,
     GuardScope,
     SlotCount,
+    hurt_clients,
     judge,
     taken_back,
 )
@@ -149,6 +150,7 @@ class Guard:
         if snapshot.rollout.mode is not Mode.ENFORCE:
             self.buffer.forget()
             self._known.suspects = frozenset()
+            metrics.CLIENTS_HURT.set(0)
             return
         epoch = self._epoch(snapshot.version)
         taken = self.buffer.take(epoch)
@@ -161,6 +163,8 @@ class Guard:
         self._known.ticks_since_reject = 0 if rejected else self._known.ticks_since_reject + 1
         if self._known.ticks_since_reject < JUDGED_TICKS:
             self._judge(epoch, snapshot)
+        else:
+            metrics.CLIENTS_HURT.set(0)
 
     def _renew_if_changed(self) -> None:
         with connection.cursor() as cursor:
@@ -200,8 +204,10 @@ class Guard:
 
     def _judge(self, epoch: int, snapshot: rollout_store.Snapshot) -> None:
         wanted = conf.guard()
+        counts = list(_enforced(_counts(epoch), snapshot.rollout))
+        metrics.CLIENTS_HURT.set(len(hurt_clients(counts, wanted.limits)))
         action = judge(
-            _enforced(_counts(epoch), snapshot.rollout),
+            counts,
             enforced_clients=_enforced_clients(),
             held_out=_held_out_lately(),
             pinned=wanted.pinned,
@@ -231,7 +237,12 @@ class Guard:
             return
         if result.changed:
             metrics.GUARD_ACTED.labels(what=action.scope.value).inc()
-            log.warning("stage_guard_acted", what=action.scope.value, version=result.version)
+            log.warning(
+                "stage_guard_acted",
+                what=action.scope.value,
+                version=result.version,
+                page=f"{conf.public_url()}/admin/ops/rollout/",
+            )
 
     def _notify(self, action: GuardAction) -> None:
         if self._known.told is None:

@@ -170,6 +170,11 @@ def judge(
     return free[0] if free else None
 
 
+def hurt_clients(counts: Iterable[SlotCount], limits: GuardLimits) -> list[str]:
+    """Return the clients whose rejects are above the limit, the one with most rejects first."""
+    return [action.clients[0] for action in _hurt_clients(_windows(counts), limits)]
+
+
 def taken_back(rollout: Rollout, action: GuardAction) -> Rollout:
     """Return the rollout after the action: never one that enforces more."""
     if action.scope is GuardScope.EVERYBODY:

@@ -87,9 +87,27 @@ CLOCK_SKEW: Final = Gauge(
     "How far the clock of a worker is from the clock of the database, the furthest of all.",
     multiprocess_mode="livemax",
 )
-MODE_CHANGES: Final = Counter(
-    "stage_mode_changes_total", "Recorded changes of the rollout.", ["to", "source"]
+CLIENTS_HURT: Final = Gauge(
+    "stage_clients_hurt",
+    "Clients whose rejects are above the guard's limit now, by the guard's own rule.",
+    multiprocess_mode="livemax",
 )
+STORE_REASONS: Final = {
+    "redis": (
+        "TimeoutError",
+        "ConnectionError",
+        "AuthenticationError",
+        "BusyLoadingError",
+        "NoPermissionError",
+        "OutOfMemoryError",
+        "ReadOnlyError",
+        "ResponseError",
+        "invalid",
+        "other",
+    ),
+    "database": ("OperationalError", "InterfaceError", "ProgrammingError", "TookTooLong", "other"),
+}
+"""The reasons of `stage_mode_store_errors_total`. Others are counted as `other`."""
 
 
 def show_mode(mode: Mode, version: int, age: float) -> None:
@@ -100,13 +118,19 @@ def show_mode(mode: Mode, version: int, age: float) -> None:
     MODE_AGE.set(age)
 
 
+def count_store_error(store: str, reason: str) -> None:
+    """Count one failed read or write of a store, "redis" or "database"."""
+    known = reason if reason in STORE_REASONS[store] else "other"
+    MODE_STORE_ERRORS.labels(store=store, reason=known).inc()
+
+
 @cache
 def _requests(endpoint: str, mode: Mode, outcome: str) -> Counter:
     return REQUESTS.labels(endpoint=endpoint, mode=mode.value, outcome=outcome)
 
 
 def begin_at_zero(endpoints: Iterable[str]) -> None:
-    """Export every series of the request counter as 0.
+    """Export every series of the counters as 0.
 
     Prometheus sees no increase in a series that begins at 1.
     """
@@ -116,6 +140,9 @@ def begin_at_zero(endpoints: Iterable[str]) -> None:
         GUARD_ACTED.labels(what=scope.value)
         GUARD_ACTED.labels(what=f"notify_{scope.value}")
     GUARD_ACTED.labels(what="way_back_dead")
+    for store, reasons in STORE_REASONS.items():
+        for reason in reasons:
+            MODE_STORE_ERRORS.labels(store=store, reason=reason)
 
 
 def count_request(endpoint: str, mode: Mode, outcome: str) -> None:

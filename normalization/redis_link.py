@@ -91,7 +91,7 @@ class RedisLink:
 
     def _failed(self, what: str, error: Exception) -> RedisUnavailable:
         reason = "TimeoutError" if isinstance(error, TookTooLong) else type(error).__name__
-        metrics.MODE_STORE_ERRORS.labels(store="redis", reason=reason).inc()
+        metrics.count_store_error("redis", reason)
         if not _is_answer(error):
             self.closed_until = self._clock() + conf.ttl_seconds()
             drop_connections()

@@ -98,6 +98,11 @@ class Unknown:
 Meaning: TypeAlias = Known | Outside | Unknown
 
 
+def stage_name(meaning: Meaning) -> str | None:
+    """Return what a derived column holds: the stage's name, or None without a stage."""
+    return meaning.stage.value if isinstance(meaning, Known) else None
+
+
 @dataclass(frozen=True, slots=True)
 class OutsideEntry:
     """What a table holds for a spelling that is outside the six stages."""
@@ -116,20 +121,20 @@ class SpellingConflict(ValueError):
 
 # White space is what str.isspace() accepts. The zero-width characters carry no meaning.
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
-_WHITE_SPACE = (
+WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-_ENDS = _WHITE_SPACE + _ZERO_WIDTH
+ENDS = WHITE_SPACE + _ZERO_WIDTH
 # Unicode category Pd and the minus sign. NFKC has mapped full-width and small forms to these.
 _DASHES = (
     "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e17\u2e1a\u2e3a\u2e3b"
     "\u2e40\u2e5d\u301c\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d\U00010d6e\U00010ead"
 )
-_PLAIN = str.maketrans(dict.fromkeys(_ZERO_WIDTH, "") | dict.fromkeys(_DASHES, "-"))
+PLAIN = str.maketrans(dict.fromkeys(_ZERO_WIDTH, "") | dict.fromkeys(_DASHES, "-"))
 # NFKC would turn these into letters: raised letters (footnote marks) and Roman numerals
 # (U+216D is the number 100, not a C).
-_NOT_LETTERS = re.compile(
+NOT_LETTERS = re.compile(
     "[\u00aa\u00ba\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u1d78\u1d9b-\u1dbf\u2071\u207f"
     "\u2090-\u209c\u2160-\u217f\u2c7c\u2c7d\ua69c\ua69d\ua770\ua7f2-\ua7f4\ua7f8\ua7f9"
     "\uab5c-\uab5f\uab69\U00010780-\U000107ba]"
@@ -150,7 +155,7 @@ def fold(raw: str) -> str:
     with a footnote mark into a series A), direction overrides, control characters, and every
     other character that is not named here.
     """
-    text = raw.strip(_ENDS)
+    text = raw.strip(ENDS)
     if not text.isascii():
         text = _fold_unicode(text)
     spaced = text.casefold().replace("-", " ").replace("_", " ")
@@ -161,11 +166,11 @@ def fold(raw: str) -> str:
 
 
 def _fold_unicode(text: str) -> str:
-    text = text.translate(_PLAIN)
-    form: Literal["NFC", "NFKC"] = "NFC" if _NOT_LETTERS.search(text) else "NFKC"
+    text = text.translate(PLAIN)
+    form: Literal["NFC", "NFKC"] = "NFC" if NOT_LETTERS.search(text) else "NFKC"
     # Normalize twice: casefolding takes some texts out of the normal form.
     text = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
-    return text.translate(_PLAIN)
+    return text.translate(PLAIN)
 
 
 Entry: TypeAlias = Stage | OutsideEntry

@@ -40,8 +40,9 @@ class Ticker:
         self._ends_in = 0
 
     def add(self, name: str, task: Task) -> None:
-        """Run `task` at each tick."""
+        """Run `task` at each tick. Its failures are counted from zero."""
         self._tasks[name] = task
+        metrics.TASK_FAILURES.labels(task=name)
 
     def at_end(self, task: Task) -> None:
         """Run `task` when a process that served requests ends in order."""

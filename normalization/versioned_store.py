@@ -228,7 +228,7 @@ class VersionedStore(Generic[T]):
         except RedisUnavailable:
             return None
         if found.copy is None and found.text is not None:
-            metrics.MODE_STORE_ERRORS.labels(store="redis", reason="invalid").inc()
+            metrics.count_store_error("redis", "invalid")
             log.warning("stage_copy_invalid", kind=self.kind.name)
         return found
 
@@ -265,7 +265,7 @@ class VersionedStore(Generic[T]):
 
     def _database_failed(self, error: Exception) -> None:
         reason = type(error).__name__
-        metrics.MODE_STORE_ERRORS.labels(store="database", reason=reason).inc()
+        metrics.count_store_error("database", reason)
         log.warning("stage_store_failed", kind=self.kind.name, store="database", reason=reason)
 
     def _serve(self, loaded: Versioned[T]) -> Versioned[T]:

@@ -43,7 +43,11 @@ class UsageSerializer(serializers.Serializer[Any]):
 
     spelling = serializers.CharField()
     stage = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(["known", "outside", "undecided"], help_text="Today.")
+    status = serializers.ChoiceField(deprecations.STAGE_STATUSES, help_text="Today.")
+    send_instead = serializers.CharField(allow_null=True, help_text="The stage that it is today.")
+    suggestions = serializers.ListField(
+        child=serializers.CharField(), help_text="What an undecided text probably meant."
+    )
     endpoint = serializers.CharField()
     count = serializers.IntegerField()
     first_seen = serializers.DateTimeField()
@@ -57,6 +61,9 @@ class DeprecationsSerializer(serializers.Serializer[Any]):
     enforce_at = serializers.DateTimeField(allow_null=True)
     valid_stages = serializers.ListField(child=serializers.CharField())
     endpoints = serializers.DictField(child=serializers.CharField())
+    folding = serializers.CharField(
+        help_text="Address of the rule by which `spelling` was folded, for people and programs."
+    )
     deprecated = DeprecatedSpellingSerializer(many=True)
     outside = OutsideSpellingSerializer(many=True)
     your_usage = UsageSerializer(many=True)

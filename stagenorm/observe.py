@@ -9,6 +9,7 @@ copied from ops/prometheus/ to ``.data/observe/``, with free ports filled in.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +25,7 @@ from stagenorm import env, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "ops" / "prometheus"
+DOCS = ROOT / "docs"
 READY_SECONDS = 90
 END_SECONDS = 20
 # Debian's binary of Alertmanager is called prometheus-alertmanager.
@@ -93,12 +95,21 @@ def write_configuration(directory: Path, ports: Ports) -> Path:
             text = text.replace(
                 f"127.0.0.1:{getattr(usual, name)}", f"127.0.0.1:{getattr(ports, name)}"
             )
-        (directory / place.name).write_text(text)
+        (directory / place.name).write_text(_with_links(text, ports))
     token = directory / "relay-token"
     token.unlink(missing_ok=True)
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
     return token
+
+
+def _with_links(text: str, ports: Ports) -> str:
+    """Fill in the addresses that alerts link to: the service and the docs of this checkout."""
+    public = os.environ.get("STAGE_PUBLIC_URL") or f"http://127.0.0.1:{ports.service}"
+    addresses = {"stagenorm_url": public.rstrip("/"), "stagenorm_docs": DOCS.as_uri()}
+    for label, address in addresses.items():
+        text = re.sub(rf"(?m)^( +{label}:) .*$", rf"\1 {address}", text)
+    return text
 
 
 def commands(programs: dict[str, str], directory: Path, ports: Ports) -> dict[str, list[str]]:

@@ -79,6 +79,20 @@ end_worker_with_server()
 _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 
 
+def start_ticker() -> None:
+    """Start the ticker at once, not with the first request.
+
+    A worker without traffic also follows the rollout, reports itself and exports its metrics.
+    """
+    # Not at the top: the metrics of the module need the settings, which Django has loaded by now.
+    from normalization.ticker import ticker
+
+    ticker.ensure_running()
+
+
+start_ticker()
+
+
 async def application(scope: Scope, exchange: Exchange) -> None:
     """Answer one request."""
     headers = joined([*scope.headers.items(), *unreadable(scope.headers)])

@@ -269,6 +269,11 @@ STAGE_GUARD_CLIENTS = read.whole(
 STAGE_GUARD_PINNED = read.words(
     "STAGE_GUARD_PINNED", [], "Clients that the guard never holds out; it only notifies."
 )
+STAGE_PUBLIC_URL = read.text(
+    "STAGE_PUBLIC_URL",
+    "http://127.0.0.1:8000",
+    "Address of the service as operators reach it, for links in alerts and logs.",
+)
 STAGE_WHEN_WAY_BACK_DEAD = read.choice(
     "STAGE_WHEN_WAY_BACK_DEAD",
     "keep",
@@ -279,6 +284,11 @@ SIMULATE_THROTTLE = read.rate(
     "SIMULATE_THROTTLE",
     "60/minute",
     "Simulations that one client may request; empty for no limit.",
+)
+NORMALIZE_THROTTLE = read.rate(
+    "NORMALIZE_THROTTLE",
+    "120/minute",
+    "Requests of `/api/stages/normalize` that one client may send; empty for no limit.",
 )
 ANONYMOUS_THROTTLE = read.rate(
     "ANONYMOUS_THROTTLE",
@@ -313,16 +323,15 @@ KEPT_DAYS = {
 
 # -- Gates and backups ----------------------------------------------------------------------------
 
-# Called inside the transaction of a change towards more enforcement; empty: no gates.
-STAGE_GATEKEEPER = (
-    "ops.gates.ask.examine"
-    if read.flag(
-        "STAGE_GATES",
-        True,
-        "Ask the gates before more is enforced; 0 only where no data can be lost.",
-    )
-    else ""
+_GATES = read.flag(
+    "STAGE_GATES",
+    True,
+    "Ask the gates before more is enforced; 0 only where no data can be lost.",
 )
+# Called inside the transaction of a change towards more enforcement; empty: no gates.
+STAGE_GATEKEEPER = "ops.gates.ask.examine" if _GATES else ""
+# Called inside the transaction of a change of decisions.
+STAGE_DECISION_GATEKEEPER = "ops.gates.ask.examine_decisions" if _GATES else ""
 BACKUP_DIR = read.path(
     "BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written."
 )
@@ -352,8 +361,11 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["stagenorm.portfolio.authentication.HasApiKey"],
     "DEFAULT_PARSER_CLASSES": ["normalization.parsers.StrictJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "normalization.negotiation.ServedNegotiation",
-    # Counts in the memory of the process: a request without a key causes no write.
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        # Counts in the memory of the process: a request without a key causes no write.
+        "rest_framework.throttling.AnonRateThrottle",
+        "stagenorm.portfolio.throttling.ScopedThrottle",
+    ],
     "DEFAULT_THROTTLE_RATES": {"anon": ANONYMOUS_THROTTLE or None},
     "NUM_PROXIES": int(BEHIND_PROXY),
     "DEFAULT_RENDERER_CLASSES": ["normalization.rendering.FastJSONRenderer"],
@@ -378,7 +390,17 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"StageEnum": "normalization.problems.VALID_STAGES"},
+    "ENUM_NAME_OVERRIDES": {
+        "StageEnum": "normalization.problems.VALID_STAGES",
+        "StageStatusEnum": "normalization.deprecations.STAGE_STATUSES",
+        "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
+    },
+    # A component that allows only null has no type in several languages.
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "normalization.schema.name_stages",
+    ],
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from normalization.stages import Known, normalize
+from normalization.stages import Unknown, normalize, stage_name
 from ops.backfill import columns, control
-from ops.backfill.models import BackfillRun, NormalizationLog, RunOptions
+from ops.backfill.batches import apply_batch, undo_batch
+from ops.backfill.columns import StageColumn
+from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog, RunOptions
 from ops.backfill.plan import make_plan
 from ops.backfill.runner import RunResult, carry_out
 from ops.backfill.session import Interrupts
+from ops.backfill.survey import SpellingMap, StoredSpelling, fresh_table, survey
 from ops.backups import archive, cycle, sidecar
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.source import own_identity
@@ -70,54 +73,102 @@ def another_connection(alias: str) -> Iterator[BaseDatabaseWrapper]:
         client.close()
 
 
-def store(stages: Sequence[str]) -> list[int]:
-    """Store a company for each stage; returns their ids, in order."""
+def store(stages: Sequence[str], *, raws: Sequence[str | None] | None = None) -> list[int]:
+    """Store a company for each stage as an earlier release did; returns their ids, in order.
+
+    `raws`: the texts in `stage_raw`, as this release has them.
+    """
     fund = execute(NEW_FUND)[0][0]
+    names = "stage" if raws is None else "stage, stage_raw"
     rows = execute(
         "INSERT INTO portfolio_companies "
-        "(fund_id, name, stage, status, sector, created_at, updated_at) "
-        "SELECT %s, 'company ' || n, stage, 'active', '', '2020-01-01Z', '2020-01-01Z' "
-        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (stage, n) ORDER BY n RETURNING id",
-        [fund, list(stages)],
+        f"(fund_id, name, {names}, status, sector, created_at, updated_at) "
+        f"SELECT %s, 'company ' || n, {names}, 'active', '', '2020-01-01Z', '2020-01-01Z' "
+        "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS given (stage, stage_raw, n) "
+        "ORDER BY n RETURNING id",
+        [fund, list(stages), list(raws or [])],
     )
     return [row[0] for row in rows]
 
 
-def store_many(rows: int) -> None:
-    """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown."""
+def store_many(rows: int, *, filled: bool = False) -> None:
+    """Store `rows` companies: 60 % in other spellings, 39 % canonical, 1 % unknown.
+
+    As an earlier release did; or, `filled`, with their text in `stage_raw`, and of the spellings
+    as if they had been decided since.
+    """
     fund = execute(NEW_FUND)[0][0]
     execute(
         """
         INSERT INTO portfolio_companies
-            (fund_id, name, stage, status, sector, created_at, updated_at)
-        SELECT %s, 'company ' || n,
-               CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
-                    WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
-                    ELSE 'Series D' END,
+            (fund_id, name, stage_raw, stage, status, sector, created_at, updated_at)
+        SELECT %s, 'company ' || n, CASE WHEN %s THEN raw END,
+               CASE WHEN NOT %s OR raw = ANY (%s) THEN raw END,
                'active', '', '2020-01-01Z', '2020-01-01Z'
-        FROM generate_series(1::bigint, %s) AS n ORDER BY n
+        FROM generate_series(1::bigint, %s) AS n, LATERAL (
+            SELECT CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
+                        WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
+                        ELSE 'Series D' END AS raw
+        ) AS given ORDER BY n
         """,
-        [fund, MESSY, len(MESSY), CANONICAL, len(CANONICAL), rows],
+        [fund, filled, filled, CANONICAL, rows, MESSY, len(MESSY), CANONICAL, len(CANONICAL)],
     )
 
 
-def stored() -> dict[int, str]:
+def rewrite(raw: str, ids: Sequence[int]) -> None:
+    """Write another text to companies, as a client does before the text is decided."""
+    execute(
+        "UPDATE portfolio_companies SET stage_raw = %s, stage = NULL WHERE id = ANY(%s)",
+        [raw, list(ids)],
+    )
+
+
+def stored() -> dict[int, str | None]:
     """Every company's stage by id."""
     return dict(execute("SELECT id, stage FROM portfolio_companies"))
 
 
-def normalized(stages: dict[int, str]) -> dict[int, str]:
-    """What a run has to make of `stages`: the oracle."""
-    meanings = {key: normalize(raw) for key, raw in stages.items()}
-    return {
-        key: each.stage.value if isinstance(each, Known) else stages[key]
-        for key, each in meanings.items()
-    }
+def texts() -> dict[int, str | None]:
+    """Every company's own text, as copied to `stage_raw`, by id."""
+    return dict(execute("SELECT id, stage_raw FROM portfolio_companies"))
 
 
-def changed_by(before: dict[int, str], after: dict[int, str]) -> set[int]:
-    """The ids whose stage differs."""
+def written() -> dict[int, tuple[str | None, str | None]]:
+    """Every company's text and stage by id."""
+    rows = execute("SELECT id, stage_raw, stage FROM portfolio_companies")
+    return {key: (raw, stage) for key, raw, stage in rows}
+
+
+def normalized(stages: Mapping[int, str | None]) -> dict[int, str | None]:
+    """What a run has to make of the texts in `stages`: the oracle."""
+    return {key: stage_name(normalize(raw)) for key, raw in stages.items()}
+
+
+def changed_by(before: Mapping[int, Any], after: Mapping[int, Any]) -> set[int]:
+    """The ids whose row of `written` differs."""
     return {key for key in before if before[key] != after.get(key)}
+
+
+def surveyed(chosen: Callable[[StoredSpelling], bool]) -> dict[str, dict[str, int]]:
+    """The rows of the chosen texts: {table: {text: rows}}."""
+    table = fresh_table()
+    found: dict[str, dict[str, int]] = {}
+    for column in columns.find():
+        for each in survey(column, table):
+            if chosen(each):
+                texts_of = found.setdefault(column.table, {})
+                texts_of[each.raw] = texts_of.get(each.raw, 0) + each.rows
+    return found
+
+
+def not_derived() -> dict[str, dict[str, int]]:
+    """The rows that a run would write."""
+    return surveyed(lambda each: each.changes)
+
+
+def undecided() -> dict[str, dict[str, int]]:
+    """The rows whose text is undecided."""
+    return surveyed(lambda each: isinstance(each.meaning, Unknown))
 
 
 def begin(options: RunOptions = QUICK, only: Iterable[str] = ()) -> BackfillRun:
@@ -126,6 +177,31 @@ def begin(options: RunOptions = QUICK, only: Iterable[str] = ()) -> BackfillRun:
         backup_on_record()
     found = columns.find_for_run(only)
     return control.begin(make_plan(found, sample=False), found, options, "tests")
+
+
+def earlier_run(columns: Sequence[StageColumn]) -> BackfillRun:
+    """A run as a release before `stage_raw` made it, over columns without a source."""
+    plan = make_plan(columns, sample=False)
+    backup_on_record()
+    run = control.begin(plan, columns, QUICK, "tests")
+    BackfillCheckpoint.objects.filter(run=run).update(cursor=0, until=2**40)
+    lease = control.claim(run.pk, "tests")
+    for planned in plan.columns:
+        mapping = SpellingMap(planned.column, fresh_table(), planned.mapping())
+        apply_batch(lease, planned.column, mapping, 500)
+    control.complete(lease, "tests", [])
+    return run
+
+
+def earlier_undo(run: BackfillRun, columns: Iterable[StageColumn]) -> None:
+    """An undo as a release before `stage_raw` made it."""
+    undo = control.begin_undo(run.pk, QUICK, "tests")
+    lease = control.claim(undo.pk, "tests")
+    for column in columns:
+        if undo.checkpoints.filter(table_name=column.table).exists():
+            while not undo_batch(lease, column, run.pk, 500).finished:
+                pass
+    control.complete(lease, "tests", [])
 
 
 class Heard(list[tuple[str, dict[str, Any]]]):
@@ -160,7 +236,7 @@ def work(run: BackfillRun, tell: Any = None, options: RunOptions | None = None) 
         interrupts.close()
 
 
-def logged(run: BackfillRun) -> list[tuple[int, str, str]]:
+def logged(run: BackfillRun) -> list[tuple[int, str | None, str | None]]:
     """(id, before, after) of every write of the run, as often as it is logged."""
     entries = NormalizationLog.objects.filter(run=run).order_by("batch", "id")
     return [(key, entry.before, entry.after) for entry in entries for key in entry.ids]

@@ -62,16 +62,16 @@ def companies(rows: int, stage: str = "Series A", noise: int = 0) -> None:
     )
     execute(
         "INSERT INTO portfolio_companies "
-        "(fund_id, name, stage, status, sector, invested_usd, invested_at, "
+        "(fund_id, name, stage_raw, stage, status, sector, invested_usd, invested_at, "
         "created_at, updated_at) "
         "SELECT %s, left('company ' || n || "
         "coalesce((SELECT string_agg(md5(n::text || piece || random()), '') "
-        "FROM generate_series(1, %s / 32) piece), ''), 200), %s, 'active', "
+        "FROM generate_series(1, %s / 32) piece), ''), 200), %s, %s, 'active', "
         "(ARRAY['fintech', 'healthcare', 'climate', 'logistics', 'security'])[1 + n %% 5], "
         "round((random() * 20000000)::numeric, 2), current_date - (random() * 3650)::int, "
         "now() - random() * interval '10 years', now() "
         "FROM generate_series(1, %s) AS s(n)",
-        [fund[0][0], noise, stage, rows],
+        [fund[0][0], noise, stage, stage, rows],
     )
 
 

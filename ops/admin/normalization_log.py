@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from normalization.columns import stage_columns
-from ops.admin_ui.characters import visible
+from ops.admin_ui.characters import Visible, visible
 from ops.admin_ui.ledgers import COUNTED_TO, ChoiceFilter, CountedToPaginator, OperatorLedger, cell
 from ops.backfill.models import BackfillRun, NormalizationLog
 
@@ -57,7 +57,7 @@ class TableFilter(ChoiceFilter):
 class NormalizationLogAdmin(OperatorLedger):
     """Every write of every run. The list leaves out the ids: a batch has thousands."""
 
-    list_display = ("entry", "stored", "became", "counted", "place", "written")
+    list_display = ("entry", "text", "stored", "became", "counted", "place", "written")
     list_display_links = None
     list_filter = (RunFilter, TableFilter)
     ordering = ("-run_id", "-batch", "-id")
@@ -97,8 +97,9 @@ class NormalizationLogAdmin(OperatorLedger):
             "opts": self.opts,
             "media": self.media,
             "entry": entry,
-            "before": visible(entry.before),
-            "after": visible(entry.after),
+            "before": _shown(entry.before),
+            "after": _shown(entry.after),
+            "raw": _shown(entry.raw),
             "more": max(0, entry.rows - IDS_SHOWN),
         }
         return TemplateResponse(request, "admin/ops/normalizationlog/entry.html", context)
@@ -108,15 +109,20 @@ class NormalizationLogAdmin(OperatorLedger):
         """A link to the entry with its ids."""
         return cell("entry", entry=entry)
 
+    @admin.display(description="text")
+    def text(self, entry: NormalizationLog) -> str:
+        """The text that decided; blank for a column that is its own text."""
+        return "" if entry.raw is None else cell("raw", value=visible(entry.raw))
+
     @admin.display(description="before")
     def stored(self, entry: NormalizationLog) -> str:
         """The value before the write."""
-        return cell("raw", value=visible(entry.before))
+        return cell("raw", value=_shown(entry.before))
 
     @admin.display(description="after")
     def became(self, entry: NormalizationLog) -> str:
         """The value written."""
-        return cell("raw", value=visible(entry.after))
+        return cell("raw", value=_shown(entry.after))
 
     @admin.display(description="rows")
     def counted(self, entry: NormalizationLog) -> str:
@@ -132,3 +138,8 @@ class NormalizationLogAdmin(OperatorLedger):
     def written(self, entry: NormalizationLog) -> str:
         """The time of the write."""
         return cell("moment", at=entry.written_at)
+
+
+def _shown(value: str | None) -> Visible | None:
+    """Return a value for a page; None is shown as no stage."""
+    return None if value is None else visible(value)

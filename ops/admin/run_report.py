@@ -34,9 +34,9 @@ UNKNOWN_SHOWN: Final = 50
 BATCHES_SHOWN: Final = 15
 
 WRITTEN = """
-SELECT before, after, sum(rows), count(*) OVER ()
+SELECT coalesce(raw, before), after, sum(rows), raw IS NOT NULL, count(*) OVER ()
 FROM stage_normalization_log WHERE run_id = %(run)s
-GROUP BY before, after ORDER BY 3 DESC, 1, 2 LIMIT %(shown)s
+GROUP BY 1, 2, 4 ORDER BY 3 DESC, 1, 2 LIMIT %(shown)s
 """
 
 BATCHES = """
@@ -48,22 +48,31 @@ GROUP BY batch, table_name, column_name ORDER BY batch DESC, table_name, column_
 
 @dataclass(frozen=True, slots=True)
 class WrittenPair:
-    """Rows that changed from `raw` to `stage`; `planned`: rows in the plan, None if unknown."""
+    """Rows whose text `raw` became `stage`; `planned`: rows in the plan, None if unknown.
+
+    `stage` is None where a derived column holds no stage. `derived`: the column has a source.
+    """
 
     raw: str
-    stage: str
+    stage: str | None
     rows: int
     planned: int | None
+    derived: bool = False
+
+    @property
+    def logged_as(self) -> str:
+        """The field of the log that has the text."""
+        return "raw" if self.derived else "before"
 
     @property
     def before(self) -> Visible:
-        """The raw value for a page."""
+        """The text for a page."""
         return visible(self.raw)
 
     @property
-    def after(self) -> Visible:
+    def after(self) -> Visible | None:
         """The value written, for a page; an undo writes a client's text."""
-        return visible(self.stage)
+        return None if self.stage is None else visible(self.stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +132,10 @@ def pairs(run: BackfillRun) -> Excerpt:
         cursor.execute(WRITTEN, {"run": run.pk, "shown": PAIRS_SHOWN})
         rows = cursor.fetchall()
     found = [
-        WrittenPair(raw, stage, int(written), planned.pop((raw, stage), None))
-        for raw, stage, written, _ in rows
+        WrittenPair(raw, stage, int(written), planned.pop((raw, stage), None), derived)
+        for raw, stage, written, derived, _ in rows
     ]
-    distinct = rows[0][3] if rows else 0
+    distinct = rows[0][-1] if rows else 0
     if distinct <= len(found):
         # The list of written values is complete, so what is left of the plan was not written.
         found += [WrittenPair(raw, stage, 0, rows) for (raw, stage), rows in planned.items()]
@@ -179,8 +188,8 @@ def _unknown_of_plan(run: BackfillRun) -> Iterator[dict[str, Any]]:
             yield {**value, "table": column["table"], "column": column["column"]}
 
 
-def _planned(run: BackfillRun) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
+def _planned(run: BackfillRun) -> dict[tuple[str, str | None], int]:
+    found: dict[tuple[str, str | None], int] = {}
     for column in run.plan.get("columns", []):
         for pair in column["pairs"]:
             key = pair["raw"], pair["stage"]

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from ops.backfill import sql as statements
-from ops.backfill.columns import CANONICAL, StageColumn
+from ops.backfill.columns import StageColumn
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint
 from ops.backfill.survey import SpellingMap
@@ -62,12 +62,14 @@ def apply_batch(
     mapping: SpellingMap,
     size: int,
     *,
+    fills: bool = False,
     waits: bool = False,
     fenced: bool = True,
     number: int | None = None,
 ) -> BatchResult:
-    """Normalize the next `size` rows of `column` after its checkpoint, in one transaction.
+    """Derive the next `size` rows of `column` after its checkpoint, in one transaction.
 
+    `fills`: rows whose text is not in the source yet are filled too; without it they are left out.
     `waits`: wait briefly for rows that clients hold, instead of skipping them. Not `fenced`: part
     of a larger transaction that checks the lease at its end; `number` is then the number of the
     last batch.
@@ -84,7 +86,8 @@ def apply_batch(
         if not scanned:
             return BatchResult(number - 1, at.cursor, at.cursor, finished=True)
         page |= {"end": end, **_log_columns(lease, column, number)}
-        changed, skipped = _write_page(cursor, column, page, mapping, waits)
+        statement = _page_statement(column, fills=fills, waits=waits)
+        changed, skipped = _write_page(cursor, statement, page, mapping)
         done = BatchResult(
             number,
             at.cursor,
@@ -158,31 +161,54 @@ def _log_columns(lease: Lease, column: StageColumn, number: int) -> dict[str, An
     }
 
 
+def _page_statement(column: StageColumn, *, fills: bool, waits: bool) -> str:
+    """Return APPLY_PAGE for the column: it fills the source too, derives from it, or has none."""
+    slots = {
+        "words": column.sql(statements.WORDS) if fills else "",
+        "of_words": column.sql(statements.OF_WORDS) if fills else "",
+        "text": column.sql(statements.TEXT_OF_WORDS if fills else "t.{source}"),
+        "fills": column.sql("t.{source} IS NULL") if fills else "false",
+        "filling": column.sql(statements.FILLING) if fills else "",
+        "logged_raw": "raw" if column.derived else "NULL",
+    }
+    skip_locked = "" if waits else "SKIP LOCKED"
+    return column.sql(statements.APPLY_PAGE, skip_locked=skip_locked, **slots)
+
+
 def _write_page(
-    cursor: CursorWrapper,
-    column: StageColumn,
-    page: dict[str, Any],
-    mapping: SpellingMap,
-    waits: bool,
+    cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: SpellingMap
 ) -> tuple[int, int]:
-    """Return (rows changed, rows skipped). Writes the page again for spellings new to the map."""
-    statement = column.sql(statements.APPLY_PAGE, skip_locked="" if waits else "SKIP LOCKED")
+    """Return (rows changed, rows skipped). Writes the page again for texts new to the map."""
     seen, written = _write(cursor, statement, page, mapping)
-    met = sum(rows for raw, rows in seen.items() if raw in mapping)
-    new = [raw for raw in seen if raw not in mapping and raw not in CANONICAL]
-    if learned := mapping.learn(new):
-        met += sum(rows for raw, rows in seen.items() if raw in learned)
-        written += _write(cursor, statement, page, learned)[1]
-    return written, met - written
+    wrong = [found for found in seen if found.wrong(mapping)]
+    new = {found.raw for found in wrong if found.raw not in mapping}
+    if new:
+        written += _write(cursor, statement, page, mapping.learn(sorted(new)))[1]
+    return written, sum(found.rows for found in wrong) - written
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRows:
+    """Rows of a page before the write: their text, what they hold, whether the source is empty."""
+
+    raw: str
+    held: str | None
+    unfilled: bool
+    rows: int
+
+    def wrong(self, mapping: SpellingMap) -> bool:
+        """Whether the rows are to be written."""
+        return self.unfilled or self.held != mapping.becomes(self.raw)
 
 
 def _write(
     cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: SpellingMap
-) -> tuple[dict[str | None, int], int]:
-    """Return (rows by value before the write, rows written)."""
+) -> tuple[list[SeenRows], int]:
+    """Return (rows before the write, number of rows written)."""
     cursor.execute(statement, {**page, **mapping.arrays()})
-    *seen, (_, _, written) = cursor.fetchall()
-    return {raw: int(rows) for _, raw, rows in seen}, int(written)
+    *seen, (*_, written) = cursor.fetchall()
+    # A row without a text has no stage to derive.
+    return [SeenRows(*row) for _, *row in seen if row[0] is not None], int(written)
 
 
 def _restore_page(
@@ -193,9 +219,18 @@ def _restore_page(
     end, scanned = cursor.fetchone()
     if not scanned:
         return LEAST_KEY, 0, 0, at
-    cursor.execute(column.sql(statements.UNDO_PAGE), {**page, "end": end})
+    cursor.execute(_undo_statement(column), {**page, "end": end})
     changed, left_alone = _restored(cursor.fetchall(), at.left_alone)
     return end, scanned, changed, replace(at, left_alone=left_alone)
+
+
+def _undo_statement(column: StageColumn) -> str:
+    return column.sql(
+        statements.UNDO_PAGE,
+        same_words=column.sql(statements.SAME_WORDS) if column.derived else "true",
+        as_before=column.sql(statements.AS_BEFORE) if column.fillable else "true",
+        emptying=column.sql(statements.EMPTYING) if column.fillable else "",
+    )
 
 
 def _restored(

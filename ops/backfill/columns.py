@@ -28,9 +28,12 @@ class UnsupportedKey(TypeError):
 
 @dataclass(frozen=True, order=True, slots=True)
 class StageColumn:
-    """A column of raw stages in the database; `key` is the primary key column of its table.
+    """A column of stages in the database; `key` is the primary key column of its table.
 
     `integer_key`: whether a run can page through the table; surveys and constraints always can.
+    `source`: the column of the client's words, from which this one is derived; "" for a column
+    that holds the words itself. `fillable`: the source may be NULL; the words are then in this
+    column.
     """
 
     schema: str
@@ -38,9 +41,16 @@ class StageColumn:
     column: str
     key: str
     integer_key: bool = True
+    source: str = ""
+    fillable: bool = False
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column}"
+
+    @property
+    def derived(self) -> bool:
+        """Whether the column is derived from a source, and NULL for a text without a stage."""
+        return bool(self.source)
 
     @property
     def regclass(self) -> str:
@@ -48,18 +58,31 @@ class StageColumn:
         return _quoted(self.schema, self.table)
 
     def sql(self, template: str, **names: str) -> str:
-        """Return a statement of `sql` with {table}, {column}, {key} and `names` filled in.
+        """Return a statement of `sql` with {table}, {column}, {source}, {key}, `names` filled in.
 
-        {span} becomes the lowest and the highest key, or two NULLs without an integer key.
+        {raw} becomes the expression for the text of a row, {t_raw} the same for a table named `t`,
+        {unfilled} the condition for rows whose text is not in the source yet, and {span} the
+        lowest and the highest key, or two NULLs without an integer key.
         """
         key = quote(self.key) if self.key else "NULL"
+        source = quote(self.source or self.column)
         return template.format(
             table=self.regclass.replace("%", "%%"),
             column=quote(self.column),
+            source=source,
+            raw=self._text(""),
+            t_raw=self._text("t."),
+            unfilled=f"{source} IS NULL" if self.fillable else "false",
             key=key,
             span=f"min({key}), max({key})" if self.integer_key else "NULL, NULL",
             **names,
         )
+
+    def _text(self, alias: str) -> str:
+        column, source = f"{alias}{quote(self.column)}", f"{alias}{quote(self.source)}"
+        if self.fillable:
+            return f"coalesce({source}, {column})"
+        return source if self.source else column
 
 
 def find(only: Iterable[str] = ()) -> list[StageColumn]:
@@ -138,7 +161,15 @@ def _located(declared: list[ModelColumn]) -> list[StageColumn]:
             f"The database has no table {', '.join(absent)}: run manage.py migrate first."
         )
     return [
-        StageColumn(schemas[each.table], each.table, each.column, each.key, each.integer_key)
+        StageColumn(
+            schemas[each.table],
+            each.table,
+            each.column,
+            each.key,
+            each.integer_key,
+            each.source,
+            each.fillable,
+        )
         for each in declared
     ]
 

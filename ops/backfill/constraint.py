@@ -1,6 +1,9 @@
-"""The CHECK constraint that restricts a column to canonical stages: add, compare and drop it.
+"""The constraints of a clean column: add, compare and drop them.
 
-It is added NOT VALID, which locks the table for a moment only, and validated afterwards.
+A CHECK restricts the column to canonical stages, and a derived column to these or NULL. Once every
+row has its text in the source, the source becomes NOT NULL as well: the contract step after the
+first complete run. Each is added NOT VALID, which locks the table for a moment only, and validated
+afterwards.
 A constraint is current if it allows exactly the stages of today's `Stage`. A release with another
 set of stages makes it stale: `validate` replaces it, and a system check (`ops.checks`) reports it.
 """
@@ -20,6 +23,9 @@ from ops.backfill.columns import CANONICAL, StageColumn, quote
 # ADD CONSTRAINT locks the table against every other session for a moment. It must not queue behind
 # a long transaction: every other session would then queue behind it.
 LOCK_TIMEOUT = "2s"
+
+# Exists only while a source becomes NOT NULL.
+SOURCE_CONSTRAINT = "_present"
 
 TABLE_PART, COLUMN_PART, DIGEST_PART = 30, 21, 8
 
@@ -44,16 +50,16 @@ class ColumnConstraint:
         return self.stages == frozenset(CANONICAL)
 
 
-def name(table: str, column: str) -> str:
+def name(table: str, column: str, suffix: str = CANONICAL_CONSTRAINT) -> str:
     """Return the constraint's name: unique for the column, at most 63 characters.
 
     A name that would be too long is cut and gets a digest of the whole name.
     """
     if len(table) <= TABLE_PART and len(column) <= COLUMN_PART:
-        return f"{table}_{column}{CANONICAL_CONSTRAINT}"
+        return f"{table}_{column}{suffix}"
     digest = hashlib.sha256(f"{table}.{column}".encode()).hexdigest()[:DIGEST_PART]
     room = COLUMN_PART - DIGEST_PART - 1
-    return f"{table[:TABLE_PART]}_{column[:room]}_{digest}{CANONICAL_CONSTRAINT}"
+    return f"{table[:TABLE_PART]}_{column[:room]}_{digest}{suffix}"
 
 
 def find(column: StageColumn) -> ColumnConstraint | None:
@@ -75,24 +81,57 @@ def find(column: StageColumn) -> ColumnConstraint | None:
 def validate(column: StageColumn) -> None:
     """Restrict the column to canonical stages from now on; replaces a stale constraint.
 
-    The caller has verified the column. VALIDATE lets reads and writes continue. A row that became
-    unclean since makes PostgreSQL refuse (IntegrityError); the constraint is then removed.
+    A derived column may be NULL, and its source becomes NOT NULL. The caller has verified the
+    column. VALIDATE lets reads and writes continue. A row that became unclean since makes
+    PostgreSQL refuse (IntegrityError); what this call added is then removed.
     """
     found = find(column)
     if found and found.current and found.validated:
+        _require_source(column)
         return
     if found is None or not found.current:
         _replace(column, found)
     try:
         _execute(column, statements.VALIDATE_CONSTRAINT, _name_in_database(column))
+        _require_source(column)
     except Exception:
-        drop(column)
+        _execute(column, statements.DROP_CONSTRAINT, _name_in_database(column))
         raise
 
 
 def drop(column: StageColumn) -> None:
-    """Let the column hold any text again."""
+    """Let the column hold any text again, and its source be NULL."""
     _execute(column, statements.DROP_CONSTRAINT, _name_in_database(column))
+    if requires_source(column):
+        _execute(column, statements.RELEASE_SOURCE, "")
+
+
+def requires_source(column: StageColumn) -> bool:
+    """Return whether the database refuses a row without a source that the model would allow."""
+    if not column.fillable:
+        return False
+    parameters = {"table": column.regclass, "source": column.source}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.SOURCE_REQUIRED, parameters)
+        row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _require_source(column: StageColumn) -> None:
+    """Make a nullable source NOT NULL: a validated CHECK saves SET NOT NULL its look at each row.
+
+    Raises IntegrityError, with nothing changed, while a row has no source.
+    """
+    if not column.fillable or requires_source(column):
+        return
+    check = name(column.table, column.source, SOURCE_CONSTRAINT)
+    _execute(column, statements.DROP_CONSTRAINT, check)
+    _execute(column, statements.ADD_SOURCE_CONSTRAINT, check)
+    try:
+        _execute(column, statements.VALIDATE_CONSTRAINT, check)
+        _execute(column, statements.REQUIRE_SOURCE, check)
+    finally:
+        _execute(column, statements.DROP_CONSTRAINT, check)
 
 
 def holds(column: StageColumn) -> bool:
@@ -105,7 +144,8 @@ def _replace(column: StageColumn, stale: ColumnConstraint | None) -> None:
     with transaction.atomic():
         if stale:
             _execute(column, statements.DROP_CONSTRAINT, stale.name)
-        _execute(column, statements.ADD_CONSTRAINT, name(column.table, column.column))
+        add = statements.ADD_DERIVED_CONSTRAINT if column.derived else statements.ADD_CONSTRAINT
+        _execute(column, add, name(column.table, column.column))
 
 
 def _name_in_database(column: StageColumn) -> str:
@@ -129,4 +169,5 @@ def _execute(column: StageColumn, template: str, constraint: str) -> None:
     stages = ", ".join(sql.quote(stage) for stage in CANONICAL)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-        cursor.execute(column.sql(template, constraint=quote(constraint), stages=stages))
+        named = quote(constraint) if constraint else ""
+        cursor.execute(column.sql(template, constraint=named, stages=stages))

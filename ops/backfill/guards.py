@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from django.db import IntegrityError, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from ops.backfill import constraint
-from ops.backfill.columns import missing, named, written_column
+from ops.backfill.columns import CANONICAL, StageColumn, missing, named, written_column
 from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
 from ops.backfill.states import UNFINISHED, RunState, TransitionRefused, refuse_unless_possible
@@ -106,11 +106,20 @@ def _refuse_unless_columns_accept_any_text(run: BackfillRun) -> None:
             "restore a backup."
         )
     columns = [written_column(*place) for place in wrote]
-    if names := [str(column) for column in columns if constraint.find(column)]:
+    if names := [str(column) for column in columns if _would_break(run, column)]:
         raise RunRefused(
             f"A constraint restricts {', '.join(names)} to canonical stages: "
             "run --drop-constraint first."
         )
+
+
+def _would_break(run: BackfillRun, column: StageColumn) -> bool:
+    """Return whether restoring what the run replaced would break a constraint of the column."""
+    if constraint.find(column) is None and not constraint.requires_source(column):
+        return False
+    other_text = Q(before__isnull=False) & ~Q(before__in=CANONICAL)
+    written = run.log.filter(table_name=column.table, column_name=column.column)
+    return written.filter(other_text | Q(filled=True)).exists()
 
 
 def _places(checkpoints: Iterable[BackfillCheckpoint]) -> list[tuple[str, str]]:

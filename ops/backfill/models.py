@@ -146,7 +146,7 @@ class BackfillCheckpoint(models.Model):
         default=0, help_text="Rows that others held locked; a later pass has them."
     )
     unknown = models.PositiveBigIntegerField(
-        default=0, help_text="Rows with a value that no alias covers."
+        default=0, help_text="Rows with a value that is undecided."
     )
     left_alone = models.JSONField(default=dict, help_text="Rows that an undo left, by reason.")
     total = models.PositiveBigIntegerField(
@@ -171,15 +171,19 @@ class BackfillCheckpoint(models.Model):
 class NormalizationLog(models.Model):
     """Rows of one batch that changed from `before` to `after`: audit log and source of an undo.
 
-    Append-only: a trigger refuses UPDATE and DELETE.
+    In a derived column both may be NULL. `raw` is the text that decided, NULL for a column without
+    a source; `filled`: the write also copied it to the source. Append-only: a trigger refuses
+    UPDATE and DELETE.
     """
 
     run = models.ForeignKey(BackfillRun, models.PROTECT, related_name="log", db_index=False)
     batch = models.PositiveIntegerField()
     table_name = models.CharField(max_length=63)
     column_name = models.CharField(max_length=63)
-    before = models.TextField()
-    after = models.TextField()
+    before = models.TextField(null=True)  # noqa: DJ001 (NULL: no stage)
+    after = models.TextField(null=True)  # noqa: DJ001 (NULL: no stage)
+    raw = models.TextField(null=True)  # noqa: DJ001 (NULL: the column is its own text)
+    filled = models.BooleanField(default=False, db_default=False)
     ids: Any = ArrayField(models.BigIntegerField(), help_text="Primary keys, ascending.")
     rows = models.PositiveIntegerField()
     written_at = models.DateTimeField(db_default=Now())

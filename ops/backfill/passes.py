@@ -22,7 +22,7 @@ from ops.backfill.models import BackfillCheckpoint
 from ops.backfill.plan import ColumnPlan, make_plan, unknown_json
 from ops.backfill.retry import BatchFailed
 from ops.backfill.session import RunSession
-from ops.backfill.survey import SpellingMap
+from ops.backfill.survey import SpellingMap, has_unfilled
 
 # Passes that a process begins on a column; the process that resumes the run may begin as many.
 MOST_PASSES = 6
@@ -37,7 +37,7 @@ def normalize_column(
 
     Raises as `walk` does.
     """
-    mapping, begun = SpellingMap(table), 0
+    mapping, begun = SpellingMap(column, table), 0
     while True:
         at = session.persist(session.checkpoint(column).get)
         if at.until is not None:  # resumed in the middle of a pass
@@ -47,11 +47,13 @@ def normalize_column(
             if not planned.to_change:
                 return _finish(session, column, planned)
             _refuse_after_many_passes(column, planned, begun)
-            mapping, begun = SpellingMap(table, planned.mapping()), begun + 1
+            mapping, begun = SpellingMap(column, table, planned.mapping()), begun + 1
             at = session.persist(partial(_begin_pass, session, column, planned))
             _tell_pass(session, column, at, to_change=planned.to_change)
         waits = at.passes >= WAITING_PASSES
-        walk(session, column, partial(_apply, session, column, mapping, waits=waits))
+        fills = session.persist(partial(has_unfilled, column))
+        take = partial(_apply, session, column, mapping, fills=fills, waits=waits)
+        walk(session, column, take)
         session.persist(partial(_update, session, column, until=None))
 
 
@@ -105,7 +107,7 @@ def _finish(session: RunSession, column: StageColumn, planned: ColumnPlan) -> li
 def _refuse_after_many_passes(column: StageColumn, planned: ColumnPlan, begun: int) -> None:
     if begun == MOST_PASSES:
         raise BatchFailed(
-            f"{planned.to_change} rows of {column} still hold other spellings after {begun} "
+            f"{planned.to_change} rows of {column} are still not derived after {begun} "
             "passes: clients lock these rows or write other spellings all the time."
         )
 
@@ -126,14 +128,13 @@ def _begin_pass(
 
 
 def _apply(
-    session: RunSession, column: StageColumn, mapping: SpellingMap, *, waits: bool
+    session: RunSession, column: StageColumn, mapping: SpellingMap, *, fills: bool, waits: bool
 ) -> BatchResult:
     whole, size = session.transaction, session.pace.size
+    take = partial(apply_batch, session.lease, column, mapping, size, fills=fills)
     if whole is None:
-        return apply_batch(session.lease, column, mapping, size, waits=waits)
-    done = apply_batch(
-        session.lease, column, mapping, size, waits=True, fenced=False, number=whole.batch
-    )
+        return take(waits=waits)
+    done = take(waits=True, fenced=False, number=whole.batch)
     whole.moved(done.number)
     return done
 

@@ -45,8 +45,10 @@ class PlanChanged(ValueError):
 class ColumnPlan:
     """What becomes of each value of one column.
 
-    `pairs`, `unknown` and `outside` hold the most frequent values (at most MAP_SIZE and, for the
-    other two, UNKNOWN_SHOWN); `to_change`, `unknown_rows` and `outside_rows` count all rows.
+    `known_rows`, `unknown_rows` and `outside_rows` count all rows by what their text means.
+    `to_change` of the rows would be written, `to_fill` of these to get their text into the source;
+    `canonical` counts the others that hold a stage. `pairs` are the most frequent values that
+    change (at most MAP_SIZE), `unknown` and `outside` the most frequent of these (UNKNOWN_SHOWN).
     `first` and `last` bound the keys of the rows to change. `seconds`: the estimate; None where no
     sample could be taken.
     """
@@ -58,6 +60,8 @@ class ColumnPlan:
     outside: list[StoredSpelling] = field(default_factory=list)
     rows: int = 0
     to_change: int = 0
+    to_fill: int = 0
+    known_rows: int = 0
     unknown_rows: int = 0
     unknown_values: int = 0
     outside_rows: int = 0
@@ -69,12 +73,28 @@ class ColumnPlan:
 
     @property
     def clean(self) -> bool:
-        """Whether the column holds canonical stages only."""
-        return not (self.to_change or self.unknown_rows or self.outside_rows)
+        """Whether the column holds what today's decisions give.
+
+        A column without a source holds canonical stages only.
+        """
+        return not self.to_change and (
+            self.column.derived or not (self.unknown_rows or self.outside_rows)
+        )
 
     def add(self, found: StoredSpelling) -> None:
         """Count one distinct value."""
         self.rows += found.rows
+        self._count_verdict(found)
+        if found.changes:
+            self.to_change += found.rows
+            self.to_fill += found.rows if found.unfilled else 0
+            self.first = _extreme(min, self.first, found.first)
+            self.last = _extreme(max, self.last, found.last)
+            _keep(self.pairs, found, MAP_SIZE)
+        elif found.stage:
+            self.canonical[found.stage] += found.rows
+
+    def _count_verdict(self, found: StoredSpelling) -> None:
         if isinstance(found.meaning, Unknown):
             self.unknown_rows += found.rows
             self.unknown_values += 1
@@ -83,17 +103,12 @@ class ColumnPlan:
             self.outside_rows += found.rows
             self.outside_values += 1
             _keep(self.outside, found, UNKNOWN_SHOWN)
-        elif found.meaning.canonical:
-            self.canonical[found.raw] += found.rows
         else:
-            self.to_change += found.rows
-            self.first = _extreme(min, self.first, found.first)
-            self.last = _extreme(max, self.last, found.last)
-            _keep(self.pairs, found, MAP_SIZE)
+            self.known_rows += found.rows
 
-    def mapping(self) -> list[tuple[str, str]]:
-        """Return (raw, stage) for the most frequent values to change, the most frequent last."""
-        return [(each.raw, each.stage) for each in reversed(self.pairs)]
+    def mapping(self) -> list[tuple[str, str | None]]:
+        """Return what the most frequent values to change become, the most frequent last."""
+        return [(each.raw, each.becomes) for each in reversed(self.pairs)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the column as plain data, for `--json` and for the run's row."""
@@ -102,6 +117,8 @@ class ColumnPlan:
             "column": self.column.column,
             "rows": self.rows,
             "to_change": self.to_change,
+            "to_fill": self.to_fill,
+            "known_rows": self.known_rows,
             "unknown_rows": self.unknown_rows,
             "unknown_values": self.unknown_values,
             "outside_rows": self.outside_rows,
@@ -109,7 +126,7 @@ class ColumnPlan:
             "seconds": self.seconds,
             "canonical": self.canonical,
             "pairs": [
-                {"raw": each.raw, "stage": each.stage, "rows": each.rows} for each in self.pairs
+                {"raw": each.raw, "stage": each.becomes, "rows": each.rows} for each in self.pairs
             ],
             "unknown": unknown_json(self.unknown),
             "outside": [{"raw": each.raw, "rows": each.rows} for each in self.outside],
@@ -182,7 +199,7 @@ def _plan_column(column: StageColumn, table: SpellingTable, digest: "hashlib._Ha
     for found in survey(column, table):
         planned.add(found)
         if found.changes:
-            line = [column.table, column.column, found.raw, found.stage, found.rows]
+            line = [column.table, column.column, found.raw, found.held, found.becomes, found.rows]
             digest.update(json.dumps(line).encode() + b"\n")
     planned.survey_seconds = perf_counter() - start
     for values in (planned.pairs, planned.unknown, planned.outside):
@@ -228,12 +245,13 @@ class _RollBack(Exception):
     """Ends the sample's transaction."""
 
 
-def _seconds_for_one_row(column: StageColumn, mapping: Sequence[tuple[str, str]]) -> float:
+def _seconds_for_one_row(column: StageColumn, mapping: Sequence[tuple[str, str | None]]) -> float:
     parameters: dict[str, Any] = {
         "raws": [raw for raw, _ in mapping],
         "stages": [stage for _, stage in mapping],
         "size": SAMPLE_ROWS,
     }
+    filling = column.sql(statements.SAMPLE_FILLING) if column.fillable else ""
     measured = 0.0
     try:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -241,7 +259,7 @@ def _seconds_for_one_row(column: StageColumn, mapping: Sequence[tuple[str, str]]
             cursor.execute(column.sql(statements.SAMPLE_ROWS), parameters)
             cursor.execute("ANALYZE pg_temp.stage_sample")
             start = perf_counter()
-            cursor.execute(column.sql(statements.SAMPLE_UPDATE), parameters)
+            cursor.execute(column.sql(statements.SAMPLE_UPDATE, filling=filling), parameters)
             measured = (perf_counter() - start) / max(cursor.rowcount, 1)
             raise _RollBack
     except _RollBack:

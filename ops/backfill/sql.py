@@ -1,4 +1,8 @@
-"""The SQL of the backfill. `StageColumn.sql` fills in {table}, {column}, {key} and {span}.
+"""The SQL of the backfill. `StageColumn.sql` fills in {table}, {column}, {source}, {key}, {raw}.
+
+Note on texts: a derived column has its text in {source}. Rows of an earlier release have it in
+{column} until a run has filled {source}; {raw} is the text of either. A column without a source is
+its own text. `page_statement` makes one statement of APPLY_PAGE for each of these cases.
 
 Note on comparing: stages are compared COLLATE "C", byte for byte. A column under a collation that
 treats `SERIES A` and `series a` as equal is normalized too.
@@ -14,8 +18,8 @@ then sees how few rows the page has and uses the primary key, however large the 
 """
 
 SURVEY = """
-SELECT {column} COLLATE "C" AS raw, count(*), {span}
-FROM {table} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 1
+SELECT {raw} COLLATE "C", {column} COLLATE "C", {unfilled}, count(*), {span}
+FROM {table} WHERE {raw} IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
 ROWS_OF_PASS = """
@@ -36,28 +40,68 @@ APPLY_PAGE = """
 WITH spelling AS (
     SELECT * FROM unnest(%(raws)s::text[], %(stages)s::text[])
         WITH ORDINALITY AS spelling (raw, stage, n)
-), held AS MATERIALIZED (
-    SELECT t.{key} AS id, spelling.n::int AS n, spelling.stage
-    FROM {table} AS t JOIN spelling ON spelling.raw = t.{column} COLLATE "C"
+){words}, held AS MATERIALIZED (
+    SELECT t.{key} AS id, spelling.n::int AS n, spelling.raw, spelling.stage,
+           t.{column} COLLATE "C" AS before, {fills} AS filled
+    FROM {table} AS t {of_words} JOIN spelling ON spelling.raw = {text} COLLATE "C"
     WHERE t.{key} > %(after)s AND t.{key} <= %(end)s
+      AND ({fills} OR t.{column} COLLATE "C" IS DISTINCT FROM spelling.stage)
     FOR NO KEY UPDATE OF t {skip_locked}
 ), changed AS (
-    UPDATE {table} AS t SET {column} = held.stage FROM held
+    UPDATE {table} AS t SET {column} = held.stage{filling} FROM held
     WHERE t.{key} = held.id AND t.{key} > %(after)s AND t.{key} <= %(end)s
-    RETURNING held.id, held.n
+    RETURNING held.id, held.n, held.before, held.filled
 ), logged AS (
     INSERT INTO stage_normalization_log
-        (run_id, batch, table_name, column_name, before, after, ids, rows)
-    SELECT %(run)s, %(batch)s, %(table_name)s, %(column_name)s, raw, stage, ids, cardinality(ids)
-    FROM (SELECT n, array_agg(id ORDER BY id) AS ids FROM changed GROUP BY n) AS written
-    JOIN spelling USING (n)
+        (run_id, batch, table_name, column_name, before, after, raw, filled, ids, rows)
+    SELECT %(run)s, %(batch)s, %(table_name)s, %(column_name)s, before, stage, {logged_raw},
+           filled, ids, cardinality(ids)
+    FROM (
+        SELECT n, before, filled, array_agg(id ORDER BY id) AS ids
+        FROM changed GROUP BY n, filled, before
+    ) AS written JOIN spelling USING (n)
     RETURNING rows
 )
-SELECT 'seen', {column} COLLATE "C", count(*) FROM {table}
-WHERE {key} > %(after)s AND {key} <= %(end)s GROUP BY 2
+SELECT 'seen', {text} COLLATE "C", t.{column} COLLATE "C", {fills}, count(*)
+FROM {table} AS t {of_words}
+WHERE t.{key} > %(after)s AND t.{key} <= %(end)s GROUP BY 2, 3, 4
 UNION ALL
-SELECT 'written', NULL, coalesce(sum(rows), 0) FROM logged
+SELECT 'written', NULL, NULL, NULL, coalesce(sum(rows), 0) FROM logged
 """
+
+# The client's words of rows without a source, as far as the log of earlier runs has them. `chain`
+# goes through the logged changes of a row. A change is `broken` if the next one, or the row, does
+# not hold what it wrote: someone else wrote in between. The words are what the first change after
+# the last break replaced. `held` is what the row held then: a client may write it meanwhile.
+# The index on the range of the ids finds the entries of the page.
+WORDS = """, entry AS MATERIALIZED (
+    SELECT written.id, log.id AS n,
+           log.before COLLATE "C" AS before, log.after COLLATE "C" AS after
+    FROM stage_normalization_log AS log, unnest(log.ids) AS written (id)
+    WHERE log.table_name = %(table_name)s AND log.column_name = %(column_name)s
+      AND int8range(log.ids[1], log.ids[cardinality(log.ids)], '[]')
+          && int8range(%(after)s, %(end)s, '(]')
+      AND written.id > %(after)s AND written.id <= %(end)s
+), chain AS (
+    SELECT entry.id, entry.n, entry.before, t.{column} COLLATE "C" AS held,
+           entry.after IS DISTINCT FROM lead(entry.before, 1, t.{column} COLLATE "C")
+               OVER (PARTITION BY entry.id ORDER BY entry.n) AS broken
+    FROM entry JOIN {table} AS t ON t.{key} = entry.id
+    WHERE t.{source} IS NULL AND t.{key} > %(after)s AND t.{key} <= %(end)s
+), unbroken AS (
+    SELECT *, coalesce(max(n) FILTER (WHERE broken) OVER (PARTITION BY id), 0) AS break FROM chain
+), words AS MATERIALIZED (
+    SELECT DISTINCT ON (id) id, held, before AS raw FROM unbroken
+    WHERE n > break AND before IS NOT NULL ORDER BY id, n
+)"""
+
+OF_WORDS = "LEFT JOIN words ON words.id = t.{key}"
+TEXT_OF_WORDS = """coalesce(t.{source},
+    CASE WHEN t.{column} COLLATE "C" = words.held THEN words.raw END, t.{column})"""
+
+FILLING = ", {source} = coalesce(t.{source}, held.raw)"
+
+UNFILLED = "SELECT EXISTS (SELECT FROM {table} WHERE {unfilled})"
 
 LAST_BATCH_BEFORE = """
 SELECT max(batch) FROM stage_normalization_log
@@ -75,38 +119,49 @@ SELECT max(id), count(*) FROM (
 ) AS page
 """
 
+# Slots of UNDO_PAGE. An entry of an earlier release has no `raw`; its text is in `before`.
+SAME_WORDS = """(t.{source} IS NULL
+                 OR t.{source} COLLATE "C" = coalesce(entry.raw, entry.before))"""
+AS_BEFORE = "(t.{source} IS NULL OR NOT entry.filled)"
+EMPTYING = ", {source} = CASE WHEN held.filled THEN NULL ELSE t.{source} END"
+
 # An undo reads the log once, so it waits for locked rows; after lock_timeout the batch is retried.
 # `met` counts the rows that the undo leaves alone; the reasons are kept on the checkpoint.
 UNDO_PAGE = """
 WITH entry AS MATERIALIZED (
-    SELECT written.id, log.before, log.after
+    SELECT written.id, log.before COLLATE "C" AS before, log.after COLLATE "C" AS after,
+           log.raw COLLATE "C" AS raw, log.filled
     FROM stage_normalization_log AS log, unnest(log.ids) AS written (id)
     WHERE log.run_id = %(undoes)s AND log.batch = %(undo_batch)s
       AND log.table_name = %(table_name)s AND log.column_name = %(column_name)s
       AND written.id > %(after)s AND written.id <= %(end)s
 ), met AS MATERIALIZED (
-    SELECT entry.id, CASE WHEN t.{key} IS NULL THEN 'deleted'
-                          WHEN t.{column} COLLATE "C" = entry.before THEN 'as before already'
-                          WHEN t.{column} COLLATE "C" IS DISTINCT FROM entry.after
-                          THEN 'changed since'
-                     END AS reason
+    SELECT entry.id,
+           CASE WHEN t.{key} IS NULL THEN 'deleted'
+                WHEN t.{column} COLLATE "C" IS NOT DISTINCT FROM entry.before AND {as_before}
+                THEN 'as before already'
+                WHEN t.{column} COLLATE "C" IS DISTINCT FROM entry.after OR NOT {same_words}
+                THEN 'changed since'
+           END AS reason
     FROM entry LEFT JOIN {table} AS t
         ON t.{key} = entry.id AND t.{key} > %(after)s AND t.{key} <= %(end)s
 ), held AS MATERIALIZED (
-    SELECT t.{key} AS id, entry.before, entry.after
-    FROM {table} AS t JOIN entry ON entry.id = t.{key} AND t.{column} COLLATE "C" = entry.after
+    SELECT t.{key} AS id, entry.before, entry.after, entry.raw, entry.filled
+    FROM {table} AS t JOIN entry ON entry.id = t.{key}
+        AND t.{column} COLLATE "C" IS NOT DISTINCT FROM entry.after AND {same_words}
+        AND (entry.filled OR entry.before IS DISTINCT FROM entry.after)
     WHERE t.{key} > %(after)s AND t.{key} <= %(end)s
     FOR NO KEY UPDATE OF t
 ), changed AS (
-    UPDATE {table} AS t SET {column} = held.before FROM held
+    UPDATE {table} AS t SET {column} = held.before{emptying} FROM held
     WHERE t.{key} = held.id AND t.{key} > %(after)s AND t.{key} <= %(end)s
-    RETURNING held.id, held.after AS raw, t.{column} AS stage
+    RETURNING held.id, held.after AS before, held.before AS after, held.raw
 ), logged AS (
     INSERT INTO stage_normalization_log
-        (run_id, batch, table_name, column_name, before, after, ids, rows)
-    SELECT %(run)s, %(batch)s, %(table_name)s, %(column_name)s, raw, stage,
+        (run_id, batch, table_name, column_name, before, after, raw, filled, ids, rows)
+    SELECT %(run)s, %(batch)s, %(table_name)s, %(column_name)s, before, after, raw, false,
            array_agg(id ORDER BY id), count(*)
-    FROM changed GROUP BY raw, stage
+    FROM changed GROUP BY before, after, raw
     RETURNING rows
 )
 SELECT reason, count(*), (array_agg(id ORDER BY id))[1:20] FROM met
@@ -173,11 +228,65 @@ WHERE NOT granted AND relation = %(table)s::regclass
 ORDER BY waitstart LIMIT 1
 """
 
-UNCLEAN = """
-SELECT {column} COLLATE "C", count(*) FROM (
-    SELECT {column} FROM {table}
-    WHERE {column} COLLATE "C" <> ALL (%(canonical)s::text[]) LIMIT %(limit)s
-) AS unclean GROUP BY 1 ORDER BY 2 DESC, 1
+# The index on (source, column) that the four statements below need: each of them then reads a few
+# entries a distinct text, however many rows the table has.
+TEXT_INDEX = """
+SELECT EXISTS (
+    SELECT FROM pg_index AS i
+    JOIN pg_attribute AS source ON source.attrelid = i.indrelid AND source.attnum = i.indkey[0]
+    JOIN pg_attribute AS stage ON stage.attrelid = i.indrelid AND stage.attnum = i.indkey[1]
+    WHERE i.indrelid = %(table)s::regclass AND i.indisvalid AND i.indpred IS NULL
+      AND source.attname = %(source)s AND stage.attname = %(column)s
+      AND i.indcollation[0] = '"C"'::regcollation AND i.indcollation[1] = '"C"'::regcollation
+)
+"""
+
+# A "loose index scan": one descent of the index for each distinct text. The order names both
+# columns, because PostgreSQL does not see that a source that IS NULL needs no order.
+DISTINCT_TEXTS = """
+WITH RECURSIVE spelling (raw) AS (
+    (SELECT t.{text} COLLATE "C" FROM {table} AS t WHERE {condition}
+     ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.{text} COLLATE "C" FROM {table} AS t
+            WHERE {condition} AND t.{text} COLLATE "C" > spelling.raw
+            ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT 1)
+    FROM spelling WHERE spelling.raw IS NOT NULL
+)
+SELECT raw FROM spelling WHERE raw IS NOT NULL LIMIT %(limit)s
+"""
+
+# All rows; those that do not hold what their text gives; those without a source. Each branch is a
+# range of the index. One comparison IS DISTINCT FROM would read every row. The limit and the order
+# of each branch make the planner read its range in the index, only as far as needed.
+COUNTS = """
+SELECT (SELECT count(*) FROM {table} WHERE {raw} IS NOT NULL), (SELECT count(*) FROM (
+    SELECT FROM unnest(%(raws)s::text[], %(stages)s::text[]) AS spelling (raw, stage)
+    CROSS JOIN LATERAL (
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" < spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
+        UNION ALL
+        (SELECT 1 FROM {table} AS t
+         WHERE t.{source} COLLATE "C" = spelling.raw AND t.{column} COLLATE "C" > spelling.stage
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
+        UNION ALL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NOT NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
+        UNION ALL
+        (SELECT 1 FROM {table} AS t WHERE spelling.stage IS NULL
+         AND t.{source} COLLATE "C" = spelling.raw AND t.{column} IS NOT NULL
+         ORDER BY t.{source} COLLATE "C", t.{column} COLLATE "C" LIMIT %(limit)s)
+    ) AS wrong LIMIT %(limit)s
+) AS counted), (SELECT count(*) FROM (
+    SELECT FROM {table} WHERE {unfilled} LIMIT %(limit)s
+) AS waiting)
+"""
+
+ROWS_OF_TEXTS = """
+SELECT t.{text} COLLATE "C", count(*) FROM {table} AS t
+WHERE {condition} AND t.{text} COLLATE "C" = ANY (%(raws)s::text[]) GROUP BY 1
 """
 
 # The column's own constraints by name: two columns of a table may share the cut form of a name.
@@ -192,6 +301,19 @@ WHERE c.conrelid = %(table)s::regclass AND c.contype = 'c' AND a.attname = %(col
 ADD_CONSTRAINT = """
 ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({column} IN ({stages})) NOT VALID
 """
+ADD_DERIVED_CONSTRAINT = """
+ALTER TABLE {table} ADD CONSTRAINT {constraint}
+    CHECK ({column} IS NULL OR {column} IN ({stages})) NOT VALID
+"""
+ADD_SOURCE_CONSTRAINT = """
+ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK ({source} IS NOT NULL) NOT VALID
+"""
+REQUIRE_SOURCE = "ALTER TABLE {table} ALTER COLUMN {source} SET NOT NULL"
+RELEASE_SOURCE = "ALTER TABLE {table} ALTER COLUMN {source} DROP NOT NULL"
+SOURCE_REQUIRED = """
+SELECT attnotnull FROM pg_attribute
+WHERE attrelid = %(table)s::regclass AND attname = %(source)s
+"""
 VALIDATE_CONSTRAINT = "ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"
 DROP_CONSTRAINT = "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}"
 
@@ -202,10 +324,11 @@ CREATE TEMPORARY TABLE stage_sample (LIKE {table} INCLUDING INDEXES) ON COMMIT D
 """
 SAMPLE_ROWS = """
 INSERT INTO pg_temp.stage_sample
-SELECT * FROM {table} WHERE {column} COLLATE "C" = ANY (%(raws)s) LIMIT %(size)s
+SELECT * FROM {table} WHERE {raw} COLLATE "C" = ANY (%(raws)s) LIMIT %(size)s
 """
+SAMPLE_FILLING = ", {source} = coalesce(t.{source}, spelling.raw)"
 SAMPLE_UPDATE = """
-UPDATE pg_temp.stage_sample AS t SET {column} = spelling.stage
+UPDATE pg_temp.stage_sample AS t SET {column} = spelling.stage{filling}
 FROM unnest(%(raws)s::text[], %(stages)s::text[]) AS spelling (raw, stage)
-WHERE t.{column} COLLATE "C" = spelling.raw
+WHERE {t_raw} COLLATE "C" = spelling.raw
 """

@@ -7,24 +7,27 @@ from typing import Any
 from django.db import connection, transaction
 
 from normalization import decision_store
-from normalization.stages import Known, Meaning, SpellingTable, Unknown, normalize
-from ops.backfill import columns, constraint
+from normalization.stages import Meaning, SpellingTable, Unknown, normalize, stage_name
 from ops.backfill import sql as statements
-from ops.backfill.columns import CANONICAL, StageColumn
+from ops.backfill.columns import StageColumn
 
 MAP_SIZE = 4096
-UNCLEAN_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSpelling:
-    """A distinct value: its meaning, its rows, and the lowest and highest of their keys.
+    """The rows of one text that hold one stage, with the lowest and highest of their keys.
 
-    `first` and `last` are None where the table's key is not an integer.
+    `raw` is the text, `held` what the column of the stage has, `becomes` what a run writes there.
+    `unfilled`: the text is not in the source yet. `first` and `last` are None where the table's
+    key is not an integer.
     """
 
     meaning: Meaning
     raw: str
+    held: str | None
+    becomes: str | None
+    unfilled: bool
     rows: int
     first: int | None
     last: int | None
@@ -32,12 +35,12 @@ class StoredSpelling:
     @property
     def changes(self) -> bool:
         """Whether a run would rewrite these rows."""
-        return isinstance(self.meaning, Known) and not self.meaning.canonical
+        return self.unfilled or self.held != self.becomes
 
     @property
     def stage(self) -> str:
-        """The stage that the value means; "" for one that means none."""
-        return self.meaning.stage.value if isinstance(self.meaning, Known) else ""
+        """The stage that the text means; "" for one that means none."""
+        return stage_name(self.meaning) or ""
 
     @property
     def suggestions(self) -> list[str]:
@@ -46,31 +49,29 @@ class StoredSpelling:
 
 
 def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling]:
-    """Yield the distinct values of `column` in byte order, streamed: there may be as many as rows.
+    """Yield the distinct texts of `column` in byte order, streamed: there may be as many as rows.
 
-    One sequential scan with a hash of the distinct values. It blocks no other session. NULL is not
-    a stage.
+    One sequential scan with a hash of the distinct texts. It blocks no other session. A row
+    without a text has no stage to derive.
     """
     with transaction.atomic(), connection.chunked_cursor() as cursor:
         cursor.execute(column.sql(statements.SURVEY))
-        for raw, rows, first, last in cursor:
-            yield StoredSpelling(normalize(raw, table), raw, rows, first, last)
+        for raw, held, unfilled, rows, first, last in cursor:
+            meaning = normalize(raw, table)
+            becomes = derive(column, raw, meaning)
+            yield StoredSpelling(meaning, raw, held, becomes, unfilled, rows, first, last)
 
 
-def unclean_rows() -> dict[str, dict[str, int]]:
-    """Return {table: {raw: rows}} for the stored stages that are not canonical.
+def derive(column: StageColumn, raw: str, meaning: Meaning) -> str | None:
+    """Return what the column holds for a text: its stage; without one NULL, or else the text."""
+    return stage_name(meaning) or (None if column.derived else raw)
 
-    Bounded: counts at most UNCLEAN_LIMIT such rows of a column, so a count means "at least". Skips
-    a column that a validated constraint keeps canonical, and otherwise reads the table once.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for column in columns.find():
-        if constraint.holds(column):
-            continue
-        for raw, rows in _unclean_of(column):
-            values = found.setdefault(column.table, {})
-            values[raw] = values.get(raw, 0) + rows
-    return found
+
+def has_unfilled(column: StageColumn) -> bool:
+    """Return whether rows of an earlier release wait for their source."""
+    with connection.cursor() as cursor:
+        cursor.execute(column.sql(statements.UNFILLED))
+        return bool(cursor.fetchone()[0])
 
 
 def fresh_table() -> SpellingTable:
@@ -80,20 +81,22 @@ def fresh_table() -> SpellingTable:
 
 
 class SpellingMap:
-    """The spellings that a batch sends to the database as two arrays: the newest `limit`.
+    """The texts that a batch sends to the database with what they become: the newest `limit`.
 
-    The map need not be complete: a batch that meets a new spelling passes it to `learn`.
+    The map need not be complete: a batch that meets a new text passes it to `learn`.
     """
 
     def __init__(
         self,
+        column: StageColumn,
         table: SpellingTable,
-        pairs: Iterable[tuple[str, str]] = (),
+        pairs: Iterable[tuple[str, str | None]] = (),
         limit: int | None = MAP_SIZE,
     ) -> None:
+        self.column = column
         self.table = table
         self._limit = limit
-        self._stages: dict[str, str] = {}
+        self._stages: dict[str, str | None] = {}
         self._add(pairs)
 
     def __len__(self) -> int:
@@ -102,28 +105,21 @@ class SpellingMap:
     def __contains__(self, raw: object) -> bool:
         return raw in self._stages
 
-    def arrays(self) -> dict[str, list[str]]:
+    def arrays(self) -> dict[str, list[Any]]:
         """Return the parameters `raws` and `stages` of a statement."""
         return {"raws": list(self._stages), "stages": list(self._stages.values())}
 
-    def learn(self, raws: Iterable[str | None]) -> "SpellingMap":
-        """Add those of `raws` that are spellings of a stage; returns a map of these alone."""
-        learned = []
-        for raw in raws:
-            meaning = normalize(raw, self.table)
-            if isinstance(meaning, Known):
-                learned.append((meaning.raw, meaning.stage.value))
-        self._add(learned)
-        return SpellingMap(self.table, learned, limit=None)
+    def becomes(self, raw: str) -> str | None:
+        """Return what the column is to hold for a text."""
+        return derive(self.column, raw, normalize(raw, self.table))
 
-    def _add(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def learn(self, raws: Iterable[str]) -> "SpellingMap":
+        """Add `raws`; returns a map of these alone."""
+        learned = [(raw, self.becomes(raw)) for raw in raws]
+        self._add(learned)
+        return SpellingMap(self.column, self.table, learned, limit=None)
+
+    def _add(self, pairs: Iterable[tuple[str, str | None]]) -> None:
         self._stages.update(pairs)
         while self._limit is not None and len(self._stages) > self._limit:
             del self._stages[next(iter(self._stages))]
-
-
-def _unclean_of(column: StageColumn) -> list[tuple[str, int]]:
-    parameters: dict[str, Any] = {"canonical": CANONICAL, "limit": UNCLEAN_LIMIT}
-    with connection.cursor() as cursor:
-        cursor.execute(column.sql(statements.UNCLEAN), parameters)
-        return list(cursor.fetchall())

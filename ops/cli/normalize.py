@@ -99,7 +99,8 @@ def _declare_requests(group: Any) -> None:
     add = group.add_argument
     add("--apply", action="store_true", help="carry out the plan (needs a valid backup)")
     add("--undo", type=int, metavar="RUN", help="restore the rows that the run wrote")
-    add("--verify", action="store_true", help="exit 1 unless every stored stage is canonical")
+    verify = "exit 1 unless every stored stage is what today's decisions give"
+    add("--verify", action="store_true", help=verify)
     add("--pause", type=int, metavar="RUN", help="stop the run before its next batch; it waits")
     add("--cancel", type=int, metavar="RUN", help="end the run before its next batch")
     restrict = "restrict the tables to canonical stages"
@@ -226,12 +227,10 @@ def _lease(options: dict[str, Any]) -> Lease:
 def plan(only: Iterable[str]) -> NormalizeAnswer:
     """Show what `--apply` would do; changes nothing."""
     made = make_plan(columns.find_for_run(only))
-    rows = sum(each.to_change for each in made.columns)
-    unknown = sum(each.unknown_rows for each in made.columns)
     left = guards.unfinished()
     lines = [
-        f"{rows:,} rows to change, {unknown:,} rows with unknown values, which stay. "
-        f"{_duration(made)}",
+        f"{_changes(made.columns)}. {_duration(made)}",
+        f"By verdict: {_verdicts(made.columns)}.",
         *_left_out(only),
         *([_unfinished(left)] if left else []),
         f"Plan {made.hash}: carry it out with --apply --plan {made.hash}",
@@ -258,25 +257,30 @@ def apply(
 
 
 def verify(only: Iterable[str]) -> NormalizeAnswer:
-    """Return whether every stored stage is canonical, with the distinct values."""
+    """Return whether every stored stage is what today's decisions give, with the distinct values.
+
+    A derived stage is compared with its source. A stage without a source is to be canonical.
+    """
     found = make_plan(columns.find(only), sample=False).columns
     unclean = [each for each in found if not each.clean]
     text = "; ".join(f"{each.column}: {_unclean(each)}" for each in unclean)
+    text = text or "Every stored stage is what today's decisions give"
     data = {"clean": not unclean, "columns": [each.to_json() for each in found]}
     status = FAILED if unclean else DONE
-    return NormalizeAnswer(text or "Every stored stage is canonical.", data, status, tuple(found))
+    lines = f"{text}.\nBy verdict: {_verdicts(found)}."
+    return NormalizeAnswer(lines, data, status, tuple(found))
 
 
 def validate_constraint(only: Iterable[str]) -> NormalizeAnswer:
-    """Add and validate the constraint of each column, if all of them are clean.
+    """Add and validate the constraints of each column, if all of them are clean.
 
-    Raises NotClean.
+    A source of the client's words becomes NOT NULL. Raises NotClean.
     """
     found = make_plan(columns.find(only), sample=False).columns
     for each in found:
         if not each.clean:
             raise constraint.NotClean(
-                f"{each.column} has {_unclean(each)}: normalize these rows first. "
+                f"{each.column} has {_unclean(each)}: run --apply first. "
                 "--table selects the tables to restrict."
             )
     try:
@@ -286,6 +290,8 @@ def validate_constraint(only: Iterable[str]) -> NormalizeAnswer:
         raise constraint.NotClean(f"The constraint was not added: {error}") from error
     names = [str(each.column) for each in found]
     text = f"{', '.join(names)} can hold canonical stages only."
+    if derived := [str(each.column) for each in found if each.column.derived]:
+        text += f" A text without a stage is NULL in {', '.join(derived)}."
     return NormalizeAnswer(text, {"constrained": names})
 
 
@@ -314,7 +320,7 @@ def _carried_out(
     )
     if unknown:
         values = len(result.run.unknown)
-        text += f" {unknown:,} rows with {values:,} unknown values stay as they are."
+        text += f" {unknown:,} rows with {values:,} values stay undecided."
     return NormalizeAnswer(text, data, UNKNOWN_LEFT if unknown else DONE)
 
 
@@ -331,7 +337,26 @@ def _undone(run: BackfillRun, data: dict[str, Any]) -> str:
     return "; ".join(parts) + "."
 
 
+def _changes(found: Iterable[ColumnPlan]) -> str:
+    found = list(found)
+    text = f"{sum(each.to_change for each in found):,} rows to change"
+    if filled := sum(each.to_fill for each in found):
+        text += f", {filled:,} of them to keep their text beside the stage"
+    return text
+
+
+def _verdicts(found: Iterable[ColumnPlan]) -> str:
+    found = list(found)
+    known, outside, unknown = (
+        sum(getattr(each, f"{verdict}_rows") for each in found)
+        for verdict in ("known", "outside", "unknown")
+    )
+    return f"{known:,} rows known, {outside:,} outside, {unknown:,} undecided"
+
+
 def _unclean(found: ColumnPlan) -> str:
+    if found.column.derived:
+        return f"{found.to_change:,} rows are not what today's decisions give"
     return f"{found.to_change:,} rows in other spellings, {found.unknown_rows:,} unknown"
 
 

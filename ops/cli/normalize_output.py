@@ -147,23 +147,25 @@ def report(run: BackfillRun) -> dict[str, Any]:
 
 
 def tables(found: tuple[ColumnPlan, ...]) -> list[Table]:
-    """Return a table for each column: canonical values, values that change, unknown values."""
+    """Return a table for each column: rows that stay, values that change, values without stage."""
     return [_values(each) for each in found]
 
 
 def _values(found: ColumnPlan) -> Table:
     title = f"{found.column}, {found.rows:,} rows"
     values = table("stored", "becomes", "rows", title=title, numbers=("rows",))
+    without_stage = "NULL" if found.column.derived else "stays"
     for stage, rows in found.canonical.items():
-        add_row(values, repr(stage), "(canonical)", rows)
-    for spelling in found.pairs[:VALUES_SHOWN]:
+        add_row(values, f"stage {stage!r}", "(stays)", rows)
+    pairs = [each for each in found.pairs if each.stage]
+    for spelling in pairs[:VALUES_SHOWN]:
         add_row(values, _printable(spelling.raw), spelling.stage, spelling.rows)
     for spelling in found.unknown[:VALUES_SHOWN]:
-        stays = f"stays, unknown{_perhaps(spelling.suggestions)}"
-        add_row(values, _printable(spelling.raw), stays, spelling.rows)
-    hidden = max(0, len(found.pairs) - VALUES_SHOWN)
+        becomes = f"{without_stage}, undecided{_perhaps(spelling.suggestions)}"
+        add_row(values, _printable(spelling.raw), becomes, spelling.rows)
     for spelling in found.outside[:VALUES_SHOWN]:
-        add_row(values, _printable(spelling.raw), "stays, outside", spelling.rows)
+        add_row(values, _printable(spelling.raw), f"{without_stage}, outside", spelling.rows)
+    hidden = max(0, len(pairs) - VALUES_SHOWN)
     hidden += max(0, found.unknown_values - VALUES_SHOWN)
     hidden += max(0, found.outside_values - VALUES_SHOWN)
     if hidden:

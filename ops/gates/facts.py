@@ -15,9 +15,9 @@ from ops import clock
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery, last_heartbeat_at
 from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
-from ops.backfill.survey import unclean_rows
+from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
-from ops.gates.rules import COOLDOWN, GateFacts
+from ops.gates.rules import COOLDOWN, EnforcedTraffic, GateFacts
 from ops.gates.traffic import enforced_traffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
@@ -47,12 +47,24 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         version=version,
         ttl_seconds=conf.ttl_seconds(),
         backups=tuple(gate_backups(read_files=read_files)),
-        unclean_rows=_unclean_rows(),
+        stored=stored_stages(),
         traffic=enforced_traffic(asked, now),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
         instances=instance_facts(),
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
+        alert_fires=_alert_fires(now),
+        guard_sees=guard.rejects_above_limit(),
+    )
+
+
+def of_traffic(traffic: EnforcedTraffic, now: datetime) -> GateFacts:
+    """Return the facts for a gate that judges requests alone."""
+    return GateFacts(
+        now=now,
+        version=0,
+        ttl_seconds=conf.ttl_seconds(),
+        traffic=traffic,
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
     )
@@ -96,7 +108,3 @@ def _fired_since(moment: datetime) -> list[datetime]:
         endpoint="auto-downgrade", outcome__in=FIRING, received_at__gt=moment
     )
     return list(deliveries.order_by("-id").values_list("received_at", flat=True)[:DELIVERIES_READ])
-
-
-def _unclean_rows() -> int:
-    return sum(rows for values in unclean_rows().values() for rows in values.values())

@@ -14,11 +14,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
+from ops.gates.stored_rule import StoredStages, stored_faults
 
 LEAST_REQUESTS: Final = 1_000
 REFUSED_PER_MILLE: Final = 5  # 0.5 %
-# In each column. Counting stops there, because more rows give the same verdict.
-UNCLEAN_COUNTED_TO: Final = 10_000
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
@@ -115,17 +114,17 @@ class EnforcedTraffic:
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
-    `backups`: newest snapshot first. `unclean_rows`: stored stages that are not canonical.
-    `traffic`: the requests that the change asked for would enforce. `instances`: the serving
-    processes, also frozen ones. `alert_fires`: an alert that takes enforcement back fires now.
-    `guard_sees`: the rejects above the guard's limit now, in words.
+    `backups`: newest snapshot first. `stored`: the stored stages. `traffic`: the requests that the
+    change asked for would enforce. `instances`: the serving processes, also frozen ones.
+    `alert_fires`: an alert that takes enforcement back fires now. `guard_sees`: the rejects above
+    the guard's limit now, in words.
     """
 
     now: datetime
     version: int
     ttl_seconds: float
     backups: tuple[BackupValidity, ...] = ()
-    unclean_rows: int | None = None
+    stored: StoredStages | None = None
     traffic: EnforcedTraffic = EnforcedTraffic()
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
@@ -173,19 +172,19 @@ def _backup_rank(backup: BackupValidity) -> tuple[int, bool]:
 
 
 def stored_stages_clean(facts: GateFacts) -> GateVerdict:
-    """Every stored stage is canonical."""
-    gate, evidence = "stored_stages_clean", {"unclean_rows": facts.unclean_rows}
-    if facts.unclean_rows is None:
-        sentence = "The number of stored rows that are not clean is not known."
+    """Every row holds what today's decisions give, and fewer than 0.5 % are undecided."""
+    gate, stored = "stored_stages_clean", facts.stored
+    if stored is None:
+        sentence = "The state of the stored rows is not known."
         remedy = "manage.py normalize_stages --verify"
-        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    if facts.unclean_rows:
-        least = "at least " if facts.unclean_rows >= UNCLEAN_COUNTED_TO else ""
-        sentence = f"Stored rows are not clean: {least}{facts.unclean_rows:,} left."
-        return GateVerdict(
-            gate, GateOutcome.FAIL, sentence, evidence, "manage.py normalize_stages"
-        )
-    return GateVerdict(gate, GateOutcome.PASS, "Every stored row is clean.", evidence)
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, remedy=remedy)
+    evidence, faults = stored.evidence(), stored_faults(stored)
+    if faults:
+        sentence = " ".join(sentence for sentence, _ in faults)
+        remedy = "; ".join(remedy for _, remedy in faults)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
+    sentence = f"Every stored row is derived. Undecided: {stored.share_undecided}."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
 def would_refuse(facts: GateFacts) -> GateVerdict:
@@ -388,12 +387,12 @@ GATES: Final[tuple[Gate, ...]] = (
 )
 
 
-def examine(facts: GateFacts) -> list[GateVerdict]:
-    """Return the verdict of every gate.
+def examine(facts: GateFacts, asked: Iterable[Gate] = GATES) -> list[GateVerdict]:
+    """Return the verdict of each gate.
 
     None can be overridden while a downgrade alert fires or the guard sees rejects over its limit.
     """
-    verdicts = [gate(facts) for gate in GATES]
+    verdicts = [gate(facts) for gate in asked]
     if facts.alert_fires or facts.guard_sees:
         return [replace(verdict, overridable=False) for verdict in verdicts]
     return verdicts

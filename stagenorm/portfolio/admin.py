@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey as UnusedKey
 
 from normalization.admin import LedgerAdmin
 from normalization.boundary import StagePolicy, policy_for, refusal_sentence
 from normalization.fields import StageField
-from normalization.stages import Known, normalize
+from normalization.stages import normalize, stage_name
 from stagenorm.portfolio.models import (
     ApiKey,
     ApiKeyFund,
@@ -30,6 +30,7 @@ from stagenorm.portfolio.models import (
     Simulation,
     StrategyStageAllocation,
 )
+from stagenorm.portfolio.simulation_page import simulation_page
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
@@ -61,39 +62,50 @@ class FundAdmin(_ModelAdmin):
 
 
 class StageForm(_ModelForm):
-    """Decides each stage field of its model as an endpoint decides the stages of a request.
+    """Decides each stage of its model as an endpoint decides the stages of a request.
 
-    A known spelling is stored as its stage. An unknown one is refused where the rollout enforces
-    for endpoint `admin` and client `admin`. A stage that the form does not change stays as it is.
+    The text is stored as it was typed, and beside it the stage that it means. A text without a
+    stage is refused where the rollout enforces for endpoint `admin` and client `admin`. A stage
+    that the form does not change stays as it is.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in self._stage_fields():
-            self.fields[name].strip = False  # type: ignore[attr-defined]  # a CharField
+        for source, stage in self._stages().items():
+            self.fields[source].strip = False  # type: ignore[attr-defined]  # a CharField
+            if self.initial.get(source) is None:  # no backfill has reached the row
+                self.initial[source] = getattr(self.instance, stage)
 
     def clean(self) -> dict[str, Any]:
-        """Replace each changed stage by what is to be stored."""
+        """Derive the stage of each changed text; keep an unchanged text as it is stored."""
         cleaned = super().clean() or self.cleaned_data
         policy = policy_for(ADMIN, ADMIN)
-        for name in self._stage_fields():
-            if name in cleaned and name in self.changed_data:
-                cleaned[name] = self._decided(name, cleaned[name], policy)
+        for source, stage in self._stages().items():
+            if source not in self.changed_data:
+                cleaned[source] = getattr(self.instance, source)
+            elif source in cleaned:
+                setattr(self.instance, stage, self._derived(source, cleaned[source], policy))
         return cleaned
 
-    def _stage_fields(self) -> list[str]:
-        fields = self._meta.model._meta.get_fields()
-        return [
-            each.name
-            for each in fields
-            if isinstance(each, StageField) and each.name in self.fields
-        ]
+    def _get_validation_exclusions(self) -> set[str]:
+        # A row that no backfill has reached has no text yet, and stays so.
+        unchanged = self._stages().keys() - set(self.changed_data)
+        return super()._get_validation_exclusions() | unchanged  # type: ignore[misc,no-any-return]
 
-    def _decided(self, name: str, raw: str, policy: StagePolicy) -> str:
+    def _stages(self) -> dict[str, str]:
+        """Return the form's texts of stages, each with the field of the stage that it means."""
+        fields = self._meta.model._meta.get_fields()
+        return {
+            each.source: each.name
+            for each in fields
+            if isinstance(each, StageField) and each.source in self.fields
+        }
+
+    def _derived(self, source: str, raw: str, policy: StagePolicy) -> str | None:
         result = normalize(raw, policy.table)
         if policy.refuses(result):
-            self.add_error(name, refusal_sentence(result))
-        return result.stage.value if isinstance(result, Known) else raw
+            self.add_error(source, refusal_sentence(result))
+        return stage_name(result)
 
 
 @admin.register(PortfolioCompany)
@@ -105,6 +117,7 @@ class PortfolioCompanyAdmin(_ModelAdmin):
         "id",
         "name",
         "fund",
+        "written_stage",
         "stage",
         "status",
         "sector",
@@ -117,9 +130,14 @@ class PortfolioCompanyAdmin(_ModelAdmin):
     search_fields = ("name",)
     search_help_text = "Part of the name."
     autocomplete_fields = ("fund",)
-    readonly_fields = ("created_at", "updated_at")
+    readonly_fields = ("stage", "created_at", "updated_at")
     ordering = ("-id",)
     show_full_result_count = False
+
+    @admin.display(description="stage as written")
+    def written_stage(self, company: PortfolioCompany) -> str | None:
+        """The text of the stage."""
+        return company.written_stage
 
 
 class StageAllocationInline(_TabularInline):
@@ -157,14 +175,22 @@ class PortfolioStrategyAdmin(_ModelAdmin):
 
 @admin.register(Simulation)
 class SimulationAdmin(LedgerAdmin):
-    """Stored simulations."""
+    """Stored simulations. The page of one shows its charts."""
 
+    change_form_template = "admin/portfolio/simulation/page.html"
     list_display = ("id", "fund", "client", "profile", "seed", "created_at")
     list_filter = ("profile",)
     list_select_related = ("fund",)
     search_fields = ("id", "client")
     ordering = ("-created_at",)
     show_full_result_count = False
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        """Add the page of the simulation to the context."""
+        context["page"] = simulation_page(context["original"])
+        return super().render_change_form(request, context, *args, **options)
 
 
 @admin.register(IdempotencyRecord)

@@ -161,14 +161,19 @@ def _checked_key(key: ApiKey | None, text: str) -> ApiKey:
 
 
 class HasApiKey(BasePermission):
-    """Requires a key; a read-only key may use the safe methods only (403 otherwise)."""
+    """Requires a key; a read-only key may use the safe methods only (403 otherwise).
+
+    It may use every method of a view that sets `only_reads`.
+    """
 
     message = "This API key may only read."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Return whether the caller has a key that may use the method."""
         return isinstance(request.auth, ApiKey) and (
-            request.method in SAFE_METHODS or not request.auth.read_only
+            request.method in SAFE_METHODS
+            or getattr(view, "only_reads", False)
+            or not request.auth.read_only
         )
 
 

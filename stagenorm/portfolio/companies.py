@@ -17,9 +17,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization.boundary import Boundary, open_boundary
+from normalization.deprecations import STAGE_STATUSES, status_of
 from normalization.problems import VALID_STAGES
 from normalization.serializers import ItemSerializer, problem_responses, stage_headers
-from normalization.stages import Known, Meaning, SpellingTable, fold, normalize_all
+from normalization.stages import (
+    Known,
+    Meaning,
+    SpellingTable,
+    fold,
+    normalize_all,
+    stage_name,
+)
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, fund_for
 from stagenorm.portfolio.companies_parameters import (
     DOCUMENTED,
@@ -39,7 +47,10 @@ class CompanySerializer(serializers.Serializer[Any]):
     stage = serializers.ChoiceField(
         VALID_STAGES, allow_null=True, help_text="The stage; null when it is unknown."
     )
-    stage_raw = serializers.CharField(help_text="The stage as stored.")
+    stage_raw = serializers.CharField(help_text="The stage as it was written.")
+    stage_status = serializers.ChoiceField(
+        STAGE_STATUSES, help_text="What the written stage means today."
+    )
     status = serializers.ChoiceField(PortfolioCompany.Status.values)
     sector = serializers.CharField()
     invested_usd = serializers.DecimalField(
@@ -116,20 +127,39 @@ def matching_stage(wanted: Meaning, table: SpellingTable) -> Matching:
     return of_text
 
 
+def matching_status(status: str, table: SpellingTable) -> Matching:
+    """Return the function that selects, among stored spellings, those of the status today."""
+
+    def of_status(stored: Collection[str]) -> frozenset[str]:
+        results = normalize_all(list(stored), table)
+        return frozenset(str(each.raw) for each in results if status_of(each) == status)
+
+    return of_status
+
+
 def _search(fund: int, parameters: CompanyParameters, boundary: Boundary) -> Search:
-    matching = None
-    if parameters.stage is not None:
-        [stage] = boundary.check([parameters.stage], lambda _: "/stage", where="query")
-        matching = matching_stage(stage, boundary.table)
     return Search(
         fund=fund,
         sort=parameters.sort,
         limit=parameters.limit,
-        matching=matching,
+        matching=_matching(parameters, boundary),
         status=parameters.status,
         sector=parameters.sector,
         q=parameters.q,
     )
+
+
+def _matching(parameters: CompanyParameters, boundary: Boundary) -> Matching | None:
+    """Return the function that selects spellings by every filter given; None without one."""
+    each: list[Matching] = []
+    if parameters.stage is not None:
+        [stage] = boundary.check([parameters.stage], lambda _: "/stage", where="query")
+        each.append(matching_stage(stage, boundary.table))
+    if parameters.stage_status is not None:
+        each.append(matching_status(parameters.stage_status, boundary.table))
+    if not each:
+        return None
+    return lambda stored: frozenset.intersection(*(matching(stored) for matching in each))
 
 
 def _position(listed: str, parameters: CompanyParameters) -> PagePosition | None:
@@ -143,6 +173,8 @@ def _list_identity(fund: int, parameters: CompanyParameters) -> str:
     # A stage counts by its folded text: an alias decided between two pages keeps the cursor valid.
     stage = None if parameters.stage is None else fold(parameters.stage)
     listed = [fund, stage, parameters.status, parameters.sector, parameters.q, parameters.sort]
+    if parameters.stage_status is not None:
+        listed.append(parameters.stage_status)
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     return f"stagenorm.portfolio.companies:{digest}"
 
@@ -153,8 +185,9 @@ def _companies(rows: list[Row], table: SpellingTable) -> list[dict[str, Any]]:
         {
             "id": row[0],
             "name": row[1],
-            "stage": stage.stage.value if isinstance(stage, Known) else None,
+            "stage": stage_name(stage),
             "stage_raw": row[2],
+            "stage_status": status_of(stage),
             "status": row[3],
             "sector": row[4],
             "invested_usd": row[5],

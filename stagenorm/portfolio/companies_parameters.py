@@ -12,6 +12,7 @@ from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
+from normalization.deprecations import STAGE_STATUSES
 from normalization.problems import VALID_STAGES, Item, invalid
 from normalization.serializers import MAX_RAW_STAGE
 from stagenorm.portfolio.companies_query import SORTS
@@ -28,6 +29,7 @@ class CompanyParameters:
     """The parameters of one request; None for a filter that was not given."""
 
     stage: str | None = None
+    stage_status: str | None = None
     status: str | None = None
     sector: str | None = None
     q: str | None = None
@@ -114,6 +116,7 @@ def _as_given(name: str, value: str) -> str:
 
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "stage": _text,
+    "stage_status": _choice(list(STAGE_STATUSES)),
     "status": _choice(PortfolioCompany.Status.values),
     "sector": _normalized("NFC"),
     "q": _normalized("NFKC"),
@@ -131,6 +134,12 @@ DOCUMENTED: Final = [
             + ", ".join(VALID_STAGES)
             + ". In an address, write the plus of series-c+ as %2B."
         ),
+    ),
+    OpenApiParameter(
+        "stage_status",
+        OpenApiTypes.STR,
+        enum=list(STAGE_STATUSES),
+        description="What the stage, as it was written, means today.",
     ),
     OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
     OpenApiParameter(

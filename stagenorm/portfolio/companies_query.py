@@ -1,5 +1,8 @@
 """One page of a fund's companies: the SQL, and why a page never misses a spelling.
 
+Note: the text of a stage is `coalesce(stage_raw, stage)`. Pages select by this text and by what it
+means today, so a page is right before a backfill, during it and after it.
+
 Note: a range of one fund. With `fund_id = 7 ORDER BY id LIMIT 50` the planner may walk the primary
 key of the whole table until it meets fund 7; if that fund was loaded last, it reads every other
 row first. As a range, and named in the order, the fund is served by an index that begins with it.
@@ -27,15 +30,15 @@ from django.db import connection
 from normalization.problems import Problem
 
 # The database formats dates and amounts as the text of the answer.
-COLUMNS: Final = """page.id, page.name, page.stage, page.status, page.sector,
-       page.invested_usd::text,
+COLUMNS: Final = """page.id, page.name, coalesce(page.stage_raw, page.stage), page.status,
+       page.sector, page.invested_usd::text,
        to_char(page.invested_at, 'YYYY-MM-DD'),
        to_char(page.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
        to_char(page.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 # A part of a fund, in the order of an index.
-RANGE: Final = """SELECT fund_id, id, name, stage, status, sector, invested_usd, invested_at,
-              created_at, updated_at
+RANGE: Final = """SELECT fund_id, id, name, stage_raw, stage, status, sector, invested_usd,
+              invested_at, created_at, updated_at
        FROM portfolio_companies
       WHERE {conditions}
       ORDER BY {order}
@@ -56,15 +59,17 @@ SELECT {columns}
  LIMIT %(rows)s
 """
 
-# Index-only walk over (fund, stage), a "loose index scan": one descent for each distinct spelling,
-# for any number of rows.
-FUND_SPELLINGS: Final = """spelling (stage) AS (
-    (SELECT stage FROM portfolio_companies WHERE fund_id = %(fund)s ORDER BY stage LIMIT 1)
+# A walk over the index on (fund, text), a "loose index scan": one descent for each distinct
+# spelling, for any number of rows.
+FUND_SPELLINGS: Final = """spelling (raw) AS (
+    (SELECT coalesce(stage_raw, stage) FROM portfolio_companies WHERE fund_id = %(fund)s
+      ORDER BY coalesce(stage_raw, stage) LIMIT 1)
     UNION ALL
-    SELECT (SELECT company.stage FROM portfolio_companies AS company
-             WHERE company.fund_id = %(fund)s AND company.stage > spelling.stage
-             ORDER BY company.stage LIMIT 1)
-      FROM spelling WHERE spelling.stage IS NOT NULL
+    SELECT (SELECT coalesce(company.stage_raw, company.stage) FROM portfolio_companies AS company
+             WHERE company.fund_id = %(fund)s
+               AND coalesce(company.stage_raw, company.stage) > spelling.raw
+             ORDER BY coalesce(company.stage_raw, company.stage) LIMIT 1)
+      FROM spelling WHERE spelling.raw IS NOT NULL
 )"""
 
 # The first row carries the spellings; the LEFT JOIN returns that row even for an empty page.
@@ -72,7 +77,7 @@ PAGE_WITH_SPELLINGS: Final = """
 WITH RECURSIVE {spellings}
 SELECT {columns},
        CASE WHEN row_number() OVER (ORDER BY {order}) = 1 THEN stored.spellings END
-  FROM (SELECT (SELECT array_agg(stage) FROM spelling WHERE stage IS NOT NULL) AS spellings)
+  FROM (SELECT (SELECT array_agg(raw) FROM spelling WHERE raw IS NOT NULL) AS spellings)
        AS stored
   LEFT JOIN ({ranges}) AS page ON true
  ORDER BY {order}
@@ -81,8 +86,8 @@ SELECT {columns},
 
 ONE_FUND: Final = "fund_id BETWEEN %(fund)s AND %(fund)s"
 CONDITIONS: Final[Mapping[str, str]] = {
-    "spellings": "stage = ANY(%(spellings)s)",
-    "others": "stage <> ALL(%(others)s)",
+    "spellings": "coalesce(stage_raw, stage) = ANY(%(spellings)s)",
+    "others": "coalesce(stage_raw, stage) <> ALL(%(others)s)",
     "status": "status = %(status)s",
     # `IS NORMALIZED` costs a third of `normalize`, and nearly all stored text passes it.
     "sector": """CASE WHEN sector IS NFC NORMALIZED THEN sector ELSE normalize(sector, NFC) END
@@ -143,7 +148,7 @@ class PagePosition:
 class Search:
     """What to list.
 
-    `matching` selects, among spellings, those of the wanted stage; None lists every stage.
+    `matching` selects, among spellings, those that are wanted; None lists all.
     """
 
     fund: int

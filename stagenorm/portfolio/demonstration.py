@@ -23,6 +23,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
+from normalization import decision_store
+from normalization.stages import normalize, stage_name
 from stagenorm.locks import DEMONSTRATION
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey, Fund, PortfolioCompany
@@ -119,12 +121,14 @@ def _load_fund(name: str, millions: int, vintage: int, companies: int) -> None:
 def _companies(fund: Fund, vintage: int, number: int) -> Iterator[PortfolioCompany]:
     chance = random.Random(f"{SEED} {fund.name}")  # noqa: S311 - not a secret
     spellings, counts = vocabulary()
-    for stage in chance.choices(spellings, counts, k=number):
+    table = decision_store.current()
+    for raw in chance.choices(spellings, counts, k=number):
         invested = chance.random() < 0.9
         yield PortfolioCompany(
             fund=fund,
             name=_name(chance),
-            stage=stage,
+            stage_raw=raw,
+            stage=stage_name(normalize(raw, table)),
             status=chance.choices(PortfolioCompany.Status.values, (78, 12, 10))[0],
             sector=chance.choice(SECTORS),
             invested_usd=Decimal(chance.randrange(50, 8_000)) * 1_000 if invested else None,

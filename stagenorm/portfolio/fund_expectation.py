@@ -16,7 +16,7 @@ import numpy as np
 from normalization.stages import Stage
 from stagenorm.portfolio.fund_plan import FundPlan
 from stagenorm.portfolio.market_expectation import band_means
-from stagenorm.portfolio.market_outcomes import CELL_SHAPE, MarketTable
+from stagenorm.portfolio.market_outcomes import CELL_SHAPE, MarketTable, market_table
 from stagenorm.portfolio.market_profiles import STAGES, MarketProfile
 from stagenorm.portfolio.outcomes import Floats
 
@@ -38,7 +38,7 @@ def expected_fund(
     plan: FundPlan, stage_mix: Mapping[Stage, float], profile: MarketProfile
 ) -> ExpectedFund:
     """Return what the fund invests and is worth at the horizon, before fees and carry."""
-    table = MarketTable(stage_mix, profile)
+    table = market_table(stage_mix, profile)
     odds = table.odds.ravel()[:, np.newaxis]
     age = plan.horizon_quarters - plan.cheque_quarters
     value = odds * sum(expected_values(table, profile, age))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stagenorm.portfolio.fund_plan import FundPlan
 from stagenorm.portfolio.irr import annual_irr_of_net
@@ -84,9 +85,9 @@ class FundLedger:
     def __init__(self, plan: FundPlan, runs: int) -> None:
         quarters = plan.horizon_quarters
         self._plan = plan
+        self._cheque = plan.first_cheque
         memory = _one_piece((3 * quarters + 2, runs))
-        # In units of a first cheque; the last row holds the value of the companies left at the
-        # horizon.
+        # The last row holds the value of the companies left at the horizon.
         self._proceeds = memory[: quarters + 1]
         self._follow_ons = memory[quarters + 1 : 2 * quarters + 1]
         self._net = memory[2 * quarters + 1 :]
@@ -94,10 +95,18 @@ class FundLedger:
         # from 0 on.
         self.pooled_net = np.zeros(quarters + 1)
 
-    def enter(self, columns: slice, proceeds: Floats, follow_ons: Floats) -> None:
-        """Set the cash flows of some runs, in units of a first cheque."""
-        self._proceeds[:, columns] = proceeds
-        self._follow_ons[:, columns] = follow_ons
+    def enter(
+        self, columns: slice, proceeds: Floats, rounds: NDArray[np.int64], follow_on: Floats
+    ) -> None:
+        """Set the cash flows of some runs.
+
+        `proceeds` and `follow_on`, what each of a run's `rounds` takes, are in units of a first
+        cheque.
+        """
+        np.multiply(proceeds, self._cheque, out=self._proceeds[:, columns])
+        follow_ons = self._follow_ons[:, columns]
+        follow_ons[:] = rounds
+        follow_ons *= follow_on * self._cheque
 
     def close(self, runs: int, yearly: Floats | None, *, gross_irr: bool) -> RunResults:
         """Return the results of the first `runs` runs; afterwards the flows are spent.
@@ -106,10 +115,7 @@ class FundLedger:
         year's end, before carry. It is overwritten with the path: contributions, distributions and
         net asset value.
         """
-        cheque = self._plan.first_cheque
         proceeds, follow_ons = self._proceeds[:, :runs], self._follow_ons[:, :runs]
-        proceeds *= cheque
-        follow_ons *= cheque
         investor = _Investor(self._plan, self._net[:, :runs])
         for quarter, cash in enumerate(proceeds[:-1]):
             investor.pass_quarter(quarter, follow_ons[quarter], cash)

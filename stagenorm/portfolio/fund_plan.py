@@ -105,5 +105,5 @@ class FundPlan:
         graduates never calls it.
         """
         even = self.reserve_in_cheques / np.maximum(graduates, 1.0)
-        cheques: Floats = np.clip(even, 0.0, MOST_FOLLOW_ON_CHEQUES)
+        cheques: Floats = np.minimum(even, MOST_FOLLOW_ON_CHEQUES)
         return cheques

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
 
 from normalization.stages import Stage
-from stagenorm.portfolio.fund_companies import BlockFlows, CellTotals, CompanyTile
+from stagenorm.portfolio.fund_companies import BlockFlows, CellTotals, CompanyTile, TileRows
 from stagenorm.portfolio.fund_ledger import FundLedger, FundPath, RunResults
 from stagenorm.portfolio.fund_path import PathTally
 from stagenorm.portfolio.fund_plan import FundPlan
 from stagenorm.portfolio.market_outcomes import (
-    MarketTable,
     find_cells,
     find_exit_quarters,
     find_multiples,
+    market_table,
 )
 from stagenorm.portfolio.market_profiles import FundTerms
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
@@ -44,7 +44,7 @@ RUNS_PER_BLOCK: Final = 500
 # Companies at once: about as many numbers per array as stay in a core's cache.
 _COMPANIES_AT_ONCE: Final = 12_500
 # Runs whose quarterly cash flows are kept until they are closed together.
-_RUNS_PER_LEDGER: Final = 2_500
+_RUNS_PER_LEDGER: Final = 10_000
 # The first part of the spawn key. Streams of the first engine have keys of one part, so none is
 # shared.
 _STREAMS: Final = 2
@@ -160,13 +160,17 @@ class _Simulation:
 
     def __init__(self, parameters: FundParameters, *, with_path: bool) -> None:
         self._plan = parameters.plan()
-        self._table = MarketTable(parameters.stage_mix, MARKET_PROFILES[parameters.profile])
+        self._table = market_table(parameters.stage_mix, MARKET_PROFILES[parameters.profile])
         self._with_path = with_path
         self._streams = _Streams(parameters.seed)
         self._factors = self._streams.factors(parameters.runs, parameters.factor_sigma)
-        self._cheque_quarters = self._plan.cheque_quarters[:, np.newaxis]
-        self._tiles = _tiles(self._plan.cheques_made)
-        self._cells = np.empty((self._plan.cheques_made, RUNS_PER_BLOCK), dtype=np.intp)
+        quarters = self._plan.cheque_quarters
+        self._cheques_made = quarters.size
+        self._first_cheque = self._plan.first_cheque
+        self._tiles = [
+            TileRows(self._table, quarters[rows], self._plan.horizon_quarters)
+            for rows in _tiles(self._cheques_made)
+        ]
         self.totals = CellTotals.empty()
 
     def run(self, columns: slice, ledger: FundLedger, nav: Floats) -> None:
@@ -182,38 +186,37 @@ class _Simulation:
         cells, follow_on = self._graduation(factors.size)
         flows = BlockFlows(self._plan.horizon_quarters, factors.size)
         tally = PathTally(self._plan.horizon_years, factors.size) if self._with_path else None
-        for rows in self._tiles:
-            companies = self._companies(cells[rows], rows, factors, follow_on)
+        for rows, cell in zip(self._tiles, cells, strict=True):
+            companies = self._companies(rows, cell, factors, follow_on)
             flows.enter(companies, self.totals)
             if tally is not None:
                 tally.enter(companies)
-        ledger.enter(part, flows.proceeds(), flows.rounds() * follow_on)
+        ledger.enter(part, flows.proceeds(), flows.rounds(), follow_on)
         if tally is not None:
-            nav[:, part] = tally.values() * self._plan.first_cheque
-        self._streams.end_block(self._plan.cheques_made)
+            np.multiply(tally.values(), self._first_cheque, out=nav[:, part])
+        self._streams.end_block(self._cheques_made)
 
-    def _graduation(self, runs: int) -> tuple[Indices, Floats]:
-        """Draw the cells of a block; return them and the follow-on of a graduate in each run, in
-        cheques.
+    def _graduation(self, runs: int) -> tuple[list[Indices], Floats]:
+        """Draw the cells of a block; return them by tile, and the follow-on of a graduate in each
+        run, in cheques.
         """
-        cells = self._cells[:, :runs]
+        cells = []
         graduates = np.zeros(runs)
         for rows in self._tiles:
-            uniforms = self._streams.uniforms(0, rows.stop - rows.start, runs)
-            cells[rows] = find_cells(self._table, uniforms.ravel()).reshape(uniforms.shape)
-            graduates += self._table.graduates.take(cells[rows]).sum(axis=0)
+            cell = find_cells(self._table, self._streams.uniforms(0, rows.size, runs))
+            graduating = self._table.graduates.take(cell)
+            # A tile has fewer companies than two bytes can count.
+            graduates += np.add.reduce(graduating.view(np.uint8), axis=0, dtype=np.uint16)
+            cells.append(cell)
         return cells, self._plan.follow_on_cheques(graduates)
 
     def _companies(
-        self, cells: Indices, rows: slice, factors: Floats, follow_on: Floats
+        self, rows: TileRows, cell: Indices, factors: Floats, follow_on: Floats
     ) -> CompanyTile:
-        shape = cells.shape
-        multiples = find_multiples(self._table, cells, self._streams.uniforms(1, *shape))
+        multiples = find_multiples(self._table, cell, self._streams.uniforms(1, *cell.shape))
         multiples *= factors
-        holding = find_exit_quarters(self._table, cells, self._streams.uniforms(2, *shape))
-        return CompanyTile(
-            self._table, cells, self._cheque_quarters[rows], multiples, holding, follow_on
-        )
+        holding = find_exit_quarters(self._table, cell, self._streams.uniforms(2, *cell.shape))
+        return CompanyTile(rows, cell, multiples, holding, follow_on)
 
 
 def _tiles(companies: int) -> list[slice]:

@@ -223,10 +223,15 @@ def _path(path: FundPath) -> dict[str, Any]:
 def _bands(amounts: Floats, paid_in: Floats | None = None) -> dict[str, list[float | None]]:
     bands: dict[str, list[float | None]] = {f"p{percent}": [] for percent in PATH_PERCENTILES}
     shares = np.array(PATH_PERCENTILES) / 100
+    values = np.empty(amounts.shape[1])
     for year, amount in enumerate(amounts):
         called = paid_in is None or paid_in[year].min() > 0.0
-        values = amount if paid_in is None or not called else amount / paid_in[year]
-        found = quantiles(np.sort(values), shares)
+        if paid_in is None or not called:
+            values[:] = amount
+        else:
+            np.divide(amount, paid_in[year], out=values)
+        values.sort()
+        found = quantiles(values, shares)
         for band, value in zip(bands.values(), found, strict=True):
             band.append(rounded(value) if called else None)
     return bands

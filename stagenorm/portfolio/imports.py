@@ -23,7 +23,7 @@ from django.db import reset_queries, transaction
 from normalization import observations
 from normalization.boundary import StagePolicy, policy_for, refusal_sentence
 from normalization.observations import OTHER
-from normalization.stages import Known, Outside, normalize
+from normalization.stages import Known, Outside, normalize, stage_name
 from stagenorm.portfolio.imports_csv import CsvFormat, FileRefused, Record, read_records
 from stagenorm.portfolio.imports_rows import Columns, LineRefused, find_columns
 from stagenorm.portfolio.models import Fund, PortfolioCompany
@@ -130,12 +130,13 @@ class _ImportedRows:
 
     def _company(self, columns: Columns, record: Record) -> PortfolioCompany:
         company: dict[str, Any] = columns.company(record)
-        result = normalize(company["stage"], self.policy.table)
+        raw = company.pop("stage")
+        result = normalize(raw, self.policy.table)
+        company |= {"stage_raw": raw, "stage": stage_name(result)}
         if isinstance(result, Known):
             self.summary.normalized += not result.canonical
-            company["stage"] = result.stage.value
             return PortfolioCompany(fund=self.of.fund, **company)
-        self._count(company["stage"])
+        self._count(raw)
         if self.policy.refuses(result):
             raise LineRefused(columns.names[columns.places["stage"]], refusal_sentence(result))
         if isinstance(result, Outside):

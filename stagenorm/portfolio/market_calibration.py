@@ -70,3 +70,13 @@ def _path(result: FundResult) -> dict[str, float]:
     }
     called = float(np.median(result.path.contributions[1]))
     return {**figures, "share of the commitment called after 24 months": called}
+
+
+def calibration_table(profile: MarketProfile) -> str:
+    """Return the figures of the model beside the published ones, as a Markdown table."""
+    computed = calibration_figures(profile)
+    lines = ["| figure | model | published | source |", "|---|---|---|---|"]
+    for one in profile.calibrated_to:
+        model = f"{computed[one.figure]:g}"
+        lines.append(f"| {one.figure} | {model} | {one.published} | {one.source} |")
+    return "\n".join(lines)

@@ -15,6 +15,7 @@ mean k a^k (a^(1-k) - b^(1-k)) / ((k - 1) (1 - (a/b)^k)).
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from stagenorm.portfolio.market_profiles import (
     STAGES,
     MarketProfile,
     PerStage,
+    by_stage,
 )
 from stagenorm.portfolio.outcomes import Floats
 
@@ -33,6 +35,7 @@ FAIL_MEAN: Final = 1.0 / (FAIL_EXPONENT + 1)
 MODEST_MEAN: Final = sum(MODEST_RANGE) / 2.0
 
 
+@lru_cache(maxsize=64)
 def winner_shares(profile: MarketProfile, stage: Stage) -> Floats:
     """Return the shares of the winners that fall between the profile's edges; they sum to 1."""
     edges = np.array(profile.odds.winner_edges)
@@ -48,6 +51,7 @@ def pareto_mean(tail_index: float, low: float, high: float) -> float:
     return float(scale * (high**power - low**power) / power)
 
 
+@lru_cache(maxsize=64)
 def band_means(profile: MarketProfile, stage: Stage) -> Floats:
     """Return the mean multiple in each band."""
     edges = profile.odds.winner_edges
@@ -85,17 +89,20 @@ def expected_multiple_of_graduates(profile: MarketProfile, stage: Stage) -> floa
     return mean / graduation_probability(profile, stage)
 
 
+@lru_cache(maxsize=8)
 def price_steps(profile: MarketProfile) -> PerStage:
     """Return the price of the next round over that of the first cheque, by stage.
 
     It is E[M | graduates] / E[M of the next stage]: a follow-on expects what a first cheque in the
     next stage expects, so the model assumes no skill in choosing follow-ons.
     """
-    return {
-        stage: expected_multiple_of_graduates(profile, stage)
-        / expected_multiple(profile, profile.graduation.next_stage[stage])
-        for stage in STAGES
-    }
+    return by_stage(
+        *(
+            expected_multiple_of_graduates(profile, stage)
+            / expected_multiple(profile, profile.graduation.next_stage[stage])
+            for stage in STAGES
+        )
+    )
 
 
 def loss_of_the_fully_diversified_fund(

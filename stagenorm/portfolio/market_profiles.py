@@ -181,10 +181,12 @@ class CalibrationFigure:
     year: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MarketProfile:
     """A complete set of assumptions. Raises ValueError where an exit could precede the next
     round.
+
+    A profile equals itself alone, so that functions can cache what they compute of one.
     """
 
     name: str

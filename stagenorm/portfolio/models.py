@@ -6,7 +6,8 @@ from typing import ClassVar
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Collate
 from rest_framework_api_key.models import AbstractAPIKey
 
 from normalization.fields import StageField
@@ -40,7 +41,11 @@ class Fund(models.Model):
 
 
 class PortfolioCompany(models.Model):
-    """A company of a fund. `stage` may hold any spelling."""
+    """A company of a fund.
+
+    `stage_raw` is the text as it came. `stage` is the stage that it means, NULL without one. A row
+    of an earlier release has its text in `stage` until a backfill has reached it.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -50,7 +55,10 @@ class PortfolioCompany(models.Model):
     # The indexes below all begin with the fund, so the foreign key needs none of its own.
     fund = models.ForeignKey(Fund, models.PROTECT, related_name="companies", db_index=False)
     name = models.CharField(max_length=200)
-    stage = StageField()
+    stage_raw = models.CharField(  # noqa: DJ001 (NULL: not copied yet, "": an empty text)
+        "stage as written", max_length=255, null=True
+    )
+    stage = StageField(source="stage_raw", null=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.ACTIVE)
     sector = models.CharField(max_length=100, blank=True)
     invested_usd = models.DecimalField(
@@ -65,7 +73,16 @@ class PortfolioCompany(models.Model):
         verbose_name_plural = "portfolio companies"
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["fund", "id"], name="companies_fund_id"),
+            # Serves the stage filter of processes of the previous release during a deployment.
             models.Index(fields=["fund", "stage", "id"], name="companies_fund_stage_id"),
+            # The stage filter looks for the text of a row, copied already or not.
+            models.Index(
+                F("fund"), Coalesce("stage_raw", "stage"), F("id"), name="companies_fund_raw_id"
+            ),
+            # The gates find the distinct texts, and rows that are not derived, without a scan.
+            models.Index(
+                Collate("stage_raw", "C"), Collate("stage", "C"), name="companies_raw_stage"
+            ),
             models.Index(fields=["fund", "name", "id"], name="companies_fund_name_id"),
             models.Index(fields=["fund", "invested_at", "id"], name="companies_fund_invested_id"),
         ]
@@ -82,6 +99,11 @@ class PortfolioCompany(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def written_stage(self) -> str | None:
+        """The stage as it was written."""
+        return self.stage if self.stage_raw is None else self.stage_raw
 
 
 class PortfolioStrategy(models.Model):
@@ -122,21 +144,26 @@ class PortfolioStrategy(models.Model):
 class StrategyStageAllocation(models.Model):
     """The weight of one stage in a strategy.
 
-    `spelling` is the client's own text and never changes. `stage` is canonical, or the same text
-    while it is unknown; once an alias covers the spelling, a backfill makes it canonical. Two rows
-    of a strategy may then have the same stage, and no constraint forbids that.
+    `spelling` is the client's own text and never changes. `stage` is the stage that it means, NULL
+    without one; after a change of decisions a backfill derives it again. Two rows of a strategy
+    may have the same stage, and no constraint forbids that.
     """
 
     strategy = models.ForeignKey(
         PortfolioStrategy, models.CASCADE, related_name="stage_allocations", db_index=False
     )
     spelling = models.CharField(max_length=255)
-    stage = StageField()
+    stage = StageField(source="spelling", null=True)
     weight = models.FloatField()
     position = models.PositiveIntegerField(help_text="Place in the request, from 0.")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["strategy_id", "position"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                Collate("spelling", "C"), Collate("stage", "C"), name="allocations_raw_stage"
+            )
+        ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["strategy", "position"], name="allocations_one_per_position"
@@ -144,7 +171,7 @@ class StrategyStageAllocation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.stage}: {self.weight}"
+        return f"{self.stage or self.spelling}: {self.weight}"
 
 
 class Simulation(models.Model):

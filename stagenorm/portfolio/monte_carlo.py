@@ -92,9 +92,7 @@ class SimulationResult:
 
 
 def runs_per_block(portfolio_size: int) -> int:
-    """How many runs share one stream: as many as need about DRAWS_PER_BLOCK random numbers, at
-    least one.
-    """
+    """Return how many runs share one stream: those of DRAWS_PER_BLOCK numbers, at least one."""
     return max(1, DRAWS_PER_BLOCK // (DRAWS_PER_COMPANY * portfolio_size))
 
 
@@ -120,7 +118,7 @@ def simulate(parameters: SimulationParameters) -> SimulationResult:
 
 
 def _allocate(first: tuple[int, int], second: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Two arrays in one piece of memory.
+    """Return two arrays in one piece of memory.
 
     Several pieces of some megabytes would go back to the system after each simulation, and the
     kernel would clear them for the next one, which can cost as much as simulating. glibc keeps
@@ -132,9 +130,7 @@ def _allocate(first: tuple[int, int], second: tuple[int, int]) -> tuple[Floats, 
 
 
 def _ledger_rows(horizon: int) -> int:
-    """A row for each quarter from the earliest exit to the horizon, one more for the residual
-    value.
-    """
+    """Return the rows: the quarters from the earliest exit on, and one for the residual value."""
     return horizon - EARLIEST_EXIT_QUARTER + 2
 
 
@@ -164,8 +160,9 @@ class _Ledger:
         self._flows[:, runs] = self._by_quarter(value, exit_quarter, place=block.spare)
 
     def _by_quarter(self, value: Floats, exit_quarter: Floats, place: Indices) -> Floats:
-        """The block's values added up, of shape (rows of the ledger, runs). Writes to the last two
-        arguments.
+        """Return the sums of the block's values, of shape (rows of the ledger, runs).
+
+        Overwrites the last two arguments.
         """
         rows, runs = len(self._flows), value.size // self._size
         # Paid at the end of the quarter of the exit; all quarters after the horizon are the
@@ -179,7 +176,7 @@ class _Ledger:
         return flows.T  # type: ignore[return-value]
 
     def close(self) -> SimulationResult:
-        """The result; the flows are spent afterwards."""
+        """Return the result. The flows are overwritten."""
         flows, residual = self._flows[:-1], self._flows[-1]
         cash = np.zeros_like(residual)
         for row in flows:  # not flows.sum(axis=0), which adds in another order for a single run

@@ -42,8 +42,9 @@ _UNDECIDED: Final = len(BANDS) * len(STAGES)
 
 
 def rescaled(stage_mix: Mapping[Stage, float]) -> dict[Stage, float]:
-    """The mix in stage order, without empty stages and summing to 1. Raises ValueError for weights
-    that cannot be.
+    """Return the mix in stage order, without empty stages and summing to 1.
+
+    Raises ValueError for a weight that is negative or not finite, and for an empty mix.
     """
     if any(not 0.0 <= weight < float("inf") for weight in stage_mix.values()):
         raise ValueError("a stage weight is negative or not finite")
@@ -51,7 +52,8 @@ def rescaled(stage_mix: Mapping[Stage, float]) -> dict[Stage, float]:
     if total <= 0.0:
         raise ValueError("the stage mix is empty")
     if abs(total - 1.0) <= _ROUNDING:
-        total = 1.0  # so that a mix that this function returned stays what it is
+        # A mix that this function returned stays the same.
+        total = 1.0
     return {stage: stage_mix[stage] / total for stage in STAGES if stage_mix.get(stage, 0.0) > 0.0}
 
 
@@ -87,8 +89,7 @@ class OutcomeTable:
 
 
 def guide_table(upper: Floats, undecided: int) -> Indices:
-    """For each bin of the unit interval its cell, or `undecided` where a bin holds the border of
-    two cells.
+    """Return the cell of each bin of the unit interval, `undecided` for a bin with a border in it.
 
     `upper` is the cumulated probability of the cells. A lookup costs a fiftieth of a search (the
     guide-table method of Chen and Asau, 1974) and is just as exact: numbers in undecided bins,

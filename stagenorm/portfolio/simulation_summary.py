@@ -95,7 +95,11 @@ def distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:
 
 def quantiles(ordered: Floats, shares: Floats) -> Floats:
     """Return quantiles as numpy.quantile does, by interpolation, without sorting again."""
-    return np.interp(shares * (ordered.size - 1), np.arange(ordered.size), ordered)
+    position = shares * (ordered.size - 1)
+    below = position.astype(np.intp)
+    low, high = ordered[below], ordered[np.minimum(below + 1, ordered.size - 1)]
+    between: Floats = (high - low) * (position - below) + low
+    return between
 
 
 def losses(ordered: Floats) -> dict[str, float]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import CharField, Count, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from normalization.boundary import Boundary
 from normalization.problems import Item, Problem
@@ -103,9 +104,10 @@ def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
     if basis is MixBasis.INVESTED_USD:
         active = _with_dollars(boundary, active)
     rows = list(
-        active.values_list("stage")
+        active.annotate(raw=Coalesce("stage_raw", "stage", output_field=CharField()))
+        .values_list("raw")
         .annotate(count=Count("pk"), dollars=Sum("invested_usd"))
-        .order_by("stage")
+        .order_by("raw")
     )
     known: dict[Stage, float] = {}
     unknown_weight, unknown_count = 0.0, 0

@@ -48,7 +48,6 @@ from stagenorm.portfolio.simulations_serializers import (
     SimulationAnswerSerializer,
     SimulationSerializer,
 )
-from stagenorm.portfolio.throttling import SimulateThrottle
 
 ENDPOINT: Final = "monte-carlo-simulate"
 DESCRIPTION: Final = (
@@ -71,7 +70,7 @@ class Simulate(APIView):
 
     authentication_classes = (ApiKeyAuthentication,)
     permission_classes = (HasApiKey,)
-    throttle_classes = (SimulateThrottle,)
+    throttle_scope = "monte-carlo-simulate"
 
     @extend_schema(
         operation_id="simulate",

@@ -18,7 +18,7 @@ from rest_framework import serializers
 
 from normalization.boundary import Boundary
 from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
-from normalization.stages import Meaning, Weights, normalize_weights
+from normalization.stages import Meaning, SpellingTable, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
 MAX_ALLOCATION: Final = 1_000
@@ -232,15 +232,21 @@ def weigh_checked(
 
     Warns of a rescaled sum and of merged spellings.
     """
-    weights = normalize_weights(items, boundary.table)
+    weights = rescaled_weights(items, boundary.table)
     total = total_of(weight for _, weight in items)
     if abs(total - 1) > EXACT:
-        weights = _rescaled(weights, total)
         detail = f"The weights sum to {float(total):.9g}; they were rescaled to sum to 1."
         boundary.warn("weights_not_one", at, detail=detail)
     if weights.merged:
         _warn_of_merged(boundary, weights, {raw: pointer(i) for i, (raw, _) in enumerate(items)})
     return weights
+
+
+def rescaled_weights(items: Items, table: SpellingTable) -> Weights:
+    """Return the weights by stage of `table`, rescaled to sum to 1 if their sum is rounded."""
+    weights = normalize_weights(items, table)
+    total = total_of(weight for _, weight in items)
+    return _rescaled(weights, total) if abs(total - 1) > EXACT else weights
 
 
 def _rescaled(weights: Weights, total: Decimal) -> Weights:

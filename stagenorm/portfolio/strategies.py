@@ -44,23 +44,20 @@ class Allocation:
 
 
 def allocations_of(results: Sequence[Meaning], weights: Weights) -> list[Allocation]:
-    """Return one allocation for each stage, in the order of the request.
+    """Return what to store, in the order of the request.
 
-    Each spelling that is unknown or outside is an allocation of its own.
+    `weights` are those of the built-in spellings. The built-in spellings of a stage are one
+    allocation, with the first of them. Every other spelling is an allocation of its own, because
+    its meaning changes with the decisions: its weight must not disappear in another's.
     """
-    without_stage: dict[object, float] = {
-        **{found.raw: weight for found, weight in weights.unknown},
-        **{found.raw: weight for found, weight in weights.outside},
-    }
-    first: dict[str, Allocation] = {}
+    own = {found.raw: weight for found, weight in weights.unknown}
+    first: dict[object, Allocation] = {}
     for result in results:
-        if not isinstance(result, Known):
-            spelling = str(result.raw)
-            first[f"unknown {spelling}"] = Allocation(spelling, None, without_stage[result.raw])
-        elif result.stage.value not in first:
-            first[result.stage.value] = Allocation(
-                result.raw, result.stage, weights.by_stage[result.stage]
-            )
+        stage = result.stage if isinstance(result, Known) else None
+        if result.raw in own:
+            first[result.raw] = Allocation(str(result.raw), stage, own[result.raw])
+        elif stage and stage not in first:
+            first[stage] = Allocation(str(result.raw), stage, weights.by_stage[stage])
     return list(first.values())
 
 
@@ -103,9 +100,8 @@ def locked(strategies: QuerySet[PortfolioStrategy], strategy_id: int) -> Portfol
 
 def stored_texts_of(strategy: PortfolioStrategy) -> frozenset[str]:
     """Return the texts that the client sent for stages and those that the API showed for them."""
-    return frozenset(
-        text for row in strategy.stage_allocations.values_list("spelling", "stage") for text in row
-    )
+    rows = strategy.stage_allocations.values_list("spelling", "stage")
+    return frozenset(text for row in rows for text in row if text is not None)
 
 
 def check_size_of(strategy: PortfolioStrategy) -> dict[str, float | None]:
@@ -118,13 +114,14 @@ def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
     """Return the strategy as the API shows it.
 
     The names in `stage_allocation` are canonical stages, or the client's text of an unknown one;
-    sent back in a PATCH they mean the same. `stages` lists the stored rows. If a backfill gave two
-    rows one stage, `stage_allocation` has their sum.
+    sent back in a PATCH they mean the same. `stages` lists the stored rows. If two rows have one
+    stage, `stage_allocation` has their sum.
     """
-    rows = list(strategy.stage_allocations.all())
+    rows = [(each, _stage_of(each)) for each in strategy.stage_allocations.all()]
     by_stage: dict[str, float] = {}
-    for row in rows:
-        by_stage[row.stage] = by_stage.get(row.stage, 0.0) + row.weight
+    for row, stage in rows:
+        name = stage or row.spelling
+        by_stage[name] = by_stage.get(name, 0.0) + row.weight
     return {
         "id": strategy.pk,
         "fund_id": strategy.fund_id,
@@ -132,16 +129,16 @@ def representation(strategy: PortfolioStrategy) -> dict[str, Any]:
         "check_size": check_size_of(strategy),
         "stage_allocation": by_stage,
         "stages": [
-            {
-                "spelling": row.spelling,
-                "stage": row.stage if row.stage in _STAGES else None,
-                "weight": row.weight,
-            }
-            for row in rows
+            {"spelling": row.spelling, "stage": stage, "weight": row.weight} for row, stage in rows
         ],
         "created_at": _utc(strategy.created_at),
         "updated_at": _utc(strategy.updated_at),
     }
+
+
+def _stage_of(row: StrategyStageAllocation) -> str | None:
+    # A row of an earlier release has its text in `stage` until a backfill has reached it.
+    return row.stage if row.stage in _STAGES else None
 
 
 def _utc(moment: datetime) -> str:
@@ -169,7 +166,7 @@ def _store(strategy: PortfolioStrategy, allocations: Iterable[Allocation]) -> No
         StrategyStageAllocation(
             strategy=strategy,
             spelling=allocation.spelling,
-            stage=allocation.spelling if allocation.stage is None else allocation.stage.value,
+            stage=None if allocation.stage is None else allocation.stage.value,
             weight=allocation.weight,
             position=position,
         )

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from normalization.boundary import Boundary, open_boundary
 from normalization.problems import Problem
 from normalization.serializers import header, problem_responses, stage_headers
+from normalization.stages import BUILTIN
 from stagenorm.portfolio import idempotency, strategies
 from stagenorm.portfolio.authentication import (
     ApiKeyAuthentication,
@@ -27,7 +28,12 @@ from stagenorm.portfolio.bodies import (
     fund_of_body,
 )
 from stagenorm.portfolio.models import Fund, PortfolioStrategy
-from stagenorm.portfolio.stage_weights import Items, judge_weights, member_pointer
+from stagenorm.portfolio.stage_weights import (
+    Items,
+    judge_weights,
+    member_pointer,
+    rescaled_weights,
+)
 from stagenorm.portfolio.strategies import Allocation, allocations_of, representation
 from stagenorm.portfolio.strategies_page import StrategyQuerySerializer, find_page, read_query
 from stagenorm.portfolio.strategies_serializers import (
@@ -72,10 +78,10 @@ class Strategies(APIView):
         operation_id="create_strategy",
         summary="Create a strategy",
         description=(
-            "Spelling and stage are both stored, one row for each stage; further spellings of "
-            "a stage are added to its first. With an `Idempotency-Key`, the same body gets the "
-            "first answer again for 24 hours. `Prefer: handling=dry-run` checks the request "
-            "and stores nothing."
+            "Spelling and stage are both stored. Further built-in spellings of a stage are added "
+            "to its first; any other spelling keeps a row of its own. With an "
+            "`Idempotency-Key`, the same body gets the first answer again for 24 hours. "
+            "`Prefer: handling=dry-run` checks the request and stores nothing."
         ),
         tags=["strategies"],
         parameters=[
@@ -193,10 +199,10 @@ def _create(request: Request, fund: Fund, members: dict[str, Any], boundary: Bou
 def _judge(
     boundary: Boundary, items: Items, legacy: frozenset[str] = frozenset()
 ) -> list[Allocation]:
-    results, weights = judge_weights(
+    results, _ = judge_weights(
         boundary, items, at=_AT, pointer=member_pointer(_AT, items), legacy=legacy
     )
-    return allocations_of(results, weights)
+    return allocations_of(results, rescaled_weights(items, BUILTIN))
 
 
 def _visible(request: Request) -> QuerySet[PortfolioStrategy]:

@@ -5,16 +5,21 @@ each worker. Here a request is one upsert of one small row in an unlogged table.
 any number of workers and hosts, writes no WAL, and never admits more than `limit` in a period.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import connection
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from stagenorm.env import parse_rate
-from stagenorm.portfolio.bodies import client_of
+
+# rest_framework.views imports the default throttle, which is this module.
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
 
 # The database's clock is the same for all workers. Two requests that wait for the row lock may run
 # out of order, so the log is sorted. Refused requests are not logged: retrying does not prolong
@@ -52,19 +57,30 @@ def admit(scope: str, client: str, limit: int, period: int) -> int:
     return max(1, math.ceil(oldest_age + period)) if refused else 0
 
 
-class SimulateThrottle(BaseThrottle):
-    """Applies the setting `SIMULATE_THROTTLE` to each client; an empty rate is unlimited."""
+RATES: Final = {
+    "monte-carlo-simulate": "SIMULATE_THROTTLE",
+    "stages-normalize": "NORMALIZE_THROTTLE",
+}
+"""Scope of a view → the setting with its rate."""
 
-    scope = "monte-carlo-simulate"
+
+class ScopedThrottle(BaseThrottle):
+    """Applies the rate of a view's `throttle_scope` to each client; an empty rate is unlimited.
+
+    A view without a scope is not limited.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Return whether this request is admitted; otherwise it gets 429."""
-        rate: str = settings.SIMULATE_THROTTLE
+        scope = getattr(view, "throttle_scope", None)
+        if scope is None:
+            return True
+        rate: str = getattr(settings, RATES[scope])
         if rate:
-            self.seconds = admit(self.scope, client_of(request), *parse_rate(rate))
+            self.seconds = admit(scope, str(request.user), *parse_rate(rate))
         return self.seconds == 0
 
     def wait(self) -> float:

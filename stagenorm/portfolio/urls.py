@@ -3,11 +3,13 @@
 from django.urls import URLPattern, path
 
 from stagenorm.portfolio.companies import FundCompanies
+from stagenorm.portfolio.funds import Funds
 from stagenorm.portfolio.simulations_views import Profiles, Simulate, SimulationDetail
 from stagenorm.portfolio.strategies_views import Strategies, StrategyDetail
 from stagenorm.portfolio.strategy_simulations import StrategySimulations
 
 urlpatterns: list[URLPattern] = [
+    path("api/funds", Funds.as_view(), name="funds"),
     path("api/funds/<int:fund_id>/companies", FundCompanies.as_view(), name="fund-companies"),
     path("api/monte-carlo/simulate", Simulate.as_view(), name="simulate"),
     path(

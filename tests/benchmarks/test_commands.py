@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ from statistics import median
 import pytest
 from django.db import connection
 
+from tests import children
 from tests.backfill_runs import address
 from tests.benchmarks.harness import Ratio, hold
 
@@ -47,9 +47,9 @@ COMMANDS = {
 
 
 def cpu_seconds(arguments: list[str], environment: dict[str, str]) -> float:
-    """Return the CPU time of a child process, whichever way it ends."""
+    """Return the CPU time of a child process, whatever its exit status."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(arguments, cwd=ROOT, env=environment, check=False, capture_output=True)
+    children.run(arguments, cwd=ROOT, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -5,13 +5,19 @@ each (for stage and band, multiple, exit time). From one of them it computes the
 company's band by the inverse distribution function (uniform, or a truncated Pareto if the band is
 heavy-tailed). It is given the bands and does not draw them. It computes no exit times, flows,
 rates of return, percentiles or totals.
+
+market-v2 is measured against market-v1, which is the same answer for a simpler model.
 """
 
 import numpy as np
+import pytest
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
 from normalization.stages import Stage
+from stagenorm.portfolio.fund_simulation import FundParameters
+from stagenorm.portfolio.fund_summary import Included, Targets, run_fund, summarize_fund
+from stagenorm.portfolio.market_v2 import MARKET_V2
 from stagenorm.portfolio.monte_carlo import SimulationParameters, simulate
 from stagenorm.portfolio.outcomes import OutcomeTable
 from stagenorm.portfolio.return_profiles import MARKET_V1, TAIL_INDEX
@@ -19,6 +25,7 @@ from stagenorm.portfolio.simulation_summary import summarize
 from tests.benchmarks.harness import Ratio, compare, hold, median_ns
 
 MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
+TERMS = MARKET_V2.terms.terms
 COMPANIES = 10_000 * 25
 TABLE = OutcomeTable(MIX, MARKET_V1)
 
@@ -85,3 +92,37 @@ def test_fifty_million_companies_take_at_most_4_s() -> None:
             note=note,
         )
     )
+
+
+def fund_answer(
+    runs: int = 10_000, portfolio_size: int = 25, horizon_years: int = 8, *, path: bool = False
+) -> object:
+    parameters = FundParameters(
+        runs, horizon_years, portfolio_size, 7, "market-v2", MIX, 0.4, 36, 0.6, TERMS
+    )
+    included = Included(gross=False, path=path)
+    result = run_fund(parameters, included)
+    return summarize_fund(result, parameters, Targets(3.0, 0.2), included)
+
+
+@pytest.mark.parametrize(("path", "goal"), [(False, 2.2), (True, 3.0)])
+def test_an_answer_of_market_v2_costs_at_most_so_many_of_market_v1(
+    path: bool, goal: float
+) -> None:
+    both = compare(lambda: fund_answer(path=path), lambda: answer(10_000, 25))
+    figures = f"{both.subject_ns / 1e6:.1f} ms against {both.baseline_ns / 1e6:.1f} ms"
+    name = f"market-v2, 10,000 × 25 {'with' if path else 'without'} the path, against market-v1"
+    hold(Ratio(name, goal=goal, measured=both.ratio, note=figures))
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_an_answer_of_market_v2_takes_at_most_60_ms(path: bool) -> None:
+    measured = median_ns(lambda: fund_answer(path=path)) / 1e6
+    name = f"market-v2, 10,000 × 25 {'with' if path else 'without'} the path"
+    hold(Ratio(name, goal=60, measured=measured, unit="ms"))
+
+
+def test_fifty_million_companies_of_market_v2_take_at_most_4_s() -> None:
+    measured = min(median_ns(lambda: fund_answer(50_000, 1_000), rounds=1) for _ in range(2)) / 1e9
+    note = "one thread, fastest of 2"
+    hold(Ratio("market-v2, 50,000 × 1,000", goal=4, measured=measured, unit="s", note=note))

@@ -21,12 +21,12 @@ from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLo
 from tests.backfill_runs import (
     Command,
     address,
-    changed_by,
     execute,
     logged,
     normalized,
     store_many,
     stored,
+    texts,
     valid_backup,
     wait_for,
 )
@@ -39,7 +39,7 @@ GENTLE = ("--batch-size", "250", "--max-batch-size", "250", "--backoff-ms", "2")
 
 
 @pytest.fixture
-def rows() -> dict[int, str]:
+def rows() -> dict[int, str | None]:
     """50,000 companies, 60 % to change, and a backup that the gate accepts."""
     store_many(ROWS)
     valid_backup()
@@ -51,20 +51,21 @@ def take_up(directory: Path, *more: str) -> Command:
     return Command("--apply", *(("--resume",) if begun else ()), *more, directory=directory)
 
 
-def assert_everything_is_right(before: dict[int, str]) -> None:
+def assert_everything_is_right(before: dict[int, str | None]) -> None:
     after = stored()
     assert after == normalized(before)
     run = BackfillRun.objects.get()
     entries = logged(run)
     keys = [key for key, _, _ in entries]
     assert len(keys) == len(set(keys))
-    assert set(keys) == changed_by(before, after)
+    assert set(keys) == set(before)
+    assert texts() == before
     assert all(before[key] == was and after[key] == now for key, was, now in entries)
     counted = BackfillCheckpoint.objects.get(run=run, table_name="portfolio_companies")
     assert (run.state, counted.changed) == ("completed", len(keys))
 
 
-def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
+def test_kill_9_at_random_moments(rows: dict[int, str | None], tmp_path: Path) -> None:
     chance = random.Random(6)
     kills = rounds = in_the_middle = 0
     while kills < KILLS:
@@ -96,7 +97,7 @@ def test_kill_9_at_random_moments(rows: dict[int, str], tmp_path: Path) -> None:
 
 
 def test_a_killed_transactional_run_leaves_nothing_behind(
-    rows: dict[int, str], tmp_path: Path
+    rows: dict[int, str | None], tmp_path: Path
 ) -> None:
     small = ("--batch-size", "50", "--max-batch-size", "50")
     command = take_up(tmp_path, *small, "--strategy", "transactional")
@@ -133,7 +134,7 @@ def batches() -> int:
     return sum(BackfillRun.objects.values_list("batch", flat=True))
 
 
-def again() -> dict[int, str]:
+def again() -> dict[int, str | None]:
     """The tables as before the first run, with keys that go on."""
     execute(
         "TRUNCATE stage_normalization_log, stage_migration_checkpoint, "
@@ -145,7 +146,7 @@ def again() -> dict[int, str]:
 
 @pytest.mark.parametrize("moment", ["active", "idle in transaction"])
 def test_sessions_ended_in_and_between_statements(
-    rows: dict[int, str], tmp_path: Path, moment: str
+    rows: dict[int, str | None], tmp_path: Path, moment: str
 ) -> None:
     """`idle in transaction`: between the batch's statement and its commit."""
     chance = random.Random(8)
@@ -201,7 +202,7 @@ WHERE a.state = 'idle' AND a.state_change < clock_timestamp() - interval '50 ms'
 
 
 def test_a_process_that_slept_through_a_takeover_writes_nothing(
-    rows: dict[int, str], tmp_path: Path
+    rows: dict[int, str | None], tmp_path: Path
 ) -> None:
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "3600", "--backoff-ms", "1000")
     wait_for(BackfillCheckpoint.objects.filter(changed__gt=0).exists, "the first batch")
@@ -217,7 +218,7 @@ def test_a_process_that_slept_through_a_takeover_writes_nothing(
 
 
 def test_a_process_that_slept_inside_a_batch_loses_its_row_locks(
-    rows: dict[int, str], tmp_path: Path
+    rows: dict[int, str | None], tmp_path: Path
 ) -> None:
     """The server ends its session before the lease expires, so clients get its rows."""
     asleep = take_up(tmp_path, *GENTLE, "--lease-seconds", "2")
@@ -228,7 +229,7 @@ def test_a_process_that_slept_inside_a_batch_loses_its_row_locks(
     taken_over(asleep, directory, rows)
 
 
-def taken_over(asleep: Command, directory: Path, before: dict[int, str]) -> None:
+def taken_over(asleep: Command, directory: Path, before: dict[int, str | None]) -> None:
     second = take_up(directory, *GENTLE)
     assert second.wait() in (0, 4), second.said()
     assert_everything_is_right(before)

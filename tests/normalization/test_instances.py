@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -13,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from normalization import instance_registry, instances, rollout_store
+from normalization.checks import CLOCK_OFF, check_clock
 from normalization.guard import Guard
 from normalization.instance_reporter import InstanceReporter
 from normalization.models import ServingInstance
@@ -121,3 +123,14 @@ def test_set_wait_fails_and_names_the_process_that_did_not_confirm(
     serves(0, "b:2")
     with pytest.raises(CommandError, match=r"1 of 1 instance run an older version: b:2 \(version"):
         call_command("stage_mode", "set", "warn", "--reason", "r", "--wait", "0.2")
+
+
+@pytest.mark.parametrize(("off", "warns"), [(0, False), (4, False), (600, True), (-600, True)])
+def test_a_clock_that_is_off_the_database_s_is_a_warning_at_start(
+    monkeypatch: pytest.MonkeyPatch, off: float, warns: bool
+) -> None:
+    moment = time.time
+    monkeypatch.setattr(time, "time", lambda: moment() + off)
+    found = check_clock(["default"])
+    assert [each.id for each in found] == ([CLOCK_OFF] if warns else [])
+    assert check_clock([]) == []

@@ -16,8 +16,8 @@ from normalization.columns import ModelColumn, schemas_of, stage_columns
 from normalization.fields import KEY_NOT_AN_INTEGER, StageField
 from ops.backfill import columns
 from ops.backfill.columns import NoSuchTable, StageColumn, UnsupportedKey
-from ops.backfill.survey import unclean_rows
-from tests.backfill_runs import COMPANIES, begin, execute, store, stored, work
+from ops.backfill.stored import stored_stages
+from tests.backfill_runs import COMPANIES, begin, execute, not_derived, store, stored, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,12 +72,16 @@ def test_a_table_whose_key_is_not_an_integer_is_refused_alone_in_one_sentence(
 def test_gates_and_verification_count_a_table_whose_key_is_not_an_integer(
     other: type[models.Model],
 ) -> None:
-    assert unclean_rows() == {OTHER: {"Series A": 1}}
+    assert not_derived() == {OTHER: {"Series A": 1}}
+    assert stored_stages().not_derived == 1
     with pytest.raises(SystemExit):
         answer("--verify")
     execute(f"UPDATE {OTHER} SET stage = 'series-a'")
-    assert unclean_rows() == {}
-    assert "Every stored stage is canonical." in answer("--verify", "--table", OTHER)
+    assert not_derived() == {}
+    assert (stored_stages().rows, stored_stages().not_derived) == (1, 0)
+    assert "Every stored stage is what today's decisions give." in answer(
+        "--verify", "--table", OTHER
+    )
 
 
 def test_columns_that_are_not_asked_for_are_never_looked_at(other: type[models.Model]) -> None:
@@ -132,7 +136,7 @@ def test_a_table_of_the_same_name_elsewhere_is_never_taken(kind: str) -> None:
     execute(f"INSERT INTO {theirs} VALUES (1, 'SEED')")
     try:
         assert schemas_of([COMPANIES]) == {COMPANIES: "public"}
-        assert unclean_rows() == {COMPANIES: {"Series A": 1}}
+        assert not_derived() == {COMPANIES: {"Series A": 1}}
         work(begin())
         assert execute(f"SELECT id, stage FROM public.{COMPANIES}") == [(ours, "series-a")]
         assert execute(f"SELECT stage FROM {theirs}") == [("SEED",)]
@@ -153,7 +157,10 @@ def test_the_application_follows_its_search_path() -> None:
 
 def test_every_stage_field_is_listed_once_with_its_key() -> None:
     found = stage_columns()
-    assert ModelColumn(COMPANIES, "stage", "id", integer_key=True) in found
+    companies = ModelColumn(
+        COMPANIES, "stage", "id", integer_key=True, source="stage_raw", fillable=True
+    )
+    assert companies in found
     assert len(found) == len(set(found))
     assert [(each.table, each.column) for each in columns.find()] == [
         (each.table, each.column) for each in found

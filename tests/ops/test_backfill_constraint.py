@@ -14,9 +14,9 @@ from normalization.fields import CANONICAL_CONSTRAINT
 from normalization.stages import Stage
 from ops.backfill import columns, constraint
 from ops.backfill.columns import StageColumn
-from ops.backfill.survey import unclean_rows
+from ops.backfill.stored import stored_stages
 from ops.checks import STALE_CONSTRAINT
-from tests.backfill_runs import COMPANIES, execute, store
+from tests.backfill_runs import COMPANIES, begin, execute, store, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,6 +108,7 @@ def test_a_stale_constraint_is_reported_and_replaced(
     companies: StageColumn, stages: list[str]
 ) -> None:
     store(["seed"])
+    work(begin())
     restrict(companies, *stages)
     [message] = warnings(["default"])
     assert message.startswith(f"The constraint of {companies} does not allow exactly the stages")
@@ -118,16 +119,18 @@ def test_a_stale_constraint_is_reported_and_replaced(
     assert found is not None
     assert (found.current, found.validated) == (True, True)
     assert warnings(["default"]) == []
-    store(list(Stage))
+    store(list(Stage), raws=list(Stage))
     with pytest.raises(IntegrityError):
-        store(["series-d"])
+        store(["series-d"], raws=["series-d"])
+    with pytest.raises(IntegrityError):
+        store(["seed"])
 
 
 def test_a_stale_constraint_does_not_hide_rows_from_the_gate(companies: StageColumn) -> None:
     store(["series-d"])
     restrict(companies, *Stage, "series-d")
     assert not constraint.holds(companies)
-    assert unclean_rows() == {COMPANIES: {"series-d": 1}}
+    assert (stored_stages().not_derived, stored_stages().undecided) == (1, 1)
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -140,11 +143,21 @@ def test_a_constraint_that_is_not_validated_is_validated(
     assert constraint.holds(companies)
 
 
-def test_a_constraint_that_a_row_violates_is_taken_back(companies: StageColumn) -> None:
-    store(["series-d"])
+LEFT_OVER = f"SELECT conname FROM pg_constraint WHERE conname = '{COMPANIES}_stage_raw_present'"
+
+
+@pytest.mark.parametrize(
+    "row", [(["series-d"], ["series-d"]), (["seed"], [None])], ids=["stage", "source"]
+)
+def test_a_constraint_that_a_row_violates_is_taken_back(
+    companies: StageColumn, row: tuple[list[str], list[str | None]]
+) -> None:
+    store(row[0], raws=row[1])
     with pytest.raises(IntegrityError):
         constraint.validate(companies)
     assert constraint.find(companies) is None
+    assert not constraint.requires_source(companies)
+    assert execute(LEFT_OVER) == []
 
 
 @pytest.mark.parametrize("databases", [None, []])

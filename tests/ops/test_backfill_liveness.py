@@ -167,7 +167,9 @@ def test_a_run_without_a_process_is_not_alive(end: Callable[[int, str], Backfill
 def test_metrics_export_the_rows_and_the_state_of_the_newest_run() -> None:
     assert scraped()["stage_backfill_run_state{state=running}"] == 0
     assert scraped()["stage_backfill_run_alive"] == 0
-    store(["Series A", "seed", "Series A"])
+    store(["Series A"])
+    store(["seed"], raws=["Seed"])
+    store(["Series A"])
     work(begin())
     found = scraped()
     rows = "stage_backfill_rows_total{{outcome={},table=portfolio_companies}}"

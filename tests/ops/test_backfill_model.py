@@ -22,6 +22,7 @@ from tests.backfill_runs import (
     execute,
     logged,
     normalized,
+    rewrite,
     store,
     stored,
     work,
@@ -63,7 +64,7 @@ class Clients:
                 execute("DELETE FROM portfolio_companies WHERE id = %s", [key])
                 del self.wanted[key]
             else:
-                execute("UPDATE portfolio_companies SET stage = %s WHERE id = %s", [stage, key])
+                rewrite(stage, [key])
                 self.wanted[key] = stage
 
 

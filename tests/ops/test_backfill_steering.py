@@ -122,11 +122,12 @@ def test_a_process_that_lost_its_lease_writes_nothing() -> None:
     BackfillRun.objects.filter(pk=run.pk).update(lease_backend=0)
 
     column = columns.find(["portfolio_companies"])[0]
+    mapping = SpellingMap(column, fresh_table(), [("Series A", "seed")])
     taken: list[str] = []
 
     def take_over() -> None:
         with pytest.raises(LeaseLost, match="taken over by"):
-            apply_batch(old, column, SpellingMap(fresh_table(), [("Series A", "seed")]), 100)
+            apply_batch(old, column, mapping, 100)
         taken.append("checked")
 
     finish = work(run, Once(batch=take_over))

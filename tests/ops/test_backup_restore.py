@@ -141,7 +141,7 @@ def without_trigger(backup: Backup) -> None:
 
 
 def without_not_null(backup: Backup) -> None:
-    change = "ALTER TABLE portfolio_companies ALTER COLUMN stage DROP NOT NULL"
+    change = "ALTER TABLE portfolio_companies ALTER COLUMN sector DROP NOT NULL"
     with schema(change, change.replace("DROP", "SET")):
         replace_dump(backup)
 

@@ -31,6 +31,7 @@ from ops.gates.rules import (
     way_back_proven,
     would_refuse,
 )
+from ops.gates.stored_rule import StoredStages
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -55,7 +56,7 @@ GOOD = GateFacts(
     version=7,
     ttl_seconds=5,
     backups=(VALID,),
-    unclean_rows=0,
+    stored=StoredStages(1_000, 0, 4, ("grant",)),
     traffic=EnforcedTraffic(2_000, 9, 5, 5),
     last_heartbeat_at=NOW - timedelta(minutes=4),
     instances=(InstanceFact("a:1", 7, 0.1, guard_age=0.9),),
@@ -186,11 +187,29 @@ def test_the_backup_that_comes_closest_to_passing_decides_the_newest_of_equals(
     assert bool(verdict.remedy) == bool(remedy)
 
 
-@pytest.mark.parametrize(("rows", "outcome"), [(None, INCONCLUSIVE), (0, PASS), (1, FAIL)])
-def test_stored_stages_are_clean_without_an_unclean_row(
-    rows: int | None, outcome: GateOutcome
+DERIVE, DECIDE = "normalize_stages --apply", "decide these spellings"
+
+
+@pytest.mark.parametrize(
+    ("stored", "outcome", "said", "remedies"),
+    [
+        (None, INCONCLUSIVE, "not known", ["--verify"]),
+        (StoredStages(0, 0, 0), PASS, "0 of 0", []),
+        (StoredStages(1_000, 0, 4), PASS, "4 of 1,000 (0.40 %)", []),
+        (StoredStages(1_000, 0, 5, ("grant",)), FAIL, "Most frequent: 'grant'", [DECIDE]),
+        (StoredStages(1_000, 1, 0), FAIL, "give: 1 of 1,000", [DERIVE]),
+        (StoredStages(90_000, 10_000, 0), FAIL, "at least 10,000", [DERIVE]),
+        (StoredStages(10, 3, 2, ("a", "b")), FAIL, "2 of 10 (20.00 %)", [DERIVE, DECIDE]),
+    ],
+)
+def test_stored_stages_are_clean_if_all_are_derived_and_few_undecided_each_with_its_own_remedy(
+    stored: StoredStages | None, outcome: GateOutcome, said: str, remedies: list[str]
 ) -> None:
-    assert stored_stages_clean(replace(GOOD, unclean_rows=rows)).outcome is outcome
+    verdict = stored_stages_clean(replace(GOOD, stored=stored))
+    assert verdict.outcome is outcome
+    assert said in verdict.sentence
+    named = [each for each in (DERIVE, DECIDE, "--verify") if each in verdict.remedy]
+    assert named == remedies
 
 
 def traffic(requests: int, refused: int, clients: int = 5, **more: Any) -> EnforcedTraffic:
@@ -331,7 +350,8 @@ def test_without_redis_the_servers_agree_within_the_ttl() -> None:
 def test_without_redis_a_registered_server_has_to_serve_the_version() -> None:
     frozen = InstanceFact("b:2", 7, 60.0)
     for servers, outcome in (((), PASS), ((frozen,), FAIL)):
-        verdict = instances_converged(replace(GOOD, instances=(*GOOD.instances, *servers)))  # type: ignore[misc]
+        instances = (*GOOD.instances, *servers)  # type: ignore[misc]
+        verdict = instances_converged(replace(GOOD, instances=instances))
         assert verdict.outcome is outcome
     assert "b:2" in verdict.sentence
 
@@ -353,7 +373,7 @@ def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
         now=NOW,
         version=7,
         ttl_seconds=5,
-        unclean_rows=3,
+        stored=StoredStages(9, 3, 0),
         traffic=EnforcedTraffic(1_000, 500, 5, 5),
         last_heartbeat_at=ago(9_999),
         shared_store=True,

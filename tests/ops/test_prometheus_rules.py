@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from normalization.outcomes import OUTCOMES
+from normalization.rollout import Mode
 from stagenorm import observe
 from tests import children
 from tests.servers import free_port, wait_until
@@ -20,6 +22,15 @@ RUNBOOK = DIRECTORY.parents[1] / "docs" / "runbook.md"
 RULES = (DIRECTORY / "rules.yml").read_text()
 ALERTS = {
     "StageRejectRateHigh",
+    "StageWayBackTaken",
+    "StageWayBackFailed",
+    "StageWayBackDead",
+    "StageGuardSilent",
+    "StageServiceDown",
+    "StageScrapeFailing",
+    "StageClientHeldOut",
+    "StageRedisSlow",
+    "StageClockSkew",
     "StageUnknownRateHigh",
     "StageValidatorSlow",
     "StageModeStoreDown",
@@ -83,14 +94,39 @@ def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
 
 
 def test_every_runbook_link_leads_to_a_heading() -> None:
-    links = re.findall(r"runbook_url: (\S+)", RULES)
+    links = re.findall(r'runbook_url: "(.+)"', RULES)
     anchors = {
         heading.lower().replace(" ", "-")
         for heading in re.findall(r"^#+ (.+)$", RUNBOOK.read_text(), re.MULTILINE)
     }
     assert len(links) == len(re.findall("- alert:", RULES))
-    assert {link.partition("#")[0] for link in links} == {"docs/runbook.md"}
+    docs = "{{ $externalLabels.stagenorm_docs }}/runbook.md"
+    assert {link.partition("#")[0] for link in links} == {docs}
     assert {link.partition("#")[2] for link in links} <= anchors
+
+
+def test_every_alert_has_what_happened_by_itself_what_next_and_absolute_links() -> None:
+    alerts = RULES.split("- alert: ")[1:]
+    for text in alerts:
+        found = dict(re.findall(r'^          (\w+): "(.+)"$', text, re.MULTILINE))
+        wanted = ["summary", "by_itself", "next", "page_url", "runbook_url"]
+        assert list(found) == wanted, text[:40]
+        assert found["page_url"].startswith("{{ $externalLabels.stagenorm_url }}/admin/")
+
+
+def test_the_downgrade_is_delivered_again_within_thirty_seconds() -> None:
+    route = (DIRECTORY / "alertmanager.yml").read_text().split("stagenorm-downgrade")[1]
+    assert re.findall(r"repeat_interval: (\w+)", route)[0] == "30s"
+
+
+def test_make_observe_fills_in_the_addresses_of_the_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGE_PUBLIC_URL", "https://stages.example/")
+    observe.write_configuration(tmp_path, observe.Ports())
+    text = (tmp_path / "prometheus.yml").read_text()
+    assert "stagenorm_url: https://stages.example\n" in text
+    assert re.search(r"stagenorm_docs: file:///.+/docs\n", text)
 
 
 def test_every_metric_of_a_rule_is_exported() -> None:
@@ -186,8 +222,36 @@ def test_the_dashboard_shows_every_metric_of_the_design() -> None:
         "stage_backfill_run_state",
         "stage_backup_last_valid_timestamp_seconds",
         "stage_backup_checks_total",
+        "stage_guard_acted_total",
+        "stage_guard_tick_age_seconds",
+        "stage_clients_hurt",
+        "stage_clock_skew_seconds",
     ):
         assert name in asked, name
+
+
+def test_every_panel_is_described_and_links_to_the_console() -> None:
+    for panel in panels():
+        assert panel["description"].endswith("."), panel["title"]
+        [link] = panel["links"]
+        assert link["url"].startswith("${console}/admin/"), panel["title"]
+
+
+def test_every_outcome_and_mode_has_a_fixed_colour() -> None:
+    coloured = {
+        override["matcher"]["options"].strip(r".*\b")
+        for panel in panels()
+        for override in panel["fieldConfig"].get("overrides", [])
+    }
+    assert coloured >= {*OUTCOMES, *map(str, Mode)}
+
+
+def test_a_change_of_the_rollout_is_one_annotation_with_author_and_reason() -> None:
+    [annotation] = json.loads(DASHBOARD.read_text())["annotations"]["list"]
+    assert annotation["useValueForTime"] == "on"
+    text = annotation["titleFormat"] + annotation["textFormat"]
+    for name in ("version", "mode", "author", "reason"):
+        assert f"{{{{{name}}}}}" in text
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap_and_have_titles() -> None:

@@ -362,7 +362,7 @@ def test_the_number_of_queries_does_not_grow_with_the_data(
         counted("canonical", number, minutes=number, now=now)
         set_mode("off" if number % 2 else "warn")
         Heartbeat.objects.create(fingerprint=str(number))
-    with django_assert_max_num_queries(58):
+    with django_assert_max_num_queries(62):
         assert operator.get(address).status_code == 200
 
 

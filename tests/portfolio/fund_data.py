@@ -1,4 +1,7 @@
-"""Many companies at once, for tests of plans and of speed."""
+"""Many companies at once, for tests of plans and of speed.
+
+Half of them are as an earlier release stored them, the others have their text in `stage_raw`.
+"""
 
 from django.db import connection
 
@@ -29,13 +32,17 @@ WITH spelling AS (
            generate_series(1, share) AS copy
 )
 INSERT INTO portfolio_companies
-       (fund_id, name, stage, status, sector, invested_usd, invested_at, created_at, updated_at)
+       (fund_id, name, stage_raw, stage, status, sector, invested_usd, invested_at, created_at,
+        updated_at)
 SELECT (%(funds)s::bigint[])[1 + n %% cardinality(%(funds)s)], 'Company ' || (n * 7919 %% 1000003),
-       list[1 + (n * 31 + n / cardinality(%(funds)s)) %% cardinality(list)],
+       CASE WHEN n / cardinality(%(funds)s) %% 2 = 0 THEN raw END,
+       CASE WHEN n / cardinality(%(funds)s) %% 2 = 1 THEN raw END,
        (ARRAY['active', 'active', 'active', 'exited', 'written_off'])[1 + n %% 5],
        (ARRAY['Health', 'Climate', 'Fintech', ''])[1 + n / 3 %% 4], (n %% 900 + 100) * 1000.25,
        CASE WHEN n %% 7 > 0 THEN date '2015-01-01' + (n * 13 %% 4000)::int END, now(), now()
-  FROM spelling, generate_series(0, %(companies)s - 1) AS n
+  FROM spelling, generate_series(0, %(companies)s - 1) AS n,
+       LATERAL (SELECT list[1 + (n * 31 + n / cardinality(%(funds)s)) %% cardinality(list)] AS raw)
+       AS text
 """
 
 

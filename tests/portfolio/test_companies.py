@@ -11,8 +11,11 @@ import pytest
 from django.core import signing
 from rest_framework.test import APIClient
 
+from normalization.decision_warnings import DecisionVerdict
 from normalization.rollout import Mode
+from normalization.stages import Stage
 from stagenorm.portfolio.models import Fund, PortfolioCompany
+from tests.decided import decide
 
 SPELLINGS = [
     "series-a",
@@ -32,7 +35,7 @@ def address(fund: Fund) -> str:
     return f"/api/funds/{fund.pk}/companies"
 
 
-def add(fund: Fund, name: str, stage: str = "seed", **fields: Any) -> PortfolioCompany:
+def add(fund: Fund, name: str, stage: str | None = "seed", **fields: Any) -> PortfolioCompany:
     return PortfolioCompany.objects.create(fund=fund, name=name, stage=stage, **fields)
 
 
@@ -84,6 +87,7 @@ def test_a_company_is_answered_with_its_stage_and_what_is_stored(
         "name": "Fernhollow Robotics",
         "stage": "series-a",
         "stage_raw": "SERIES_A",
+        "stage_status": "known",
         "status": "exited",
         "sector": "Robotics",
         "invested_usd": "1250000.50",
@@ -146,6 +150,38 @@ def test_the_stage_filter_finds_the_same_companies_before_and_after_a_migration(
     assert names(api, spelled, stage="series-a") == before
     PortfolioCompany.objects.filter(name__in=before).update(stage="Series A round")
     assert names(api, spelled, stage="series-a") == before
+
+
+def test_stages_are_found_by_what_their_text_means_today_derived_or_not(
+    api: APIClient, fund: Fund
+) -> None:
+    add(fund, "legacy", "Bridge")
+    add(fund, "derived", None, stage_raw="bridge")
+    add(fund, "stale", "seed", stage_raw="BRIDGE")
+    add(fund, "grant", None, stage_raw="Grant")
+    add(fund, "seed", "seed", stage_raw="Seed")
+    bridges = ["legacy", "derived", "stale"]
+    shown = {each["name"]: each for [each] in pages(api, fund, limit=1)}
+    assert {shown[name]["stage_status"] for name in bridges} == {"undecided"}
+    assert [shown[name]["stage_raw"] for name in bridges] == ["Bridge", "bridge", "BRIDGE"]
+    assert {shown[name]["stage"] for name in bridges} == {None}
+    assert names(api, fund, stage_status="undecided") == [*bridges, "grant"]
+    decide("bridge", Stage.SERIES_B)
+    decide("grant", DecisionVerdict.OUTSIDE)
+    assert names(api, fund, stage="Series B") == bridges
+    assert names(api, fund, stage="seed", sort="-id") == ["seed"]
+    for status, found in (
+        ("known", [*bridges, "seed"]),
+        ("outside", ["grant"]),
+        ("undecided", []),
+    ):
+        assert names(api, fund, stage_status=status) == found
+        single = pages(api, fund, stage_status=status, limit=1)
+        assert [each["name"] for page in single for each in page] == found
+    assert names(api, fund, stage="series-b", stage_status="outside") == []
+    assert names(api, fund, stage="Grant", stage_status="outside") == ["grant"]
+    refused = api.get(address(fund), {"stage_status": "unknown"})
+    assert refused.json()["errors"][0]["code"] == "invalid_choice"
 
 
 def test_enforce_refuses_an_unknown_stage_at_the_parameter(

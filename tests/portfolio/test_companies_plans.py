@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from ops.backfill import columns
+from ops.backfill import sql as statements
 from stagenorm.portfolio.companies_query import (
     FUND_SPELLINGS,
     SORTS,
@@ -109,11 +111,26 @@ def test_a_fund_that_was_loaded_last_is_not_searched_from_the_table_s_beginning(
 
 
 def test_the_spellings_of_a_fund_cost_one_descent_each(fund: int) -> None:
-    nodes = plan(f"WITH RECURSIVE {FUND_SPELLINGS} SELECT stage FROM spelling", {"fund": fund})
+    nodes = plan(f"WITH RECURSIVE {FUND_SPELLINGS} SELECT raw FROM spelling", {"fund": fund})
     read = scans(nodes)
-    assert {node["Index Name"] for node in read} == {"companies_fund_stage_id"}
-    assert all(node["Node Type"] == "Index Only Scan" for node in read)
-    assert (
-        sum(node["Actual Rows"] * node["Actual Loops"] for node in read)
-        <= len(MIXED_SPELLINGS) + 1
-    )
+    assert {node["Index Name"] for node in read} == {"companies_fund_raw_id"}
+    assert sum(map(rows_read, read)) <= len(MIXED_SPELLINGS) + 1
+    for node in read:
+        assert_within_fund(node, "spellings")
+
+
+def test_the_facts_of_the_gate_cost_a_few_index_entries_for_each_text(fund: int) -> None:
+    [column] = columns.find(["portfolio_companies"])
+    parameters = {"raws": list(MIXED_SPELLINGS), "stages": ["seed"] * len(MIXED_SPELLINGS)}
+    filled = {"text": "stage_raw", "condition": "true"}
+    unfilled = {"text": "stage", "condition": "t.stage_raw IS NULL"}
+    for place in (filled, unfilled):
+        read = scans(plan(column.sql(statements.DISTINCT_TEXTS, **place), {"limit": 100}))
+        assert {node["Index Name"] for node in read} == {"companies_raw_stage"}
+        assert sum(map(rows_read, read)) <= len(MIXED_SPELLINGS) + 1
+    nodes = plan(column.sql(statements.COUNTS), {**parameters, "limit": 10})
+    every, *read = sorted(scans(nodes), key=rows_read, reverse=True)
+    assert rows_read(every) == 100_000  # the rows themselves are counted
+    assert sum(map(rows_read, read)) <= 200, read
+    read = scans(plan(column.sql(statements.UNFILLED), {}))
+    assert sum(map(rows_read, read)) <= 1

@@ -60,7 +60,7 @@ def stored(*fields: str) -> list[Any]:
     )
 
 
-def test_a_line_becomes_a_company_with_its_stage_made_canonical(
+def test_a_line_becomes_a_company_with_its_own_words_and_the_stage_that_they_mean(
     load: Callable[..., Any], fund: Fund
 ) -> None:
     summary = load(
@@ -77,26 +77,28 @@ def test_a_line_becomes_a_company_with_its_stage_made_canonical(
         "unknown": 0,
         "outside": 0,
     }
-    assert stored("fund", "name", "stage", "status", "sector", "invested_usd", "invested_at") == [
+    fields = ("fund", "name", "stage_raw", "stage", "status", "sector", "invested_usd")
+    assert stored(*fields, "invested_at") == [
         (
             fund.pk,
             "Fern Robotics",
+            "Series A",
             "series-a",
             "exited",
             "Robotics",
             Decimal("1250000.50"),
             date(2021, 3, 4),
         ),
-        (fund.pk, "Moss", "seed", "active", "", None, None),
+        (fund.pk, "Moss", "seed", "seed", "active", "", None, None),
     ]
 
 
 @pytest.mark.parametrize(
     ("mode", "kept"),
     [
-        (Mode.OFF, ["seed", "Seires A", ""]),
-        (Mode.WARN, ["seed", "Seires A", ""]),
-        (Mode.ENFORCE, ["seed"]),
+        (Mode.OFF, [("Seed Round", "seed"), ("Seires A", None), ("", None)]),
+        (Mode.WARN, [("Seed Round", "seed"), ("Seires A", None), ("", None)]),
+        (Mode.ENFORCE, [("Seed Round", "seed")]),
     ],
 )
 def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
@@ -104,7 +106,7 @@ def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
     set_mode: Callable[..., int],
     tmp_path: Path,
     mode: Mode,
-    kept: list[str],
+    kept: list[tuple[str, str | None]],
 ) -> None:
     set_mode(mode)
     lines = "name,stage\nA,Seed Round\nB,Seires A\nC,\n"
@@ -122,7 +124,7 @@ def test_an_unknown_stage_is_stored_as_it_came_or_refused_as_the_mode_says(
         ]
     else:
         assert load(lines)["unknown"] == 2
-    assert stored("stage") == kept
+    assert stored("stage_raw", "stage") == kept
 
 
 def test_an_override_lets_imports_through_while_the_api_enforces(
@@ -130,7 +132,7 @@ def test_an_override_lets_imports_through_while_the_api_enforces(
 ) -> None:
     set_mode(Mode.ENFORCE, overrides={"import-companies": Mode.WARN})
     assert load("name,stage\nA,Seires A\n")["mode"] == "warn"
-    assert stored("stage") == ["Seires A"]
+    assert stored("stage_raw", "stage") == [("Seires A", None)]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,10 @@ def test_lines_are_counted_through_quoted_line_ends_and_blank_lines(
     with pytest.raises(CommandError, match="2 of 4"):
         load(text, "--report", str(report))
     assert [json.loads(line)["line"] for line in report.read_text().splitlines()] == [7, 9]
-    assert stored("name", "stage") == [("two\r\nlines", "pre-seed"), ('a "quoted" name', "seed")]
+    assert stored("name", "stage_raw", "stage") == [
+        ("two\r\nlines", "Pre-seed\n", "pre-seed"),
+        ('a "quoted" name', "seed", "seed"),
+    ]
 
 
 def test_columns_are_found_by_name_in_any_order_and_case_or_by_mapping(

@@ -10,6 +10,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
+from normalization.stages import normalize, stage_name
 from stagenorm.portfolio.demonstration import vocabulary
 from stagenorm.portfolio.models import ApiKey, Fund, PortfolioCompany
 
@@ -68,7 +69,7 @@ def test_the_same_companies_are_drawn_on_every_machine() -> None:
         load()
         return list(
             PortfolioCompany.objects.order_by("pk").values_list(
-                "fund__name", "name", "stage", "invested_at"
+                "fund__name", "name", "stage_raw", "stage", "invested_at"
             )
         )
 
@@ -81,8 +82,10 @@ def test_the_same_companies_are_drawn_on_every_machine() -> None:
 def test_the_stages_are_drawn_as_often_as_they_are_met() -> None:
     load()
     spellings, counts = vocabulary()
-    stored = list(PortfolioCompany.objects.values_list("stage", flat=True))
+    stored = list(PortfolioCompany.objects.values_list("stage_raw", flat=True))
     assert set(stored) <= set(spellings)
+    derived = PortfolioCompany.objects.values_list("stage_raw", "stage")
+    assert all(stage == stage_name(normalize(raw)) for raw, stage in derived)
     share = counts[spellings.index("Seed Round")] / sum(counts)
     assert stored.count("Seed Round") / len(stored) == pytest.approx(share, abs=0.02)
     assert len(set(stored)) > 60

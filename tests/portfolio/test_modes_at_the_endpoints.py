@@ -190,7 +190,7 @@ def kept(body: dict[str, Any], sent: str) -> None:
     }
     assert [(row["spelling"], row["stage"]) for row in body["stages"]] == stages[sent]
     rows = PortfolioStrategy.objects.get().stage_allocations.values_list("spelling", "stage")
-    assert list(rows) == [(spelling, stage or spelling) for spelling, stage in stages[sent]]
+    assert list(rows) == stages[sent]
     assert sum(row["weight"] for row in body["stages"]) == pytest.approx(1)
 
 

@@ -36,7 +36,7 @@ def made(api: APIClient, fund: Fund, **members: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def rows() -> list[tuple[str, str, float]]:
+def rows() -> list[tuple[str, str | None, float]]:
     return list(StrategyStageAllocation.objects.values_list("spelling", "stage", "weight"))
 
 
@@ -111,9 +111,9 @@ def test_spelling_and_stage_are_kept_one_row_per_stage(
     body = made(api, fund, stage_allocation=allocation)
     assert rows() == [
         ("Series A", "series-a", 0.5),
-        ("Seires B", "Seires B", 0.125),
+        ("Seires B", None, 0.125),
         ("SEED", "seed", 0.25),
-        ("Angel", "Angel", 0.125),
+        ("Angel", None, 0.125),
     ]
     assert body["stage_allocation"] == {
         "series-a": 0.5,

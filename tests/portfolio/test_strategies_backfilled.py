@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 from rest_framework.test import APIClient
 
 from normalization.stages import Stage
 from ops.backfill import columns, constraint, control
 from ops.backfill.models import BackfillRun
-from ops.backfill.survey import unclean_rows
 from stagenorm.portfolio.models import Fund, StrategyStageAllocation
-from tests.backfill_runs import QUICK, begin, logged, work
+from tests.backfill_runs import QUICK, begin, logged, not_derived, undecided, work
 from tests.decided import decide, retire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +31,7 @@ def made(api: APIClient, fund: Fund, allocation: dict[str, float]) -> dict[str, 
     return dict(answer.json())
 
 
-def rows() -> list[tuple[str, str]]:
+def rows() -> list[tuple[str, str | None]]:
     return list(
         StrategyStageAllocation.objects.order_by("position").values_list("spelling", "stage")
     )
@@ -53,27 +53,28 @@ def test_a_new_strategy_written_with_aliases_is_clean_at_once(
     set_mode("warn")
     made(api, fund, {"Series A": 0.5, "SEED ROUND": 0.25, "series-b": 0.25})
     assert rows() == [("Series A", "series-a"), ("SEED ROUND", "seed"), ("series-b", "series-b")]
-    assert unclean_rows() == {}
+    assert (not_derived(), undecided()) == ({}, {})
 
 
 @pytest.mark.parametrize("mode", ["off", "warn"])
-def test_an_unknown_stage_is_unclean_until_it_is_mapped_and_its_spelling_stays(
+def test_an_unknown_stage_is_undecided_until_it_is_decided_and_its_spelling_stays(
     api: APIClient, fund: Fund, set_mode: SetMode, mode: str
 ) -> None:
     set_mode(mode)
     before = made(api, fund, {"Foo": 0.25, "Seed": 0.75})
     assert before["stages"][0] == {"spelling": "Foo", "stage": None, "weight": 0.25}
-    assert unclean_rows() == {TABLE: {"Foo": 1}}
+    assert (not_derived(), undecided()) == ({}, {TABLE: {"Foo": 1}})
     decide("Foo", Stage.SERIES_A)
+    assert (not_derived(), undecided()) == ({TABLE: {"Foo": 1}}, {})
     run = backfilled()
     assert rows() == [("Foo", "series-a"), ("Seed", "seed")]
-    assert unclean_rows() == {}
-    assert [(was, now) for _, was, now in logged(run)] == [("Foo", "series-a")]
+    assert (not_derived(), undecided()) == ({}, {})
+    assert [(was, now) for _, was, now in logged(run)] == [(None, "series-a")]
     shown = api.get(f"{ADDRESS}/{before['id']}").json()
     assert shown["stages"][0] == {"spelling": "Foo", "stage": "series-a", "weight": 0.25}
     assert shown["stage_allocation"] == {"series-a": 0.25, "seed": 0.75}
     undone(run)
-    assert rows() == [("Foo", "Foo"), ("Seed", "seed")]
+    assert rows() == [("Foo", None), ("Seed", "seed")]
     assert (
         api.get(f"{ADDRESS}/{before['id']}").json()["stage_allocation"]
         == before["stage_allocation"]
@@ -122,19 +123,19 @@ def test_neither_what_was_written_nor_what_is_shown_is_refused_in_enforce(
     assert api.patch(one, {"stage_allocation": {"foo bar": 1}}).status_code == 400
     answer = api.patch(one, {"stage_allocation": sent})
     assert answer.status_code == 200, answer.json()
-    stage = "series-a" if alias == "in force" or "Foo" not in sent else "Foo"
+    stage = "series-a" if alias == "in force" or "Foo" not in sent else None
     assert rows()[0] == (next(iter(sent)), stage)
 
 
-@pytest.mark.parametrize("sent", ["what was written", "What Is Shown"])
+@pytest.mark.parametrize("sent", ["what was written", "held by an earlier release"])
 def test_both_texts_of_an_unknown_stage_are_the_strategys_own(
     api: APIClient, fund: Fund, set_mode: SetMode, sent: str
 ) -> None:
-    strategy = made(api, fund, {"What Is Shown": 1})
-    StrategyStageAllocation.objects.update(spelling="what was written")
+    strategy = made(api, fund, {"what was written": 1})
+    StrategyStageAllocation.objects.update(stage="held by an earlier release")
     set_mode("enforce")
     one = f"{ADDRESS}/{strategy['id']}"
-    assert api.get(one).json()["stage_allocation"] == {"What Is Shown": 1}
+    assert api.get(one).json()["stage_allocation"] == {"what was written": 1}
     assert api.patch(one, {"stage_allocation": {sent: 1}}).json()["stage_allocation"] == {sent: 1}
 
 
@@ -154,19 +155,33 @@ def test_what_a_backfilled_unknown_was_shown_as_before_is_not_refused_after_an_u
     assert answer.json()["stage_allocation"] == {"Foo": 0.25, "seed": 0.75}
 
 
-def test_a_table_held_to_canonical_stages_refuses_an_unknown_one_with_the_documented_problem(
+def test_a_table_held_to_canonical_stages_keeps_an_unknown_one_in_its_own_words(
     api: APIClient, fund: Fund, set_mode: SetMode
 ) -> None:
     set_mode("warn")
     [column] = columns.find([TABLE])
     constraint.validate(column)
     try:
-        answer = api.post(
-            ADDRESS, {"fund_id": fund.pk, "name": "Core", "stage_allocation": {"Foo": 1}}
-        )
-        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/unknown-stage")
-        assert "series-a" in answer.json()["valid_stages"]
-        assert not StrategyStageAllocation.objects.exists()
-        made(api, fund, {"Series A": 1})
+        made(api, fund, {"Foo": 0.5, "Series A": 0.5})
+        assert rows() == [("Foo", None), ("Series A", "series-a")]
+        with pytest.raises(IntegrityError):
+            StrategyStageAllocation.objects.update(stage="Foo")
     finally:
         constraint.drop(column)
+
+
+def test_a_decided_spelling_keeps_its_own_weight_so_that_a_wrong_decision_can_be_repaired(
+    api: APIClient, fund: Fund
+) -> None:
+    decide("Foo", Stage.SERIES_A)
+    sent = {"Foo": 0.25, "series-a": 0.25, "Series A": 0.25, "seed": 0.25}
+    before = made(api, fund, sent)
+    assert before["stage_allocation"] == {"series-a": 0.75, "seed": 0.25}
+    weights = StrategyStageAllocation.objects.order_by("position").values_list(
+        "spelling", "weight"
+    )
+    assert list(weights) == [("Foo", 0.25), ("series-a", 0.5), ("seed", 0.25)]
+    retire("Foo")
+    backfilled()
+    shown = api.get(f"{ADDRESS}/{before['id']}").json()["stage_allocation"]
+    assert shown == {"Foo": 0.25, "series-a": 0.5, "seed": 0.25}

@@ -164,8 +164,11 @@ def read_offers(draft: Draft) -> list[InboxOffer]:
 def best_offer(draft: Draft) -> InboxOffer | None:
     """Return the pack that the inbox offers, None if no pack is worth it.
 
-    A pack for certain clients only is never offered by itself.
+    A pack for certain clients only is never offered by itself. Once the operator decides units by
+    hand no pack is offered: its share would count what is chosen already.
     """
+    if draft.units:
+        return None
     offered = [each for each in read_offers(draft) if each.is_offered and not each.pack.only_for]
     return offered[0] if offered else None
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.models import DecisionBatch
 from normalization.stages import Stage
 from ops.pages.console import console_context
 from ops.pages.panels import softly
@@ -181,12 +182,17 @@ def _context(
         "counted": counted,
         "draft": draft,
         "token": draft_token(request.user),
+        "batches": _batches(),
         "may_decide": request.user.has_perm(tabs.PERMISSION),
         "tabs": [
             (word, address.__class__(tab=tab).url(), tab == address.tab, counts.get(tab, 0))
             for tab, word in TABS.items()
         ],
     }
+
+
+def _batches() -> int:
+    return DecisionBatch.objects.count()
 
 
 def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -> dict[str, Any]:

@@ -43,8 +43,8 @@ SINGLE: Final = "="
 """Begins the unit of a spelling that no group takes. The folded key follows."""
 
 COUNT_COLUMN: Final = """
-SELECT {column}::text COLLATE "C" AS spelling, count(*) AS rows
-FROM {table} WHERE {column} IS NOT NULL GROUP BY 1
+SELECT {raw}::text COLLATE "C" AS spelling, count(*) AS rows
+FROM {table} WHERE {raw} IS NOT NULL GROUP BY 1
 """
 
 COUNTED: Final = """
