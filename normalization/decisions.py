@@ -124,9 +124,8 @@ def apply(
     are recorded with the word "confirmed", so that an export can be applied elsewhere.
 
     A plan that changes nothing writes nothing. `gate_overrides` are as in `decision_gate.ask`.
-    Raises `StalePlan` if the decisions changed since the plan was made, `ConfirmationNeeded` for
-    hard warnings that are not confirmed, `DecisionHeld` if a gate holds the change, and
-    `DecisionRefused` for a plan with conflicts or a row without a reason.
+    Raises `StalePlan` if the decisions have changed since, `ConfirmationNeeded` for hard warnings,
+    `DecisionHeld` if a gate holds it, `DecisionRefused` for conflicts or a missing reason.
     """
     reason = reason.strip()
     _refuse_conflicts(plan)
@@ -145,7 +144,8 @@ def apply(
             )
         if not plan.changes:
             return DecisionResult(now, None)
-        evidence = decision_gate.ask(shift_of(plan), gate_overrides or {})
+        shift = shift_of(plan)
+        evidence = decision_gate.ask(shift, gate_overrides or {})
         batch = _record(
             DecisionBatch.Action.APPLY,
             source,
@@ -155,8 +155,7 @@ def apply(
             plan_hash=plan.hash,
             file_digest=file_digest,
         )
-        replaced = [change.before for change in plan.changed]
-        superseded = _supersede(_ids([row.key for row in (*replaced, *plan.retired)]), batch)
+        superseded = _supersede(_ids(shift.gone), batch)
         _insert(plan, batch, reason)
     return _announced(batch, len(plan.written), superseded)
 

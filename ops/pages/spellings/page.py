@@ -30,6 +30,7 @@ from ops.pages.spellings.inbox import (
     OPENED,
     UNITS_LISTED,
     InboxPage,
+    InboxQuery,
     InboxUnit,
     UnitMember,
     members_of,
@@ -200,12 +201,13 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
     rows = _rows(page, address, draft)
     focused = next((row for row in rows if row.focused), None)
     first = (address.page - 1) * UNITS_LISTED + 1
+    heaviest = page.listed if address.query == InboxQuery() else None
     return {
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
         "orders": [(name, word, name == address.order) for name, word in ORDER_NAMES.items()],
-        "goal": softly("goal", lambda: read_goal(counted, draft)) if counted else None,
+        "goal": softly("goal", lambda: read_goal(counted, draft, heaviest)) if counted else None,
         "first": first,
         "last": first + len(rows) - 1,
         "previous_url": address.url(page=address.page - 1, at="") if address.page > 1 else "",
