@@ -114,7 +114,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "stagenorm.page_middleware.PageSessions",
     "django.middleware.common.CommonMiddleware",
-    "stagenorm.page_middleware.PageCsrf",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "stagenorm.page_middleware.PageAuthentication",
     "stagenorm.page_middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
