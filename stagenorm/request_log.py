@@ -29,7 +29,7 @@ _addresses = IpWare(algorithm="modern")
 _FORWARDED: Final = frozenset(DEFAULT_PRECEDENCE) - {"REMOTE_ADDR"}
 
 
-class RequestLog:
+class RequestLogMiddleware:
     """Middleware: binds the request's id and address, and logs how the request ended."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -108,7 +108,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
-    "stagenorm.request_log.RequestLog",
+    "stagenorm.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "stagenorm.page_middleware.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
