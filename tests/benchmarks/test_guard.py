@@ -10,8 +10,9 @@ from statistics import median
 
 import pytest
 
+from normalization.guard import Guard
 from stagenorm.portfolio.models import Fund
-from tests.benchmarks.harness import Ratio, hold
+from tests.benchmarks.harness import Ratio, hold, median_ns
 from tests.guard_runs import (
     AGAIN_SECONDS,
     CLIENT_SECONDS,
@@ -75,3 +76,17 @@ def test_a_client_of_three_requests_a_minute_is_held_out_within_six_rejects(
     assert min(rejects) >= QUIET_REJECTS.start
     what, note = named(store, "client at 3/min → held out"), spread_of(rejects, "rejects")
     hold(Ratio(what, QUIET_REJECTS.stop - 1, max(rejects), "rejects", note=note))
+
+
+def test_ten_thousand_clients_cost_a_tick_of_50_ms(set_mode: Callable[..., int]) -> None:
+    version = set_mode("enforce")
+    guard = Guard()
+    names = [f"client-{number}" for number in range(10_000)]
+
+    def requests_of_every_client() -> None:
+        for name in names:
+            guard.record(version, "fund-companies", name, rejected=False)
+
+    hold(Ratio("guard: a request", 2, median_ns(requests_of_every_client) / 10_000 / 1e3, "µs"))
+    took = median_ns(guard.tick, before=requests_of_every_client)
+    hold(Ratio("guard: a tick with 10,000 clients", 50, took / 1e6, "ms"))
