@@ -9,8 +9,10 @@ once a second, on the ticker's thread, is measured as a share of the second.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import pytest
@@ -168,6 +170,12 @@ def test_share_of_the_ticker(set_mode: Callable[..., int]) -> None:
         rollout_store.show()
         reporter.report()
 
-    took = median_ns(a_tick, before=a_second_of_requests)
-    note = f"{took / 1e6:.1f} ms a second, most of it waiting for the database"
-    hold(Ratio("guard, register and tallies: share of a second", 3, took / 1e7, "%", note=note))
+    def processor_ms() -> float:
+        a_second_of_requests()
+        started = time.thread_time()  # waiting for the database takes nothing from requests
+        a_tick()
+        return 1_000 * (time.thread_time() - started)
+
+    took = median(processor_ms() for _ in range(41))
+    note = f"{took:.1f} ms of the processor a second"
+    hold(Ratio("guard, register and tallies: share of a second", 3, took / 10, "%", note=note))
