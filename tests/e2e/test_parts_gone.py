@@ -8,7 +8,6 @@ has. tests/ops/test_way_back.py has the rows in which the guard itself is gone.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -204,7 +203,6 @@ def sending(platform: Platform, name: str, rate: float, share: float, threads: i
 def lose(platform: Platform, gone: tuple[str, ...]) -> None:
     """Start the parts that are not gone, and end those that are; the database comes back."""
     path = platform.path
-    print(f"{time.monotonic():.0f} {gone}", flush=True)
     for part in PARTS:
         if part not in gone and part not in path.running:
             path.start_part(part)
