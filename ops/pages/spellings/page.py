@@ -35,6 +35,7 @@ from ops.pages.spellings.inbox import (
     UnitMember,
     members_of,
     read_page,
+    similar_to,
 )
 from ops.pages.spellings.links import ORDER_NAMES, TABS, InboxAddress
 from ops.pages.spellings.models import SpellingCount
@@ -206,6 +207,7 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
+        "similar": softly("similar", lambda: similar_to(focused.unit)) if focused else None,
         "orders": [(name, word, name == address.order) for name, word in ORDER_NAMES.items()],
         "goal": softly("goal", lambda: read_goal(counted, draft, heaviest)) if counted else None,
         "first": first,
