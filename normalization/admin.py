@@ -179,12 +179,16 @@ class StageDecisionAdmin(admin.ModelAdmin[StageDecision]):
         if not spellings:
             self.message_user(request, "None of these is in force.", messages.WARNING)
             return
-        result = decisions.retire(
-            spellings,
-            author=_name(request.user),
-            source=DecisionBatch.Source.ADMIN,
-            reason=request.POST.get("reason", "") or "Retired in the admin.",
-        )
+        try:
+            result = decisions.retire(
+                spellings,
+                author=_name(request.user),
+                source=DecisionBatch.Source.ADMIN,
+                reason=request.POST.get("reason", "") or "Retired in the admin.",
+            )
+        except decisions.DecisionRefused as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
         self.message_user(
             request,
             f"{result.superseded} decisions retired, in batch {result.version}.",

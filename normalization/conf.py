@@ -59,6 +59,15 @@ def gatekeeper() -> Callable[..., Any] | None:
     return import_string(settings.STAGE_GATEKEEPER) if settings.STAGE_GATEKEEPER else None
 
 
+def decision_gatekeeper() -> Callable[..., Any] | None:
+    """Return the function named by `STAGE_DECISION_GATEKEEPER`, or None without it.
+
+    It judges a change of decisions: (rollout, table before, table after) → verdicts.
+    """
+    name = settings.STAGE_DECISION_GATEKEEPER
+    return import_string(name) if name else None
+
+
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
     """How the guard works: `mode` is act, notify or off; `pinned` clients are never held out."""

@@ -6,22 +6,43 @@ batch and one version, under one advisory lock. `decision_store` serves the resu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from django.db import connection, transaction
 from django.db.models import Max
 
-from normalization import decision_store
+from normalization import decision_gate, decision_store
 from normalization.decision_file import CONFIRMED, DecisionRow, escape
+from normalization.decision_gate import (
+    DecisionHeld,
+    DecisionRefused,
+    DecisionShift,
+    in_force,
+    shift_of,
+)
 from normalization.decision_plan import LONGEST_TEXT, DecisionPlan, WarnedRow, make_plan
-from normalization.decision_warnings import DecisionVerdict
+from normalization.decision_undo import plan_undo
 from normalization.models import DecisionBatch, StageDecision
-from normalization.stages import Stage, fold
+from normalization.stages import fold
 from stagenorm.locks import DECISION_CHANGE
+
+__all__ = [
+    "ConfirmationNeeded",
+    "DecisionHeld",
+    "DecisionRefused",
+    "DecisionResult",
+    "StalePlan",
+    "apply",
+    "in_force",
+    "plan",
+    "retire",
+    "undo",
+    "version",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -33,43 +54,6 @@ UPDATE normalization_stagedecision SET superseded_at = %s, superseded_by_id = %s
 WHERE superseded_at IS NULL AND id = ANY(%s)
 """
 
-# A restored decision is a copy of its original (`restores`): both are one decision here, and its
-# newest row tells whether it is in force. What a batch did to a spelling still stands if its own
-# decision is in force, or if it retired the spelling and nothing has been decided since (what was
-# decided and then undone does not count).
-STILL_STANDS: Final = """
-WITH touched AS (
-    SELECT key FROM normalization_stagedecision
-    WHERE batch_id = %(batch)s OR superseded_by_id = %(batch)s
-), decision AS (
-    SELECT DISTINCT ON (coalesce(each.restores_id, each.id))
-           coalesce(each.restores_id, each.id) AS original, each.id, each.key,
-           each.superseded_at IS NULL AS in_force,
-           coalesce(ended.action <> 'undo', true) AS counts
-    FROM normalization_stagedecision AS each
-    LEFT JOIN normalization_decisionbatch AS ended ON ended.id = each.superseded_by_id
-    WHERE each.key IN (SELECT key FROM touched)
-    ORDER BY coalesce(each.restores_id, each.id), each.id DESC
-), own AS (
-    SELECT decision.* FROM decision WHERE original IN (
-        SELECT coalesce(restores_id, id) FROM normalization_stagedecision
-        WHERE batch_id = %(batch)s)
-), lost AS (
-    SELECT id, key, coalesce(restores_id, id) AS original FROM normalization_stagedecision
-    WHERE superseded_by_id = %(batch)s
-)
-SELECT 'own', own.id FROM own WHERE own.in_force
-UNION ALL
-SELECT 'lost', lost.id FROM lost JOIN own USING (key) WHERE own.in_force
-UNION ALL
-SELECT 'lost', lost.id FROM lost
-WHERE NOT EXISTS (SELECT FROM own WHERE own.key = lost.key)
-  AND NOT EXISTS (
-    SELECT FROM decision AS later
-    WHERE later.key = lost.key
-      AND (later.in_force OR later.counts AND later.original > lost.original))
-"""
-
 # A restored decision keeps its author and its time: clients see the answer of before, unchanged.
 RESTORE: Final = """
 INSERT INTO normalization_stagedecision
@@ -79,10 +63,6 @@ SELECT spelling, key, verdict, stage, kind, note, reason, decided_by, created_at
        coalesce(restores_id, id)
 FROM normalization_stagedecision WHERE id = ANY(%s) ORDER BY id
 """
-
-
-class DecisionRefused(Exception):
-    """The decisions cannot be changed so; the message gives the reason and the remedy."""
 
 
 class StalePlan(DecisionRefused):
@@ -121,20 +101,6 @@ def version() -> int:
     return DecisionBatch.objects.aggregate(newest=Max("id"))["newest"] or 0
 
 
-def in_force() -> list[DecisionRow]:
-    """Return the decisions in force, sorted by key, open ones included."""
-    found = StageDecision.objects.filter(superseded_at__isnull=True).values_list(
-        "spelling", "verdict", "stage", "kind", "note", "reason"
-    )
-    rows = [
-        DecisionRow(
-            spelling, DecisionVerdict(verdict), Stage(stage) if stage else None, kind, note, reason
-        )
-        for spelling, verdict, stage, kind, note, reason in found.order_by()
-    ]
-    return sorted(rows, key=lambda row: row.key)
-
-
 def plan(rows: Iterable[DecisionRow], *, prune: bool = False) -> DecisionPlan:
     """Compare `rows` with the decisions in force; change nothing."""
     # The version first: if a batch commits in between, the plan is stale rather than wrong.
@@ -150,15 +116,16 @@ def apply(
     reason: str = "",
     confirmed: Collection[str] = (),
     file_digest: str = "",
+    gate_overrides: Mapping[str, str] | None = None,
 ) -> DecisionResult:
     """Carry out a plan. `reason` is recorded where a row has no source of its own.
 
     `confirmed` holds the spellings whose hard warnings the operator has confirmed. Their reasons
     are recorded with the word "confirmed", so that an export can be applied elsewhere.
 
-    A plan that changes nothing writes nothing. Raises `StalePlan` if the decisions changed since
-    the plan was made, `ConfirmationNeeded` for hard warnings that are not confirmed, and
-    `DecisionRefused` for a plan with conflicts or a row without a reason.
+    A plan that changes nothing writes nothing. `gate_overrides` are as in `decision_gate.ask`.
+    Raises `StalePlan` if the decisions have changed since, `ConfirmationNeeded` for hard warnings,
+    `DecisionHeld` if a gate holds it, `DecisionRefused` for conflicts or a missing reason.
     """
     reason = reason.strip()
     _refuse_conflicts(plan)
@@ -177,19 +144,34 @@ def apply(
             )
         if not plan.changes:
             return DecisionResult(now, None)
-        batch = _record(DecisionBatch.Action.APPLY, source, author, reason, plan.hash, file_digest)
-        replaced = [change.before for change in plan.changed]
-        superseded = _supersede(_ids([row.key for row in (*replaced, *plan.retired)]), batch)
+        shift = shift_of(plan)
+        evidence = decision_gate.ask(shift, gate_overrides or {})
+        batch = _record(
+            DecisionBatch.Action.APPLY,
+            source,
+            author,
+            reason,
+            evidence,
+            plan_hash=plan.hash,
+            file_digest=file_digest,
+        )
+        superseded = _supersede(_ids(shift.gone), batch)
         _insert(plan, batch, reason)
     return _announced(batch, len(plan.written), superseded)
 
 
 def retire(
-    spellings: Collection[str], *, author: str, source: DecisionBatch.Source, reason: str
+    spellings: Collection[str],
+    *,
+    author: str,
+    source: DecisionBatch.Source,
+    reason: str,
+    gate_overrides: Mapping[str, str] | None = None,
 ) -> DecisionResult:
     """Take decisions out of force; their spellings are undecided again.
 
-    Raises `DecisionRefused` if one of the spellings has no decision, or without a reason.
+    Raises `DecisionHeld` if a gate holds the change, and `DecisionRefused` if one of the
+    spellings has no decision, or without a reason.
     """
     if not reason.strip():
         raise DecisionRefused("Retiring a decision needs a reason. The history shows it.")
@@ -198,30 +180,34 @@ def retire(
         decided = set(StageDecision.objects.filter(id__in=ids).values_list("key", flat=True))
         if undecided := [each for each in spellings if fold(each) not in decided]:
             raise DecisionRefused(f"There is no decision about {_texts(undecided)} to retire.")
-        batch = _record(DecisionBatch.Action.RETIRE, source, author, reason.strip())
+        shift = DecisionShift(frozenset(decided))
+        evidence = decision_gate.ask(shift, gate_overrides or {})
+        batch = _record(DecisionBatch.Action.RETIRE, source, author, reason.strip(), evidence)
         superseded = _supersede(ids, batch)
     return _announced(batch, 0, superseded)
 
 
 def undo(
-    number: int, *, author: str, source: DecisionBatch.Source, reason: str = ""
+    number: int,
+    *,
+    author: str,
+    source: DecisionBatch.Source,
+    reason: str = "",
+    gate_overrides: Mapping[str, str] | None = None,
 ) -> DecisionResult:
     """Take back what batch `number` did, where it still stands.
 
     Its decisions go out of force, and what it had replaced or retired comes back. Spellings that
-    a later batch decided or retired stay as that batch left them. Raises `DecisionRefused` if
-    there is nothing to take back.
+    a later batch decided or retired stay as that batch left them. Raises `DecisionHeld` if a gate
+    holds the change, and `DecisionRefused` if there is nothing to take back.
     """
     with _changing():
-        _refuse_undo(number)
+        undoing = plan_undo(number)
+        evidence = decision_gate.ask(undoing.shift, gate_overrides or {})
+        batch = _record(DecisionBatch.Action.UNDO, source, author, reason.strip(), evidence)
+        superseded = _supersede([each.pk for each in undoing.gone], batch)
+        restored = [each.pk for each in undoing.restored]
         with connection.cursor() as cursor:
-            cursor.execute(STILL_STANDS, {"batch": number})
-            standing = cursor.fetchall()
-            if not standing:
-                raise DecisionRefused(f"Nothing that batch {number} did is still in force.")
-            batch = _record(DecisionBatch.Action.UNDO, source, author, reason.strip())
-            superseded = _supersede([pk for which, pk in standing if which == "own"], batch)
-            restored = [pk for which, pk in standing if which == "lost"]
             cursor.execute(RESTORE, [batch.pk, restored])
         DecisionBatch.objects.filter(pk=number).update(undone_by=batch)
     return _announced(batch, len(restored), superseded)
@@ -254,6 +240,8 @@ def _record(
     source: DecisionBatch.Source,
     author: str,
     reason: str,
+    evidence: dict[str, Any],
+    *,
     plan_hash: str = "",
     file_digest: str = "",
 ) -> DecisionBatch:
@@ -262,17 +250,10 @@ def _record(
         source=source,
         author=author[:150],
         reason=reason[:500],
+        evidence=evidence,
         plan_hash=plan_hash,
         file_digest=file_digest,
     )
-
-
-def _refuse_undo(number: int) -> None:
-    batch = DecisionBatch.objects.filter(pk=number).first()
-    if batch is None:
-        raise DecisionRefused(f"There is no batch {number}.")
-    if batch.undone_by_id is not None:
-        raise DecisionRefused(f"Batch {number} was undone already, by batch {batch.undone_by_id}.")
 
 
 def _ids(keys: Collection[str]) -> list[int]:

@@ -104,6 +104,9 @@ class DecisionBatch(models.Model):
         max_length=64, blank=True, help_text="SHA-256 of the file, in hexadecimal."
     )
     plan_hash = models.CharField(max_length=64, blank=True)
+    evidence = models.JSONField(
+        default=dict, editable=False, help_text="The gate that was asked, and its override."
+    )
     undone_by = models.OneToOneField(
         "self", null=True, editable=False, on_delete=models.PROTECT, related_name="undoes"
     )

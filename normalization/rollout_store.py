@@ -184,13 +184,23 @@ def _ask_gates(before: Snapshot, new: Rollout, overrides: Mapping[str, str]) -> 
     examine = conf.gatekeeper()
     if examine is None or not asks_gates(before.rollout, new):
         return {}
-    verdicts = examine(before, new)
+    return settle_gates(examine(before, new), overrides, "More enforcement is refused:")
+
+
+def settle_gates(
+    verdicts: Sequence[Any], overrides: Mapping[str, str], heading: str
+) -> dict[str, Any]:
+    """Return what to record of the gates with a change.
+
+    Raises `GateRefused` with `heading` if a gate holds the change and is not overridden, and
+    `ChangeRefused` for an override of another gate or without a reason.
+    """
     _refuse_unknown_gates(overrides, [verdict.gate for verdict in verdicts])
     held = [verdict for verdict in verdicts if verdict.outcome != "pass"]
     refused = [each for each in held if not (each.overridable and overrides.get(each.gate))]
     if refused:
         lines = [_refusal_line(each, overrides) for each in refused]
-        raise GateRefused("\n".join(["More enforcement is refused:", *lines]), refused)
+        raise GateRefused("\n".join([heading, *lines]), refused)
     overridden = {each.gate: overrides[each.gate].strip()[:500] for each in held}
     recorded = {"overrides": overridden} if overridden else {}
     return {"gates": [verdict.to_wire() for verdict in verdicts], **recorded}

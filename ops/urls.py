@@ -13,7 +13,7 @@ from ops.pages.spellings.files import export_page, import_page
 from ops.pages.spellings.packs import packs_page
 from ops.pages.spellings.page import spellings_page
 from ops.pages.spellings.preview import preview_page
-from ops.pages.spellings.retiring import retire_page
+from ops.pages.spellings.taking_back import history_page, retire_page, undo_page
 
 urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
@@ -39,6 +39,8 @@ urlpatterns: list[URLPattern] = [
             "preview": preview_page,
             "change": change_view,
             "retire": retire_page,
+            "undo": undo_page,
+            "history": history_page,
             "export": export_page,
             "import": import_page,
             "packs": packs_page,

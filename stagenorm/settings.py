@@ -325,16 +325,15 @@ KEPT_DAYS = {
 
 # -- Gates and backups ----------------------------------------------------------------------------
 
-# Called inside the transaction of a change towards more enforcement; empty: no gates.
-STAGE_GATEKEEPER = (
-    "ops.gates.ask.examine"
-    if read.flag(
-        "STAGE_GATES",
-        True,
-        "Ask the gates before more is enforced; 0 only where no data can be lost.",
-    )
-    else ""
+_GATES = read.flag(
+    "STAGE_GATES",
+    True,
+    "Ask the gates before more is enforced; 0 only where no data can be lost.",
 )
+# Called inside the transaction of a change towards more enforcement; empty: no gates.
+STAGE_GATEKEEPER = "ops.gates.ask.examine" if _GATES else ""
+# Called inside the transaction of a change of decisions.
+STAGE_DECISION_GATEKEEPER = "ops.gates.ask.examine_decisions" if _GATES else ""
 BACKUP_DIR = read.path(
     "BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written."
 )

@@ -8,7 +8,6 @@ that server.
 import atexit
 import logging
 import os
-import secrets
 import shutil
 import signal
 import tempfile
@@ -21,6 +20,7 @@ from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as laws
 
+from stagenorm.env import make_secret
 from tests import children
 from tests.logs import Logged
 from tests.servers import PostgresServer, RedisServer, Service
@@ -51,9 +51,9 @@ def _begin_session() -> None:
         "DJANGO_SETTINGS_MODULE": "stagenorm.settings",
         "DJANGO_DEBUG": "0",
         "DJANGO_HTTPS_ONLY": "0",
-        "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
+        "DJANGO_SECRET_KEY": make_secret(),
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
-        "ALERTMANAGER_WEBHOOK_SECRETS": secrets.token_urlsafe(48),
+        "ALERTMANAGER_WEBHOOK_SECRETS": make_secret(),
         "STAGENORM_DATA_DIR": str(directory),
         "BACKUP_DIR": str(directory / "backups"),
         "BACKUP_ALLOW_SUPERUSER": "1",  # the throwaway server has no other role

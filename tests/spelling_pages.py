@@ -16,6 +16,8 @@ IMPORT = f"{SPELLINGS}import/"
 EXPORT = f"{SPELLINGS}export/"
 CHANGE = f"{SPELLINGS}change/"
 RETIRE = f"{SPELLINGS}retire/"
+UNDO = f"{SPELLINGS}undo/"
+HISTORY = f"{SPELLINGS}history/"
 PACKS = f"{SPELLINGS}packs/"
 
 

@@ -17,7 +17,7 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
-from ops.gates.rules import COOLDOWN, GateFacts
+from ops.gates.rules import COOLDOWN, EnforcedTraffic, GateFacts
 from ops.gates.traffic import enforced_traffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
@@ -53,6 +53,18 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         shared_store=conf.redis_configured(),
         instances=instance_facts(),
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
+        alert_fires=_alert_fires(now),
+        guard_sees=guard.rejects_above_limit(),
+    )
+
+
+def of_traffic(traffic: EnforcedTraffic, now: datetime) -> GateFacts:
+    """Return the facts for a gate that judges requests alone."""
+    return GateFacts(
+        now=now,
+        version=0,
+        ttl_seconds=conf.ttl_seconds(),
+        traffic=traffic,
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
     )

@@ -387,12 +387,12 @@ GATES: Final[tuple[Gate, ...]] = (
 )
 
 
-def examine(facts: GateFacts) -> list[GateVerdict]:
-    """Return the verdict of every gate.
+def examine(facts: GateFacts, asked: Iterable[Gate] = GATES) -> list[GateVerdict]:
+    """Return the verdict of each gate.
 
     None can be overridden while a downgrade alert fires or the guard sees rejects over its limit.
     """
-    verdicts = [gate(facts) for gate in GATES]
+    verdicts = [gate(facts) for gate in asked]
     if facts.alert_fires or facts.guard_sees:
         return [replace(verdict, overridable=False) for verdict in verdicts]
     return verdicts

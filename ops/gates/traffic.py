@@ -80,11 +80,16 @@ class _Sent:
         return still + min(self.normalized, self.lost_stage)
 
 
-def enforced_traffic(rollout: Rollout, now: datetime) -> EnforcedTraffic:
-    """Return what `rollout` would enforce of the requests of the last 24 hours."""
+def enforced_traffic(
+    rollout: Rollout, now: datetime, table: SpellingTable | None = None
+) -> EnforcedTraffic:
+    """Return what `rollout` would enforce of the requests of the last 24 hours.
+
+    They are judged by `table`, or by the decisions in force.
+    """
     since = {"since": now - WINDOW}
     sent = _sent(since)
-    table = decision_store.newest()
+    table = table or decision_store.newest()
     spellings: Counter[str] = Counter()
     for client, endpoint, raw, stage, times in _rows(SPELLINGS, since):
         place = sent.get((client, endpoint))

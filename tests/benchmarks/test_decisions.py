@@ -54,7 +54,9 @@ def test_ten_thousand_decisions() -> None:
     start = perf_counter()
     plan = decisions.plan(rows)
     planned = perf_counter() - start
-    decisions.apply(plan, author="x", source=DecisionBatch.Source.FILE, reason="a benchmark")
+    done = decisions.apply(
+        plan, author="x", source=DecisionBatch.Source.FILE, reason="a benchmark"
+    )
     applied = perf_counter() - start
     note = f"plan with warnings {planned:.2f} s"
     hold(Ratio("10,000 decisions, planned and applied", 5, applied, unit="s", note=note))
@@ -64,3 +66,7 @@ def test_ten_thousand_decisions() -> None:
     decision_store.current()
     same = median_ns(decision_store.store.newest, rounds=21)
     hold(Ratio("the same again, unchanged", None, same / 1e6, unit="ms"))
+    start = perf_counter()
+    decisions.undo(done.version, author="x", source=DecisionBatch.Source.COMMAND)
+    undone = perf_counter() - start
+    hold(Ratio("10,000 decisions, undone", 5, undone, unit="s"))

@@ -1,6 +1,6 @@
 """A run that is cut off at any moment is right after `--resume`: each changed row is logged once.
 
-BACKFILL_KILLS sets the number of kills of each kind (25; docs/benchmarks.md has 200).
+BACKFILL_KILLS sets the number of kills of each kind (12; docs/benchmarks.md has 200).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.backfill_runs import (
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1800)]
 
-KILLS = int(os.environ.get("BACKFILL_KILLS", "25"))
+KILLS = int(os.environ.get("BACKFILL_KILLS", "12"))
 ROWS = 50_000
 GENTLE = ("--batch-size", "250", "--max-batch-size", "250", "--backoff-ms", "2")
 

@@ -53,10 +53,9 @@ class Toxic:
     def cut(self) -> None:
         """Cut every connection that is open now; new ones may come."""
         links, self._links = self._links, []
-        for link in links:
+        for link in links:  # the thread that serves a connection closes it
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
-            link.close()
 
     def close(self) -> None:
         """End."""
@@ -76,17 +75,21 @@ class Toxic:
             threading.Thread(target=self._serve, args=[client], daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        if self.toxic == "refuse":
-            client.close()
-            return
-        try:
-            server = socket.create_connection(self._server, 1)
-        except OSError:
-            client.close()
-            return
-        self._links.append(server)
-        threading.Thread(target=self._pump, args=[client, server, False], daemon=True).start()
-        self._pump(server, client, True)
+        with client:
+            if self.toxic == "refuse":
+                return
+            try:
+                server = socket.create_connection(self._server, 1)
+            except OSError:
+                return
+            with server:
+                self._links.append(server)
+                requests = threading.Thread(
+                    target=self._pump, args=[client, server, False], daemon=True
+                )
+                requests.start()
+                self._pump(server, client, True)
+                requests.join()
 
     def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         try:

@@ -16,6 +16,7 @@ from tests.browser import complaints, wait
 from tests.observed import counted, saw
 from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
 from tests.servers import Service
+from tests.spelling_pages import HISTORY, PACKS, PREVIEW, SPELLINGS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 LONG_NAMED = "importer-" + "y" * 60
@@ -26,6 +27,12 @@ PAGES = (
     CLIENTS,
     f"{CLIENT}?name={LONG_NAMED}",
     f"{CLIENT}?name=importer",
+    SPELLINGS,
+    f"{SPELLINGS}?at=%3Dseires%20a",
+    PREVIEW,
+    PACKS,
+    f"{PACKS}?name=pitchbook",
+    HISTORY,
     ROLLOUT,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -152,3 +153,9 @@ def test_tls_options_of_a_database_address_reach_the_driver() -> None:
     assert env.database_settings("postgresql://h/d?sslmode=verify-full")["OPTIONS"] == {
         "sslmode": "verify-full"
     }
+
+
+def test_a_made_secret_is_never_taken_for_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["s4CQ-J_Y6oIi5XwxXXXw_bOzRTAVBvHrR5LLJE", "s4CQ-J_Y6oIi5Xwxw_bOzRTAVBvHrR5LLJE"])
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: next(drawn))
+    assert env.make_secret() == "s4CQ-J_Y6oIi5Xwxw_bOzRTAVBvHrR5LLJE"

@@ -98,6 +98,7 @@ def test_a_frozen_process_is_behind_until_it_is_removed_by_name() -> None:
 @pytest.mark.parametrize(
     ("pid", "silent", "listed"),
     [(NO_SUCH_PID, 2, True), (NO_SUCH_PID, 5, False), (os.getpid(), 9_999, True)],
+    ids=["just killed", "killed", "frozen"],  # ids must not differ between the test processes
 )
 def test_a_killed_process_of_this_host_is_removed_and_a_frozen_one_stays(
     set_mode: Callable[..., int], pid: int, silent: float, listed: bool

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from normalization.closed_group import SpellingGroup
 from normalization.decision_warnings import DecisionVerdict, warnings
-from normalization.spelling_groups import GROUPS, SpellingGroup, group_of
+from normalization.spelling_groups import GROUPS, group_of
 from normalization.stages import fold
 from tests.data.classified_spellings import Classified, classified_spellings
 

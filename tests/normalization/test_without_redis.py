@@ -35,7 +35,7 @@ def test_each_worker_says_so_once_however_often_it_reads_the_database(
     granian_server: Callable[..., Service],
 ) -> None:
     key = create_key("reader")[1]
-    service = granian_server(workers=2, env={"STAGE_MODE_TTL_SECONDS": "0.02"})
+    service = granian_server(workers=2, env={"STAGE_MODE_TTL_SECONDS": "0.1"})
     assert service.process
     server = psutil.Process(service.process.pid)
 

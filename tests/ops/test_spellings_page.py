@@ -83,6 +83,7 @@ def test_units_are_listed_heaviest_first_with_rows_and_requests(
         "Decided": "0",
         "Outside": "0",
         "Newly covered": "0",
+        "History, undo": "0",
     }
     assert page.faults() == []
 

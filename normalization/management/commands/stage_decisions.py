@@ -21,8 +21,9 @@ from django.db import OperationalError as StoreError
 from normalization import decision_effects, decision_file, decision_store, decisions
 from normalization.decision_file import DecisionFileRefused, DecisionRow
 from normalization.decision_plan import DecisionPlan, table_after, table_of
-from normalization.decisions import DecisionRefused, DecisionResult
+from normalization.decisions import DecisionHeld, DecisionRefused, DecisionResult
 from normalization.management import decision_output as output
+from normalization.management.overrides import add_override
 from normalization.models import DecisionBatch
 from normalization.packs import load_packs
 from normalization.stages import SpellingTable
@@ -31,6 +32,7 @@ from stagenorm.terminal import progress_bar, show, show_json
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+GATE: Final = 3
 ROWS_LEFT: Final = 4
 STANDARD_STREAM: Final = "-"
 PACK_PREFIX: Final = "pack:"
@@ -56,6 +58,8 @@ class Command(BaseCommand):
         act: Callable[[dict[str, Any]], int] = getattr(self, f"_{options['action']}")
         try:
             status = act(options)
+        except DecisionHeld as error:
+            raise self._refusal(str(error), options, GATE) from error
         except (DecisionRefused, DecisionFileRefused, OSError) as error:
             raise self._refusal(_sentence(error), options) from error
         except StoreError as error:
@@ -93,6 +97,7 @@ class Command(BaseCommand):
             required = each is retire
             each.add_argument("--reason", default="", required=required, help="why; recorded")
             each.add_argument("--actor", default=getpass.getuser(), help="who; your login name")
+            add_override(each, "change it although this gate holds the change; recorded")
 
     def _list(self, options: dict[str, Any]) -> int:
         if options["undecided"]:
@@ -147,6 +152,7 @@ class Command(BaseCommand):
             reason=options["reason"] or given.name,
             confirmed=[*options["confirm"], *given.confirmed],
             file_digest=given.digest,
+            gate_overrides=dict(options["override"]),
         )
         return self._report(result, before, options)
 
@@ -157,6 +163,7 @@ class Command(BaseCommand):
             author=options["actor"],
             source=DecisionBatch.Source.COMMAND,
             reason=options["reason"],
+            gate_overrides=dict(options["override"]),
         )
         return self._report(result, before, options)
 
@@ -167,6 +174,7 @@ class Command(BaseCommand):
             author=options["actor"],
             source=DecisionBatch.Source.COMMAND,
             reason=options["reason"],
+            gate_overrides=dict(options["override"]),
         )
         return self._report(result, before, options)
 
@@ -194,10 +202,12 @@ class Command(BaseCommand):
         else:
             show(self.stdout, drawn)
 
-    def _refusal(self, sentence: str, options: dict[str, Any]) -> CommandError:
+    def _refusal(
+        self, sentence: str, options: dict[str, Any], status: int = FAILED
+    ) -> CommandError:
         if options["json"]:
-            show_json(self.stdout, {"error": sentence, "status": FAILED})
-        return CommandError(sentence, returncode=FAILED)
+            show_json(self.stdout, {"error": sentence, "status": status})
+        return CommandError(sentence, returncode=status)
 
 
 class _Given:

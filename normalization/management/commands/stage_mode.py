@@ -16,6 +16,7 @@ from django.db import OperationalError as StoreError
 from django.utils import timezone
 
 from normalization import conf, instance_registry, instances, rollout_store
+from normalization.management.overrides import add_override
 from normalization.management.rendering import instance_table, rollout_lines
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 from stagenorm.terminal import show
@@ -188,15 +189,6 @@ def _with_json(parser: CommandParser) -> CommandParser:
     return parser
 
 
-def _override(text: str) -> tuple[str, str]:
-    gate, found, reason = text.partition("=")
-    if not found or not gate.strip() or not reason.strip():
-        raise argparse.ArgumentTypeError(
-            f'{text!r} names no gate: use GATE="WHY", as in cooldown="the cause is fixed"'
-        )
-    return gate.strip(), reason.strip()
-
-
 def _set_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "mode",
@@ -205,14 +197,7 @@ def _set_arguments(parser: CommandParser) -> None:
         help="the mode to set; without it the mode stays",
     )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
-    parser.add_argument(
-        "--override",
-        action="append",
-        default=[],
-        type=_override,
-        metavar='GATE="WHY"',
-        help="enforce although this gate holds the change; recorded; repeatable",
-    )
+    add_override(parser, "enforce although this gate holds the change; recorded; repeatable")
     parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
     parser.add_argument(
         "--expected-version", type=int, help="refuse if the rollout is at another version by now"

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import connection
+from django.http import QueryDict
 
+from normalization import decision_gate
+from normalization.decision_gate import DecisionShift
+from normalization.decision_plan import LONGEST_TEXT
 from normalization.decision_warnings import DecisionVerdict
 from normalization.models import StageDecision
 from normalization.rollout import enters_at
 from ops.pages.spellings.inbox import SENT, VerdictShare, split_units
 from ops.pages.spellings.weights import OBSERVED_DAYS
 
+GATE: Final = "would_refuse"
 CLIENTS_LISTED: Final = 20
 SENDERS_LISTED: Final = 5
 
@@ -101,6 +106,41 @@ class ClientEffect:
     def enters_at(self) -> float:
         """The share of a rollout, in percent, from which the client is enforced."""
         return float(enters_at(self.client))
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCheck:
+    """What the gate says about a change that refuses accepted requests."""
+
+    sentence: str
+    holds: bool
+    may_override: bool
+
+
+def check_of(shift: DecisionShift) -> RefusalCheck | None:
+    """Return the verdict of the gate on a change, None where it is not asked."""
+    verdicts = decision_gate.examine(shift)
+    if not verdicts:
+        return None
+    held = [each for each in verdicts if each.outcome != "pass"]
+    return RefusalCheck(
+        sentence=" ".join(each.sentence for each in held or verdicts),
+        holds=bool(held),
+        may_override=all(each.overridable for each in held),
+    )
+
+
+def overrides_of(form: QueryDict) -> dict[str, str]:
+    """Return the overrides of gates in a form; none where the field is empty or absent."""
+    reason = form.get("override", "").strip()[:LONGEST_TEXT]
+    return {GATE: reason} if reason else {}
+
+
+def verdicts_after(shift: DecisionShift) -> list[tuple[str, str]]:
+    """Return what each folded spelling of a change is afterwards, as `clients_of` takes it."""
+    after = dict.fromkeys(sorted(shift.gone), "")
+    after |= {row.key: row.verdict.value for row in shift.added}
+    return list(after.items())
 
 
 def requests_of_the_week() -> int:

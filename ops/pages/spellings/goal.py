@@ -14,7 +14,7 @@ from typing import Final
 from ops.admin_ui.characters import Visible
 from ops.pages.spellings.drafts import Draft
 from ops.pages.spellings.effects import requests_of_the_week, share_of
-from ops.pages.spellings.inbox import InboxQuery, VerdictShare, read_page, read_shares
+from ops.pages.spellings.inbox import InboxQuery, InboxUnit, VerdictShare, read_page, read_shares
 from ops.pages.spellings.models import SpellingCount
 from ops.pages.spellings.packs import keys_of
 
@@ -92,8 +92,13 @@ class InboxGoal:
         return self.bars[0].settled
 
 
-def read_goal(counted: SpellingCount, draft: Draft) -> InboxGoal:
-    """Return how far the limit is with the choices of `draft`."""
+def read_goal(
+    counted: SpellingCount, draft: Draft, heaviest: Sequence[InboxUnit] | None = None
+) -> InboxGoal:
+    """Return how far the limit is with the choices of `draft`.
+
+    `heaviest` is the first page of the inbox where the caller has read it already.
+    """
     shares = read_shares(counted)
     undecided = _added(shares.get("", VerdictShare()), shares.get("open", VerdictShare()))
     rows, requests = sum(share.rows for share in shares.values()), requests_of_the_week()
@@ -102,7 +107,7 @@ def read_goal(counted: SpellingCount, draft: Draft) -> InboxGoal:
         GoalBar("Stored rows", undecided.rows, chosen.rows, rows),
         GoalBar("Requests of 7 days", undecided.requests, chosen.requests, requests),
     )
-    return InboxGoal(bars, _missing(bars, draft))
+    return InboxGoal(bars, _missing(bars, draft, heaviest))
 
 
 def _chosen(draft: Draft) -> VerdictShare:
@@ -118,13 +123,15 @@ def _chosen(draft: Draft) -> VerdictShare:
     return share_of(units, keys, without) if units or keys else VerdictShare()
 
 
-def _missing(bars: Sequence[GoalBar], draft: Draft) -> list[Visible]:
+def _missing(
+    bars: Sequence[GoalBar], draft: Draft, heaviest: Sequence[InboxUnit] | None
+) -> list[Visible]:
     """Return the heaviest units without a choice that reach the limit, of the first page."""
     if all(bar.reached for bar in bars):
         return []
     found: list[Visible] = []
     rows = requests = 0
-    for unit in read_page(InboxQuery()).listed:
+    for unit in read_page(InboxQuery()).listed if heaviest is None else heaviest:
         if unit.code in draft.choices or not unit.members:
             continue
         found.append(unit.members[0].shown)

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from django.db import connection
 
+from normalization.closed_group import SpellingGroup
 from normalization.observations import OTHER
-from normalization.spelling_groups import GROUPS, SpellingGroup
+from normalization.spelling_groups import GROUPS
 from ops.admin_ui.characters import Visible, visible
 from ops.pages.spellings.models import SpellingCount
 from ops.pages.spellings.weights import OBSERVED_DAYS

@@ -38,7 +38,8 @@ from ops.pages.spellings.drafts import (
     verdict_and_stage,
 )
 from ops.pages.spellings.effects import KeyWeight, weights_of
-from ops.pages.spellings.inbox import SENT
+from ops.pages.spellings.inbox import SENT, read_shares
+from ops.pages.spellings.models import SpellingCount
 from ops.pages.spellings.tabs import PERMISSION
 from ops.pages.spellings.weights import OBSERVED_DAYS
 
@@ -51,7 +52,7 @@ RECOGNIZED_FROM: Final = 0.5
 UNDECIDED: Final = f"""{SENT}
 SELECT key, sum(rows)::bigint, coalesce(sum(requests), 0)::bigint
 FROM ops_spellingweight AS held LEFT JOIN sent USING (spelling)
-WHERE verdict IN ('', 'open') GROUP BY key
+WHERE key = ANY(%s) AND verdict IN ('', 'open') GROUP BY key
 """  # noqa: S608 (constants of this module)
 
 SENDERS: Final = f"""
@@ -143,9 +144,15 @@ def packs_page(request: HttpRequest) -> HttpResponse:
 
 def read_offers(draft: Draft) -> list[InboxOffer]:
     """Return what each pack would settle, the one that settles most rows first."""
-    weights = _undecided()
+    weights = _undecided(keys_of(load_packs()))
     senders = _senders()
-    every = _sum(weights.values())
+    counted = SpellingCount.objects.first()
+    shares = read_shares(counted) if counted else {}
+    every = _sum(
+        KeyWeight(share.rows, share.requests)
+        for verdict, share in shares.items()
+        if verdict in ("", "open")
+    )
     offers = []
     for pack in load_packs().values():
         keys = {row.key for row in pack.decided}
@@ -164,8 +171,11 @@ def read_offers(draft: Draft) -> list[InboxOffer]:
 def best_offer(draft: Draft) -> InboxOffer | None:
     """Return the pack that the inbox offers, None if no pack is worth it.
 
-    A pack for certain clients only is never offered by itself.
+    A pack for certain clients only is never offered by itself. Once the operator decides units by
+    hand no pack is offered: its share would count what is chosen already.
     """
+    if draft.units:
+        return None
     offered = [each for each in read_offers(draft) if each.is_offered and not each.pack.only_for]
     return offered[0] if offered else None
 
@@ -176,9 +186,10 @@ def keys_of(names: Iterable[str]) -> list[str]:
     return [row.key for name in names if name in packs for row in packs[name].decided]
 
 
-def _undecided() -> dict[str, KeyWeight]:
+def _undecided(keys: Sequence[str]) -> dict[str, KeyWeight]:
+    """Return the weight of those of the folded spellings that are undecided."""
     with connection.cursor() as cursor:
-        cursor.execute(UNDECIDED)
+        cursor.execute(UNDECIDED, [list(keys)])
         return {key: KeyWeight(rows, requests) for key, rows, requests in cursor.fetchall()}
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.models import DecisionBatch
 from normalization.stages import Stage
 from ops.pages.console import console_context
 from ops.pages.panels import softly
@@ -29,6 +30,7 @@ from ops.pages.spellings.inbox import (
     OPENED,
     UNITS_LISTED,
     InboxPage,
+    InboxQuery,
     InboxUnit,
     UnitMember,
     members_of,
@@ -181,6 +183,7 @@ def _context(
         "counted": counted,
         "draft": draft,
         "token": draft_token(request.user),
+        "batches": _batches(),
         "may_decide": request.user.has_perm(tabs.PERMISSION),
         "tabs": [
             (word, address.__class__(tab=tab).url(), tab == address.tab, counts.get(tab, 0))
@@ -189,17 +192,22 @@ def _context(
     }
 
 
+def _batches() -> int:
+    return DecisionBatch.objects.count()
+
+
 def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -> dict[str, Any]:
     page = read_page(address.query)
     rows = _rows(page, address, draft)
     focused = next((row for row in rows if row.focused), None)
     first = (address.page - 1) * UNITS_LISTED + 1
+    heaviest = page.listed if address.query == InboxQuery() else None
     return {
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
         "orders": [(name, word, name == address.order) for name, word in ORDER_NAMES.items()],
-        "goal": softly("goal", lambda: read_goal(counted, draft)) if counted else None,
+        "goal": softly("goal", lambda: read_goal(counted, draft, heaviest)) if counted else None,
         "first": first,
         "last": first + len(rows) - 1,
         "previous_url": address.url(page=address.page - 1, at="") if address.page > 1 else "",

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_http_methods
 
 from normalization import decisions
 from normalization.decision_file import DecisionRow
+from normalization.decision_gate import shift_of
 from normalization.decision_plan import DecisionPlan
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
 from normalization.models import DecisionBatch
@@ -44,8 +45,10 @@ from ops.pages.spellings.effects import (
     CLIENTS_LISTED,
     ClientEffect,
     KeyWeight,
+    check_of,
     clients_of,
     decided_keys,
+    overrides_of,
     weights_of,
 )
 from ops.pages.spellings.inbox import (
@@ -207,6 +210,7 @@ def _save(request: HttpRequest, draft: Draft) -> HttpResponse:
             source=DecisionBatch.Source.ADMIN,
             reason=reason,
             confirmed=preview.confirmed,
+            gate_overrides=overrides_of(request.POST),
         )
     except decisions.DecisionRefused as refusal:
         return _page(request, DecisionPreview(draft), reason, str(refusal))
@@ -241,6 +245,8 @@ def _page(
         "tiles": softly("tiles", lambda: _tiles(preview)),
         "reason": reason,
         "fault": fault,
+        "check": check_of(shift_of(preview.plan)),
+        "override": request.POST.get("override", ""),
         "may_decide": request.user.has_perm(PERMISSION),
         "count": _decisions(len(preview.rows)),
         **_clients(softly("clients", preview.clients)),
