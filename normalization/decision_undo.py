@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 
 from normalization.decision_gate import DecisionRefused, DecisionShift, row_of
@@ -84,9 +84,7 @@ def plan_undo(number: int) -> UndoPlan:
         raise DecisionRefused(f"There is no batch {number}.")
     if batch.undone_by_id is not None:
         raise DecisionRefused(f"Batch {number} was undone already, by batch {batch.undone_by_id}.")
-    with connection.cursor() as cursor:
-        cursor.execute(STILL_STANDS, {"batch": number})
-        standing = cursor.fetchall()
+    standing = _standing(number)
     if not standing:
         raise DecisionRefused(f"Nothing that batch {number} did is still in force.")
     gone = _decisions(pk for which, pk in standing if which == "own")
@@ -95,6 +93,17 @@ def plan_undo(number: int) -> UndoPlan:
     touched = StageDecision.objects.filter(Q(batch=batch) | Q(superseded_by=batch))
     overtaken = [each for each in touched.order_by("key", "id") if each.key not in stands]
     return UndoPlan(batch, gone, restored, tuple({each.key: each for each in overtaken}.values()))
+
+
+def _standing(number: int) -> list[tuple[str, int]]:
+    # After a large file the table's statistics are stale. The planner then takes its parts for
+    # tiny, and nested loops make an undo of 10,000 decisions take 10 s instead of 0.1 s.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_nestloop = off")
+        cursor.execute(STILL_STANDS, {"batch": number})
+        standing: list[tuple[str, int]] = cursor.fetchall()
+        cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")
+    return standing
 
 
 def _decisions(ids: Iterable[int]) -> tuple[StageDecision, ...]:

@@ -255,8 +255,8 @@ def _cheque_warnings(request: FundRequest, plan: FundPlan) -> Iterable[Item]:
     cheque = round(plan.first_cheque * request.commitment_usd, 2)
     least, most = request.cheques.least or 0.0, request.cheques.most
     if cheque < least:
-        detail = f"A first cheque of {cheque:,.0f} USD is below the least of {least:,.0f} USD."
+        detail = f"A first cheque of {cheque:,.0f} USD is below the minimum of {least:,.0f} USD."
         yield {"pointer": "/check_size/min", "code": "first_cheque_below_min", "detail": detail}
     if cheque > (math.inf if most is None else most):
-        detail = f"A first cheque of {cheque:,.0f} USD is above the most of {most:,.0f} USD."
+        detail = f"A first cheque of {cheque:,.0f} USD is above the maximum of {most:,.0f} USD."
         yield {"pointer": "/check_size/max", "code": "first_cheque_above_max", "detail": detail}

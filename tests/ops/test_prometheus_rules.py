@@ -49,10 +49,9 @@ def run(*command: str) -> str:
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)  # many samples are evaluated: minutes of work for a slow machine
-def test_the_rules_fire_on_a_breach_and_only_then() -> None:
-    tables = ["rules_test.yml", "rules_day_test.yml", "rules_way_back_test.yml"]
-    output = run("promtool", "test", "rules", *tables)
-    assert output.count("SUCCESS") == len(tables)
+@pytest.mark.parametrize("table", ["rules_test", "rules_day_test", "rules_way_back_test"])
+def test_the_rules_fire_on_a_breach_and_only_then(table: str) -> None:
+    assert "SUCCESS" in run("promtool", "test", "rules", f"{table}.yml")
 
 
 @pytest.mark.e2e
