@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
 from ops.gates.stored_rule import StoredStages, stored_faults
-from ops.gates.traffic_rule import EnforcedTraffic
+from ops.gates.traffic_rule import NO_TRAFFIC, EnforcedTraffic
 
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
@@ -98,7 +98,7 @@ class GateFacts:
     ttl_seconds: float
     backups: tuple[BackupValidity, ...] = ()
     stored: StoredStages | None = None
-    traffic: EnforcedTraffic = EnforcedTraffic()
+    traffic: EnforcedTraffic = NO_TRAFFIC
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
     instances: tuple[InstanceFact, ...] | None = None
@@ -180,9 +180,8 @@ def would_refuse(facts: GateFacts) -> GateVerdict:
         )
         remedy = "decide the spellings, or hold out the clients until they have changed"
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    return GateVerdict(
-        gate, GateOutcome.PASS, f"Would be refused: {sent.share_refused}.", evidence
-    )
+    sentence = f"Would be refused: {sent.share_refused}."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
 def _no_client(gate: str, sent: EnforcedTraffic, evidence: Mapping[str, Any]) -> GateVerdict:

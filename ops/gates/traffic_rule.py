@@ -73,3 +73,6 @@ class EnforcedTraffic:
             "spellings": list(self.spellings),
             "window_hours": 24,
         }
+
+
+NO_TRAFFIC: Final = EnforcedTraffic()
