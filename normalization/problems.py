@@ -203,15 +203,16 @@ def problem_exception_handler(error: Exception, context: Mapping[str, Any]) -> R
     if problem is None:
         return None
     # Imported late: these modules import the classes in REST_FRAMEWORK, which import this module.
-    from rest_framework.renderers import JSONRenderer
     from rest_framework.views import set_rollback
+
+    from normalization.rendering import FastJSONRenderer
 
     set_rollback()
     headers = dict(problem.headers)
     request = context.get("request")
     if request is not None:  # a problem is JSON even if the view renders HTML or YAML
-        request.accepted_renderer = JSONRenderer()
-        request.accepted_media_type = JSONRenderer.media_type
+        request.accepted_renderer = FastJSONRenderer()
+        request.accepted_media_type = FastJSONRenderer.media_type
     boundary = getattr(getattr(request, "_request", request), "stage_boundary", None)
     if boundary is not None:
         headers |= boundary.headers()

@@ -16,6 +16,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from normalization import suggestions, vocabulary
 
 LONGEST = 255
@@ -66,8 +68,9 @@ def _position(other: object) -> int:
     return _POSITION[other]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+# The results are msgspec's: a frozen dataclass takes five times as long to create, which was more
+# than half of the time for a new spelling. Values without cycles need no garbage collector.
+class Known(msgspec.Struct, frozen=True, gc=False):
     """A text that means exactly one stage. `canonical`: the text is that stage's name."""
 
     raw: str
@@ -75,8 +78,7 @@ class Known:
     canonical: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True, gc=False):
     """A text that the operator decided to be none of the six stages.
 
     `kind` groups such texts (for example `debt`). `note` is public: clients read it.
@@ -87,8 +89,7 @@ class Outside:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """Any other value, with at most two stages it may have meant, best first."""
 
     raw: object
@@ -187,13 +188,14 @@ class SpellingTable:
     `BUILTIN` is the table without decisions. `version` is the version of the decisions.
     """
 
-    __slots__ = ("_entries", "_memo_size", "_seen", "version")
+    __slots__ = ("_entries", "_most_seen", "_seen", "version")
 
     def __init__(self, entries: Mapping[str, Entry], version: int) -> None:
         self.version = version
         self._entries = dict(entries)
         # Decided spellings in use must all fit, or the memo would be emptied again and again.
-        self._memo_size = MEMO_SIZE + 2 * max(0, len(self._entries) - _BUILTIN_SIZE)
+        memo_size = MEMO_SIZE + 2 * max(0, len(self._entries) - _BUILTIN_SIZE)
+        self._most_seen = len(_COMMON) + memo_size
         self._seen: dict[str, Meaning] = {**_COMMON}
 
     def extended(self, extra: Mapping[str, Entry], version: int) -> "SpellingTable":
@@ -239,41 +241,49 @@ class SpellingTable:
         )
 
     def look_up(self, raw: str) -> Meaning:
-        """Return what a text of at most LONGEST characters means, and remember the answer."""
-        entry = self._entry_of(raw)
-        answer: Meaning
-        if entry is None:
-            answer = Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
-        elif isinstance(entry, Stage):
-            answer = Known(raw, entry, raw == entry)
-        else:
-            answer = Outside(raw, entry.kind, entry.note)
-        self._remember(answer, raw)
+        """Return what a new text of at most LONGEST characters means, and remember the answer.
+
+        A canonical name is never new: the memo holds all of them from the start.
+        """
+        # A usual spelling in other capitals need not be folded in full.
+        usual = _USUAL.get(raw.strip().casefold())
+        answer = Known(raw, usual, False) if usual is not None else self._folded_meaning(raw)
+        seen = self._seen
+        if len(seen) >= self._most_seen:
+            seen = self._smaller_memo()
+        seen[raw] = answer
         return answer
 
-    def _remember(self, answer: Meaning, raw: str) -> None:
+    def _folded_meaning(self, raw: str) -> Meaning:
+        entry = self._entry_of(raw)
+        if entry is None:
+            return Unknown(raw, tuple(map(Stage, suggestions.suggest(fold(raw)))))
+        if isinstance(entry, Stage):
+            return Known(raw, entry, False)
+        return Outside(raw, entry.kind, entry.note)
+
+    def _entry_of(self, raw: str) -> Entry | None:
+        return self._entries.get(fold(raw))
+
+    def _smaller_memo(self) -> dict[str, Meaning]:
         # The memo is bounded, and a client that sends endless nonsense cannot push out the
         # spellings in use: when the memo is full, unknown texts go, and decided ones only if they
         # alone fill half of it. Threads may at worst do the same work twice: each step is one
         # operation on a dict (copy() too), and an answer never changes.
-        if len(self._seen) >= len(_COMMON) + self._memo_size:
-            decided = {
-                text: one for text, one in self._seen.copy().items() if type(one) is not Unknown
-            }
-            few = len(decided) < len(_COMMON) + self._memo_size // 2
-            self._seen = {**(decided if few else _COMMON)}
-        self._seen[raw] = answer
-
-    def _entry_of(self, raw: str) -> Entry | None:
-        # A usual spelling in other capitals need not be folded in full.
-        usual = _COMMON.get(raw.strip().casefold())
-        return usual.stage if usual else self._entries.get(fold(raw))
+        decided = {
+            text: one for text, one in self._seen.copy().items() if type(one) is not Unknown
+        }
+        few = len(decided) < (len(_COMMON) + self._most_seen) // 2
+        self._seen = decided if few else {**_COMMON}
+        return self._seen
 
 
 _COMMON = {
     raw: Known(raw, Stage(stage), raw == stage)
     for raw, stage in vocabulary.common_spellings().items()
 }
+# The same without capitals and padding. All are ASCII, where casefolding equals folding.
+_USUAL = {raw.strip().casefold(): known.stage for raw, known in _COMMON.items()}
 BUILTIN = SpellingTable(
     {key: Stage(stage) for key, stage in vocabulary.folded_spellings().items()}, version=0
 )
@@ -286,7 +296,7 @@ def normalize(raw: object, table: SpellingTable = BUILTIN) -> Meaning:
     # A subclass of str (an enum member, a hostile class) is read as its plain text, by str's own
     # methods. Not isinstance: that would ask the object for its __class__.
     if issubclass(type(raw), str) and str.__len__(raw) <= LONGEST:  # type: ignore[arg-type]
-        return table.look_up(str.__str__(raw))
+        return normalize(str.__str__(raw), table)
     return Unknown(raw, ())
 
 
@@ -294,7 +304,9 @@ def normalize_all(raws: Sequence[object], table: SpellingTable = BUILTIN) -> lis
     """Return `normalize` of each value, in order; fastest for spellings seen before."""
     if set(map(type, raws)) != {str}:
         return [normalize(raw, table) for raw in raws]
-    seen = map(table._seen.get, raws)  # type: ignore[arg-type]
+    seen = list(map(table._seen.get, raws))  # type: ignore[arg-type]
+    if all(seen):
+        return seen  # type: ignore[return-value]
     return [answer or normalize(raw, table) for answer, raw in zip(seen, raws, strict=True)]
 
 

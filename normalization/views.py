@@ -10,13 +10,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
-from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization import decision_store, deprecations, rollout_store
 from normalization.problems import CATALOGUE
+from normalization.rendering import FastJSONRenderer
 from normalization.serializers import header, problem_responses
 
 
@@ -75,7 +76,7 @@ class DeprecationsView(APIView):
     """
 
     permission_classes = (AllowAny,)
-    renderer_classes = (JSONRenderer, TemplateHTMLRenderer)
+    renderer_classes = (FastJSONRenderer, TemplateHTMLRenderer)
 
     @extend_schema(
         operation_id="deprecations",
@@ -109,7 +110,7 @@ class DeprecationsView(APIView):
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the description in JSON, for any Accept header: it has no page."""
-        request.accepted_renderer = JSONRenderer()
+        request.accepted_renderer = FastJSONRenderer()
         return super().options(request, *args, **kwargs)
 
 
@@ -125,7 +126,7 @@ def _answer(
     if etag_matches(request.headers.get("If-None-Match", ""), etag):
         return Response(status=304, headers=headers)
     json_type = request.accepted_media_type
-    if rendered is not None and json_type == JSONRenderer.media_type:
+    if rendered is not None and json_type == FastJSONRenderer.media_type:
         return HttpResponse(rendered, content_type=json_type, headers=headers)
     return Response(body, headers=headers, template_name="deprecations.html")
 

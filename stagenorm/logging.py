@@ -1,17 +1,15 @@
 """Structured logs: one JSON object per line, or plain text on a developer's terminal.
 
-Each record has the request's id and client. The request id is a UUID that django-structlog
-generates; an id sent by the client is ignored. It is ``request_id`` in log records,
-``request.request_id`` in code and ``instance`` in problem documents. Keys, secrets and passwords
-are never logged: a client is logged by the name of its key, and ``redact`` blanks the rest.
+Each record has the request's id and client (``request_log``). Keys, secrets and passwords are
+never logged: a client is logged by the name of its key, and ``redact`` blanks the rest.
 """
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 import structlog
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from structlog.typing import Processor
 
 SECRET_NAMES = (
@@ -28,26 +26,6 @@ SECRET_NAMES = (
 REDACTED = "[redacted]"
 # Requests of probes, scrapes and page assets: logged only when they fail.
 ROUTINE = ("/healthz", "/readyz", "/metrics", "/static/")
-
-
-class RequestNames:
-    """Middleware: sets ``request.request_id``, and adds the client's name to the last log record.
-
-    It must come after django-structlog's middleware.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        context = structlog.contextvars.get_contextvars()
-        request.request_id = context.get("request_id")  # type: ignore[attr-defined]
-        response = self.get_response(request)
-        # REST framework sets the result of authentication on Django's request too.
-        name = getattr(getattr(request, "auth", None), "name", None)
-        if name:
-            structlog.contextvars.bind_contextvars(client=name)
-        return response
 
 
 def redact(
@@ -155,7 +133,7 @@ def configuration(level: str, readable: bool) -> dict[str, Any]:
         "root": {"handlers": ["standard_error"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
-            # django-structlog already logs the end of each request, failures included.
+            # request_log already logs the end of each request, failures included.
             "django.request": {"level": "CRITICAL"},
             "django.security.DisallowedHost": {"filters": ["foreign_host"]},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},

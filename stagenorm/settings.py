@@ -103,22 +103,20 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_prometheus",
-    "django_structlog",
     "csp",
 ]
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
-    "stagenorm.logging.RequestNames",
+    "stagenorm.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "stagenorm.page_middleware.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "stagenorm.page_middleware.PageSessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "stagenorm.page_middleware.PageAuthentication",
+    "stagenorm.page_middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -370,7 +368,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     ],
     "DEFAULT_THROTTLE_RATES": {"anon": ANONYMOUS_THROTTLE or None},
     "NUM_PROXIES": int(BEHIND_PROXY),
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["normalization.rendering.FastJSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "normalization.problems.problem_exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -462,7 +460,6 @@ LOGGING = logging.configuration(
     ),
     readable=DEVELOPMENT and os.isatty(2),
 )
-DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10  # DEBUG: at INFO, one line per request
 PROMETHEUS_EXPORT_MIGRATIONS = False
 read.path(
     "PROMETHEUS_MULTIPROC_DIR",

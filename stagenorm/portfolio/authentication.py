@@ -30,7 +30,8 @@ BIGINT_MAX: Final = 2**63 - 1
 # reaches the query.
 _KEY = re.compile(r"[0-9A-Za-z]{1,8}\.[0-9A-Za-z]{1,64}")
 
-# Every request runs both statements. As SQL they cost less than their querysets take to build.
+# Every request runs one or both statements. As SQL they cost less than their querysets take to
+# build.
 KEY_OF_PREFIX: Final = """
 SELECT id, prefix, hashed_key, created, name, revoked, expiry_date, read_only
   FROM portfolio_apikey
@@ -44,6 +45,21 @@ SELECT fund.id, fund.name, fund.size_usd, fund.vintage_year, fund.created_at
         OR EXISTS (SELECT FROM portfolio_apikeyfund
                     WHERE api_key_id = %(key)s AND fund_id = fund.id))
 """
+
+# For addresses that name the fund: one statement instead of two. It returns the key, and after it
+# the fund, whose columns are NULL if the fund is missing or outside the key's scope.
+KEY_AND_FUND: Final = """
+SELECT key.id, key.prefix, key.hashed_key, key.created, key.name, key.revoked, key.expiry_date,
+       key.read_only, fund.id, fund.name, fund.size_usd, fund.vintage_year, fund.created_at
+  FROM portfolio_apikey AS key
+  LEFT JOIN portfolio_fund AS fund
+    ON fund.id = %(fund)s
+   AND (NOT EXISTS (SELECT FROM portfolio_apikeyfund WHERE api_key_id = key.id)
+        OR EXISTS (SELECT FROM portfolio_apikeyfund
+                    WHERE api_key_id = key.id AND fund_id = fund.id))
+ WHERE key.prefix = %(prefix)s
+"""
+KEY_COLUMNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,14 @@ class ApiClient:
         return self.name
 
 
+@dataclass(frozen=True, slots=True)
+class FundRead:
+    """The fund of an address as it was read with the key; None: missing, or out of scope."""
+
+    fund_id: int
+    fund: Fund | None
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Authenticates a key in one query: `request.auth` is the `ApiKey`, `request.user` its client.
 
@@ -81,7 +105,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
             return None
-        key = _usable_key(_key_text(header))
+        text = _key_text(header)
+        key = _checked_key(_find_key(text, _fund_in_address(request)), text)
         structlog.contextvars.bind_contextvars(client=key.name)
         return ApiClient(key.name), key
 
@@ -100,8 +125,32 @@ def _key_text(header: str) -> str:
     return text
 
 
-def _usable_key(text: str) -> ApiKey:
-    key = _one(ApiKey, KEY_OF_PREFIX, {"prefix": text.partition(".")[0]})
+def _fund_in_address(request: Request) -> int | None:
+    fund_id = request.parser_context["kwargs"].get("fund_id") if request.parser_context else None
+    return fund_id if isinstance(fund_id, int) and 0 < fund_id <= BIGINT_MAX else None
+
+
+def _find_key(text: str, fund_id: int | None) -> ApiKey | None:
+    """Return the key of the text's prefix, with `fund_read` if the address names a fund."""
+    prefix = text.partition(".")[0]
+    if fund_id is None:
+        return _one(ApiKey, KEY_OF_PREFIX, {"prefix": prefix})
+    with connection.cursor() as cursor:
+        cursor.execute(KEY_AND_FUND, {"prefix": prefix, "fund": fund_id})
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        names = [column.name for column in cursor.description]
+    of_key, of_fund = row[:KEY_COLUMNS], row[KEY_COLUMNS:]
+    key = ApiKey.from_db(connection.alias, names[:KEY_COLUMNS], of_key)
+    found = of_fund[0] is not None
+    fund = Fund.from_db(connection.alias, names[KEY_COLUMNS:], of_fund) if found else None
+    key.fund_read = FundRead(fund_id, fund)  # type: ignore[attr-defined]
+    return key
+
+
+def _checked_key(key: ApiKey | None, text: str) -> ApiKey:
+    """Return the key if the whole text is its own, and it is neither revoked nor expired."""
     if key is None or not key.is_valid(text):
         raise AuthenticationFailed("The API key is not known.")
     if key.revoked:
@@ -129,13 +178,17 @@ class HasApiKey(BasePermission):
 
 
 def fund_for(request: Request, fund_id: int) -> Fund:
-    """Return the fund in one query.
+    """Return the fund, in one query unless authentication has read it with the key.
 
     Raises the same 404 problem for a missing fund and for a fund outside the key's scope.
     """
+    key = _key_of(request)
+    read: FundRead | None = getattr(key, "fund_read", None)
     found = None
-    if 0 < fund_id <= BIGINT_MAX:
-        found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": _key_of(request).pk})
+    if read is not None and read.fund_id == fund_id:
+        found = read.fund
+    elif 0 < fund_id <= BIGINT_MAX:
+        found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": key.pk})
     if found is None:
         raise Problem(
             "not-found", status=404, detail="The fund does not exist, or the key may not see it."

@@ -148,6 +148,6 @@ def test_a_key_costs_one_query(
     fund: Fund, django_assert_num_queries: Callable[..., object]
 ) -> None:
     _, text = create_key("counted", funds=[fund.pk])
-    # The key; the fund with its scope.
-    with django_assert_num_queries(2):  # type: ignore[attr-defined]
+    # The key, with the fund and its scope.
+    with django_assert_num_queries(1):  # type: ignore[attr-defined]
         assert probe(text, fund_id=fund.pk).status_code == 200
