@@ -1,7 +1,7 @@
 """The page of a stored simulation: its sentences, figures and charts, ready for the template.
 
-`simulation_charts` places the charts. Summaries of both generations of profiles have the same
-page; the parts that a summary does not have are left out.
+`simulation_charts` and `simulation_bars` place the charts. Simulations of both generations of
+profiles have the same page, without the parts that a summary lacks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stagenorm.portfolio.models import Simulation
+from stagenorm.portfolio.simulation_axes import percent, times
+from stagenorm.portfolio.simulation_bars import (
+    ScenariosChart,
+    StagesChart,
+    scenarios_chart,
+    stages_chart,
+)
 from stagenorm.portfolio.simulation_charts import (
     DistributionChart,
     PathChart,
-    ScenariosChart,
-    StageBar,
     distribution_chart,
     path_chart,
-    percent,
-    scenarios_chart,
-    stage_bars,
-    times,
 )
 
 # What a summary needs for the page; older or foreign summaries are shown as they are stored.
@@ -39,10 +40,7 @@ class FigureTile:
 
 @dataclass(frozen=True, slots=True)
 class SimulationPage:
-    """All that the page shows.
-
-    `basis` is net or gross; `band_names` are the headings of the outcomes.
-    """
+    """All that the page shows. `basis` is net or gross."""
 
     heading: str
     lede: str
@@ -51,8 +49,7 @@ class SimulationPage:
     distribution: DistributionChart
     path: PathChart | None
     path_wanted: bool
-    stages: Sequence[StageBar]
-    band_names: Sequence[str]
+    stages: StagesChart
     scenarios: ScenariosChart | None
     plan: Sequence[tuple[str, str]]
     assumptions: Sequence[tuple[str, str]]
@@ -70,11 +67,10 @@ def simulation_page(simulation: Simulation) -> SimulationPage | None:
         lede=_lede(simulation, basis),
         basis=basis,
         tiles=_tiles(summary, basis),
-        distribution=distribution_chart(summary),
+        distribution=distribution_chart(summary, basis),
         path=path_chart(summary),
         path_wanted=basis == "net",
-        stages=stage_bars(summary),
-        band_names=[name.replace("_", " ") for name in summary["by_stage"][0]["outcomes"]],
+        stages=stages_chart(summary),
         scenarios=scenarios_chart(summary),
         plan=_plan(summary),
         assumptions=_assumptions(simulation),
@@ -84,7 +80,8 @@ def simulation_page(simulation: Simulation) -> SimulationPage | None:
 
 def _heading(summary: Mapping[str, Any]) -> str:
     loss = percent(summary["probabilities"]["loss"], 0)
-    return f"{loss} of the funds lose money; half return more than {times(summary['tvpi']['p50'])}"
+    median = times(summary["tvpi"]["p50"])
+    return f"{loss} of the funds lose money; the median fund returns {median}"
 
 
 def _lede(simulation: Simulation, basis: str) -> str:
@@ -157,8 +154,8 @@ def _plan(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     dollars = plan["usd"] or {}
     rows = []
     for name, label in names.items():
-        amount = f" ({dollars[name]:,.0f} USD)" if name in dollars else ""
-        rows.append((label, f"{percent(plan[name])} of the commitment{amount}"))
+        amount = f" ({dollars[name]:,.0f}\u00a0USD)" if name in dollars else ""
+        rows.append((label, f"{percent(plan[name])}{amount}"))
     if plan["implied_portfolio_size"] is not None:
         rows.append(("First cheques of the target size", str(plan["implied_portfolio_size"])))
     return rows
@@ -167,7 +164,8 @@ def _plan(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _assumptions(simulation: Simulation) -> list[tuple[str, str]]:
     summary = simulation.summary
     asked = summary["parameters"]
-    mix = ", ".join(f"{stage} {percent(w, 0)}" for stage, w in summary["stage_mix"].items())
+    # `by_stage` is a list and keeps its order in the database, unlike the members of `stage_mix`.
+    mix = ", ".join(f"{row['stage']} {percent(row['weight'], 0)}" for row in summary["by_stage"])
     rows = [("Fund", str(simulation.fund)), ("Stages", mix)]
     if simulation.strategy is not None:
         rows.append(("Strategy", str(simulation.strategy)))

@@ -326,6 +326,17 @@ def test_a_pack_is_applied_like_a_file_and_never_decides_a_choice() -> None:
     assert run("plan", "pack:none")[0] == 2
 
 
+def test_a_pack_leaves_earlier_decisions_as_they_are() -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE, "we pay no grants")
+    decide("Grants", DecisionVerdict.OPEN)
+    plan = planned("pack:common-outside")
+    assert (plan["retired"], plan["unchanged"]) == ([], 0)
+    assert [each["after"]["spelling"].casefold() for each in plan["changed"]] == ["grants"]
+    run("apply", "pack:common-outside", "--plan", plan["hash"])
+    notes = {each.key: each.note for each in StageDecision.objects.filter(superseded_at=None)}
+    assert notes["grant"] == "we pay no grants"
+
+
 # -- Export ---------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from stagenorm.portfolio.models import Fund, Simulation
-from stagenorm.portfolio.simulation_charts import distribution_chart, path_chart, scenarios_chart
+from stagenorm.portfolio.simulation_axes import axis_ticks, percent, signed
+from stagenorm.portfolio.simulation_bars import scenarios_chart, stages_chart
+from stagenorm.portfolio.simulation_charts import distribution_chart, path_chart
 
 SEED_AND_A = [{"stage": "seed", "weight": 0.6}, {"stage": "series-a", "weight": 0.4}]
 FUND: dict[str, Any] = {
@@ -79,9 +81,12 @@ def test_every_chart_has_a_title_and_a_table(
 ) -> None:
     page = shown(operator, stored(api, fund, **members))
     assert all(heading in page for heading in headings)
-    assert page.count("The same as a table") == len(headings)
+    assert page.count("Show as a table") == len(headings)
     assert not re.search(r"\sstyle=|\son\w+=", page.split('<article class="simulation">')[1])
     for chart in charts(page):
+        titles = [each for each in chart.iter("text") if each.get("class") == "axis"]
+        if "plot" in (chart.get("class") or ""):
+            assert len(titles) == 2
         if chart.get("aria-hidden") != "true":
             assert chart.get("role") == "img"
             named = {each.get("id") for each in chart.iter() if each.get("id")}
@@ -112,14 +117,14 @@ def test_bars_cover_the_shown_axis_and_change_tone_at_one_and_three(
     api: APIClient, fund: Fund
 ) -> None:
     summary = stored(api, fund, **FUND).summary
-    chart = distribution_chart(summary)
+    chart = distribution_chart(summary, "net")
     assert chart.bars[0].x == 0
     for bar, following in zip(chart.bars, chart.bars[1:], strict=False):
         assert following.x == pytest.approx(bar.x + bar.width, abs=0.01)
     losing = [bar for bar in chart.bars if bar.tone == "loss"]
     assert losing[-1].x + losing[-1].width == pytest.approx(chart.break_even, abs=0.01)
     assert max(bar.height for bar in chart.bars) == 100
-    assert sum(int(row[2].replace(",", "")) for row in chart.rows) == 400
+    assert sum(int(row[2].replace(",", "")) for row in chart.table.rows) == 400
 
 
 def test_path_and_scenarios_stay_inside_their_plots(api: APIClient, fund: Fund) -> None:
@@ -134,3 +139,39 @@ def test_path_and_scenarios_stay_inside_their_plots(api: APIClient, fund: Fund) 
     assert scenarios.bars[0].label == "The base"
     assert all(0 <= bar.low <= bar.median <= bar.high <= 100 for bar in scenarios.bars)
     assert [bar.basis for bar in scenarios.bars] == ["net", "net", "gross"]
+
+
+def test_quartiles_begin_below_each_other_and_name_their_side(api: APIClient, fund: Fund) -> None:
+    marks = distribution_chart(stored(api, fund, **FUND).summary, "net").marks
+    assert [mark.main for mark in marks] == [False, True, False]
+    assert [mark.label.split("\u00a0")[0] for mark in marks] == ["25", "median", "25"]
+    assert marks[0].y < marks[1].y < marks[2].y
+    assert [mark.before for mark in marks] == [mark.x > 50 for mark in marks]
+
+
+def test_outcomes_are_in_the_order_of_their_bands(api: APIClient, fund: Fund) -> None:
+    # The database does not keep the order of the members of a JSON object.
+    chart = stages_chart(stored(api, fund, **FUND).summary)
+    bands = ("fail", "modest", "good", "home run", "unicorn")
+    assert tuple(chart.table.headings[-5:]) == bands
+    assert all(len(row) == len(chart.table.headings) for row in chart.table.rows)
+
+
+@pytest.mark.parametrize(
+    ("end", "labels"),
+    [
+        (1.62, ["0", "0.5", "1", "1.5"]),
+        (8.3, ["0", "2", "4", "6", "8"]),
+        (0.04, ["0", "0.01", "0.02", "0.03"]),
+        (12_000, ["0", "2000", "4000", "6000", "8000", "10000"]),
+    ],
+)
+def test_axes_have_round_labels(end: float, labels: list[str]) -> None:
+    ticks = axis_ticks(end, "×")
+    assert [tick.label for tick in ticks] == [f"{label}\u00a0×" for label in labels]
+    assert all(0 <= tick.at < 100 for tick in ticks)
+
+
+def test_a_zero_has_no_sign() -> None:
+    assert (signed(-0.001), signed(0.05), signed(-0.05)) == ("0.00", "+0.05", "\u22120.05")
+    assert percent(-0.0001) == "0.0\u00a0%"

@@ -21,6 +21,7 @@ from django.db import OperationalError as StoreError
 from normalization import decision_effects, decision_file, decision_store, decisions
 from normalization.decision_file import DecisionFileRefused, DecisionRow
 from normalization.decision_plan import DecisionPlan, table_after, table_of
+from normalization.decision_warnings import DecisionVerdict
 from normalization.decisions import DecisionHeld, DecisionRefused, DecisionResult
 from normalization.management import decision_output as output
 from normalization.management.overrides import add_override
@@ -125,7 +126,7 @@ class Command(BaseCommand):
         return DONE
 
     def _plan(self, options: dict[str, Any]) -> int:
-        given = _Given(options["file"])
+        given = _Given(options["file"], prune=options["prune"])
         plan = decisions.plan(given.rows, prune=options["prune"])
         in_force = decisions.in_force()
         with progress_bar("tables") as report:
@@ -141,7 +142,7 @@ class Command(BaseCommand):
         return FAILED if plan.conflicts else DONE
 
     def _apply(self, options: dict[str, Any]) -> int:
-        given = _Given(options["file"])
+        given = _Given(options["file"], prune=options["prune"])
         plan = decisions.plan(given.rows, prune=options["prune"])
         _refuse_other_hash(plan, options["plan"])
         before = decision_store.newest()
@@ -211,10 +212,15 @@ class Command(BaseCommand):
 
 
 class _Given:
-    """The rows that the operator names: a file, standard input, or a starter pack."""
+    """The rows that the operator names: a file, standard input, or a starter pack.
 
-    def __init__(self, name: str) -> None:
+    A pack settles only what is undecided: earlier decisions stay. With `prune` it stands for all
+    decisions, so that each of its rows counts.
+    """
+
+    def __init__(self, name: str, *, prune: bool = False) -> None:
         self.name = name
+        self._prune = prune
         self.to_choose: tuple[DecisionRow, ...] = ()
         self.confirmed: tuple[str, ...] = ()
         if name.startswith(PACK_PREFIX):
@@ -229,7 +235,9 @@ class _Given:
             raise CommandError(f"There is no pack {name}; there are {known}.", returncode=USAGE)
         pack = packs[name]
         self.source, self.digest = DecisionBatch.Source.PACK, ""
-        self.rows, self.to_choose = pack.decided, pack.to_choose
+        kept = frozenset() if self._prune else _decided_keys()
+        self.rows = tuple(row for row in pack.decided if row.key not in kept)
+        self.to_choose = tuple(row for row in pack.to_choose if row.key not in kept)
         # The rows of a pack are reviewed: choosing the pack confirms them.
         self.confirmed = tuple(row.spelling for row in pack.decided)
 
@@ -238,6 +246,12 @@ class _Given:
         self.source = DecisionBatch.Source.FILE
         self.digest = hashlib.sha256(data).hexdigest()
         self.rows = decision_file.read(data)
+
+
+def _decided_keys() -> frozenset[str]:
+    """Return the folded spellings that have a decision in force, open ones excepted."""
+    in_force = decisions.in_force()
+    return frozenset(row.key for row in in_force if row.verdict is not DecisionVerdict.OPEN)
 
 
 def _action(actions: Any, name: str, text: str) -> CommandParser:
