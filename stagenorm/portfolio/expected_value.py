@@ -1,7 +1,7 @@
 """The expected TVPI of a simulated fund, computed instead of simulated.
 
-A fund's TVPI is the mean over its companies, which are alike before the dice fall, so its
-expectation is that of one company, E[V], a sum over the cells (stage s with weight w, band b with
+A fund's TVPI is the mean over its companies, which have the same distribution, so its expectation
+is that of one company, E[V], a sum over the cells (stage s with weight w, band b with
 odds p):
 
     E[V] = sum_s w_s sum_b p_sb E[V | s, b].
@@ -60,9 +60,8 @@ def expected_tvpi(stage_mix: Mapping[Stage, float], profile: str, horizon: float
     )
 
 
-@lru_cache(
-    maxsize=1024
-)  # 450 for two profiles and 15 horizons; computing 30 of them takes a tenth of a simulation
+# 450 values for two profiles and 15 horizons. Computing 30 of them takes a tenth of a simulation.
+@lru_cache(maxsize=1024)
 def _expected_value(band: Band, exit_years: float, horizon: float) -> float:
     """E[V | s, b] for the expected exit time `exit_years`."""
     latest = exit_years + EXIT_SPREAD_YEARS

@@ -64,7 +64,7 @@ def add_to(total: NDArray[_Number], part: NDArray[_Number]) -> NDArray[_Number]:
 
 
 class TileRows:
-    """The rows of companies that are simulated together, and what their times come to.
+    """The rows of companies that are simulated together, with tables of their times.
 
     The line of a company, and its round, depend on its row and its cell alone. Tables over both
     save computing them for each company.
@@ -78,7 +78,7 @@ class TileRows:
         starts = table.line_start + self.cheque_quarter
         self._starts = starts.ravel()
         quarters = np.minimum(starts, horizon).astype(np.int32)
-        # The row after the last quarter takes what is no round within the horizon.
+        # Companies without a round within the horizon go to the row after the last quarter.
         quarters[:, ~table.graduates] = horizon
         self._round_quarters = quarters.ravel()
         years = np.minimum(starts, horizon).astype(np.int32) // QUARTERS_PER_YEAR

@@ -1,7 +1,7 @@
 """What a simulated fund invests and is worth in expectation, computed instead of simulated.
 
-All companies of a fund are alike before the dice fall, so the expectation is a sum over cells for
-each first cheque. `market_expectation` has the mark of one company; here its age is the time from
+All companies of a fund have the same distribution, so the expectation is a sum over cells for each
+first cheque. `market_expectation` has the mark of one company; here its age is the time from
 the first cheque to the horizon. A graduate's follow-on depends on the number G of graduates, which
 is binomial: with the reserve R and the limit of three cheques, the follow-ons of all graduates sum
 to min(R, 3 G), of which each company has an equal share in expectation. The factor has mean 1 and

@@ -1,5 +1,4 @@
-"""From the cash flows of companies to what a limited partner gets: calls, distributions, carry,
-IRR.
+"""The cash flows of the limited partners, from those of the companies: calls, carry and IRR.
 
 Money is a fraction of the commitment; each row of an array is a quarter, each column a run. Calls
 are paid at the start of their quarter, distributions at its end, so carry always sees the
@@ -78,9 +77,7 @@ def after_carry(gross: Floats, paid_in: Floats, carry: float) -> Floats:
 
 
 class FundLedger:
-    """The quarterly cash flows of up to `runs` runs, and what they come to. The memory is used
-    again and again.
-    """
+    """The quarterly cash flows of up to `runs` runs, and their results. Its memory is reused."""
 
     def __init__(self, plan: FundPlan, runs: int) -> None:
         quarters = plan.horizon_quarters
@@ -109,7 +106,7 @@ class FundLedger:
         follow_ons *= follow_on * self._cheque
 
     def close(self, runs: int, yearly: Floats | None, *, gross_irr: bool) -> RunResults:
-        """Return the results of the first `runs` runs; afterwards the flows are spent.
+        """Return the results of the first `runs` runs. Overwrites the flows.
 
         `yearly` has shape (3, years, runs) and in its last part the value of the companies at each
         year's end, before carry. It is overwritten with the path: contributions, distributions and

@@ -1,10 +1,9 @@
-"""The value of a fund's companies at the end of each year, without looking at every company every
-year.
+"""The value of a fund's companies at the end of each year, by sums instead of company by company.
 
 Between its round and its exit a company is marked along a straight line, constant + slope · t. So
 a year's value is a sum of constants plus t times a sum of slopes over the companies on their line.
-It is enough to enter both in the year in which a company comes on its line and to take them out in
-the year of its exit.
+It is enough to add both in the year in which a company's line begins and to subtract them in the
+year of its exit.
 """
 
 import numpy as np

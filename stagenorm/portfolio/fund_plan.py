@@ -1,4 +1,4 @@
-"""How a fund means to deploy its commitment: fees, first cheques and the reserve, before luck.
+"""The plan of a fund for its commitment: fees, first cheques and the reserve.
 
 All money is a fraction of the commitment, times are quarters from the fund's start. First cheques
 are of one size and evenly spread over the deployment period: cheque j of n falls at (j + 1/2) / n

@@ -15,12 +15,11 @@ company by company.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
 
-from normalization.stages import Stage
 from stagenorm.portfolio.fund_companies import BlockFlows, CellTotals, CompanyTile, TileRows
 from stagenorm.portfolio.fund_ledger import FundLedger, FundPath, RunResults
 from stagenorm.portfolio.fund_path import PathTally
@@ -33,11 +32,10 @@ from stagenorm.portfolio.market_outcomes import (
 )
 from stagenorm.portfolio.market_profiles import FundTerms
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
-from stagenorm.portfolio.monte_carlo import MAX_RUNS
-from stagenorm.portfolio.outcomes import Floats, Indices, rescaled
+from stagenorm.portfolio.outcomes import Floats, Indices
+from stagenorm.portfolio.simulation_parameters import RunParameters
 
-# Names the random stream and the arithmetic; it changes whenever the same seed gives other
-# numbers.
+# Names the random stream and the arithmetic. It changes when the same seed gives other numbers.
 FUND_ENGINE: Final = "pcg64-funds-1"
 MAX_PORTFOLIO: Final = 1_000
 RUNS_PER_BLOCK: Final = 500
@@ -51,32 +49,23 @@ _STREAMS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class FundParameters:
-    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot
-    be simulated.
-    """
+class FundParameters(RunParameters):
+    """What determines a simulation of a fund. Raises ValueError for what cannot be simulated."""
 
-    runs: int
-    horizon_years: int
-    portfolio_size: int
-    seed: int
-    profile: str
-    stage_mix: Mapping[Stage, float]
+    engine: ClassVar[str] = FUND_ENGINE
+    profiles: ClassVar[Mapping[str, object]] = MARKET_PROFILES
+
     reserve_ratio: float
     deployment_months: int
     factor_sigma: float
     terms: FundTerms
 
     def __post_init__(self) -> None:
-        if not 1 <= self.runs <= MAX_RUNS:
-            raise ValueError(f"runs must be 1 to {MAX_RUNS}")
-        if not 1 <= self.portfolio_size <= MAX_PORTFOLIO:
-            raise ValueError(f"portfolio_size must be 1 to {MAX_PORTFOLIO}")
-        if self.seed < 0 or not 0.0 <= self.factor_sigma <= 1.0:
-            raise ValueError("seed must be at least 0, factor_sigma 0 to 1")
-        if self.profile not in MARKET_PROFILES:
-            raise ValueError(f"profile must be one of {', '.join(MARKET_PROFILES)}")
-        rescaled(self.stage_mix)
+        self.check()
+        if self.portfolio_size > MAX_PORTFOLIO:
+            raise ValueError(f"portfolio_size must be at most {MAX_PORTFOLIO}")
+        if not 0.0 <= self.factor_sigma <= 1.0:
+            raise ValueError("factor_sigma must be 0 to 1")
         self.plan()
 
     def plan(self) -> FundPlan:

@@ -4,9 +4,7 @@ Everything is net of fees and carry, per unit paid in, except what BASIS calls g
 invested in companies, before fees and carry. Money is a fraction of the commitment.
 """
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +21,7 @@ from stagenorm.portfolio.market_expectation import price_steps
 from stagenorm.portfolio.market_profiles import BAND_NAMES
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.outcomes import STAGES, Floats, rescaled
+from stagenorm.portfolio.simulation_parameters import mix_as_json, parameters_hash
 from stagenorm.portfolio.simulation_summary import (
     distribution,
     histogram,
@@ -58,7 +57,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class ChequeRange:
-    """The sizes of a first cheque that the fund wants, in dollars; None where it has no wish."""
+    """The sizes of a first cheque that the fund wants, in dollars; None for no limit."""
 
     least: float | None = None
     target: float | None = None
@@ -99,10 +98,10 @@ def summarize_fund(
     }
     summary: dict[str, Any] = {
         "seed": parameters.seed,
-        "parameters_hash": fund_hash(parameters),
+        "parameters_hash": parameters_hash(parameters),
         "profile": parameters.profile,
         "engine": FUND_ENGINE,
-        "stage_mix": _mix(parameters),
+        "stage_mix": mix_as_json(parameters),
         "basis": BASIS,
         "tvpi": net["tvpi"],
         "dpi": net["dpi"],
@@ -149,35 +148,6 @@ def plan_summary(
         for_first_cheques = plan.first_cheque * plan.portfolio_size * commitment_usd
         implied = int(for_first_cheques / cheques.target + 0.5)
     return {**fractions, "usd": dollars, "implied_portfolio_size": implied}
-
-
-def fund_hash(parameters: FundParameters) -> str:
-    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine
-    included.
-    """
-    text = json.dumps(determining(parameters), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def determining(parameters: FundParameters) -> dict[str, Any]:
-    """Return everything that determines the numbers, as JSON."""
-    return {
-        "engine": FUND_ENGINE,
-        **{
-            name: getattr(parameters, name)
-            for name in (
-                *("profile", "runs", "horizon_years", "portfolio_size", "seed"),
-                *("reserve_ratio", "deployment_months", "factor_sigma"),
-            )
-        },
-        "terms": asdict(parameters.terms),
-        "stage_mix": _mix(parameters),
-    }
-
-
-def _mix(parameters: FundParameters) -> dict[str, float]:
-    # Not rounded, so that a client can repeat the simulation and its hash.
-    return {stage.value: weight for stage, weight in rescaled(parameters.stage_mix).items()}
 
 
 def _distribution(values: Floats) -> dict[str, float | None]:

@@ -105,6 +105,23 @@ def price_steps(profile: MarketProfile) -> PerStage:
     )
 
 
+def expected_multiple_of_invested_money(
+    profile: MarketProfile, stage_mix: Mapping[Stage, float], reserve_ratio: float
+) -> float:
+    """Return the mean multiple of a dollar that a fund of many companies invests.
+
+    `stage_mix` sums to 1. Follow-on money expects what a first cheque in the next stage expects.
+    """
+    first = sum(weight * expected_multiple(profile, s) for s, weight in stage_mix.items())
+    graduates = {s: w * graduation_probability(profile, s) for s, w in stage_mix.items()}
+    next_stage = profile.graduation.next_stage
+    follow_on = sum(
+        share * expected_multiple(profile, next_stage[s]) for s, share in graduates.items()
+    )
+    follow_on /= sum(graduates.values())
+    return (1.0 - reserve_ratio) * first + reserve_ratio * follow_on
+
+
 def loss_of_the_fully_diversified_fund(
     profile: MarketProfile, stage_mix: Mapping[Stage, float], reserve_ratio: float, fees: float
 ) -> float:
@@ -114,14 +131,7 @@ def loss_of_the_fully_diversified_fund(
     I = 1 - fees and the mean multiple m of invested money. Carry does not matter below 1.
     `stage_mix` sums to 1.
     """
-    first = sum(weight * expected_multiple(profile, s) for s, weight in stage_mix.items())
-    graduates = {s: w * graduation_probability(profile, s) for s, w in stage_mix.items()}
-    next_stage = profile.graduation.next_stage
-    follow_on = sum(
-        share * expected_multiple(profile, next_stage[s]) for s, share in graduates.items()
-    )
-    follow_on /= sum(graduates.values())
-    mean = (1.0 - reserve_ratio) * first + reserve_ratio * follow_on
+    mean = expected_multiple_of_invested_money(profile, stage_mix, reserve_ratio)
     sigma = profile.factor.sigma
     score = (-math.log((1.0 - fees) * mean) + sigma * sigma / 2.0) / sigma
     return 0.5 * math.erfc(-score / math.sqrt(2.0))

@@ -5,7 +5,7 @@ An exit within the horizon is cash at the end of its quarter (DPI). A later one 
 at the horizon (RVPI): what has grown at a constant rate since the investment and would reach the
 multiple at the exit, multiple^(horizon/exit). TVPI = DPI + RVPI. The IRR is that of the
 investment, the quarterly cash, and the residual value as a last flow at the horizon (an interim
-IRR with net asset value, as funds report it); it is -1 when nothing ever comes back.
+IRR with net asset value, as funds report it). It is -1 when nothing ever comes back.
 
 The random numbers come in blocks, each with a stream of its own: SeedSequence(seed) with the
 block's number as spawn key. How many runs make a block depends on the portfolio's size alone, so
@@ -14,13 +14,12 @@ more runs start with the same runs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.random import PCG64, SeedSequence
 from numpy.typing import NDArray
 
-from normalization.stages import Stage
 from stagenorm.portfolio.irr import QUARTERS_PER_YEAR, annual_irr
 from stagenorm.portfolio.outcomes import (
     CELLS,
@@ -31,47 +30,25 @@ from stagenorm.portfolio.outcomes import (
     Floats,
     Indices,
     OutcomeTable,
-    rescaled,
 )
 from stagenorm.portfolio.return_profiles import PROFILES
+from stagenorm.portfolio.simulation_parameters import RunParameters
 
-# Names the random stream and the arithmetic. It changes whenever the same seed gives other
-# numbers, be it by a change here or by a numpy release that changes Generator.random (a test pins
-# the first numbers).
+# Names the random stream and the arithmetic. It changes when the same seed gives other numbers,
+# after a change here or in numpy's Generator.random (a test pins the first numbers).
 ENGINE: Final = "pcg64-blocks-1"
 DRAWS_PER_BLOCK: Final = 200_000
-# The per-run arrays, and the quarterly flows while simulating, are kept whole up to here: 25 MB at
-# 15 years.
-MAX_RUNS: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class SimulationParameters:
-    """What determines a simulation; weights are taken relative. Raises ValueError for what cannot
-    be simulated.
-    """
+class SimulationParameters(RunParameters):
+    """What determines a simulation. Raises ValueError for what cannot be simulated."""
 
-    runs: int
-    horizon_years: int
-    portfolio_size: int
-    seed: int
-    profile: str
-    stage_mix: Mapping[Stage, float]
+    engine: ClassVar[str] = ENGINE
+    profiles: ClassVar[Mapping[str, object]] = PROFILES
 
     def __post_init__(self) -> None:
-        if not 1 <= self.runs <= MAX_RUNS:
-            raise ValueError(f"runs must be 1 to {MAX_RUNS}")
-        if (
-            self.horizon_years * QUARTERS_PER_YEAR < EARLIEST_EXIT_QUARTER
-            or self.portfolio_size < 1
-            or self.seed < 0
-        ):
-            raise ValueError(
-                "horizon_years and portfolio_size must be at least 1, seed at least 0"
-            )
-        if self.profile not in PROFILES:
-            raise ValueError(f"profile must be one of {', '.join(PROFILES)}")
-        rescaled(self.stage_mix)
+        self.check()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ _ROUNDING: Final = 1e-12
 _FIRST_HEAVY_CELL: Final = [band.heavy_tailed for band in BANDS].index(True) * len(STAGES)
 # Bins of the guide table; a power of two, so that the bin of a uniform number is exact.
 _GUIDE_BINS: Final = 4096
-# Not a cell, but past the heavy ones, so that one comparison finds whatever needs more work.
+# Marks a bin with a border in it. It is larger than every cell, so one comparison finds these bins
+# and the heavy-tailed cells.
 _UNDECIDED: Final = len(BANDS) * len(STAGES)
 
 
@@ -69,9 +70,8 @@ class OutcomeTable:
             ]
         )
         cumulated = np.cumsum(self.odds)
-        self.upper: Floats = (
-            cumulated / cumulated[-1]
-        )  # 1.0 exactly from the last possible cell on
+        # Exactly 1.0 from the last possible cell on.
+        self.upper: Floats = cumulated / cumulated[-1]
         self.guide: Indices = guide_table(self.upper, _UNDECIDED)
         self.low: Floats = np.repeat([band.low for band in BANDS], len(STAGES))
         self.width: Floats = np.repeat([band.high - band.low for band in BANDS], len(STAGES))
@@ -96,10 +96,8 @@ def guide_table(upper: Floats, undecided: int) -> Indices:
     about 1 %, are searched.
     """
     edges = np.arange(_GUIDE_BINS + 1) / _GUIDE_BINS
-    first, last = (
-        np.searchsorted(upper, edges[:-1], side="right"),
-        np.searchsorted(upper, edges[1:], side="left"),
-    )
+    first = np.searchsorted(upper, edges[:-1], side="right")
+    last = np.searchsorted(upper, edges[1:], side="left")
     return np.where(first == last, first, undecided)
 
 
@@ -112,7 +110,7 @@ class CompanyBlock:
     """
 
     def __init__(self, table: OutcomeTable, room: Floats) -> None:
-        """`room` has shape (ROWS_OF_ROOM, size) and is the block's from now on."""
+        """`room` has shape (ROWS_OF_ROOM, size). The block keeps it and overwrites it."""
         self._table = table
         self._room = room
         self._take(0)
@@ -123,7 +121,7 @@ class CompanyBlock:
         self.spare: Indices = self._scratch.view(np.intp)
 
     def draw(self, bits: PCG64, companies: int) -> Self:
-        """Draw the first `companies` of the block that `bits` is the start of.
+        """Draw the first `companies` companies; `bits` is at the start of the block's stream.
 
         Every uniform number takes one step of the generator, and each of the three sequences has
         `size` steps to itself: a company is the same however many are drawn after it.
@@ -142,7 +140,7 @@ class CompanyBlock:
         return self
 
     def _find_cells(self, uniform: Floats) -> Indices:
-        """Set the cells; return where the heavy-tailed ones are."""
+        """Set the cells and return the indices of the heavy-tailed ones."""
         cell = self.cell
         bins = np.multiply(
             uniform, _GUIDE_BINS, out=self.exit_quarter.view(np.intp), casting="unsafe"
@@ -155,7 +153,7 @@ class CompanyBlock:
         return heavy
 
     def _find_multiples(self, multiple: Floats, heavy: Indices) -> None:
-        """Make the multiples of the uniform numbers in `multiple`."""
+        """Turn the uniform numbers in `multiple` into multiples."""
         table = self._table
         heavy_cell, heavy_uniform = self.cell[heavy], multiple[heavy]
         multiple *= np.take(table.width, self.cell, out=self._scratch, mode="clip")
@@ -164,7 +162,7 @@ class CompanyBlock:
         multiple[heavy] = table.low[heavy_cell] * survival ** (-1.0 / TAIL_INDEX)
 
     def _find_exits(self, exit_quarter: Floats) -> None:
-        """Make the exit times of the uniform numbers in `exit_quarter`."""
+        """Turn the uniform numbers in `exit_quarter` into exit times."""
         exit_quarter *= 2.0 * EXIT_SPREAD_YEARS * QUARTERS_PER_YEAR
         exit_quarter += np.take(self._table.soonest, self.cell, out=self._scratch, mode="clip")
         np.maximum(exit_quarter, EARLIEST_EXIT_QUARTER, out=exit_quarter)

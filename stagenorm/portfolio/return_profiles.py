@@ -1,5 +1,4 @@
-"""What a venture investment may return: outcome bands, and per profile their odds and exit times
-by stage.
+"""The first generation of return profiles: outcome bands, their odds and exit times by stage.
 
 Data only; `outcomes` draws from it and `expected_value` integrates it. A profile's name carries
 its version: numbers of a published profile never change, a better set gets a new name, so that a

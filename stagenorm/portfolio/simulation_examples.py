@@ -1,4 +1,4 @@
-"""Requests and an answer for the OpenAPI document; tests hold that they are valid."""
+"""Requests and an answer for the OpenAPI document. Tests check that they are valid."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ REQUEST_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "seed": 7,
     },
 }
-# What the first of them is answered with, except for the id.
+# The answer to the first of them, except for the id.
 ANSWER_EXAMPLE: Final[dict[str, Any]] = json.loads(
     Path(__file__).with_name("simulation_example.json").read_text("utf-8")
 )

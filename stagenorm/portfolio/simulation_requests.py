@@ -1,9 +1,8 @@
-"""What a request asks of a fund simulation: its own members, over those of the strategy, over
-defaults.
+"""The parameters of a fund simulation: a request's members, then the strategy's, then defaults.
 
-The modules of the simulation know neither strategies nor requests. `FundRequest` is what a request
-comes to: parameters for the engine, and what to report. Cross-checks of members are here; their
-shapes are in `simulations_serializers`.
+The modules of the engine use neither strategies nor requests. A `FundRequest` has the parameters
+for the engine and what to report. Checks of members against each other are here; their shapes are
+in `simulation_request_serializers`.
 """
 
 import enum
@@ -16,11 +15,12 @@ from normalization.problems import Item
 from normalization.stages import Stage
 from stagenorm.portfolio.fund_plan import FundPlan
 from stagenorm.portfolio.fund_simulation import FundParameters
-from stagenorm.portfolio.fund_summary import ChequeRange, Included, Targets, determining
+from stagenorm.portfolio.fund_summary import ChequeRange, Included, Targets
 from stagenorm.portfolio.market_profiles import MONTHS_PER_YEAR, FundTerms
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.models import Fund, PortfolioStrategy
 from stagenorm.portfolio.monte_carlo import SimulationParameters
+from stagenorm.portfolio.simulation_parameters import determining
 
 DEFAULT_PORTFOLIO_SIZE: Final = 25
 DEFAULT_HORIZON_YEARS: Final = 8
@@ -118,8 +118,7 @@ class FundRequest:
 def filled(
     members: Mapping[str, Any], fund: Fund, strategy: PortfolioStrategy | None
 ) -> dict[str, Any]:
-    """Return the members of a request for a fund, those that are absent from the strategy or by
-    default.
+    """Return all members of a request for a fund: its own, or the strategy's, or the default.
 
     `check_size` becomes a `ChequeRange`, `terms` become `FundTerms`.
     """
@@ -168,7 +167,7 @@ def terms_of(profile: str, given: Mapping[str, Any]) -> FundTerms:
 def faults_of_plans(merged: Mapping[str, Any], given: Iterable[str]) -> list[Item]:
     """Return an item for each plan without a first cheque, and one for too many companies.
 
-    `given` are the members of the request itself; a fault in another member is that of the
+    `given` are the members of the request itself. A fault in another member points to the
     strategy.
     """
     faults = _faults_of_sizes(merged)
@@ -229,9 +228,7 @@ def parameters_of(
 
 
 def plan_warnings(request: FundRequest) -> Iterable[Item]:
-    """Return warnings of what the plan leaves out, and of a first cheque outside the sizes that
-    are wanted.
-    """
+    """Return warnings of cheques that are not made, and of a first cheque outside its limits."""
     plan = request.parameters.plan()
     late = plan.portfolio_size - plan.cheques_made
     if late:

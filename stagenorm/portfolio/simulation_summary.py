@@ -5,8 +5,6 @@ enough to hide the last bits, in which processors differ. `fund_summary` does th
 second generation of profiles and shares the functions below.
 """
 
-import hashlib
-import json
 import math
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from stagenorm.portfolio.expected_value import expected_tvpi
 from stagenorm.portfolio.monte_carlo import ENGINE, SimulationParameters, SimulationResult
 from stagenorm.portfolio.outcomes import STAGES, Floats, rescaled
 from stagenorm.portfolio.return_profiles import BANDS
+from stagenorm.portfolio.simulation_parameters import mix_as_json, parameters_hash
 
 PERCENTILES: Final = (5, 10, 25, 50, 75, 90, 95)
 TVPI_MARKS: Final = (1, 2, 3, 5)
@@ -40,7 +39,7 @@ def summarize(
         "parameters_hash": parameters_hash(parameters),
         "profile": parameters.profile,
         "engine": ENGINE,
-        "stage_mix": _mix(parameters),
+        "stage_mix": mix_as_json(parameters),
         "tvpi": distribution(result.tvpi, ordered),
         "dpi": distribution(result.dpi, np.sort(result.dpi)),
         "irr": distribution(result.irr, np.sort(result.irr)),
@@ -54,29 +53,6 @@ def summarize(
         "unmodelled_weight": rounded(unmodelled_weight),
         "warnings": [],
     }
-
-
-def parameters_hash(parameters: SimulationParameters) -> str:
-    """Return the SHA-256 (hex) of all that determines the result, as canonical JSON, engine
-    included.
-    """
-    determining = {
-        "engine": ENGINE,
-        "runs": parameters.runs,
-        "horizon_years": parameters.horizon_years,
-        "portfolio_size": parameters.portfolio_size,
-        "seed": parameters.seed,
-        "profile": parameters.profile,
-        "stage_mix": _mix(parameters),
-    }
-    return hashlib.sha256(
-        json.dumps(determining, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
-
-
-def _mix(parameters: SimulationParameters) -> dict[str, float]:
-    # Not rounded, so that a client can repeat the simulation and its hash.
-    return {stage.value: weight for stage, weight in rescaled(parameters.stage_mix).items()}
 
 
 def distribution(values: Floats, ordered: Floats) -> dict[str, float | None]:

@@ -1,8 +1,8 @@
 """Simulations as the platform keeps them: stages to mixes, parameters to a stored answer.
 
-A request becomes a `SimulationRequest` (`simulation_requests`) or, for the profiles of the first
-generation, plain `SimulationParameters`. Nothing here depends on HTTP except the boundary's
-warnings and problems.
+A request becomes a `FundRequest` (`simulation_requests`) or, for the profiles of the first
+generation, plain `SimulationParameters`. Nothing here depends on HTTP except the warnings and
+problems of the boundary.
 """
 
 import json
@@ -26,18 +26,15 @@ from stagenorm.portfolio.fund_comparison import (
 )
 from stagenorm.portfolio.fund_ledger import RunResults
 from stagenorm.portfolio.fund_simulation import FundParameters, simulate_fund
-from stagenorm.portfolio.fund_summary import (
-    determining,
-    plan_summary,
-    summarize_fund,
-)
+from stagenorm.portfolio.fund_summary import plan_summary, summarize_fund
 from stagenorm.portfolio.models import (
     Fund,
     PortfolioCompany,
     PortfolioStrategy,
     Simulation,
 )
-from stagenorm.portfolio.monte_carlo import ENGINE, SimulationParameters, simulate
+from stagenorm.portfolio.monte_carlo import SimulationParameters, simulate
+from stagenorm.portfolio.simulation_parameters import RunParameters, determining
 from stagenorm.portfolio.simulation_requests import (
     FundRequest,
     MixBasis,
@@ -50,7 +47,7 @@ from stagenorm.portfolio.stage_weights import Items, significant, weigh_checked
 AT: Final = "/stage_distribution"
 # The API answers, and the database keeps, fewer bytes than this.
 LARGEST_ANSWER: Final = 16 * 1024
-# What the id, the member that counts left-out warnings and its own punctuation take at most.
+# At most so many bytes for the id, for the item that counts omitted warnings, and for punctuation.
 ROOM_FOR_THE_REST: Final = 256
 
 
@@ -84,8 +81,8 @@ def check_stages(boundary: Boundary, given: Sequence[GivenStages]) -> None:
 def given_mix(boundary: Boundary, given: GivenStages) -> StageMix:
     """Return the mix of a `stage_distribution` that `check_stages` has seen.
 
-    Stages that the boundary let through but that have no meaning are left out, and the rest is
-    rescaled. Raises the nothing-to-simulate problem when no weight is left.
+    Unknown stages that the boundary let through are left out, and the rest is rescaled. Raises the
+    nothing-to-simulate problem when no weight is left.
     """
     weights = weigh_checked(boundary, given.items, at=given.at, pointer=given.pointer)
     left_out = [weight for _, weight in (*weights.unknown, *weights.outside)]
@@ -96,8 +93,8 @@ def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
     """Return the mix of the fund's own active companies, by number or by the dollars invested in
     them.
 
-    A stored stage that is not known is not the caller's fault: its companies are left out in every
-    mode, with a warning. So are companies without `invested_usd` where dollars count. Raises the
+    Companies with an unknown stored stage are left out in every mode, with a warning: the caller
+    cannot change them. So are companies without `invested_usd` where dollars count. Raises the
     nothing-to-simulate problem when no company is left.
     """
     active = PortfolioCompany.objects.filter(fund=fund, status=PortfolioCompany.Status.ACTIVE)
@@ -218,9 +215,9 @@ def _compared(scenario: ScenarioRequest, base: RunResults) -> tuple[ComparedRuns
 
 
 def fit(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer with so many of its warnings that it stays under LARGEST_ANSWER bytes.
+    """Return the answer with as many of its warnings as fit into LARGEST_ANSWER bytes.
 
-    The last warning then counts those that were left out.
+    If some do not fit, the last warning counts them.
     """
     warnings: list[Item] = answer["warnings"]
     room = LARGEST_ANSWER - ROOM_FOR_THE_REST - _bytes({**answer, "warnings": []})
@@ -241,33 +238,18 @@ def _bytes(value: Any) -> int:
 
 
 def store(
-    fund: Fund, client: str, parameters: SimulationParameters, answer: dict[str, Any]
-) -> Simulation:
-    """Keep the answer of a profile of the first generation, with its warnings."""
-    return _keep(fund, client, parameters, effective(parameters), answer, None)
-
-
-def store_fund(
-    fund: Fund, client: str, request: FundRequest, answer: dict[str, Any]
-) -> Simulation:
-    """Keep the answer of a fund simulation, with its warnings."""
-    parameters = determining(request.parameters)
-    return _keep(fund, client, request.parameters, parameters, answer, request.strategy)
-
-
-def _keep(
     fund: Fund,
     client: str,
-    parameters: SimulationParameters | FundParameters,
-    determined_by: dict[str, Any],
+    parameters: RunParameters,
     answer: dict[str, Any],
-    strategy: PortfolioStrategy | None,
+    strategy: PortfolioStrategy | None = None,
 ) -> Simulation:
+    """Keep an answer with its warnings, and everything that determines its numbers."""
     return Simulation.objects.create(
         fund=fund,
         client=client,
         strategy=strategy,
-        parameters=determined_by,
+        parameters=determining(parameters),
         parameters_hash=answer["parameters_hash"],
         profile=parameters.profile,
         seed=parameters.seed,
@@ -278,21 +260,6 @@ def _keep(
 def shown(simulation: Simulation) -> dict[str, Any]:
     """Return the stored answer with its id: the body that the POST had."""
     return {"simulation_id": str(simulation.pk), **simulation.summary}
-
-
-def effective(parameters: SimulationParameters) -> dict[str, Any]:
-    """Return everything that determines the numbers, as JSON: equal parameters have equal
-    numbers.
-    """
-    return {
-        "engine": ENGINE,
-        "profile": parameters.profile,
-        "runs": parameters.runs,
-        "horizon_years": parameters.horizon_years,
-        "portfolio_size": parameters.portfolio_size,
-        "seed": parameters.seed,
-        "stage_mix": {stage.value: weight for stage, weight in parameters.stage_mix.items()},
-    }
 
 
 def _rescaled(known: dict[Stage, float], unknown: Iterable[float], nothing: str) -> StageMix:

@@ -28,8 +28,10 @@ from stagenorm.portfolio.fund_summary import Included, Targets
 from stagenorm.portfolio.market_v2 import MARKET_PROFILES
 from stagenorm.portfolio.models import Fund, PortfolioStrategy, Simulation
 from stagenorm.portfolio.monte_carlo import SimulationParameters
+from stagenorm.portfolio.simulation_answer_serializers import SimulationAnswerSerializer
 from stagenorm.portfolio.simulation_examples import ANSWER_EXAMPLE, REQUEST_EXAMPLES
 from stagenorm.portfolio.simulation_profiles import ProfilesSerializer, profiles_listing
+from stagenorm.portfolio.simulation_request_serializers import MAX_SEED, SimulationSerializer
 from stagenorm.portfolio.simulation_requests import (
     DEFAULT_HORIZON_YEARS,
     DEFAULT_PORTFOLIO_SIZE,
@@ -43,11 +45,6 @@ from stagenorm.portfolio.simulation_requests import (
     plan_warnings,
 )
 from stagenorm.portfolio.simulations import GivenStages
-from stagenorm.portfolio.simulations_serializers import (
-    MAX_SEED,
-    SimulationAnswerSerializer,
-    SimulationSerializer,
-)
 
 ENDPOINT: Final = "monte-carlo-simulate"
 DESCRIPTION: Final = (
@@ -155,7 +152,7 @@ def _simulate_fund(
         return dry_run_answer(boundary)
     response = boundary.respond(simulations.run_fund(fund, asked))
     answer = simulations.fit(response.data)
-    stored = simulations.store_fund(fund, client_of(request), asked, answer)
+    stored = simulations.store(fund, client_of(request), asked.parameters, answer, asked.strategy)
     response.data = simulations.shown(stored)
     return response
 

@@ -16,7 +16,7 @@ from normalization.serializers import StrictSerializer, problem_responses
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
 from stagenorm.portfolio.models import PortfolioStrategy, Simulation
 from stagenorm.portfolio.paging import DEFAULT_LIMIT, MAX_LIMIT, read_cursor, write_cursor
-from stagenorm.portfolio.simulations_serializers import SimulationPageSerializer
+from stagenorm.portfolio.simulation_answer_serializers import SimulationPageSerializer
 from stagenorm.portfolio.strategies_page import read_parameters
 
 SHOWN: Final = ("profile", "engine", "seed", "parameters_hash", "parameters", "stage_mix")

@@ -8,9 +8,11 @@ import pytest
 
 from normalization.stages import Stage
 from stagenorm.portfolio.fund_expectation import expected_fund, expected_values
+from stagenorm.portfolio.fund_ledger import after_carry
 from stagenorm.portfolio.fund_simulation import FundResult, simulate_fund
 from stagenorm.portfolio.market_expectation import (
     expected_multiple,
+    expected_multiple_of_invested_money,
     loss_of_the_fully_diversified_fund,
     price_steps,
 )
@@ -48,6 +50,8 @@ def test_2_diversification_does_not_cure_the_loss(companies: int, loss: float) -
 
 
 def test_2_the_loss_tends_to_that_of_the_factor_alone() -> None:
+    mean = expected_multiple_of_invested_money(MARKET_V2, BASE_MIX, 0.4)
+    assert mean == pytest.approx(3.16268, abs=5e-6)
     limit = loss_of_the_fully_diversified_fund(MARKET_V2, BASE_MIX, 0.4, TERMS.lifetime_fees())
     assert limit == pytest.approx(0.0966, abs=5e-5)
     tvpi = simulate_fund(fund_of(portfolio_size=1_000, runs=10_000)).runs.tvpi
@@ -72,8 +76,8 @@ def test_4_fees_and_carry_by_hand() -> None:
     called = 0.02 + 8 * 0.6 * investable / 25
     assert called == pytest.approx(0.17865, abs=5e-6)
     assert path.contributions[0] == pytest.approx(called, abs=1e-12)
-    gross = 3.0 * investable
-    assert gross - 0.2 * (gross - 1) == pytest.approx(2.18309, abs=5e-6)
+    net = after_carry(np.array([3.0 * investable]), np.array([1.0]), TERMS.carry)
+    assert net[0] == pytest.approx(2.18309, abs=5e-6)
 
 
 def test_4_carry_is_a_fifth_of_the_profit_in_each_run() -> None:

@@ -1,4 +1,4 @@
-"""The laws of the fund simulation: its stream, its edges, and its closed forms."""
+"""The rules of the fund simulation: its stream, its edges, and its closed forms."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from scipy.stats import binom, truncpareto
 
 from normalization.stages import Stage
 from stagenorm.portfolio.fund_expectation import expected_fund, expected_values
-from stagenorm.portfolio.fund_ledger import after_carry
+from stagenorm.portfolio.fund_ledger import FundLedger, after_carry
 from stagenorm.portfolio.fund_plan import FundPlan
 from stagenorm.portfolio.fund_simulation import (
     FUND_ENGINE,
@@ -186,6 +186,17 @@ def test_shares_of_bands_and_graduates_are_the_profiles() -> None:
     assert np.all(np.abs(companies / companies.sum() - table.odds) <= 4.5 * error)
 
 
+@pytest.mark.parametrize("horizon_years", [2, 6, 15])
+def test_paid_in_is_fees_so_far_plus_what_was_invested(horizon_years: int) -> None:
+    asked = fund_of(runs=5_000, horizon_years=horizon_years)
+    runs = simulate_fund(asked).runs
+    fees = sum(TERMS.annual_fees()[:horizon_years])
+    np.testing.assert_allclose(runs.paid_in, runs.invested + fees, rtol=1e-12)
+    expected = expected_fund(asked.plan(), asked.stage_mix, MARKET_V2).invested + fees
+    error = runs.paid_in.std() / runs.paid_in.size**0.5
+    assert abs(runs.paid_in.mean() - expected) <= 4 * error + 1e-12
+
+
 def test_the_totals_by_cell_are_those_of_the_runs() -> None:
     asked = fund_of(runs=2_000, stage_mix=EVERY_STAGE, horizon_years=7)
     result = simulate_fund(asked, path=True)
@@ -275,9 +286,28 @@ def test_a_company_gets_at_most_three_cheques_of_follow_on() -> None:
     assert cheques.tolist() == [2, 5, 8]
 
 
-def test_money_that_never_comes_back_is_a_rate_of_minus_one() -> None:
-    # A month before the end of the first year nothing has exited; a company at cost is worth its
-    # cost.
+def test_money_that_never_comes_back_is_a_rate_of_minus_one_and_a_multiple_of_zero() -> None:
+    # Two runs of the base plan: nothing comes back in the first, one payment in the second.
+    plan = BASE.plan()
+    ledger = FundLedger(plan, 2)
+    proceeds = np.zeros((plan.horizon_quarters + 1, 2))
+    proceeds[40, 1] = 100.0
+    rounds = np.zeros((plan.horizon_quarters, 2), dtype=np.int64)
+    ledger.enter(slice(0, 2), proceeds, rounds, np.zeros(2))
+    yearly = np.zeros((3, plan.horizon_years, 2))
+    runs = ledger.close(2, yearly, gross_irr=True)
+    assert runs.paid_in == pytest.approx(plan.fees + 0.6 * plan.investable, rel=1e-12)
+    for multiple in (runs.tvpi, runs.dpi, runs.gross_tvpi, runs.gross_dpi):
+        assert multiple[0] == 0
+        assert multiple[1] > 0
+    for rate in (runs.irr, runs.gross_irr):
+        assert rate[0] == -1
+        assert rate[1] > 0
+    assert not yearly[1:, :, 0].any()
+
+
+def test_every_fund_of_one_company_has_a_rate() -> None:
+    # -1 too where a payment is less than what is called at the same time.
     runs = simulate_fund(fund_of(runs=500, portfolio_size=1, horizon_years=15)).runs
     assert np.all(runs.irr >= -1)
     assert np.all(np.isfinite(runs.irr))

@@ -1,5 +1,5 @@
-"""The simulation's laws, and its arithmetic against a slow reference that shares nothing with it
-but the companies.
+"""The rules of the simulation, and its arithmetic against a slow reference that shares only the
+companies.
 """
 
 import math
@@ -16,7 +16,6 @@ from scipy.optimize import brentq
 from normalization.stages import Stage
 from stagenorm.portfolio.monte_carlo import (
     ENGINE,
-    MAX_RUNS,
     SimulationParameters,
     SimulationResult,
     runs_per_block,
@@ -24,6 +23,7 @@ from stagenorm.portfolio.monte_carlo import (
 )
 from stagenorm.portfolio.outcomes import ROWS_OF_ROOM, CompanyBlock, OutcomeTable
 from stagenorm.portfolio.return_profiles import PROFILES
+from stagenorm.portfolio.simulation_parameters import MAX_RUNS
 
 MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
 
@@ -98,7 +98,7 @@ def reference(
         {"runs": 80, "portfolio_size": 1000},
     ],
 )
-def test_each_run_is_what_its_companies_make_it(members: dict[str, Any]) -> None:
+def test_each_run_is_the_sum_of_its_companies(members: dict[str, Any]) -> None:
     parameters = asked(**members)
     result = simulate(parameters)
     expected = np.array(

@@ -1,5 +1,5 @@
-"""The random numbers against the distributions they are said to have. Seeds are fixed, so no test
-fails by chance.
+"""The random numbers against their documented distributions. Seeds are fixed, so no test fails by
+chance.
 """
 
 import hashlib

@@ -11,7 +11,8 @@ from normalization.stages import Stage
 from stagenorm.portfolio.expected_value import expected_tvpi
 from stagenorm.portfolio.monte_carlo import SimulationParameters, SimulationResult, simulate
 from stagenorm.portfolio.return_profiles import PROFILES
-from stagenorm.portfolio.simulation_summary import parameters_hash, summarize
+from stagenorm.portfolio.simulation_parameters import parameters_hash
+from stagenorm.portfolio.simulation_summary import summarize
 
 MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
 PARAMETERS = SimulationParameters(5000, 8, 25, 42, "market-v1", MIX)

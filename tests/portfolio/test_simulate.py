@@ -1,6 +1,4 @@
-"""Simulating over HTTP: what comes back, what is refused, and what is kept to be asked for
-again.
-"""
+"""Simulating over HTTP: answers, refusals and stored simulations."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def companies(fund: Fund, *stages: str, **members: Any) -> None:
     )
 
 
-def test_the_answer_has_what_the_design_lists(api: APIClient, fund: Fund) -> None:
+def test_the_answer_has_the_documented_members(api: APIClient, fund: Fund) -> None:
     body = simulated(api, {"fund_id": fund.pk, "stage_distribution": DISTRIBUTION})
     assert set(body) == {
         *(
@@ -172,9 +170,7 @@ def test_a_simulation_is_kept_and_shown_again(
 @pytest.mark.parametrize(
     "simulation_id", ["x", "7d2f6a52-5e0b-4cf4-9d0b-6c6c3a1d7a10", "1", "%00"]
 )
-def test_a_simulation_that_is_not_there_is_a_404_problem(
-    api: APIClient, simulation_id: str
-) -> None:
+def test_a_missing_simulation_is_a_404_problem(api: APIClient, simulation_id: str) -> None:
     answer = api.get(f"/api/monte-carlo/simulations/{simulation_id}")
     assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
 
@@ -310,7 +306,7 @@ def test_a_faulty_member_is_named_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("fund_id", [0, -1, 9_999_999, 2**63, 10**300])
-def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(
+def test_a_missing_fund_is_404_even_if_other_members_are_wrong(
     api: APIClient, fund: Fund, fund_id: int
 ) -> None:
     assert api.post(ADDRESS, {"fund_id": fund_id, "runs": "x", "more": 1}).status_code == 404
@@ -333,7 +329,7 @@ def test_a_fund_that_is_not_there_is_404_whatever_else_is_wrong(
         (items(("series-c+", 1)), {"series-c+": 1}, 0, []),
     ],
 )  # fmt: skip
-def test_the_mix_is_what_is_known_rescaled(
+def test_the_mix_is_that_of_the_known_stages_rescaled(
     api: APIClient,
     fund: Fund,
     set_mode: SetMode,
@@ -358,7 +354,7 @@ def test_the_mix_is_what_is_known_rescaled(
         items(("Angel", 1), ("seed", 0)),
     ],
 )
-def test_nothing_known_is_a_problem(
+def test_a_distribution_without_a_known_stage_is_a_problem(
     api: APIClient, fund: Fund, distribution: list[dict[str, Any]]
 ) -> None:
     answer = api.post(ADDRESS, asked(fund, stage_distribution=distribution))
@@ -408,7 +404,7 @@ def test_a_fund_without_a_modelled_company_is_a_problem(
 
 
 @pytest.mark.parametrize("mode", ["off", "warn"])
-def test_the_body_stays_under_16_kib_whatever_the_client_sends(
+def test_every_body_stays_under_16_kib(
     api: APIClient, fund: Fund, set_mode: SetMode, mode: str
 ) -> None:
     set_mode(mode)

@@ -121,7 +121,7 @@ def test_the_answer_adds_net_numbers_the_plan_and_their_basis(api: APIClient, fu
     assert body["probabilities"]["reach_target_irr"] is None
 
 
-def test_basis_says_of_every_number_whether_it_is_net_or_gross(api: APIClient, fund: Fund) -> None:
+def test_basis_names_every_number_as_net_or_gross(api: APIClient, fund: Fund) -> None:
     content = asked(fund, include=["gross", "path"], scenarios=[{"label": "x"}])
     body = simulated(api, content)
     neutral = {
@@ -538,7 +538,7 @@ def test_a_reserve_of_everything_in_the_strategy_is_named_there(
 
 
 @pytest.mark.parametrize("strategy_id", [9_999_999, 2**62])
-def test_a_strategy_that_is_not_there_is_404(api: APIClient, fund: Fund, strategy_id: int) -> None:
+def test_a_missing_strategy_is_404(api: APIClient, fund: Fund, strategy_id: int) -> None:
     assert api.post(ADDRESS, asked(fund, strategy_id=strategy_id)).status_code == 404
 
 
