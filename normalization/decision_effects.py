@@ -8,7 +8,7 @@ after, so the figures are what the normalizer will do, not an estimate of it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -31,6 +31,8 @@ DAYS: Final = 7
 FUND: Final = "fund"
 """The name of a relation by which stored rows are counted apart, where a model has it."""
 CHUNK: Final = 2_000
+WITHOUT_STAGE: Final = frozenset(("outside", "undecided"))
+"""The meanings without a stage."""
 
 SENT: Final = """
 SELECT client, spelling, sum(count)::bigint FROM normalization_observedspelling
@@ -80,18 +82,23 @@ class DecisionEffects:
     """The difference between two spelling tables.
 
     `rows` counts stored rows. `clients` holds the clients for whom something changes: what mode
-    enforce would newly accept or refuse, and what changes otherwise.
+    enforce would newly accept or refuse, and what changes otherwise. `fund_rows` counts all rows
+    of each table and fund in which rows lose a stage. `merged` counts parents, such as
+    strategies, of which rows newly mean one stage.
     """
 
     rows: Mapping[RowsChange, int]
     clients: Mapping[str, ClientChange]
+    fund_rows: Mapping[tuple[str, int | None], int] = field(default_factory=dict)
+    merged: int = 0
 
     @property
     def rows_to_derive(self) -> int:
         """How many stored rows have a stage that a backfill has to derive again."""
-        settled = {"outside", "undecided"}
         return sum(
-            rows for each, rows in self.rows.items() if not {each.before, each.after} <= settled
+            rows
+            for each, rows in self.rows.items()
+            if not {each.before, each.after} <= WITHOUT_STAGE
         )
 
     @property
@@ -135,17 +142,36 @@ class PackOffer:
 
 
 def effects(
-    before: SpellingTable, after: SpellingTable, report: ReportProgress = no_progress
+    before: SpellingTable,
+    after: SpellingTable,
+    report: ReportProgress = no_progress,
+    texts: Collection[str] | None = None,
 ) -> DecisionEffects:
-    """Return what changes for stored rows and for clients between two tables."""
-    return DecisionEffects(_rows(before, after, report), _clients(before, after))
+    """Return what changes for stored rows and for clients between two tables.
+
+    `texts`: the stored texts to look at, if the caller has all that can change.
+    """
+    stored = _changed_texts(before, after, stored_texts(report, texts))
+    rows: Counter[RowsChange] = Counter()
+    for each, change in stored:
+        rows[change] += each.rows
+    return DecisionEffects(
+        rows=dict(sorted(rows.items(), key=lambda each: -each[1])),
+        clients=_clients(before, after),
+        fund_rows=_fund_rows(change for change in rows if change.before not in WITHOUT_STAGE),
+        merged=_merged(before, after, {each.text for each, _ in stored}),
+    )
 
 
-def stored_texts(report: ReportProgress = no_progress) -> Iterator[StoredText]:
+def stored_texts(
+    report: ReportProgress = no_progress, texts: Collection[str] | None = None
+) -> Iterator[StoredText]:
     """Yield the distinct texts of every column of stages, with their rows, by table and fund.
 
     Reads each table once. A column with a source is read at its source: the client's own words.
+    `texts`: leave out all others.
     """
+    wanted = {"raw__isnull": False} if texts is None else {"raw__in": list(texts)}
     columns = list(_stage_fields())
     for number, (model, stage) in enumerate(columns):
         table = model._meta.db_table
@@ -154,7 +180,7 @@ def stored_texts(report: ReportProgress = no_progress) -> Iterator[StoredText]:
         names = ["raw", fund] if fund else ["raw"]
         rows = (
             model._default_manager.annotate(raw=_raw_of(stage))
-            .filter(raw__isnull=False)
+            .filter(**wanted)
             .values_list(*names)
             .annotate(rows=Count("pk"))
             .order_by()
@@ -244,15 +270,54 @@ class _Weighed:
         return UndecidedText(text, self.rows, self.times, tuple(sorted(self.clients)))
 
 
-def _rows(
-    before: SpellingTable, after: SpellingTable, report: ReportProgress
-) -> dict[RowsChange, int]:
-    changed: Counter[RowsChange] = Counter()
-    for stored in stored_texts(report):
-        was, becomes = _meaning(stored.text, before), _meaning(stored.text, after)
+def _changed_texts(
+    before: SpellingTable, after: SpellingTable, texts: Iterable[StoredText]
+) -> list[tuple[StoredText, RowsChange]]:
+    """Return the stored texts that mean something else in the second table, with the change."""
+    found = []
+    for each in texts:
+        was, becomes = _meaning(each.text, before), _meaning(each.text, after)
         if was != becomes:
-            changed[RowsChange(stored.table, stored.fund, was, becomes)] += stored.rows
-    return dict(sorted(changed.items(), key=lambda each: -each[1]))
+            found.append((each, RowsChange(each.table, each.fund, was, becomes)))
+    return found
+
+
+def _fund_rows(changes: Iterable[RowsChange]) -> dict[tuple[str, int | None], int]:
+    """Return how many rows with a text each table and fund of the changes has."""
+    funds: dict[str, set[int | None]] = defaultdict(set)
+    for change in changes:
+        funds[change.table].add(change.fund)
+    found: dict[tuple[str, int | None], int] = {}
+    for model, stage in _stage_fields():
+        table, path = model._meta.db_table, _fund_path(model)
+        rows = model._default_manager.annotate(raw=_raw_of(stage)).filter(raw__isnull=False)
+        for fund in funds.get(table, ()):
+            in_fund = rows.filter(**{path: fund}) if path else rows
+            found[table, fund] = found.get((table, fund), 0) + in_fund.count()
+    return found
+
+
+def _merged(before: SpellingTable, after: SpellingTable, texts: Collection[str]) -> int:
+    """Return of how many parents rows with different texts newly mean one stage."""
+    merged = 0
+    for model, stage in _stage_fields():
+        parent = _fund_path(model).rpartition("__")[0]
+        if not parent or not texts:
+            continue
+        rows = model._default_manager.annotate(raw=_raw_of(stage))
+        touched = rows.filter(raw__in=list(texts)).values(parent)
+        found: dict[int, list[str]] = defaultdict(list)
+        for key, text in rows.filter(**{f"{parent}__in": touched}).values_list(parent, "raw"):
+            found[key].append(text)
+        merged += sum(_shared(each, after) > _shared(each, before) for each in found.values())
+    return merged
+
+
+def _shared(texts: Iterable[str], table: SpellingTable) -> int:
+    """Return how many of the texts mean a stage that another one means as well."""
+    meanings = [_meaning(text, table) for text in texts]
+    stages = [each for each in meanings if each not in WITHOUT_STAGE]
+    return len(stages) - len(set(stages))
 
 
 def _clients(before: SpellingTable, after: SpellingTable) -> dict[str, ClientChange]:

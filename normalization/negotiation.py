@@ -31,6 +31,9 @@ class ServedNegotiation(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         """Return a renderer and its media type; raise `NotAcceptable` (406) for other types."""
         served = list(renderers)
+        usual = ("", "*/*", served[0].media_type)
+        if request.META.get("HTTP_ACCEPT", "") in usual and format_suffix is None:
+            return served[0], str(served[0].media_type)
         try:
             chosen: tuple[BaseRenderer, str] = super().select_renderer(
                 request, served, format_suffix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,16 +48,33 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATAC
 
 
 def _is_plain(data: Any) -> bool:
-    """Return whether both write the data alike: no value of an unknown type, no rare float."""
-    kind = type(data)
-    if kind is float:
-        size: float = abs(data)
-        return _PLAIN_FROM <= size < _PLAIN_BELOW or size == 0
-    if isinstance(data, dict):
-        return all(type(each) in _PLAIN_KINDS or _is_plain(each) for each in data.values())
-    if isinstance(data, list):
-        return all(type(each) in _PLAIN_KINDS or _is_plain(each) for each in data)
-    return kind in _PLAIN_KINDS or isinstance(data, _TEXTS)
+    """Return whether both write the data alike: no value of an unknown type, no rare float.
+
+    It goes down level by level, and looks at the set of types of a whole level: most bodies are
+    many texts and numbers in few levels.
+    """
+    level = [data]
+    while level:
+        kinds = set(map(type, level)) - _PLAIN_KINDS
+        if float in kinds and not all(map(_is_plain_float, level)):
+            return False
+        nested: list[Any] = []
+        for kind in kinds:
+            of_kind: list[Any] = [each for each in level if type(each) is kind]
+            if issubclass(kind, dict):
+                nested += chain.from_iterable(each.values() for each in of_kind)
+            elif issubclass(kind, list):
+                nested += chain.from_iterable(of_kind)
+            elif kind is not float and not issubclass(kind, _TEXTS):
+                return False
+        level = nested
+    return True
+
+
+def _is_plain_float(value: object) -> bool:
+    if type(value) is not float:
+        return True
+    return value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW
 
 
 _PLAIN_KINDS: Final = frozenset({str, int, bool, type(None)})

@@ -17,7 +17,9 @@ from normalization.wording import (
     word_set,
 )
 
-_LETTERED = frozenset(("series-a", "series-b", "series-c", "bare a", "bare b", "bare c"))
+_LETTERED = frozenset(
+    mention for letter in STAGE_LETTERS for mention in (f"series-{letter}", f"bare {letter}")
+)
 _ANY_MENTION = _LETTERED.union(
     ("seed", "pre-seed", "series-c+", "pre-series", "open", "no letter"),
     ("numbered", "later", "tranche", "plus", "doubtful"),

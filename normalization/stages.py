@@ -59,6 +59,7 @@ class Stage(StrEnum):
 
 
 _POSITION = {stage: position for position, stage in enumerate(Stage)}
+_NAME = {stage: stage.value for stage in Stage}  # an enum's own `value` is a slow property
 
 
 def _position(other: object) -> int:
@@ -101,7 +102,7 @@ Meaning: TypeAlias = Known | Outside | Unknown
 
 def stage_name(meaning: Meaning) -> str | None:
     """Return what a derived column holds: the stage's name, or None without a stage."""
-    return meaning.stage.value if isinstance(meaning, Known) else None
+    return _NAME[meaning.stage] if isinstance(meaning, Known) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,12 @@ from typing import NamedTuple
 from normalization.stages import Stage
 from normalization.suggestions import LOOK_ALIKES
 
-STAGE_LETTERS = {"a": Stage.SERIES_A, "b": Stage.SERIES_B, "c": Stage.SERIES_C}
+_SERIES_OF_A_LETTER = re.compile("series-[a-z]")
+STAGE_LETTERS = {
+    stage.value.removeprefix("series-"): stage
+    for stage in Stage
+    if _SERIES_OF_A_LETTER.fullmatch(stage.value)
+}
 """The series letters that have a stage of their own; the later ones have none."""
 
 

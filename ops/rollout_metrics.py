@@ -23,8 +23,8 @@ from normalization.models import RolloutChange
 from normalization.rollout import Mode, with_mode
 from ops import clock
 from ops.alerts.models import last_heartbeat_at
-from ops.gates.rules import EnforcedTraffic
 from ops.gates.traffic import enforced_traffic
+from ops.gates.traffic_rule import EnforcedTraffic
 
 log = structlog.get_logger(__name__)
 

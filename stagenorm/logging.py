@@ -6,6 +6,7 @@ never logged: a client is logged by the name of its key, and ``redact`` blanks t
 
 import logging
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 
 import structlog
@@ -36,9 +37,14 @@ def redact(
     Only the top level of the record is examined.
     """
     for name in event:
-        if any(secret in name.lower() for secret in SECRET_NAMES):
+        if _is_secret(name):
             event[name] = REDACTED
     return event
+
+
+@lru_cache(1_024)
+def _is_secret(name: str) -> bool:
+    return any(secret in name.lower() for secret in SECRET_NAMES)
 
 
 def without_routine(

@@ -11,6 +11,7 @@ from normalization.decision_effects import DecisionEffects, PackOffer, Undecided
 from normalization.decision_file import DecisionRow, escape
 from normalization.decision_plan import DecisionPlan, WarnedRow
 from normalization.decisions import DecisionResult
+from normalization.effect_warnings import EffectWarning
 from normalization.stages import Unknown, normalize
 from stagenorm.terminal import add_row, table
 
@@ -137,6 +138,23 @@ def plan_sentences(
 ) -> str:
     """Return the sums of a plan in sentences; the last one has the hash."""
     return "\n".join(_plan_lines(plan, unconfirmed, effects, to_choose))
+
+
+def effect_warnings_json(found: Sequence[EffectWarning]) -> dict[str, Any]:
+    """Return what speaks against the effects of a plan as data."""
+    return {
+        "effect_warnings": [
+            {"code": each.code, "hard": each.hard, "sentence": each.sentence} for each in found
+        ]
+    }
+
+
+def effect_warnings_tables(found: Sequence[EffectWarning]) -> list[Table]:
+    """Return what speaks against the effects of a plan as a table, or nothing."""
+    drawn = table("code", "warning", "", title="Effects")
+    for each in found:
+        add_row(drawn, each.code, each.sentence, "--confirm-effects" if each.hard else "")
+    return [drawn] if found else []
 
 
 def result_json(result: DecisionResult, effects: DecisionEffects) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
-from ops.gates.rules import COOLDOWN, EnforcedTraffic, GateFacts
+from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import enforced_traffic
+from ops.gates.traffic_rule import EnforcedTraffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
 

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
 from ops.gates.stored_rule import StoredStages, stored_faults
+from ops.gates.traffic_rule import NO_TRAFFIC, EnforcedTraffic
 
-LEAST_REQUESTS: Final = 1_000
-REFUSED_PER_MILLE: Final = 5  # 0.5 %
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
@@ -85,32 +84,6 @@ class InstanceFact:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedClient:
-    """A client of which requests would be refused: how many, of how many that it sent."""
-
-    client: str
-    refused: int
-    requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class EnforcedTraffic:
-    """The requests of 24 hours that the new rollout enforces, judged by today's decisions.
-
-    `clients` of the `clients_seen` clients are enforced at some endpoint; `pilots_alone`: each of
-    them is a pilot by name. `refused_clients` and `spellings`: the worst of what would be refused.
-    """
-
-    requests: int = 0
-    refused: int = 0
-    clients: int = 0
-    clients_seen: int = 0
-    pilots_alone: bool = False
-    refused_clients: tuple[RefusedClient, ...] = ()
-    spellings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
@@ -125,7 +98,7 @@ class GateFacts:
     ttl_seconds: float
     backups: tuple[BackupValidity, ...] = ()
     stored: StoredStages | None = None
-    traffic: EnforcedTraffic = EnforcedTraffic()
+    traffic: EnforcedTraffic = NO_TRAFFIC
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
     instances: tuple[InstanceFact, ...] | None = None
@@ -190,33 +163,25 @@ def stored_stages_clean(facts: GateFacts) -> GateVerdict:
 def would_refuse(facts: GateFacts) -> GateVerdict:
     """Of the requests of 24 hours that the change enforces, fewer than 0.5 % would be refused."""
     gate, sent = "would_refuse", facts.traffic
-    evidence = {
-        "requests": sent.requests,
-        "refused": sent.refused,
-        "clients": sent.clients,
-        "clients_seen": sent.clients_seen,
-        "refused_by_client": {each.client: each.refused for each in sent.refused_clients},
-        "spellings": list(sent.spellings),
-        "window_hours": 24,
-    }
+    evidence = sent.evidence()
     if not sent.clients:
         return _no_client(gate, sent, evidence)
-    needed = 1 if sent.pilots_alone else LEAST_REQUESTS
-    if sent.requests < needed:
+    if sent.requests < sent.needed:
         sentence = (
             f"Too few requests to judge: {sent.requests:,} of the clients that the change "
-            f"enforces, within 24 hours. At least {needed:,} are needed."
+            f"enforces, within 24 hours. At least {sent.needed:,} are needed."
         )
         remedy = "wait for traffic in mode warn, or begin with pilots"
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    percent = 100 * sent.refused / sent.requests
-    share = f"{sent.refused:,} of {sent.requests:,} requests ({percent:.2f} %)"
-    # Whole numbers: exactly 0.5 % must not depend on rounding.
-    if 1000 * sent.refused >= REFUSED_PER_MILLE * sent.requests:
-        sentence = f"Too many requests would be refused: {share}. The limit is 0.5 %.{_who(sent)}"
+    if sent.is_too_much_refused:
+        sentence = (
+            f"Too many requests would be refused: {sent.share_refused}. "
+            f"The limit is 0.5 %. {sent.worst}"
+        )
         remedy = "decide the spellings, or hold out the clients until they have changed"
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    return GateVerdict(gate, GateOutcome.PASS, f"Would be refused: {share}.", evidence)
+    sentence = f"Would be refused: {sent.share_refused}."
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
 def _no_client(gate: str, sent: EnforcedTraffic, evidence: Mapping[str, Any]) -> GateVerdict:
@@ -227,13 +192,6 @@ def _no_client(gate: str, sent: EnforcedTraffic, evidence: Mapping[str, Any]) ->
     sentence = "The change enforces none of the clients that sent stages within 24 hours."
     remedy = "raise the share, or name pilots"
     return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-
-
-def _who(sent: EnforcedTraffic) -> str:
-    """Name the clients and the spellings that hold the change."""
-    clients = ", ".join(f"{each.client} ({each.refused:,})" for each in sent.refused_clients)
-    spellings = ", ".join(repr(raw) for raw in sent.spellings)
-    return f" Clients: {clients}." + (f" Spellings: {spellings}." if spellings else "")
 
 
 def way_back_proven(facts: GateFacts) -> GateVerdict:

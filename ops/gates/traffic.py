@@ -26,7 +26,7 @@ from normalization import decision_store
 from normalization.outcomes import WOULD_BE_REFUSED
 from normalization.rollout import Mode, Rollout
 from normalization.stages import Known, SpellingTable, normalize
-from ops.gates.rules import EnforcedTraffic, RefusedClient
+from ops.gates.traffic_rule import EnforcedTraffic, RefusedClient
 
 WINDOW: Final = timedelta(hours=24)
 CLIENTS_NAMED: Final = 5

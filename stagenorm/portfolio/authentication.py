@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.db import connection
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 CHALLENGE: Final = 'Api-Key realm="stagenorm"'
-ModelRow = TypeVar("ModelRow", bound=Model)
 BIGINT_MAX: Final = 2**63 - 1
 
 # A generated key is a prefix that identifies the row, a dot, and the secret. Other text never
 # reaches the query.
 _KEY = re.compile(r"[0-9A-Za-z]{1,8}\.[0-9A-Za-z]{1,64}")
+
+# The columns of the statements below, in their order.
+KEY_COLUMNS: Final = (
+    "id", "prefix", "hashed_key", "created", "name", "revoked", "expiry_date", "read_only",
+)  # fmt: skip
+FUND_COLUMNS: Final = ("id", "name", "size_usd", "vintage_year", "created_at")
 
 # Every request runs one or both statements. As SQL they cost less than their querysets take to
 # build.
@@ -59,7 +64,6 @@ SELECT key.id, key.prefix, key.hashed_key, key.created, key.name, key.revoked, k
                     WHERE api_key_id = key.id AND fund_id = fund.id))
  WHERE key.prefix = %(prefix)s
 """
-KEY_COLUMNS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +138,17 @@ def _find_key(text: str, fund_id: int | None) -> ApiKey | None:
     """Return the key of the text's prefix, with `fund_read` if the address names a fund."""
     prefix = text.partition(".")[0]
     if fund_id is None:
-        return _one(ApiKey, KEY_OF_PREFIX, {"prefix": prefix})
-    with connection.cursor() as cursor:
-        cursor.execute(KEY_AND_FUND, {"prefix": prefix, "fund": fund_id})
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        names = [column.name for column in cursor.description]
-    of_key, of_fund = row[:KEY_COLUMNS], row[KEY_COLUMNS:]
-    key = ApiKey.from_db(connection.alias, names[:KEY_COLUMNS], of_key)
-    found = of_fund[0] is not None
-    fund = Fund.from_db(connection.alias, names[KEY_COLUMNS:], of_fund) if found else None
-    key.fund_read = FundRead(fund_id, fund)  # type: ignore[attr-defined]
+        row = _row(KEY_OF_PREFIX, {"prefix": prefix})
+    else:
+        row = _row(KEY_AND_FUND, {"prefix": prefix, "fund": fund_id})
+    if row is None:
+        return None
+    of_key, of_fund = row[: len(KEY_COLUMNS)], row[len(KEY_COLUMNS) :]
+    key = ApiKey.from_db(connection.alias, KEY_COLUMNS, of_key)
+    if fund_id is not None:
+        found = of_fund[0] is not None
+        fund = Fund.from_db(connection.alias, FUND_COLUMNS, of_fund) if found else None
+        key.fund_read = FundRead(fund_id, fund)  # type: ignore[attr-defined]
     return key
 
 
@@ -188,7 +191,9 @@ def fund_for(request: Request, fund_id: int) -> Fund:
     if read is not None and read.fund_id == fund_id:
         found = read.fund
     elif 0 < fund_id <= BIGINT_MAX:
-        found = _one(Fund, FUND_IN_SCOPE, {"fund": fund_id, "key": key.pk})
+        row = _row(FUND_IN_SCOPE, {"fund": fund_id, "key": key.pk})
+        if row is not None:
+            found = Fund.from_db(connection.alias, FUND_COLUMNS, row)
     if found is None:
         raise Problem(
             "not-found", status=404, detail="The fund does not exist, or the key may not see it."
@@ -202,13 +207,11 @@ def visible_funds(request: Request) -> QuerySet[Fund]:
     return Fund.objects.filter(~Exists(scope) | Q(Exists(scope.filter(fund=OuterRef("pk")))))
 
 
-def _one(model: type[ModelRow], sql: str, parameters: dict[str, Any]) -> ModelRow | None:
+def _row(sql: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        row = cursor.fetchone()
-        return row and model.from_db(
-            connection.alias, [column.name for column in cursor.description], row
-        )
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
 
 
 def _key_of(request: Request) -> ApiKey:

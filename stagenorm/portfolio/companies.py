@@ -180,14 +180,16 @@ def _list_identity(fund: int, parameters: CompanyParameters) -> str:
 
 
 def _companies(rows: list[Row], table: SpellingTable) -> list[dict[str, Any]]:
-    stages = normalize_all([row[2] for row in rows], table)
+    # A page repeats few spellings: each is described once.
+    meanings = normalize_all(list({row[2] for row in rows}), table)
+    described = {each.raw: (stage_name(each), status_of(each)) for each in meanings}
     return [
         {
             "id": row[0],
             "name": row[1],
-            "stage": stage_name(stage),
+            "stage": described[row[2]][0],
             "stage_raw": row[2],
-            "stage_status": status_of(stage),
+            "stage_status": described[row[2]][1],
             "status": row[3],
             "sector": row[4],
             "invested_usd": row[5],
@@ -195,5 +197,5 @@ def _companies(rows: list[Row], table: SpellingTable) -> list[dict[str, Any]]:
             "created_at": row[7],
             "updated_at": row[8],
         }
-        for row, stage in zip(rows, stages, strict=True)
+        for row in rows
     ]

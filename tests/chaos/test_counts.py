@@ -1,6 +1,6 @@
 """Tallies last: an orderly end loses none, a quiet process writes its own, kill -9 costs a second.
 
-CHAOS=full restarts 10 times and kills 20 workers.
+CHAOS=full restarts 11 times and kills 20 workers within three minutes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 from django.db.models import Sum
 
 from normalization.models import OutcomeTally
+from normalization.ticker import TICK_SECONDS
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund
 from tests import children
@@ -29,7 +30,7 @@ from tests.servers import ROOT, Service, free_port, wait_until
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 FULL = os.environ.get("CHAOS") == "full"
-RESTARTS = 10 if FULL else 2
+RESTARTS = [*[signal.SIGTERM] * (10 if FULL else 1), signal.SIGINT]
 KILLS = 20 if FULL else 3
 
 
@@ -95,10 +96,10 @@ def tallied() -> int:
 def test_an_orderly_end_under_load_loses_no_tally(granian_server: Callable[..., Service]) -> None:
     service = granian_server(workers=3)
     with sender(service.port) as load:
-        for _ in range(RESTARTS):
+        for how in RESTARTS:
             seen = load.total
             wait_until(lambda seen=seen: load.total > seen + 100, "answers")  # type: ignore[misc]
-            service.stop()
+            service.stop(how)
             service.start()
     service.stop()
     assert set(load.answered) == {200}
@@ -150,10 +151,14 @@ def test_kill_9_loses_at_most_a_second_of_the_killed_worker(
             seen = load.total
             wait_until(lambda seen=seen: load.total > seen + 150, "answers")  # type: ignore[misc]
             kill_oldest_worker(service)
-        rate = load.total / (time.monotonic() - started)
+        seconds = time.monotonic() - started
+        rate = load.total / seconds
     service.stop()
-    # A tick is a second apart, and a tick itself takes time on a loaded machine.
-    lost_limit = KILLS * rate * 2
     lost = load.total - tallied()
-    print(f"\n{KILLS} kills: {lost} of {load.total} requests lost ({lost / KILLS:.1f} a kill)")
-    assert 0 <= lost <= lost_limit
+    print(
+        f"\n{KILLS} kills in {seconds:.0f} s: {lost} of {load.total} requests lost "
+        f"({100 * lost / load.total:.2f} %; a kill: {lost / KILLS:.1f}, "
+        f"{lost / KILLS / (rate / service.workers):.2f} s of a worker's requests)"
+    )
+    # A worker answers at most all requests, while the others start.
+    assert 0 <= lost <= KILLS * rate * TICK_SECONDS

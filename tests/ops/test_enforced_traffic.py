@@ -14,8 +14,8 @@ from normalization.observations import OTHER
 from normalization.rollout import Mode, Rollout
 from normalization.stages import Stage
 from ops.clock import database_now
-from ops.gates.rules import EnforcedTraffic
 from ops.gates.traffic import enforced_traffic
+from ops.gates.traffic_rule import EnforcedTraffic
 from tests.decided import decide, retire
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,11 +17,9 @@ from ops.gates.backup_rule import (
 )
 from ops.gates.rules import (
     GATES,
-    EnforcedTraffic,
     GateFacts,
     GateOutcome,
     InstanceFact,
-    RefusedClient,
     backup_valid,
     both_ways_dead,
     cooldown,
@@ -32,6 +30,7 @@ from ops.gates.rules import (
     would_refuse,
 )
 from ops.gates.stored_rule import StoredStages
+from ops.gates.traffic_rule import EnforcedTraffic, RefusedClient
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 

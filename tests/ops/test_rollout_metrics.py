@@ -17,7 +17,7 @@ from normalization.models import RolloutChange
 from normalization.rollout import Mode
 from ops import rollout_metrics
 from ops.alerts.models import Heartbeat
-from ops.gates.rules import EnforcedTraffic
+from ops.gates.traffic_rule import EnforcedTraffic
 from tests.observed import counted
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -138,6 +138,17 @@ def test_the_panel_shows_members_and_clients_of_the_chosen_unit(
     assert page.unit("=seires a").members == {"Seires A": True}
 
 
+def test_the_panel_shows_similar_spellings_that_are_settled(operator: Client, inbox: None) -> None:
+    stored({"Series A": 3, "3rd Round": 2})
+    decide("3rd Round")
+    count()
+    panel = SpellingsPage.open(operator, "?at=%3Dseires%20a").one("aside").text
+    assert "Similar, decided before Series A → series-a, built in" in panel
+    panel = SpellingsPage.open(operator, "?at=numbered").one("aside").text
+    assert "Similar, decided before 3rd Round → outside" in panel
+    assert "Similar" not in SpellingsPage.open(operator, "?at=grant").one("aside").text
+
+
 # -- The draft ----------------------------------------------------------------
 
 
@@ -297,6 +308,23 @@ def test_a_hard_warning_is_confirmed_for_each_spelling(operator: Client, inbox: 
     form.fields.append(("confirm", "4. early stage vc (series a)"))
     assert form.send(operator, PREVIEW, reason="so").status_code == 200
     assert set(in_force().values()) == {"series-b"}
+
+
+def test_a_change_of_many_rows_that_mean_a_stage_is_confirmed(
+    operator: Client, inbox: None
+) -> None:
+    decide("Grant", verdict=DecisionVerdict.STAGE)
+    data = {"spelling": "Grant", "choice": "outside", "kind": "", "note": ""}
+    sentence = "4 of 25 rows of portfolio_companies, fund"
+    assert sentence in Page(operator.post(CHANGE, data, follow=True)).text
+    answer = preview_form(operator).send(operator, PREVIEW, reason="so")
+    assert answer.status_code == 409
+    assert "Confirm that many stored rows lose the stage" in answer.content.decode()
+    assert in_force() == {"Grant": "seed"}
+    form = preview_form(operator)
+    form.fields.append(("confirm_effects", "on"))
+    form.send(operator, PREVIEW, reason="so")
+    assert in_force() == {"Grant": "outside"}
 
 
 def test_what_changed_since_the_preview_is_not_saved(operator: Client, inbox: None) -> None:

@@ -19,10 +19,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError as StoreError
 
 from normalization import decision_effects, decision_file, decision_store, decisions
+from normalization.decision_effects import DecisionEffects
 from normalization.decision_file import DecisionFileRefused, DecisionRow
 from normalization.decision_plan import DecisionPlan, table_after, table_of
 from normalization.decision_warnings import DecisionVerdict
 from normalization.decisions import DecisionHeld, DecisionRefused, DecisionResult
+from normalization.effect_warnings import EffectWarning, effect_warnings
 from normalization.management import decision_output as output
 from normalization.management.overrides import add_override
 from normalization.models import DecisionBatch
@@ -90,6 +92,11 @@ class Command(BaseCommand):
             metavar="SPELLING",
             help="decide it despite its hard warnings; repeatable",
         )
+        apply.add_argument(
+            "--confirm-effects",
+            action="store_true",
+            help="apply it although many rows of a fund lose their stage",
+        )
         retire = _action(actions, "retire", "take decisions out of force")
         retire.add_argument("spellings", nargs="+", metavar="SPELLING")
         undo = _action(actions, "undo", "take back what a batch did, where it still stands")
@@ -128,16 +135,14 @@ class Command(BaseCommand):
     def _plan(self, options: dict[str, Any]) -> int:
         given = _Given(options["file"], prune=options["prune"])
         plan = decisions.plan(given.rows, prune=options["prune"])
-        in_force = decisions.in_force()
-        with progress_bar("tables") as report:
-            effects = decision_effects.effects(
-                table_of(in_force, plan.version), table_after(plan, in_force), report
-            )
+        effects, found = _effects_of(plan)
         unconfirmed = plan.unconfirmed(given.confirmed)
         if options["json"]:
-            show_json(self.stdout, output.plan_json(plan, unconfirmed, effects, given.to_choose))
+            members = output.plan_json(plan, unconfirmed, effects, given.to_choose)
+            show_json(self.stdout, {**members, **output.effect_warnings_json(found)})
         else:
-            show(self.stdout, *output.plan_tables(plan, unconfirmed, effects))
+            tables = output.plan_tables(plan, unconfirmed, effects)
+            show(self.stdout, *tables, *output.effect_warnings_tables(found))
             self.stdout.write(output.plan_sentences(plan, unconfirmed, effects, given.to_choose))
         return FAILED if plan.conflicts else DONE
 
@@ -145,7 +150,8 @@ class Command(BaseCommand):
         given = _Given(options["file"], prune=options["prune"])
         plan = decisions.plan(given.rows, prune=options["prune"])
         _refuse_other_hash(plan, options["plan"])
-        before = decision_store.newest()
+        effects, found = _effects_of(plan)
+        _refuse_unconfirmed(found, confirmed=options["confirm_effects"])
         result = decisions.apply(
             plan,
             author=options["actor"],
@@ -155,7 +161,7 @@ class Command(BaseCommand):
             file_digest=given.digest,
             gate_overrides=dict(options["override"]),
         )
-        return self._report(result, before, options)
+        return self._answer(result, effects, options)
 
     def _retire(self, options: dict[str, Any]) -> int:
         before = decision_store.newest()
@@ -190,6 +196,11 @@ class Command(BaseCommand):
     ) -> int:
         with progress_bar("tables") as report:
             effects = decision_effects.effects(before, decision_store.newest(), report)
+        return self._answer(result, effects, options)
+
+    def _answer(
+        self, result: DecisionResult, effects: DecisionEffects, options: dict[str, Any]
+    ) -> int:
         status = ROWS_LEFT if effects.rows_to_derive else DONE
         if options["json"]:
             show_json(self.stdout, {**output.result_json(result, effects), "status": status})
@@ -246,6 +257,23 @@ class _Given:
         self.source = DecisionBatch.Source.FILE
         self.digest = hashlib.sha256(data).hexdigest()
         self.rows = decision_file.read(data)
+
+
+def _effects_of(plan: DecisionPlan) -> tuple[DecisionEffects, tuple[EffectWarning, ...]]:
+    """Return what a plan would change, and what speaks against that."""
+    in_force = decisions.in_force()
+    before, after = table_of(in_force, plan.version), table_after(plan, in_force)
+    with progress_bar("tables") as report:
+        effects = decision_effects.effects(before, after, report)
+    return effects, effect_warnings(plan, effects, in_force)
+
+
+def _refuse_unconfirmed(found: tuple[EffectWarning, ...], *, confirmed: bool) -> None:
+    hard = [each.sentence for each in found if each.hard]
+    if hard and not confirmed:
+        raise DecisionRefused(
+            "Nothing was written. Add --confirm-effects if you mean it:\n" + "\n".join(hard)
+        )
 
 
 def _decided_keys() -> frozenset[str]:

@@ -20,6 +20,7 @@ from normalization.decision_warnings import DecisionVerdict
 from normalization.models import StageDecision
 from normalization.rollout import enters_at
 from ops.pages.spellings.inbox import SENT, VerdictShare, split_units
+from ops.pages.spellings.models import SpellingWeight
 from ops.pages.spellings.weights import OBSERVED_DAYS
 
 GATE: Final = "would_refuse"
@@ -155,6 +156,12 @@ def weights_of(keys: Iterable[str]) -> dict[str, KeyWeight]:
     with connection.cursor() as cursor:
         cursor.execute(BY_KEY, [list(keys)])
         return {key: KeyWeight(rows, requests) for key, rows, requests in cursor.fetchall()}
+
+
+def texts_of(keys: Iterable[str]) -> list[str]:
+    """Return the texts of stored rows and requests that fold to one of these spellings."""
+    found = SpellingWeight.objects.filter(key__in=list(keys))
+    return list(found.values_list("spelling", flat=True))
 
 
 def decided_keys(keys: Iterable[str]) -> set[str]:

@@ -23,6 +23,7 @@ from ops.pages.spellings.weights import OBSERVED_DAYS
 
 UNITS_LISTED: Final = 50
 MEMBERS_LISTED: Final = 12
+SIMILAR_LISTED: Final = 5
 ALL_MEMBERS: Final = 2**31
 
 OPENED: Final = "left open:"
@@ -100,6 +101,27 @@ REQUESTS_BY_VERDICT: Final = f"""{SENT}
 SELECT held.verdict, sum(sent.requests)::bigint
 FROM sent JOIN ops_spellingweight AS held USING (spelling) GROUP BY 1
 """  # noqa: S608 (constants of this module)
+
+# Those of the same unit first, then those that look like the same stage.
+SIMILAR: Final = f"""
+SELECT held.spelling, held.verdict = 'built in',
+       CASE WHEN held.verdict = 'built in' THEN held.looks_like
+            ELSE coalesce(nullif(decision.stage, ''), held.verdict) END
+FROM ops_spellingweight AS held LEFT JOIN normalization_stagedecision AS decision
+     ON decision.key COLLATE "C" = held.key AND decision.superseded_at IS NULL
+WHERE held.verdict IN ('stage', 'outside', 'built in')
+  AND (held.unit = %(unit)s OR held.looks_like = nullif(%(looks_like)s, ''))
+ORDER BY held.unit = %(unit)s DESC, held.rows DESC, held.spelling LIMIT {SIMILAR_LISTED}
+"""  # noqa: S608 (constants of this module)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarSpelling:
+    """A spelling like those of a unit that is settled, and what it means."""
+
+    shown: Visible
+    is_built_in: bool
+    becomes: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +229,13 @@ def members_of(
             member = UnitMember(spelling, visible(spelling), *figures)
             found.setdefault(unit, []).append(member)
     return found
+
+
+def similar_to(unit: InboxUnit) -> list[SimilarSpelling]:
+    """Return settled spellings of the same group, or that look like the same stage."""
+    with connection.cursor() as cursor:
+        cursor.execute(SIMILAR, {"unit": unit.code, "looks_like": unit.looks_like})
+        return [SimilarSpelling(visible(text), *more) for text, *more in cursor.fetchall()]
 
 
 def members_named(

@@ -7,7 +7,6 @@ choice to the operator join the draft with the verdict that was chosen for them,
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,10 +55,12 @@ WHERE key = ANY(%s) AND verdict IN ('', 'open') GROUP BY key
 """  # noqa: S608 (constants of this module)
 
 SENDERS: Final = f"""
-SELECT DISTINCT client, key
-FROM normalization_observedspelling AS observed
-JOIN ops_spellingweight AS held ON held.spelling = observed.spelling COLLATE "C"
-WHERE day > current_date - {OBSERVED_DAYS} AND verdict IN ('', 'open')
+SELECT client, count(*), array_agg(key) FILTER (WHERE key = ANY(%s))
+FROM (SELECT DISTINCT client, key
+      FROM normalization_observedspelling AS observed
+      JOIN ops_spellingweight AS held ON held.spelling = observed.spelling COLLATE "C"
+      WHERE day > current_date - {OBSERVED_DAYS} AND verdict IN ('', 'open')) AS sent
+GROUP BY client
 """  # noqa: S608 (constants of this module)
 
 
@@ -142,41 +143,32 @@ def packs_page(request: HttpRequest) -> HttpResponse:
         return unavailable(request)
 
 
-def read_offers(draft: Draft) -> list[InboxOffer]:
-    """Return what each pack would settle, the one that settles most rows first."""
-    weights = _undecided(keys_of(load_packs()))
-    senders = _senders()
-    counted = SpellingCount.objects.first()
-    shares = read_shares(counted) if counted else {}
-    every = _sum(
-        KeyWeight(share.rows, share.requests)
-        for verdict, share in shares.items()
-        if verdict in ("", "open")
-    )
-    offers = []
-    for pack in load_packs().values():
-        keys = {row.key for row in pack.decided}
-        offers.append(
-            InboxOffer(
-                pack=pack,
-                weight=_sum(weights[key] for key in keys & weights.keys()),
-                undecided=every,
-                clients=_shares(keys, senders),
-                is_chosen=pack.name in draft.packs,
-            )
-        )
+def read_offers(draft: Draft, every: KeyWeight | None = None) -> list[InboxOffer]:
+    """Return what each pack would settle, the one that settles most rows first.
+
+    `every` are all undecided rows and requests, where the caller has read them already.
+    """
+    keys = keys_of(load_packs())
+    weights, senders = _undecided(keys), _senders(keys)
+    undecided = every or _all_undecided()
+    offers = [
+        _offer(pack, weights, undecided, senders, is_chosen=pack.name in draft.packs)
+        for pack in load_packs().values()
+    ]
     return sorted(offers, key=lambda each: (-each.weight.rows, -each.weight.requests))
 
 
-def best_offer(draft: Draft) -> InboxOffer | None:
+def best_offer(draft: Draft, every: KeyWeight | None = None) -> InboxOffer | None:
     """Return the pack that the inbox offers, None if no pack is worth it.
 
     A pack for certain clients only is never offered by itself. Once the operator decides units by
-    hand no pack is offered: its share would count what is chosen already.
+    hand no pack is offered: its share would count what is chosen already. `every` is as in
+    `read_offers`.
     """
     if draft.units:
         return None
-    offered = [each for each in read_offers(draft) if each.is_offered and not each.pack.only_for]
+    offers = read_offers(draft, every)
+    offered = [each for each in offers if each.is_offered and not each.pack.only_for]
     return offered[0] if offered else None
 
 
@@ -193,18 +185,51 @@ def _undecided(keys: Sequence[str]) -> dict[str, KeyWeight]:
         return {key: KeyWeight(rows, requests) for key, rows, requests in cursor.fetchall()}
 
 
-def _senders() -> dict[str, set[str]]:
-    """Return the undecided folded spellings of each client's last seven days."""
-    found: dict[str, set[str]] = defaultdict(set)
+@dataclass(frozen=True, slots=True)
+class ClientVocabulary:
+    """How many undecided folded spellings a client sent in a week, and those that packs have."""
+
+    size: int
+    in_packs: frozenset[str]
+
+
+def _senders(keys: Sequence[str]) -> dict[str, ClientVocabulary]:
+    """Return what each client sent; `keys` are the folded spellings of packs."""
     with connection.cursor() as cursor:
-        cursor.execute(SENDERS)
-        for client, key in cursor.fetchall():
-            found[client].add(key)
-    return found
+        cursor.execute(SENDERS, [list(keys)])
+        return {
+            client: ClientVocabulary(size, frozenset(found or ()))
+            for client, size, found in cursor.fetchall()
+        }
 
 
-def _shares(keys: set[str], senders: Mapping[str, set[str]]) -> list[tuple[str, float]]:
-    shares = [(client, len(keys & sent) / len(sent)) for client, sent in senders.items()]
+def _all_undecided() -> KeyWeight:
+    counted = SpellingCount.objects.first()
+    shares = read_shares(counted) if counted else {}
+    found = [shares[verdict] for verdict in ("", "open") if verdict in shares]
+    return _sum(KeyWeight(share.rows, share.requests) for share in found)
+
+
+def _offer(
+    pack: Pack,
+    weights: Mapping[str, KeyWeight],
+    undecided: KeyWeight,
+    senders: Mapping[str, ClientVocabulary],
+    *,
+    is_chosen: bool,
+) -> InboxOffer:
+    keys = {row.key for row in pack.decided}
+    return InboxOffer(
+        pack=pack,
+        weight=_sum(weights[key] for key in keys & weights.keys()),
+        undecided=undecided,
+        clients=_shares(keys, senders),
+        is_chosen=is_chosen,
+    )
+
+
+def _shares(keys: set[str], senders: Mapping[str, ClientVocabulary]) -> list[tuple[str, float]]:
+    shares = [(client, len(keys & sent.in_packs) / sent.size) for client, sent in senders.items()]
     return sorted((each for each in shares if each[1]), key=lambda each: (-each[1], each[0]))
 
 

@@ -24,8 +24,8 @@ from ops.pages.panels import softly
 from ops.pages.rollout.page import unavailable
 from ops.pages.spellings import tabs
 from ops.pages.spellings.drafts import Draft, DraftChoice, draft_token, read_draft, signed_in
-from ops.pages.spellings.effects import senders_of
-from ops.pages.spellings.goal import read_goal
+from ops.pages.spellings.effects import KeyWeight, senders_of
+from ops.pages.spellings.goal import InboxGoal, read_goal
 from ops.pages.spellings.inbox import (
     OPENED,
     UNITS_LISTED,
@@ -35,10 +35,11 @@ from ops.pages.spellings.inbox import (
     UnitMember,
     members_of,
     read_page,
+    similar_to,
 )
 from ops.pages.spellings.links import ORDER_NAMES, TABS, InboxAddress
 from ops.pages.spellings.models import SpellingCount
-from ops.pages.spellings.packs import best_offer
+from ops.pages.spellings.packs import InboxOffer, best_offer
 from ops.pages.spellings.weights import ensure_fresh
 
 EXPANDED: Final = 200
@@ -161,12 +162,18 @@ def spellings_page(request: HttpRequest) -> HttpResponse:
         if address.tab in ("", "open"):
             context |= _inbox(address, draft, counted)
         if address.tab == "":
-            context["offer"] = softly("offer", lambda: best_offer(draft))
+            context["offer"] = softly("offer", lambda: _offer(draft, context["goal"]))
         if address.tab not in ("", "open"):
             context |= tabs.read_tab(address)
     except StoreError:
         return unavailable(request)
     return TemplateResponse(request, f"admin/ops/spellings/{_template(address.tab)}.html", context)
+
+
+def _offer(draft: Draft, goal: InboxGoal | None) -> InboxOffer | None:
+    """Return the pack to offer. The goal has counted already what is undecided."""
+    every = KeyWeight(*(bar.undecided for bar in goal.bars)) if goal else None
+    return best_offer(draft, every)
 
 
 def _template(tab: str) -> str:
@@ -206,6 +213,7 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
+        "similar": softly("similar", lambda: similar_to(focused.unit)) if focused else None,
         "orders": [(name, word, name == address.order) for name, word in ORDER_NAMES.items()],
         "goal": softly("goal", lambda: read_goal(counted, draft, heaviest)) if counted else None,
         "first": first,

@@ -21,10 +21,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from normalization import decisions
+from normalization.decision_effects import effects
 from normalization.decision_file import DecisionRow
 from normalization.decision_gate import shift_of
-from normalization.decision_plan import DecisionPlan
+from normalization.decision_plan import DecisionPlan, table_after, table_of
 from normalization.decision_warnings import DecisionVerdict, DecisionWarning, warnings
+from normalization.effect_warnings import EffectWarning, effect_warnings
 from normalization.models import DecisionBatch
 from normalization.packs import load_packs
 from ops.admin_ui.characters import Visible, visible
@@ -49,6 +51,7 @@ from ops.pages.spellings.effects import (
     clients_of,
     decided_keys,
     overrides_of,
+    texts_of,
     weights_of,
 )
 from ops.pages.spellings.inbox import (
@@ -156,6 +159,15 @@ class DecisionPreview:
         """Whether there are too many hard warnings to confirm one by one."""
         return len(self.hard) > CONFIRMED_AT_MOST
 
+    @cached_property
+    def effects(self) -> tuple[EffectWarning, ...]:
+        """What speaks against the effects of the plan on rows, strategies and clients."""
+        in_force = decisions.in_force()
+        before, after = table_of(in_force, self.plan.version), table_after(self.plan, in_force)
+        texts = texts_of(row.key for row in self.plan.written)
+        found = effects(before, after, texts=texts)
+        return effect_warnings(self.plan, found, in_force)
+
     def weight_of(self, rows: Iterable[DecisionRow]) -> KeyWeight:
         """Return the stored rows and requests of some decisions."""
         found = [self.weights.get(row.key, KeyWeight()) for row in rows]
@@ -201,7 +213,8 @@ def _save(request: HttpRequest, draft: Draft) -> HttpResponse:
     reason = request.POST.get("reason", "").strip()[:500]
     change_draft(signed_in(request), {}, reason)
     preview = DecisionPreview(draft, request.POST.getlist("confirm"))
-    if fault := _fault(preview, reason, request.POST.get("plan", "")):
+    seen, many = request.POST.get("plan", ""), "confirm_effects" in request.POST
+    if fault := _fault(preview, reason, seen, may_change_many=many):
         return _page(request, preview, reason, fault)
     try:
         result = decisions.apply(
@@ -219,7 +232,7 @@ def _save(request: HttpRequest, draft: Draft) -> HttpResponse:
     return redirect("ops-spellings")
 
 
-def _fault(preview: DecisionPreview, reason: str, seen: str) -> str:
+def _fault(preview: DecisionPreview, reason: str, seen: str, *, may_change_many: bool) -> str:
     """Return why the preview cannot be saved now, "" if it can."""
     if not preview.rows:
         return "Nothing is chosen."
@@ -231,6 +244,8 @@ def _fault(preview: DecisionPreview, reason: str, seen: str) -> str:
         return f"More than {CONFIRMED_AT_MOST} decisions go against their own text."
     if preview.unconfirmed:
         return f"{_decisions(preview.unconfirmed)} still to be confirmed one by one."
+    if not may_change_many and any(each.hard for each in preview.effects):
+        return "Confirm that many stored rows lose the stage that they mean today."
     return ""
 
 
@@ -245,6 +260,8 @@ def _page(
         "tiles": softly("tiles", lambda: _tiles(preview)),
         "reason": reason,
         "fault": fault,
+        "effects": softly("effects", lambda: preview.effects),
+        "effects_confirmed": "confirm_effects" in request.POST,
         "check": check_of(shift_of(preview.plan)),
         "override": request.POST.get("override", ""),
         "may_decide": request.user.has_perm(PERMISSION),
