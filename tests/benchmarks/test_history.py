@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -58,12 +59,15 @@ def test_the_public_listing_costs_the_same_with_a_long_history() -> None:
 def left_behind(directory: Path, processes: int) -> Callable[[], object]:
     """Write the files of so many ended workers; return a scrape of them."""
     directory.mkdir()
+    # prometheus_client has no types for these.
+    keyed: Any = mmap_key
+    opened: Any = MmapedDict
+    keys = [keyed("count", "count_total", ["kind"], [str(n)], "x") for n in range(100)]
     for process in range(processes):
-        file = MmapedDict(str(directory / f"counter_{process + 1}.db"))  # type: ignore[no-untyped-call]
-        for series in range(100):
-            key = mmap_key("count", "count_total", ["kind"], [str(series)], "x")
-            file.write_value(key, 1.0, 0.0)  # type: ignore[no-untyped-call]
-        file.close()  # type: ignore[no-untyped-call]
+        file = opened(str(directory / f"counter_{process + 1}.db"))
+        for key in keys:
+            file.write_value(key, 1.0, 0.0)
+        file.close()
     registry = CollectorRegistry(auto_describe=False)
     registry.register(WorkerCollector(directory))
 
