@@ -116,6 +116,7 @@ class Guard:
         self.buffer = GuardBuffer()
         self.history = RequestHistory(clock)
         self._known = _Known()
+        self._begun = False
         self._ticked_at: float | None = None
         self._confirmed_at = float("-inf")
 
@@ -135,10 +136,14 @@ class Guard:
         """Begin anew, as in a child after a fork: the lock may be held, the thread is gone."""
         self.buffer, self.history = GuardBuffer(), RequestHistory(self._clock)
         self._known = _Known()
+        self._begun = False
         self._ticked_at, self._confirmed_at = None, float("-inf")
 
     def tick(self) -> None:
         """Share, judge and act once. Raises `django.db.Error`; the counts are then kept."""
+        if not self._begun:  # a guard that never succeeds is silent from now on
+            self._begun = True
+            metrics.GUARD_TICK.set(time.time())
         self._renew_if_changed()
         if conf.guard().mode != "off":
             self._protect()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import util as multiprocessing_util
 from typing import Final
@@ -24,6 +25,7 @@ from normalization import metrics
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
+LEAST_PAUSE: Final = 0.1  # seconds between two ticks, of which the first took very long
 
 Task = Callable[[], None]
 
@@ -79,9 +81,12 @@ class Ticker:
             self._attempt(name, task)
 
     def _run(self, stopped: threading.Event) -> None:
-        pid = os.getpid()
-        while not stopped.wait(TICK_SECONDS) and pid == os.getpid():
+        pid, pause = os.getpid(), TICK_SECONDS
+        while not stopped.wait(pause) and pid == os.getpid():
+            started = time.monotonic()
             self.tick()
+            # Ticks begin a second apart, so that a slow one does not lengthen the period.
+            pause = max(LEAST_PAUSE, started + TICK_SECONDS - time.monotonic())
         connection.close()
 
     def _attempt(self, name: str, task: Task) -> None:

@@ -56,10 +56,8 @@ class WorkerCollector(Collector):
         if self._directory is None:
             found = list(REGISTRY.collect())
         else:
-            workers = MultiProcessCollector(  # type: ignore[no-untyped-call]
-                None, str(self._directory)
-            )
-            found = list(workers.collect())  # type: ignore[no-untyped-call]
+            files = worker_metrics.serving_files(self._directory)
+            found = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
         yield from found
         ticks = (each.value for one in found if one.name == LAST_TICK for each in one.samples)
         last = min(ticks, default=0)

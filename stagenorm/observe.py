@@ -131,6 +131,8 @@ def commands(programs: dict[str, str], directory: Path, ports: Ports) -> dict[st
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        # Alertmanager keeps the alerts of a dead Prometheus four times as long.
+        "--rules.alert.resend-delay=15s",
         "--log.level=warn",
     ]
     return {"relay": relay, "alertmanager": alertmanager, "prometheus": prometheus}

@@ -84,6 +84,26 @@ def folded(directory: Path) -> Iterator[None]:
         yield
 
 
+def serving_files(directory: Path) -> list[str]:
+    """Return the files of `directory` without the gauges of processes that serve nothing.
+
+    The master of gunicorn --preload, and a worker that has served nothing yet, define the gauges,
+    so their files hold zeros. A minimum over all processes would be 0 for ever.
+    """
+    return [
+        str(place)
+        for place in directory.glob("*.db")
+        if not (place.name.startswith("gauge_livemin_") and _holds_only_zeros(place))
+    ]
+
+
+def _holds_only_zeros(place: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # the process has ended meanwhile
+        entries = MmapedDict.read_all_values_from_file(place)  # type: ignore[no-untyped-call]
+        return not any(value for _, value, _, _ in entries)
+    return True
+
+
 class WorkerFile(MmapedDict):
     """The values of one process: in a file, or in memory if the file cannot be written."""
 

@@ -23,6 +23,12 @@ from stagenorm import observe
 from tests import children
 from tests.servers import ROOT, Service, free_port, wait_until
 
+PARTS = ("relay", "alertmanager", "prometheus")  # in starting order
+PACES = {
+    "alertmanager.yml": {"group_interval: 1m": "group_interval: 1s", "5m": "2s"},
+    "rules.yml": {"interval: 15s": "interval: 2s"},
+}
+
 
 class AlertPath:
     """Relay, Alertmanager and Prometheus, configured as `make observe` does."""
@@ -35,18 +41,44 @@ class AlertPath:
             name: value for name, value in service.environment.items() if name != METRICS
         }
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.options: dict[str, str] = {}
 
     def start(self) -> None:
         """Start all three and wait until each is ready."""
-        for name, command in observe.commands(
-            observe.find_programs(), self.directory, self.ports
-        ).items():
-            with (self.directory / f"{name}.log").open("ab") as log:
-                self.running[name] = children.start(
-                    command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
-                )
-            address = observe.addresses(self.ports)[name]
-            wait_until(partial(self._ready, name, address), name)
+        for name in PARTS:
+            self.start_part(name)
+
+    def start_part(self, name: str) -> None:
+        """Start one of PARTS and wait until it is ready."""
+        commands = observe.commands(observe.find_programs(), self.directory, self.ports)
+        command = [self.options.get(option, option) for option in commands[name]]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.running[name] = children.start(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
+        wait_until(partial(self._ready, name, observe.addresses(self.ports)[name]), name)
+
+    def kill_part(self, name: str) -> None:
+        """SIGKILL one of PARTS and wait until it is gone."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait(60)
+
+    def hurry(self) -> None:
+        """Shorten the minutes of the configuration to seconds, before the start.
+
+        The watchdog comes every two seconds, slow rules are evaluated as often as the others, and
+        Alertmanager forgets the alerts of a dead Prometheus within ten seconds.
+        """
+        for name, paces in PACES.items():
+            place = self.directory / name
+            text = place.read_text()
+            for usual, quick in paces.items():
+                assert usual in text, usual
+                text = text.replace(usual, quick)
+            place.write_text(text)
+        resend = "--rules.alert.resend-delay"
+        self.options = {f"{resend}=15s": f"{resend}=1s"}
 
     def remove(self) -> None:
         """End all three and delete what they wrote."""
@@ -67,6 +99,12 @@ class AlertPath:
         address = f"http://127.0.0.1:{self.ports.prometheus}/api/v1/query?{text}"
         with urllib.request.urlopen(address, timeout=20) as answer:
             return json.loads(answer.read())["data"]["result"]  # type: ignore[no-any-return]
+
+    def active(self) -> set[str]:
+        """The names of the alerts that Alertmanager has."""
+        address = f"http://127.0.0.1:{self.ports.alertmanager}/api/v2/alerts"
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            return {each["labels"]["alertname"] for each in json.loads(answer.read())}
 
     def raise_alert(self, **labels: str) -> None:
         """Give Alertmanager a firing alert, as Prometheus does."""

@@ -17,6 +17,8 @@ from tests.alert_path import Traffic
 from tests.servers import Service, wait_until
 
 HALF_SECONDS, CLIENT_SECONDS, AGAIN_SECONDS = 4.0, 4.0, 5.0
+QUIET_REJECTS = range(4, 7)
+"""Rejects of a client of three requests a minute, up to its first answer in warn."""
 
 
 def enforce(service: Service) -> None:
@@ -116,6 +118,21 @@ def enforced_again(service: Service, fund: Fund, name: str) -> float:
         wait_for_warn(again)
         wait_for_answers_in_warn(traffic)
     return seconds_enforced(traffic)
+
+
+def quiet_clients_hurt(service: Service, fund: Fund, count: int, name: str) -> list[int]:
+    """Return the rejects of `count` clients of three requests a minute until each is held out.
+
+    They send at once, beside good traffic, so the service needs a STAGE_GUARD_CLIENTS above
+    `count`: otherwise the third of them ends enforcement for everybody.
+    """
+    enforce(service)
+    with (
+        clients(service, fund, count=4, rate=5, share=0.0, name=f"{name}-good"),
+        clients(service, fund, count=count, rate=3 / 60, share=1.0, name=name) as hurt,
+    ):
+        wait_until(lambda: all(each.modes["warn"] for each in hurt), "every hold-out", 240)
+    return [each.statuses[400] for each in hurt]
 
 
 def seconds_enforced(traffic: list[Traffic]) -> float:

@@ -199,9 +199,9 @@ class Service:
         command = [sys.executable, "manage.py", *arguments]
         return children.run(command, cwd=ROOT, env=self.environment, check=True).stdout
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Ask it to end and wait for all its processes."""
-        self._end(signal.SIGTERM)
+        self._end(how)
 
     def kill(self) -> None:
         """SIGKILL the server and its workers."""

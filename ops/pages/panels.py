@@ -34,6 +34,15 @@ GATE_TITLES: Final = {
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
 }
+# Gate → the name of the page that helps, with a part of it, and the text of the link.
+GATE_PLACES: Final = {
+    "backup_valid": ("admin:ops_backup_changelist", "Backups"),
+    "stored_stages_clean": ("admin:ops_backfillrun_changelist", "Backfill runs"),
+    "would_refuse": ("ops-spellings", "Decide spellings"),
+    "way_back_proven": ("admin:ops_heartbeat_changelist", "Heartbeats"),
+    "instances_converged": ("ops-rollout#instances", "Servers"),
+    "cooldown": ("admin:ops_webhookdelivery_changelist", "Webhook deliveries"),
+}
 
 T = TypeVar("T")
 
@@ -106,7 +115,7 @@ class GatePanel:
 
     @property
     def sentence(self) -> str:
-        """How many gates hold the next step."""
+        """The number of gates that do not pass."""
         held = len(self.held)
         if not held:
             return "Nothing holds the next step."
@@ -134,24 +143,18 @@ def refusal(verdicts: Sequence[GateVerdict]) -> str:
 
 def _row(verdict: GateVerdict) -> GateRow:
     is_command = verdict.remedy.startswith(COMMAND)
-    url, place = _places().get(verdict.gate, ("", ""))
+    address, place = GATE_PLACES[verdict.gate]
     return GateRow(
         verdict=verdict,
         title=GATE_TITLES[verdict.gate],
         command=verdict.remedy if is_command else "",
         advice="" if is_command else verdict.remedy,
-        url=url,
+        url=_url(address),
         place=place,
     )
 
 
-def _places() -> dict[str, tuple[str, str]]:
-    page = reverse("ops-rollout")
-    return {
-        "backup_valid": (reverse("admin:ops_backup_changelist"), "Backups"),
-        "stored_stages_clean": (reverse("admin:ops_backfillrun_changelist"), "Backfill runs"),
-        "would_refuse": (reverse("ops-spellings"), "Decide spellings"),
-        "way_back_proven": (reverse("admin:ops_heartbeat_changelist"), "Heartbeats"),
-        "instances_converged": (f"{page}#instances", "Servers"),
-        "cooldown": (reverse("admin:ops_webhookdelivery_changelist"), "Webhook deliveries"),
-    }
+def _url(address: str) -> str:
+    """Return the address of a page, with the part of the page after `#`."""
+    name, mark, part = address.partition("#")
+    return f"{reverse(name)}{mark}{part}"

@@ -26,7 +26,7 @@ CLIENTS = 8
 
 
 @pytest.mark.django_db(transaction=True)
-def test_current_costs_at_most_a_microsecond_with_eight_threads() -> None:
+def test_current_costs_a_few_readings_of_the_clock_with_eight_threads() -> None:
     rollout_store.change(Mode.WARN, actor="ann", source="tests", reason="because")
     rollout_store.current()
     times: list[float] = []
@@ -39,7 +39,10 @@ def test_current_costs_at_most_a_microsecond_with_eight_threads() -> None:
             started = perf_counter_ns()
             for _ in range(BATCH):
                 current()
-            mine.append((perf_counter_ns() - started) / BATCH / 1000)
+            between = perf_counter_ns()
+            for _ in range(BATCH):
+                time.monotonic()
+            mine.append((between - started) / (perf_counter_ns() - between))
         times.extend(mine)
 
     threads = [threading.Thread(target=call) for _ in range(8)]
@@ -47,7 +50,7 @@ def test_current_costs_at_most_a_microsecond_with_eight_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    hold(Ratio("rollout_store.current(), 8 threads", goal=1.0, measured=median(times), unit="µs"))
+    hold(Ratio("rollout_store.current(), 8 threads / reading the clock", 8, median(times)))
 
 
 @pytest.mark.django_db(transaction=True)

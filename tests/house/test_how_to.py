@@ -16,6 +16,7 @@ from django.urls import resolve
 
 from ops.alerts import signature
 from ops.gates import facts, rules
+from ops.pages import panels
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "how-to.md").read_text()
@@ -131,6 +132,11 @@ def test_every_gate_fact_is_collected() -> None:
     ]
     collected = {keyword.arg for call in calls for keyword in call.keywords}
     assert collected == {field.name for field in fields(rules.GateFacts)}
+
+
+def test_every_gate_has_a_title_and_a_link() -> None:
+    names = [gate.__name__ for gate in rules.GATES]
+    assert list(panels.GATE_TITLES) == list(panels.GATE_PLACES) == names
 
 
 @pytest.mark.parametrize("document", ["backups.md", "rollout.md"])

@@ -1,6 +1,7 @@
 """The running service: several processes, exact totals in /metrics, logs without secrets."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -11,12 +12,16 @@ from typing import Any
 
 import psutil
 import pytest
+from django.db import connection
 from structlog.contextvars import bound_contextvars
 
+from normalization.instance_registry import registered
 from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
 from tests import children
+from tests.alert_path import figure
 from tests.backup_faults import ended
+from tests.conftest import _address
 from tests.logs import records
 from tests.servers import Service, free_port, get, wait_until
 
@@ -181,26 +186,39 @@ def test_the_workers_of_a_killed_server_end_with_it(
     wait_until(lambda: all(map(ended, workers)), "the workers to end")
 
 
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["prefork", "preload"])
 @pytest.mark.django_db(transaction=True)
-def test_gunicorn_serves_it_as_well(granian_server: Callable[..., Service]) -> None:
-    environment = granian_server(workers=1).environment
+def test_every_worker_of_gunicorn_ticks_without_traffic(
+    options: list[str], tmp_path: Path, set_mode: Callable[..., int]
+) -> None:
+    version = set_mode("warn")
+    database = {"DATABASE_URL": _address(connection.settings_dict)}
+    environment = {**os.environ, **database, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4"]
-    command += ["--bind", f"127.0.0.1:{port}"]
-    with children.start(
-        [*command, "stagenorm.wsgi"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-    ) as server:
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4", *options]
+    command += ["--bind", f"127.0.0.1:{port}", "stagenorm.wsgi"]
+    with children.start(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as server:
         try:
-            wait_until(lambda: answers(port), "gunicorn")
             wait_until(
-                lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200,
-                "gunicorn to have its database",
+                lambda: [each.version for each in registered()] == [version] * 2,
+                "both workers to report themselves before any request",
             )
+            workers = {each.pid for each in psutil.Process(server.pid).children()}
+            assert {each.pid for each in registered()} == workers
+            wait_until(lambda: answers(port), "gunicorn")
+            assert get(f"{address}/readyz")[0] == 200
+            for series, least, most in (
+                ("stage_mode_version", version, version),
+                ("stage_guard_tick_age_seconds", 0.001, 10),
+            ):
+                assert least <= figure(address, series) <= most
             server.terminate()
             server.communicate(timeout=120)
         finally:
             server.kill()
     assert server.returncode == 0
+    assert registered() == ()
 
 
 def answers(port: int) -> bool:

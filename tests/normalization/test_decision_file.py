@@ -115,9 +115,9 @@ def test_what_cannot_be_seen_or_would_run_is_escaped(text: str, cell: str) -> No
             ["line 2: unknown verdict “choose”; the verdicts are stage, outside, open"],
         ),
         (
-            ["X轮,stage,series-d,,,"],
+            ["X轮,stage,series-z,,,"],
             [
-                "line 2: unknown stage “series-d”; the stages are pre-seed, seed, series-a, "
+                "line 2: unknown stage “series-z”; the stages are pre-seed, seed, series-a, "
                 "series-b, series-c, series-c+"
             ],
         ),

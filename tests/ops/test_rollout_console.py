@@ -17,6 +17,7 @@ from normalization.models import OutcomeTally, RolloutChange, StageDecision
 from ops.alerts.models import Heartbeat
 from ops.gates import facts
 from ops.gates import rules as gates
+from ops.gates.rules import GATES
 from ops.pages.panels import GATE_TITLES
 from ops.pages.periods import HOUR
 from ops.pages.rollout.page import outcomes_by_step
@@ -43,7 +44,7 @@ def test_the_page_shows_every_check_with_its_result_its_sentence_and_its_remedy(
 ) -> None:
     shown = RolloutPage.open(operator).gates
     verdicts = gates.examine(facts.collect(0))
-    assert len(shown) == len(verdicts) == 6
+    assert len(shown) == len(verdicts) == len(GATES)
     for row, verdict in zip(shown, verdicts, strict=True):
         assert row.startswith(f"{verdict.outcome} {GATE_TITLES[verdict.gate]} {verdict.sentence}")
         assert not verdict.remedy or f"To fix: {verdict.remedy}" in row

@@ -350,7 +350,7 @@ def test_the_mix_is_that_of_the_known_stages_rescaled(
     "distribution",
     [
         items(("Angel", 1)),
-        items(("Angel", 0.5), ("Series D", 0.5)),
+        items(("Angel", 0.5), ("Series X", 0.5)),
         items(("Angel", 1), ("seed", 0)),
     ],
 )
@@ -374,7 +374,7 @@ def test_without_a_distribution_the_funds_active_companies_are_the_mix(
         "SERIES_A",
         "Angel",
         "series-a ",
-        "Series D",
+        "Series X",
         "series a",
         "Seed Round",
     )
@@ -393,7 +393,7 @@ def test_without_a_distribution_the_funds_active_companies_are_the_mix(
     )
 
 
-@pytest.mark.parametrize("stages", [[], ["Angel", "Series D"]])
+@pytest.mark.parametrize("stages", [[], ["Angel", "Series X"]])
 def test_a_fund_without_a_modelled_company_is_a_problem(
     api: APIClient, fund: Fund, stages: list[str]
 ) -> None:
