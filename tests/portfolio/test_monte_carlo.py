@@ -115,7 +115,8 @@ def test_the_totals_by_cell_are_those_of_the_runs() -> None:
     parameters = asked(horizon_years=5)
     result = simulate(parameters)
     companies = [company for portfolio in portfolios(parameters) for company in portfolio]
-    cells = np.bincount([cell for cell, _, _ in companies], minlength=30).reshape(5, 6)
+    cells = np.bincount([cell for cell, _, _ in companies], minlength=5 * len(Stage))
+    cells = cells.reshape(5, len(Stage))
     assert np.array_equal(result.companies, cells)
     assert result.value.sum() == pytest.approx(result.tvpi.sum() * 25)
     assert result.value.sum() - result.residual.sum() == pytest.approx(result.dpi.sum() * 25)
