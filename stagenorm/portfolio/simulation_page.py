@@ -111,7 +111,7 @@ def _tiles(summary: Mapping[str, Any], basis: str) -> list[FigureTile]:
         FigureTile(
             "Lose money",
             percent(chances["loss"]),
-            f"the worst twentieth loses {percent(summary['expected_shortfall'], 0)} on average",
+            _worst_twentieth(summary["expected_shortfall"]),
         ),
         FigureTile(
             f"Median {basis} IRR",
@@ -120,6 +120,11 @@ def _tiles(summary: Mapping[str, Any], basis: str) -> list[FigureTile]:
         ),
     ]
     return [*tiles, _target_tile(summary) or _cash_tile(dpi)]
+
+
+def _worst_twentieth(shortfall: float) -> str:
+    change = "loses" if shortfall >= 0 else "gains"
+    return f"the worst twentieth {change} {percent(abs(shortfall), 0)} on average"
 
 
 def _cash_tile(dpi: Mapping[str, Any]) -> FigureTile:

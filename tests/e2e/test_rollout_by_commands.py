@@ -59,6 +59,7 @@ CLIENTS = {
     "crm-sync": {"series-c+": 180, "SERIES C": 60, "Seires A": 10, "Series D": 10},
     "deal-desk": {"pre-seed": 160, "Pre Seed": 60, "Early Stage VC": 10, "PIPE": 5},
 }
+SPELLINGS = {raw for spellings in CLIENTS.values() for raw in spellings}
 ENDPOINT = "fund-companies"
 Outcomes = dict[str, str]
 
@@ -126,11 +127,19 @@ class ClientTraffic:
             return self._ask(client, stage, link)
 
     def outside(self) -> frozenset[str]:
-        """Return what the clients read to be outside, in /api/deprecations."""
+        """Return what the clients read to be outside, in /api/deprecations.
+
+        Waits until the service has the newest decisions: without Redis that takes up to 5 s.
+        """
+        table = decision_store.newest()
+        decided = {raw for raw in SPELLINGS if isinstance(normalize(raw, table), Outside)}
+        wait_until(lambda: self._listed_outside() == decided, "the listing of the decisions")
+        return self._listed_outside()
+
+    def _listed_outside(self) -> frozenset[str]:
         _, _, body = get(f"{self._service.address}/api/deprecations")
         folded = {entry["spelling"] for entry in json.loads(body)["outside"]}
-        sent = {raw for spellings in CLIENTS.values() for raw in spellings}
-        return frozenset(raw for raw in sent if fold(raw) in folded)
+        return frozenset(raw for raw in SPELLINGS if fold(raw) in folded)
 
     def _send(self, client: str, without: frozenset[str], part: int) -> list[int]:
         sent = {raw: times for raw, times in CLIENTS[client].items() if raw not in without}

@@ -107,6 +107,20 @@ def test_a_first_generation_simulation_is_gross(
     assert "Year by year" not in page
 
 
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ({"portfolio_size": 1}, r"the worst twentieth loses \d+\s%"),
+        ({"portfolio_size": 200}, r"the worst twentieth gains \d+\s%"),
+    ],
+    ids=["one company", "many companies"],
+)
+def test_the_worst_twentieth_loses_or_gains(
+    operator: Client, api: APIClient, fund: Fund, members: dict[str, int], sentence: str
+) -> None:
+    assert re.search(sentence, shown(operator, stored(api, fund, **members)))
+
+
 def test_a_simulation_without_its_path_has_a_note_about_it(
     operator: Client, api: APIClient, fund: Fund
 ) -> None:
