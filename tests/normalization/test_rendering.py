@@ -1,4 +1,4 @@
-"""Bodies have the bytes of REST framework's renderer, whichever library writes them."""
+"""Bodies have the bytes of REST framework's renderer, although another library writes them."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
