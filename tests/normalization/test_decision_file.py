@@ -14,7 +14,7 @@ from normalization.decision_file import (
     write,
 )
 from normalization.decision_warnings import DecisionVerdict
-from normalization.stages import LONGEST, Known, fold, normalize
+from normalization.stages import LONGEST, Known, Stage, fold, normalize
 from tests.data.write_mapped_spellings import vocabulary
 
 HEADER = ",".join(COLUMNS)
