@@ -42,7 +42,7 @@ _LATER, _NEXT_LATER = (letter.upper() for letter in LATER_LETTERS[:2])
 
 def _amount_groups() -> Iterable[SpellingGroup]:
     seed = ("$6M · Seed", "Seed, $30M, 06/2024, Led by Andreessen Horowitz")
-    cases = [
+    cases: list[tuple[Stage, tuple[str, ...], tuple[str, ...]]] = [
         (Stage.PRE_SEED, ("$2M · Pre-Seed",), ("$2M · Seed",)),
         (Stage.SEED, seed, ("Seed",)),
     ]
