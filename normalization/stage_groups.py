@@ -48,8 +48,7 @@ def _amount_groups() -> Iterable[SpellingGroup]:
     ]
     for letter, stage in STAGE_LETTERS.items():
         series = f"Series {letter.upper()}"
-        others = (f"{series}1, $5M", f"{series}+, $80M")
-        cases.append((stage, _with_an_amount(series), others))
+        cases.append((stage, _with_an_amount(series), (f"{series}1, $5M", f"{series}+, $80M")))
     for stage, examples, others in cases:
         yield SpellingGroup(
             code=f"amount-{stage}",
