@@ -13,7 +13,7 @@ from stagenorm.schema import SchemaView
 admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
-admin.site.site_url = reverse_lazy("api-docs")
+admin.site.site_url = reverse_lazy("api-docs")  # type: ignore[assignment] # lazy text
 
 # Swagger UI is an HTML page: it has no OPTIONS description to render.
 _docs = SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"])

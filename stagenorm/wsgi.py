@@ -51,7 +51,7 @@ def below(prefix: str, handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 try:
-    application = get_wsgi_application()
+    application: Callable[..., Any] = get_wsgi_application()
     if settings.SCRIPT_NAME:
         application = below(settings.SCRIPT_NAME, application)
     stop_on_faults()
