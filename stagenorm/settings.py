@@ -82,6 +82,13 @@ BEHIND_PROXY = read.flag(
     "Trust X-Forwarded-Proto and the last address of X-Forwarded-For: "
     "only behind a proxy that always sets both.",
 )
+SCRIPT_NAME = read.path_prefix(
+    "DJANGO_SCRIPT_NAME",
+    "Path under which a proxy serves the service, as /stages; empty: the root of its host. "
+    "The proxy may pass the path on or take it off.",
+)
+FORCE_SCRIPT_NAME = SCRIPT_NAME or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{SCRIPT_NAME}/"
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -386,7 +393,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",
     # 3.1: a nullable stage refers to the one component, which 3.0 cannot say together with null.
     "OAS_VERSION": "3.1.0",
-    "SERVERS": [{"url": "/", "description": "The service that serves this document."}],
+    "SERVERS": [
+        {"url": SCRIPT_NAME or "/", "description": "The service that serves this document."}
+    ],
     "TAGS": [
         {"name": "stages", "description": "The six stages, and what texts mean."},
         {"name": "funds", "description": "The funds of the key."},
@@ -438,10 +447,8 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
 }
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [  # requested from inside, not through the proxy
-    r"^healthz$",
-    r"^readyz$",
-    r"^metrics$",
-    r"^_ops/stage-validation/(auto-downgrade|heartbeat)$",
+    rf"^{SCRIPT_NAME[1:]}/?(healthz|readyz|metrics)$",
+    rf"^{SCRIPT_NAME[1:]}/?_ops/stage-validation/(auto-downgrade|heartbeat)$",
 ]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
@@ -454,7 +461,7 @@ X_FRAME_OPTIONS = "DENY"
 
 # -- Static files, logs, metrics ------------------------------------------------------------------
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{SCRIPT_NAME}/static/"
 STATIC_ROOT = read.path(
     "DJANGO_STATIC_ROOT",
     BASE_DIR / ".static",
