@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from stagenorm.page_middleware import is_api
 
 
-class ApiCompression(CompressionMiddleware):
+class ApiCompression(CompressionMiddleware):  # type: ignore[misc]  # the package has no types
     """Compresses answers of at least 500 bytes to API requests with an `Accept-Encoding`."""
 
     def __call__(self, request: HttpRequest) -> Any:

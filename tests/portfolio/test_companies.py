@@ -548,10 +548,10 @@ def test_updated_since_lists_what_changed_at_the_moment_or_later(
     for since in ("2026-11-27T02:00:00Z", "2026-11-27t04:00:00+02:00", "2026-11-27T02:00:00.000Z"):
         assert names(api, fund, updated_since=since) == ["2", "3"]
     assert names(api, fund, updated_since="2026-11-27T00:30:00Z", stage="seed") == ["1", "3"]
-    since = {"updated_since": "2026-11-27T01:00:00Z", "sort": "-id"}
-    found = pages(api, fund, limit=1, **since)
+    descending = {"updated_since": "2026-11-27T01:00:00Z", "sort": "-id"}
+    found = pages(api, fund, limit=1, **descending)
     assert [company["name"] for page in found for company in page] == ["3", "2", "1"]
-    first = api.get(address(fund), {**since, "limit": 1}).json()["next_cursor"]
+    first = api.get(address(fund), {**descending, "limit": 1}).json()["next_cursor"]
     other = api.get(address(fund), {"sort": "-id", "limit": 1, "cursor": first})
     assert other.json()["errors"][0]["code"] == "invalid_cursor"
 
