@@ -548,7 +548,7 @@ def test_updated_since_lists_what_changed_at_the_moment_or_later(
     for since in ("2026-11-27T02:00:00Z", "2026-11-27t04:00:00+02:00", "2026-11-27T02:00:00.000Z"):
         assert names(api, fund, updated_since=since) == ["2", "3"]
     assert names(api, fund, updated_since="2026-11-27T00:30:00Z", stage="seed") == ["1", "3"]
-    descending = {"updated_since": "2026-11-27T01:00:00Z", "sort": "-id"}
+    descending: dict[str, Any] = {"updated_since": "2026-11-27T01:00:00Z", "sort": "-id"}
     found = pages(api, fund, limit=1, **descending)
     assert [company["name"] for page in found for company in page] == ["3", "2", "1"]
     first = api.get(address(fund), {**descending, "limit": 1}).json()["next_cursor"]
