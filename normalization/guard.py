@@ -26,7 +26,7 @@ from typing import Any, Final
 import structlog
 from django.db import Error as StoreError
 from django.db import connection
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from normalization import conf, metrics, rollout_store
 from normalization.guard_counts import GuardBuffer, GuardKey, RequestHistory
@@ -373,7 +373,7 @@ def _enforced_clients() -> int:
 
 
 def _held_out_lately() -> frozenset[str]:
-    since = timezone.now() - timedelta(seconds=HELD_OUT_SECONDS)
+    since = Now() - timedelta(seconds=HELD_OUT_SECONDS)
     changes = RolloutChange.objects.filter(source=SOURCE, created_at__gt=since)
     held_out: set[str] = set()
     for evidence in changes.values_list("evidence", flat=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from normalization.decision_warnings import DecisionVerdict
@@ -43,7 +44,7 @@ class RolloutChange(models.Model):
     source = models.CharField(max_length=20)
     reason = models.CharField(max_length=500)
     evidence = models.JSONField(default=dict)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ("-id",)

@@ -82,6 +82,13 @@ BEHIND_PROXY = read.flag(
     "Trust X-Forwarded-Proto and the last address of X-Forwarded-For: "
     "only behind a proxy that always sets both.",
 )
+SCRIPT_NAME = read.path_prefix(
+    "DJANGO_SCRIPT_NAME",
+    "Path under which a proxy serves the service, as /stages; empty: the root of its host. "
+    "The proxy may pass the path on or take it off.",
+)
+FORCE_SCRIPT_NAME = SCRIPT_NAME or None
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{SCRIPT_NAME}/"
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -109,6 +116,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "stagenorm.request_log.RequestLogMiddleware",
+    "stagenorm.compression.ApiCompression",
     "django.middleware.security.SecurityMiddleware",
     "stagenorm.page_middleware.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -383,6 +391,18 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "Investment stages made canonical: simulation, portfolio strategies, companies."
     ),
     "VERSION": "1",
+    # 3.1: a nullable stage refers to the one component, which 3.0 cannot say together with null.
+    "OAS_VERSION": "3.1.0",
+    "SERVERS": [
+        {"url": SCRIPT_NAME or "/", "description": "The service that serves this document."}
+    ],
+    "TAGS": [
+        {"name": "stages", "description": "The six stages, and what texts mean."},
+        {"name": "funds", "description": "The funds of the key."},
+        {"name": "companies", "description": "The companies of a fund, with their stages."},
+        {"name": "strategies", "description": "Investment plans of a fund, with stage weights."},
+        {"name": "monte-carlo", "description": "Simulations of what a fund may return."},
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
@@ -394,12 +414,17 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "StageEnum": "normalization.problems.VALID_STAGES",
         "StageStatusEnum": "normalization.deprecations.STAGE_STATUSES",
         "CompanyStatusEnum": "stagenorm.portfolio.models.PortfolioCompany.Status",
+        "ModeEnum": "normalization.rollout.Mode",
+        "ProblemTypeEnum": "normalization.problems.PROBLEM_TYPES",
+        "IssueCodeEnum": "normalization.issue_codes.CODES_ON_WIRE",
+        "PlaceEnum": "normalization.serializers.PLACES",
+        "ProfileEnum": "stagenorm.portfolio.simulation_request_serializers.PROFILE_NAMES",
     },
-    # A component that allows only null has no type in several languages.
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # the components explain their values
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "normalization.schema.name_stages",
+        "normalization.schema.replace_null_enum",
+        "normalization.schema.explain_enums",
     ],
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
@@ -422,10 +447,8 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
 }
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [  # requested from inside, not through the proxy
-    r"^healthz$",
-    r"^readyz$",
-    r"^metrics$",
-    r"^_ops/stage-validation/(auto-downgrade|heartbeat)$",
+    rf"^{SCRIPT_NAME[1:]}/?(healthz|readyz|metrics)$",
+    rf"^{SCRIPT_NAME[1:]}/?_ops/stage-validation/(auto-downgrade|heartbeat)$",
 ]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
@@ -438,7 +461,7 @@ X_FRAME_OPTIONS = "DENY"
 
 # -- Static files, logs, metrics ------------------------------------------------------------------
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{SCRIPT_NAME}/static/"
 STATIC_ROOT = read.path(
     "DJANGO_STATIC_ROOT",
     BASE_DIR / ".static",

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from normalization import rollout_store
 from normalization.observations import printable
@@ -67,7 +67,7 @@ def _once(endpoint: str, alerts: Sequence[Alert], digest: str, act: Action) -> D
             UsedSignature.objects.create(digest=digest)
             result = act(alerts)
             _record(endpoint, alerts, result)
-            UsedSignature.objects.filter(used_at__lt=timezone.now() - KEEP_USED).delete()
+            UsedSignature.objects.filter(used_at__lt=Now() - KEEP_USED).delete()
     except IntegrityError:
         if not UsedSignature.objects.filter(digest=digest).exists():
             raise

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 
 from normalization.models import AppendOnlyError
 
@@ -38,7 +39,7 @@ class UsedSignature(models.Model):
     digest = models.CharField(
         max_length=64, primary_key=True, help_text="SHA-256 of the signature."
     )
-    used_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    used_at = models.DateTimeField(db_default=Now(), db_index=True, editable=False)
 
     def __str__(self) -> str:
         return f"{self.digest[:12]}… {self.used_at:%F %T}"
@@ -51,7 +52,7 @@ class WebhookDelivery(models.Model):
     without the secret cannot fill it. Rows are append-only: a trigger refuses changes.
     """
 
-    received_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    received_at = models.DateTimeField(db_default=Now(), db_index=True, editable=False)
     endpoint = models.CharField(max_length=20)
     outcome = models.CharField(
         max_length=12, choices=[(each.value, each.value) for each in DeliveryOutcome]
@@ -89,7 +90,7 @@ class WebhookDelivery(models.Model):
 class Heartbeat(models.Model):
     """One accepted delivery of the watchdog alert: the way back was open at that moment."""
 
-    received_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    received_at = models.DateTimeField(db_default=Now(), db_index=True, editable=False)
     fingerprint = models.CharField(
         max_length=64, help_text="Of the alert, as Alertmanager names it."
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 
 from normalization.models import AppendOnlyError
 from ops.gates.backup_rule import CheckKind, CheckVerdict
@@ -38,7 +39,7 @@ class Backup(models.Model):
     facts = models.JSONField(help_text="Rows, digests and stages of each table in the snapshot.")
     seconds = models.FloatField(help_text="How long the dump took.")
     created_by = models.CharField(max_length=150)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     pruned_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -72,7 +73,7 @@ class BackupCheck(models.Model):
     seconds = models.FloatField()
     checked_by = models.CharField(max_length=150)
     host = models.CharField(max_length=255)
-    checked_at = models.DateTimeField(auto_now_add=True)
+    checked_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ("-id",)

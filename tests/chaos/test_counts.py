@@ -95,6 +95,15 @@ def tallied() -> int:
     return found or 0
 
 
+def replace_workers(service: Service) -> None:
+    """Let granian end each worker and start another in its place, as it does to recycle one."""
+    assert service.process
+    server = psutil.Process(service.process.pid)
+    old = {worker.pid for worker in server.children()}
+    server.send_signal(signal.SIGHUP)
+    wait_until(lambda: not old & {worker.pid for worker in server.children()}, "new workers")
+
+
 def test_an_orderly_end_under_load_loses_no_tally(granian_server: Callable[..., Service]) -> None:
     service = granian_server(workers=3)
     with sender(service.port) as load:
@@ -103,6 +112,9 @@ def test_an_orderly_end_under_load_loses_no_tally(granian_server: Callable[..., 
             wait_until(lambda seen=seen: load.total > seen + 100, "answers")  # type: ignore[misc]
             service.stop(how)
             service.start()
+        replace_workers(service)
+        seen = load.total
+        wait_until(lambda: load.total > seen + 100, "answers of new workers")
     service.stop()
     assert set(load.answered) == {200}
     assert tallied() == load.total

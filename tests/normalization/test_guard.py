@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import ProgrammingError, connection
+from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -68,6 +70,20 @@ def test_three_hurt_clients_end_enforcement() -> None:
     for name in ("a", "b", "c"):
         record(guard, name, 2, 8)
     guard.tick()
+    assert (newest().source, newest().mode) == ("guard", "warn")
+
+
+def test_three_clients_held_out_by_hosts_whose_clocks_differ_end_enforcement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enforce()
+    for name, minutes in (("a", -20), ("b", 20), ("c", 0)):
+        moment = timezone.now() + timedelta(minutes=minutes)
+        with monkeypatch.context() as host:
+            host.setattr(timezone, "now", lambda moment=moment: moment)
+            guard = Guard()
+            record(guard, name, 2, 8)
+            guard.tick()
     assert (newest().source, newest().mode) == ("guard", "warn")
 
 

@@ -31,6 +31,17 @@ def heartbeat(minutes: float, now: datetime | None = None) -> None:
     Heartbeat.objects.update(received_at=moment)
 
 
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_a_heartbeat_is_as_old_as_the_clock_of_the_database_counts(
+    monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    moment = timezone.now() + timedelta(minutes=minutes)
+    with monkeypatch.context() as host:
+        host.setattr(timezone, "now", lambda: moment)
+        beat = Heartbeat.objects.create(fingerprint="f")
+    assert abs(clock.database_now() - beat.received_at) < timedelta(minutes=1)
+
+
 # What is gone, how long ago the last heartbeat came (None: Prometheus, Alertmanager and relay all
 # stop the same heartbeat), what the guard is → what protects, what the pages show.
 MATRIX = {
