@@ -49,11 +49,12 @@ def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling
     """Yield the distinct texts of `column` in byte order, streamed: there may be as many as rows.
 
     One sequential scan with a hash of the distinct texts. It blocks no other session. A row
-    without a text has no stage to derive.
+    without a text has no stage to derive. The rows come one by one without a server-side cursor,
+    because PostgreSQL scans in parallel only for a statement that runs to its end.
     """
-    with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.execute(column.sql(statements.SURVEY))
-        for raw, held, unfilled, rows, first, last in cursor:
+    with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
+        rows_of_texts = cursor.cursor.stream(column.sql(statements.SURVEY))
+        for raw, held, unfilled, rows, first, last in rows_of_texts:
             meaning = normalize(raw, table)
             becomes = derive(column, raw, meaning)
             yield StoredSpelling(meaning, raw, held, becomes, unfilled, rows, first, last)
