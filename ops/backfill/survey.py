@@ -50,7 +50,8 @@ def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling
 
     One sequential scan with a hash of the distinct texts. It blocks no other session. A row
     without a text has no stage to derive. The rows come one by one without a server-side cursor,
-    because PostgreSQL scans in parallel only for a statement that runs to its end.
+    because PostgreSQL scans in parallel only for a statement that runs to its end. The connection
+    serves no other statement until the last row.
     """
     with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
         rows_of_texts = cursor.cursor.stream(column.sql(statements.SURVEY))
