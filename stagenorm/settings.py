@@ -456,6 +456,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "normalization.schema.replace_null_enum",
+        "normalization.schema.declare_open_operations",
         "normalization.schema.explain_enums",
     ],
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
