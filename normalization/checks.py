@@ -17,7 +17,7 @@ DEFAULT_UNKNOWN = "normalization.E001"
 TTL_OUT_OF_RANGE = "normalization.E002"
 EMPTY_SECRET = "normalization.E003"  # noqa: S105 (the name of a check)
 REDIS_UNREACHABLE = "normalization.W002"
-CLOCK_OFF = "normalization.W003"
+CLOCK_OFF = "normalization.W004"
 CLOCK_LIMIT_SECONDS = 5.0
 
 

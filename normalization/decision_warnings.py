@@ -130,7 +130,8 @@ class _SpellingText:
 
 
 def _letter(text: _SpellingText, stage: Stage) -> DecisionWarning | None:
-    expected = stage.value.removeprefix("series-")[:1] if stage >= Stage.SERIES_A else ""
+    named_by_letter = stage.value.startswith("series-")
+    expected = stage.value.removeprefix("series-")[:1] if named_by_letter else ""
     if not text.letters or text.letters == {expected}:
         return None
     named = _listing(f"Series {letter.upper()}" for letter in sorted(text.letters))

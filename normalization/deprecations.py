@@ -11,10 +11,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, assert_never
 
 from django.db import connection
 from django.db.models import Q
+from django.urls import reverse
 from django.utils.http import http_date
 
 from normalization import conf
@@ -33,10 +35,11 @@ from normalization.stages import (
 STAGE_STATUSES: Final = ("known", "outside", "undecided")
 """The words of `status_of`."""
 
-FOLDING: Final = "/api/stages"
-"""Where the folding rule is described: spellings are listed in folded form."""
 
-LINK: Final = '</api/deprecations>; rel="deprecation"; type="application/json"'
+@cache
+def link() -> str:
+    """Return `Link`: where deprecated spellings are listed."""
+    return f'<{reverse("deprecations")}>; rel="deprecation"; type="application/json"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def deprecation_headers(rollout: Rollout) -> dict[str, str]:
     The Sunset is never before the Deprecation, which it would contradict (RFC 9745, section 4).
     """
     since = conf.deprecated_since()
-    headers = {"Deprecation": f"@{int(since.timestamp())}", "Link": LINK}
+    headers = {"Deprecation": f"@{int(since.timestamp())}", "Link": link()}
     if rollout.enforce_at is not None:
         headers["Sunset"] = http_date(max(rollout.enforce_at, since).timestamp())
     return headers
@@ -151,7 +154,7 @@ def _body(rollout: Rollout, table: SpellingTable) -> dict[str, Any]:
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
         "endpoints": conf.stage_endpoints(),
-        "folding": FOLDING,
+        "folding": reverse("stages"),  # spellings are listed in folded form
         "deprecated": deprecated,
         "outside": outside,
         "your_usage": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -20,6 +21,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from normalization.fields import CANONICAL_CONSTRAINT
+from normalization.issue_codes import IssueCode
 from normalization.stages import Stage
 
 log = structlog.get_logger(__name__)
@@ -91,6 +93,9 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
+PROBLEM_TYPES: Final = [f"/problems/{slug}" for slug in CATALOGUE]
+"""The `type` of every problem document."""
+
 _BY_STATUS: Final = {
     400: "invalid-request",
     401: "not-authenticated",
@@ -144,7 +149,7 @@ class UnknownStage(Problem):
 
 
 def _refused_sentence(errors: Sequence[Item], total: int) -> str:
-    outside = sum(item["code"] == "outside_stage" for item in errors)
+    outside = sum(item["code"] == IssueCode.OUTSIDE_STAGE.wire for item in errors)
     unknown = len(errors) - outside
     parts = []
     if unknown:
@@ -325,12 +330,28 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Jso
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> JsonResponse:
-    """Django's CSRF_FAILURE_VIEW; Django logs `reason`."""
+    """Django's CSRF_FAILURE_VIEW; Django logs `reason`.
+
+    An origin that is not trusted is usually a proxy's: it ends TLS, or listens on another port.
+    """
     detail = (
         "The form's token is missing or out of date. "
         "Load the page again, with cookies allowed, and send the form again."
     )
+    sent = request.META.get("HTTP_ORIGIN") or request.META.get("HTTP_REFERER", "")
+    origin = _ORIGIN.match(sent)
+    if reason.startswith(_ORIGIN_REFUSED) and origin:
+        own = f"{request.scheme}://{request.get_host()}"
+        detail = (
+            f"The form came from {origin[0]}, and the service is {own} to itself. If a proxy "
+            f"stands between, add {origin[0]} to DJANGO_CSRF_TRUSTED_ORIGINS; where it sets "
+            "X-Forwarded-Proto, set DJANGO_BEHIND_PROXY=1 too."
+        )
     return _plain("forbidden", status.HTTP_403_FORBIDDEN, detail)
+
+
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,253}")
+_ORIGIN_REFUSED: Final = ("Origin checking failed", "Referer checking failed")
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:

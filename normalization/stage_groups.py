@@ -12,6 +12,7 @@ from normalization.stages import Stage
 from normalization.wording import (
     DEAL_TYPE_WORDS,
     EXTENSION_WORDS,
+    LATER_LETTERS,
     ROUND_WORDS,
     STAGE_LETTERS,
     word_set,
@@ -35,21 +36,27 @@ _MATURITY = word_set(
 )
 
 
+# The first two series that have no stage of their own, and so belong to the later rounds.
+_LATER, _NEXT_LATER = (letter.upper() for letter in LATER_LETTERS[:2])
+
+
 def _amount_groups() -> Iterable[SpellingGroup]:
-    for stage, (examples, other) in {
-        Stage.PRE_SEED: (("$2M · Pre-Seed",), "$2M · Seed"),
-        Stage.SEED: (("$6M · Seed", "Seed, $30M, 06/2024, Led by Andreessen Horowitz"), "Seed"),
-        Stage.SERIES_A: (("Series A, $100M+, 11/2024, Led by IDG Capital",), "Series A+, $80M"),
-        Stage.SERIES_B: (("$50M · Series B", "Series B (More Here)"), "Series B1, $5M"),
-        Stage.SERIES_C: (("Series C, $3B+, 09/2025, Led by General Catalyst",), "Series D, $1B"),
-    }.items():
+    seed = ("$6M · Seed", "Seed, $30M, 06/2024, Led by Andreessen Horowitz")
+    cases: list[tuple[Stage, tuple[str, ...], tuple[str, ...]]] = [
+        (Stage.PRE_SEED, ("$2M · Pre-Seed",), ("$2M · Seed",)),
+        (Stage.SEED, seed, ("Seed",)),
+    ]
+    for letter, stage in STAGE_LETTERS.items():
+        series = f"Series {letter.upper()}"
+        cases.append((stage, _with_an_amount(series), (f"{series}1, $5M", f"{series}+, $80M")))
+    for stage, examples, others in cases:
         yield SpellingGroup(
             code=f"amount-{stage}",
             label=f"{stage} with an amount or a date",
             verdict=DecisionVerdict.STAGE,
             stage=stage,
             examples=examples,
-            counterexamples=(other, f"Part of $5M {stage}", f"{stage}, $5M debt"),
+            counterexamples=(*others, f"Part of $5M {stage}", f"{stage}, $5M debt"),
             words=ROUND_WORDS,
             forms=AMOUNT,
             needs_forms=AMOUNT,
@@ -57,6 +64,14 @@ def _amount_groups() -> Iterable[SpellingGroup]:
             least=1,
             most=1,
         )
+
+
+def _with_an_amount(series: str) -> tuple[str, ...]:
+    return (
+        f"$50M · {series}",
+        f"{series} (More Here)",
+        f"{series}, $3B+, 09/2025, Led by General Catalyst",
+    )
 
 
 def _deal_type_groups() -> Iterable[SpellingGroup]:
@@ -89,7 +104,7 @@ def _bare_letter_groups() -> Iterable[SpellingGroup]:
             label=f"The letter {letter.upper()} alone",
             verdict=CHOOSE,
             examples=(letter, letter.upper(), f'="{letter.upper()}"', f"round_{letter.upper()}"),
-            counterexamples=(f"{letter}+", f"{letter}1", f"{letter}/d", f"{letter} team"),
+            counterexamples=(f"{letter}+", f"{letter}1", f"{letter}/z", f"{letter} team"),
             mentions=frozenset((f"bare {letter}",)),
             least=1,
             most=1,
@@ -159,16 +174,21 @@ STAGE_GROUPS: Final[tuple[SpellingGroup, ...]] = (
     ),
     SpellingGroup(
         code="later-series",
-        label="Series D or later",
+        label=f"Series {_LATER} or later",
         verdict=CHOOSE,
         examples=(
-            "Series D",
-            "seriese",
-            "D轮及以上",
-            "Later Stage VC (Series D)",
-            "Series D-2 Extension",
+            f"Series {_LATER}",
+            f"series{_NEXT_LATER.lower()}",
+            f"{_LATER}轮及以上",
+            f"Later Stage VC (Series {_LATER})",
+            f"Series {_LATER}-2 Extension",
         ),
-        counterexamples=("Series C", "Series Seed", "Series D, Series E", "Series D from Acme"),
+        counterexamples=(
+            "Series C",
+            "Series Seed",
+            f"Series {_LATER}, Series {_NEXT_LATER}",
+            f"Series {_LATER} from Acme",
+        ),
         words=ROUND_WORDS | DEAL_TYPE_WORDS | EXTENSION_WORDS | word_set("on plus or"),
         forms=AMOUNT | NUMBER,
         mentions=frozenset(("later",)),
@@ -194,10 +214,10 @@ STAGE_GROUPS: Final[tuple[SpellingGroup, ...]] = (
     ),
     SpellingGroup(
         code="tranche",
-        label="Numbered tranche of series A to C",
+        label="Numbered tranche of a series",
         verdict=CHOOSE,
         examples=("Series A1", "Series B-1", "4. Later Stage VC (Series A1)"),
-        counterexamples=("Series A", "Series D1", "Series 1", "Series A1 for staff"),
+        counterexamples=("Series A", f"Series {_LATER}1", "Series 1", "Series A1 for staff"),
         words=ROUND_WORDS | DEAL_TYPE_WORDS,
         forms=NUMBER,
         mentions=frozenset(("tranche",)),
@@ -209,7 +229,12 @@ STAGE_GROUPS: Final[tuple[SpellingGroup, ...]] = (
         label="A stage or letter with a plus",
         verdict=CHOOSE,
         examples=("Series A+", "Series B +", "A+轮", "Seed+"),
-        counterexamples=("Series C+", "Series D+", "Series B plus", "Series B+ / Strategic"),
+        counterexamples=(
+            "Series C+",
+            f"Series {_LATER}+",
+            "Series B plus",
+            "Series B+ / Strategic",
+        ),
         words=ROUND_WORDS,
         mentions=frozenset(("plus",)),
         least=1,
@@ -225,7 +250,12 @@ STAGE_GROUPS: Final[tuple[SpellingGroup, ...]] = (
             "Series B Follow-on",
             "extended Series B",
         ),
-        counterexamples=("Series B", "Series D Extension", "Extension of the lease", "Bridge"),
+        counterexamples=(
+            "Series B",
+            f"Series {_LATER} Extension",
+            "Extension of the lease",
+            "Bridge",
+        ),
         words=ROUND_WORDS | EXTENSION_WORDS | word_set("on"),
         needs=EXTENSION_WORDS,
         mentions=_LETTERED | word_set("seed pre-seed"),

@@ -9,6 +9,7 @@ text mean a stage. Pure: no Django, no clock, no settings.
 
 import re
 import unicodedata
+from string import ascii_lowercase
 from typing import NamedTuple
 
 from normalization.stages import Stage
@@ -21,6 +22,9 @@ STAGE_LETTERS = {
     if _SERIES_OF_A_LETTER.fullmatch(stage.value)
 }
 """The series letters that have a stage of their own; the later ones have none."""
+
+LATER_LETTERS = tuple(letter for letter in ascii_lowercase if letter not in STAGE_LETTERS)
+"""The other letters in order, the first being the first series without a stage of its own."""
 
 
 def word_set(text: str) -> frozenset[str]:

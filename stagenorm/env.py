@@ -12,13 +12,14 @@ running ``make run`` uses the same database.
 
 import math
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import environs
 from django.core.exceptions import ImproperlyConfigured
@@ -154,6 +155,25 @@ class Reader:
             Variable(name, "address", "", help), parse, "", f"begin with {schemes[0]}://"
         )
 
+    def path_prefix(self, name: str, help: str) -> str:
+        """Read a path such as ``/stages`` that begins every address; empty when not set.
+
+        Reports SCRIPT_NAME, which gunicorn and uWSGI read by themselves, if it is another path.
+        """
+
+        def parse(name: str) -> str:
+            value = self._environ.str(name)
+            if value and not _PATH_PREFIX.fullmatch(value):
+                raise ValueError
+            return value
+
+        prefix = self._read(
+            Variable(name, "path", "", help), parse, "", "begin with / and do not end with it"
+        )
+        if os.environ.get("SCRIPT_NAME", prefix) != prefix:
+            self.faults.append(f"SCRIPT_NAME is set alone: set {name} to the same path ({help})")
+        return prefix
+
     def redis(self, name: str, seconds: float, help: str) -> dict[str, Any] | None:
         """Read a Redis address as cache settings (``redis_url.cache``); None when not set."""
 
@@ -169,15 +189,25 @@ class Reader:
             "use redis://, rediss://, unix:// or redis+sentinel://",
         )
 
-    def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
+    def database(
+        self,
+        name: str,
+        help: str,
+        required: bool,
+        shown: str = "demanded; with debug the embedded PostgreSQL",
+    ) -> dict[str, Any] | None:
         """Read a ``postgresql://`` address as Django's database settings; None when not set.
 
         libpq parses the address.
         """
-        shown = Variable(name, "address", "demanded; with debug the embedded PostgreSQL", help)
+        variable = Variable(name, "address", shown, help)
         advice = "use postgresql://user:password@host:port/database"
         return self._read(
-            shown, lambda name: database_settings(self._environ.str(name)), None, advice, required
+            variable,
+            lambda name: database_settings(self._environ.str(name)),
+            None,
+            advice,
+            required,
         )
 
     def secret(
@@ -262,6 +292,12 @@ def database_settings(url: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
 
 
+def libpq_parameters(database: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `psycopg.connect` takes for Django's settings of a database."""
+    named = {part: str(database[key]) for key, part in _DATABASE_PARTS.items() if database[key]}
+    return {**database["OPTIONS"], **named}
+
+
 _DATABASE_PARTS = {
     "NAME": "dbname",
     "USER": "user",
@@ -338,6 +374,9 @@ def table(variables: list[Variable]) -> str:
 
 def _shown(default: str) -> str:
     return f"`{default}`" if default and " " not in default else default
+
+
+_PATH_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 def _words(value: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import structlog
 from django.http import HttpRequest
+from django.urls import get_script_prefix
 from structlog.typing import Processor
 
 SECRET_NAMES = (
@@ -52,6 +53,7 @@ def without_routine(
 ) -> MutableMapping[str, Any]:
     """Drop the record of a successful routine request (structlog processor; not at DEBUG)."""
     path = str(event.get("request", "")).partition(" ")[2]
+    path = path.removeprefix(get_script_prefix()[:-1])
     ended_well = event["event"] == "request_finished" and event.get("code", 500) < 400
     if event["event"] == "streaming_finished" or (ended_well and path.startswith(ROUTINE)):
         raise structlog.DropEvent

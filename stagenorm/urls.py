@@ -1,7 +1,7 @@
 """The URL configuration of the whole service."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, reverse_lazy
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
@@ -13,7 +13,7 @@ from stagenorm.schema import SchemaView
 admin.autodiscover()
 admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
-admin.site.site_url = "/api/docs"
+admin.site.site_url = reverse_lazy("api-docs")  # type: ignore[assignment] # lazy text
 
 # Swagger UI is an HTML page: it has no OPTIONS description to render.
 _docs = SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"])

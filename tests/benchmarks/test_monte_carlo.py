@@ -15,15 +15,14 @@ import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
 
-from normalization.stages import Stage
 from stagenorm.portfolio.fund_simulation import FundParameters
 from stagenorm.portfolio.fund_summary import Included, Targets, run_fund, summarize_fund
 from stagenorm.portfolio.market_v2 import MARKET_V2
 from stagenorm.portfolio.monte_carlo import SimulationParameters, simulate
 from stagenorm.portfolio.simulation_summary import summarize
 from tests.benchmarks.harness import Comparison, Ratio, compare, hold
+from tests.portfolio.fund_cases import EVERY_STAGE
 
-MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
 TERMS = MARKET_V2.terms.terms
 DRAWS_PER_COMPANY = 3
 # Drawn at once by the baseline: 6 MB.
@@ -37,7 +36,9 @@ ROUNDS_OF_THE_LARGEST = 3
 
 
 def answer(runs: int, portfolio_size: int, horizon_years: int = 8) -> object:
-    parameters = SimulationParameters(runs, horizon_years, portfolio_size, 7, "market-v1", MIX)
+    parameters = SimulationParameters(
+        runs, horizon_years, portfolio_size, 7, "market-v1", EVERY_STAGE
+    )
     return summarize(simulate(parameters), parameters)
 
 
@@ -45,7 +46,7 @@ def fund_answer(
     runs: int = 10_000, portfolio_size: int = 25, horizon_years: int = 8, *, path: bool = False
 ) -> object:
     parameters = FundParameters(
-        runs, horizon_years, portfolio_size, 7, "market-v2", MIX, 0.4, 36, 0.6, TERMS
+        runs, horizon_years, portfolio_size, 7, "market-v2", EVERY_STAGE, 0.4, 36, 0.6, TERMS
     )
     included = Included(gross=False, path=path)
     result = run_fund(parameters, included)

@@ -70,7 +70,7 @@ class CodeFigures:
 
 def measure(root: Path = ROOT) -> CodeFigures:
     """Read the product code below `root` and return its figures."""
-    sources = {path.relative_to(root): path.read_text() for path in _modules(root)}
+    sources = {path.relative_to(root): path.read_text() for path in product_modules(root)}
     functions = sorted(
         (length, f"{path}:{name}")
         for path, text in sources.items()
@@ -168,7 +168,8 @@ def _room(module: str) -> str:
     return ".".join(module.split(".")[:depth])
 
 
-def _modules(root: Path) -> Iterator[Path]:
+def product_modules(root: Path) -> Iterator[Path]:
+    """Yield the files of the product's modules below `root`."""
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             if "migrations" not in path.parts:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.house.code_figures import CodeFigures, cycles, import_graph, measure, rooms
+from tests.house.code_figures import (
+    ROOT,
+    CodeFigures,
+    cycles,
+    import_graph,
+    measure,
+    product_modules,
+    rooms,
+)
 
 MOST_PER_1000_LINES = 0.6
 PER_PACKAGE_NAMES = {"Command"}  # Django finds management commands by this name
@@ -53,6 +62,22 @@ def test_rooms_import_each_other_in_one_direction(figures: CodeFigures) -> None:
 def test_type_names_are_unique_in_the_project(figures: CodeFigures) -> None:
     shared = {name: places for name, places in figures.types.items() if len(places) > 1}
     assert {name: shared[name] for name in shared if name not in PER_PACKAGE_NAMES} == {}
+
+
+def test_modules_are_named_after_topics() -> None:
+    vague = {"answers", "findings", "judged", "standing", "sweep", "visible"}
+    vague |= {"helpers", "manager", "services", "utils"}
+    assert [str(path) for path in product_modules(ROOT) if path.stem in vague] == []
+
+
+def test_every_system_check_has_an_id_of_its_own() -> None:
+    found = [
+        check
+        for path in product_modules(ROOT)
+        for check in re.findall(r'"(\w+\.[EW]\d{3})"', path.read_text())
+    ]
+    assert len(found) >= 10
+    assert sorted(found) == sorted(set(found))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +17,7 @@ from django.db import connection
 from structlog.contextvars import bound_contextvars
 
 from normalization.instance_registry import registered
+from ops.alerts.models import Heartbeat
 from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
 from tests import children
@@ -23,6 +25,7 @@ from tests.alert_path import figure
 from tests.backup_faults import ended
 from tests.conftest import _address
 from tests.logs import records
+from tests.ops.deliveries import alert, payload, raw, signed
 from tests.servers import Service, free_port, get, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +99,38 @@ def test_the_log_has_no_line_for_what_machines_ask_all_the_time_unless_it_fails(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_everything_is_served_below_the_path_of_a_proxy(
+    granian_server: Callable[..., Service], tmp_path: Path
+) -> None:
+    (tmp_path / "page.css").write_text("body {}")
+    env = {"DJANGO_SCRIPT_NAME": "/stages", "DJANGO_STATIC_ROOT": str(tmp_path)}
+    service = granian_server(workers=1, env=env)
+    base = f"{service.address}/stages"
+    for path in ("/api/docs", "/admin/login/", "/problems/unknown-stage"):
+        status, _, page = get(base + path)
+        links = re.findall(r'(?:href|src)="(/[^"]*)"', page)
+        assert (status, bool(links)) == (200, True)
+        assert {link.startswith("/stages/") for link in links} == {True}
+        pages = [link for link in links if not link.startswith("/stages/static/")]
+        assert [page for page in pages if get(service.address + page)[0] != 200] == []
+    assert get(f"{base}/static/page.css")[0] == 200
+    address = f"{base}/api/deprecations"
+    assert (
+        json.loads(get(address, Accept="application/json")[2])["folding"] == "/stages/api/stages"
+    )
+    schema = json.loads(get(f"{base}/api/schema", Accept="application/vnd.oai.openapi+json")[2])
+    assert schema["servers"][0]["url"] == "/stages"
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert (get(base + path)[0], get(service.address + path)[0]) == (200, 200)
+    delivered = f"{base}/_ops/stage-validation/heartbeat"
+    body = raw(payload(alert("StageWatchdog")))
+    assert post(delivered, body, {**signed(body), "Content-Type": "application/json"}) == 200
+    assert Heartbeat.objects.exists()
+    asked = {record["request"] for record in records(service) if "request" in record}
+    assert not {line for line in asked if "healthz" in line or "static" in line}
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(
     granian_server: Callable[..., Service],
 ) -> None:
@@ -122,12 +157,12 @@ def test_a_header_beyond_ascii_is_refused_where_the_client_relies_on_it(
     assert PortfolioStrategy.objects.count() == 1
 
 
-def post(address: str, body: dict[str, Any], headers: dict[str, str]) -> int:
-    """Status of a POST."""
+def post(address: str, body: dict[str, Any] | bytes, headers: dict[str, str]) -> int:
+    """Send the bytes, or the JSON of a dict; return the status."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address, content, headers)
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, json.dumps(body).encode(), headers), timeout=20
-        ) as answer:
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

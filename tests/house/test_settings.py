@@ -97,6 +97,9 @@ def test_production_without_any_variable_names_all_of_them(tmp_path: Path) -> No
         ("SIMULATE_THROTTLE", "0/minute"),
         ("REDIS_URL", "localhost:6379"),
         ("LOG_LEVEL", "loud"),
+        ("DJANGO_SCRIPT_NAME", "stages"),
+        ("DJANGO_SCRIPT_NAME", "/stages/"),
+        ("DJANGO_SCRIPT_NAME", "/?very-secret"),
         ("DATABASE_POOL_SIZE", "0"),
         ("DATABASE_STATEMENT_TIMEOUT_MS", "1.5"),
     ],
@@ -109,6 +112,15 @@ def test_a_malformed_value_is_one_line_that_names_the_variable_and_keeps_the_val
     assert done.stderr.startswith(f"{name} is malformed: ")
     assert done.stderr.count("\n") == 1
     assert "very-secret" not in done.stderr
+
+
+@pytest.mark.parametrize("own", [{}, {"DJANGO_SCRIPT_NAME": "/other"}])
+def test_a_path_that_only_the_server_would_know_is_refused(
+    own: dict[str, str], tmp_path: Path
+) -> None:
+    done = manage("check", home=tmp_path, **PRODUCTION, SCRIPT_NAME="/stages", **own)
+    assert done.returncode == 1
+    assert done.stderr.startswith("SCRIPT_NAME is set alone: set DJANGO_SCRIPT_NAME to the same")
 
 
 def test_development_makes_its_secrets_once_and_keeps_them_private(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from normalization.decision_file import (
     write,
 )
 from normalization.decision_warnings import DecisionVerdict
-from normalization.stages import LONGEST, Known, fold, normalize
+from normalization.stages import LONGEST, Known, Stage, fold, normalize
 from tests.data.write_mapped_spellings import vocabulary
 
 HEADER = ",".join(COLUMNS)
@@ -116,10 +116,7 @@ def test_what_cannot_be_seen_or_would_run_is_escaped(text: str, cell: str) -> No
         ),
         (
             ["X轮,stage,series-z,,,"],
-            [
-                "line 2: unknown stage “series-z”; the stages are pre-seed, seed, series-a, "
-                "series-b, series-c, series-c+"
-            ],
+            [f"line 2: unknown stage “series-z”; the stages are {', '.join(Stage)}"],
         ),
         (["Grant,outside,seed,,,"], ["line 2: the verdict outside has no stage"]),
         (
@@ -201,6 +198,6 @@ def test_a_row_is_confirmed_by_that_word_in_its_note_or_source(line: str, confir
 
 
 def test_only_a_pack_may_leave_the_choice() -> None:
-    data = file_of("Series D,choose,,,,")
+    data = file_of("Later Stage VC,choose,,,,")
     assert read(data, pack=True)[0].verdict is DecisionVerdict.CHOOSE
     assert refusals(data)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normalization.stages import BUILTIN, Known, Stage, Unknown, fold, normalize
+from normalization.wording import STAGE_LETTERS
 
 EVERYTHING = [chr(code) for code in range(sys.maxunicode + 1)]
 ASSIGNED = [char for char in EVERYTHING if unicodedata.category(char) not in ("Cn", "Co", "Cs")]
@@ -75,7 +76,7 @@ def test_what_stands_for_a_series_letter_is_that_letter_by_unicode() -> None:
         if isinstance(found, Stage):
             kind = unicodedata.decomposition(char).split(">")[0].lstrip("<")
             accepted.setdefault(found, {})[char] = kind
-    assert set(accepted) == {Stage.SERIES_A, Stage.SERIES_B, Stage.SERIES_C}
+    assert set(accepted) == set(STAGE_LETTERS.values())
     for stage, kinds in accepted.items():
         letter = stage.value[-1]
         assert {char for char, kind in kinds.items() if kind == ""} == {letter, letter.upper()}

@@ -9,6 +9,7 @@ import pytest
 
 from normalization import vocabulary
 from normalization.stages import BUILTIN, Known, Stage, Unknown, fold, normalize
+from normalization.wording import LATER_LETTERS, STAGE_LETTERS
 from tests.data.write_mapped_spellings import MAPPED, mapped_spellings
 from tests.data.write_mapped_spellings import vocabulary as public_spellings
 
@@ -157,7 +158,6 @@ def test_plus_makes_a_stage_of_series_c_alone() -> None:
 
 
 def test_no_later_round_maps() -> None:
-    later = "defghijklmnopqrstuvwxyz"
     forms = (
         "series {}",
         "Series-{}",
@@ -169,12 +169,13 @@ def test_no_later_round_maps() -> None:
         "{} round",
         "round {}",
     )
-    assert unknown([form.format(letter) for form, letter in product(forms, later)]) == []
+    letters = [*STAGE_LETTERS, *map(str.upper, STAGE_LETTERS)]
+    assert unknown([form.format(letter) for form, letter in product(forms, LATER_LETTERS)]) == []
     assert (
         unknown(
             [
                 form.format(letter)
-                for form, letter in product(("{}", "{} round", "round_{}", "{}-series"), "abcABC")
+                for form, letter in product(("{}", "{} round", "round_{}", "{}-series"), letters)
             ]
         )
         == []

@@ -154,6 +154,26 @@ def test_a_session_needs_its_csrf_token_to_write() -> None:
     assert RolloutChange.objects.get().actor == "ann"
 
 
+@pytest.mark.parametrize(
+    ("origin", "named"),
+    [
+        ("https://stages.example.com:8443", "https://stages.example.com:8443"),
+        ("https://stages.example.com/<b>x", "https://stages.example.com"),
+        ("null", "The form's token"),
+    ],
+)
+def test_a_form_from_an_origin_that_is_not_trusted_names_it_and_the_setting(
+    origin: str, named: str
+) -> None:
+    client = with_session(is_staff=True)
+    answer = client.post("/admin/logout/", headers={"Origin": origin})
+    assert answer.status_code == 403
+    detail = answer.json()["detail"]
+    assert named in detail
+    assert "<b>" not in detail
+    assert ("DJANGO_CSRF_TRUSTED_ORIGINS" in detail) is named.startswith("https")
+
+
 def test_the_answer_has_the_whole_rollout(set_mode: Callable[..., int]) -> None:
     set_mode("warn", holdouts=frozenset({"z"}), overrides={"fund-companies": Mode.OFF})
     body = with_key(operator=True).get(URL).json()

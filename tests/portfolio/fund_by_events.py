@@ -11,16 +11,15 @@ import random
 from dataclasses import dataclass, field
 
 # stage: fail, modest, tail index, base exit years, graduates >= 1, graduates < 1, months to the
-# round
+# round, next stage
 STAGES = {
-    "pre-seed": (0.67, 0.09, 1.25, 10.0, 0.80, 0.35, 18),
-    "seed": (0.61, 0.14, 1.25, 9.2, 0.80, 0.30, 22),
-    "series-a": (0.51, 0.235, 1.35, 8.0, 0.70, 0.25, 24),
-    "series-b": (0.40, 0.35, 1.55, 6.8, 0.55, 0.20, 24),
-    "series-c": (0.33, 0.46, 1.75, 5.6, 0.45, 0.15, 20),
-    "series-c+": (0.28, 0.54, 1.95, 4.8, 0.35, 0.10, 17),
+    "pre-seed": (0.67, 0.09, 1.25, 10.0, 0.80, 0.35, 18, "seed"),
+    "seed": (0.61, 0.14, 1.25, 9.2, 0.80, 0.30, 22, "series-a"),
+    "series-a": (0.51, 0.235, 1.35, 8.0, 0.70, 0.25, 24, "series-b"),
+    "series-b": (0.40, 0.35, 1.55, 6.8, 0.55, 0.20, 24, "series-c"),
+    "series-c": (0.33, 0.46, 1.75, 5.6, 0.45, 0.15, 20, "series-c+"),
+    "series-c+": (0.28, 0.54, 1.95, 4.8, 0.35, 0.10, 17, "series-c+"),
 }
-NAMES = list(STAGES)
 
 
 def mean_winner(tail: float) -> float:
@@ -40,11 +39,10 @@ def mean_winner(tail: float) -> float:
 
 def price_of_round(stage: str) -> float:
     """E[M | graduates] over E[M of the next stage]."""
-    fail, modest, tail, _, above, below, _ = STAGES[stage]
+    fail, modest, tail, _, above, below, _, following = STAGES[stage]
     winner = (1 - fail - modest) * mean_winner(tail)
     graduates = fail * below + (1 - fail) * above
     mean = (fail * below * 0.25 + above * (2 * modest + winner)) / graduates
-    following = NAMES[min(NAMES.index(stage) + 1, len(NAMES) - 1)]
     fail, modest, tail, *_ = STAGES[following]
     return mean / (fail * 0.25 + modest * 2 + (1 - fail - modest) * mean_winner(tail))
 
@@ -116,7 +114,7 @@ class Fund:
 
 def company(luck: random.Random, stage: str, factor: float, bought: float) -> Company:
     """Draw one company."""
-    fail, modest, tail, base, above, below, months = STAGES[stage]
+    fail, modest, tail, base, above, below, months, _ = STAGES[stage]
     dice = luck.random()
     if dice < fail:
         multiple, band = luck.random() ** 3, 0.6

@@ -8,7 +8,10 @@ from stagenorm.portfolio.fund_simulation import FundParameters
 from stagenorm.portfolio.market_v2 import MARKET_V2
 
 BASE_MIX = {Stage.SEED: 0.6, Stage.SERIES_A: 0.4}
-EVERY_STAGE = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
+# Parts of a mix of every stage; a stage that is not listed has one.
+_PARTS = {Stage.SEED: 3.0, Stage.SERIES_A: 2.5, Stage.SERIES_B: 1.5}
+_WHOLE = sum(_PARTS.get(stage, 1.0) for stage in Stage)
+EVERY_STAGE = {stage: _PARTS.get(stage, 1.0) / _WHOLE for stage in Stage}
 TERMS = MARKET_V2.terms.terms
 BASE = FundParameters(
     runs=50_000,

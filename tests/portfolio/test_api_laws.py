@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from normalization import rollout_store
-from normalization.deprecations import LINK
+from normalization.deprecations import link
 from normalization.rollout import Mode, Rollout
 from stagenorm.portfolio.models import Fund, PortfolioCompany
 
@@ -136,7 +136,7 @@ def test_no_stage_gives_a_5xx_or_reaches_a_header(
             r"(warn|enforce); policy=\d+; normalized=\d+; unknown=\d+", answer["Stage-Validation"]
         )
         assert answer.get("Deprecation", "@1767225600") == "@1767225600"
-        assert answer.get("Link", LINK) == LINK
+        assert answer.get("Link", link()) == link()
 
 
 @pytest.mark.parametrize("address", ["/api/monte-carlo/simulate", "/api/portfolio/strategies"])

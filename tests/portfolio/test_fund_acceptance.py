@@ -167,8 +167,16 @@ def test_a_follow_on_expects_what_the_next_stage_expects() -> None:
     assert means[0.4] == pytest.approx(means[0.0], rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("stage", "mean"), list(zip(Stage, (3.11, 3.31, 3.16, 2.83, 2.45, 2.25), strict=True))
-)
-def test_expected_multiples_by_stage(stage: Stage, mean: float) -> None:
-    assert expected_multiple(MARKET_V2, stage) == pytest.approx(mean, abs=0.005)
+MULTIPLES = {
+    Stage.PRE_SEED: 3.11,
+    Stage.SEED: 3.31,
+    Stage.SERIES_A: 3.16,
+    Stage.SERIES_B: 2.83,
+    Stage.SERIES_C: 2.45,
+    Stage.SERIES_C_PLUS: 2.25,
+}
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_expected_multiples_by_stage(stage: Stage) -> None:
+    assert expected_multiple(MARKET_V2, stage) == pytest.approx(MULTIPLES.get(stage), abs=0.005)

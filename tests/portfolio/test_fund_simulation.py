@@ -140,7 +140,7 @@ def test_the_expected_mark_is_the_integral_it_stands_for(stage: Stage, age: floa
     for cell in np.flatnonzero(table.odds.ravel()):
         centre, start = table.exit_quarters[cell], table.line_start[cell]
         price = table.line_value[cell]
-        mean = band_means(MARKET_V2, stage)[cell // 12]
+        mean = band_means(MARKET_V2, stage)[cell // (2 * len(STAGES))]
 
         def mark(
             exit_time: float, start: float = start, price: float = price, mean: float = mean

@@ -13,9 +13,9 @@ from stagenorm.portfolio.monte_carlo import SimulationParameters, SimulationResu
 from stagenorm.portfolio.return_profiles import PROFILES
 from stagenorm.portfolio.simulation_parameters import parameters_hash
 from stagenorm.portfolio.simulation_summary import summarize
+from tests.portfolio.fund_cases import EVERY_STAGE
 
-MIX = dict(zip(Stage, (0.1, 0.3, 0.25, 0.15, 0.1, 0.1), strict=True))
-PARAMETERS = SimulationParameters(5000, 8, 25, 42, "market-v1", MIX)
+PARAMETERS = SimulationParameters(5000, 8, 25, 42, "market-v1", EVERY_STAGE)
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +145,15 @@ def test_a_client_can_repeat_a_simulation_from_its_answer(summary: dict[str, Any
 
 def test_each_parameter_changes_the_hash_and_the_order_of_the_mix_does_not() -> None:
     others = [
-        SimulationParameters(5001, 8, 25, 42, "market-v1", MIX),
-        SimulationParameters(5000, 9, 25, 42, "market-v1", MIX),
-        SimulationParameters(5000, 8, 26, 42, "market-v1", MIX),
-        SimulationParameters(5000, 8, 25, 43, "market-v1", MIX),
-        SimulationParameters(5000, 8, 25, 42, "optimistic-v1", MIX),
+        SimulationParameters(5001, 8, 25, 42, "market-v1", EVERY_STAGE),
+        SimulationParameters(5000, 9, 25, 42, "market-v1", EVERY_STAGE),
+        SimulationParameters(5000, 8, 26, 42, "market-v1", EVERY_STAGE),
+        SimulationParameters(5000, 8, 25, 43, "market-v1", EVERY_STAGE),
+        SimulationParameters(5000, 8, 25, 42, "optimistic-v1", EVERY_STAGE),
         SimulationParameters(5000, 8, 25, 42, "market-v1", {Stage.SEED: 1.0}),
     ]
     assert len({parameters_hash(other) for other in [PARAMETERS, *others]}) == 7
-    turned = SimulationParameters(5000, 8, 25, 42, "market-v1", dict(reversed(MIX.items())))
+    turned = SimulationParameters(
+        5000, 8, 25, 42, "market-v1", dict(reversed(EVERY_STAGE.items()))
+    )
     assert parameters_hash(turned) == parameters_hash(PARAMETERS)

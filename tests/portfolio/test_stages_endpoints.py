@@ -45,7 +45,7 @@ def grant_is_outside(db: None) -> None:
 def test_the_six_stages_are_listed_in_order_without_a_key(db: None) -> None:
     body = APIClient().get("/api/stages").json()
     assert [each["stage"] for each in body["stages"]] == [stage.value for stage in Stage]
-    assert [each["position"] for each in body["stages"]] == [0, 1, 2, 3, 4, 5]
+    assert [each["position"] for each in body["stages"]] == list(range(len(Stage)))
 
 
 def test_the_etag_of_the_stages_changes_with_the_decisions(
