@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from normalization import decision_store, guard, metrics, observations, rollout_store
 from normalization.deprecations import Tally, deprecation_headers, validation_header
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Item, UnknownStage
 from normalization.rollout import Mode, Rollout
 from normalization.sampling import Sampler
@@ -200,13 +201,17 @@ class Boundary:
             items = [stage_item(judgement.results[i], pointer(i), where) for i in refusable]
             raise UnknownStage(items, len(raws), self.mode, self.policy_version)
         if self.mode is not Mode.OFF:
-            self._warn_of(judgement, judgement.unknown, "more_unknown_stages", pointer, where)
-            self._warn_of(judgement, judgement.outside, "more_outside_stages", pointer, where)
+            self._warn_of(
+                judgement, judgement.unknown, IssueCode.MORE_UNKNOWN_STAGES, pointer, where
+            )
+            self._warn_of(
+                judgement, judgement.outside, IssueCode.MORE_OUTSIDE_STAGES, pointer, where
+            )
         return judgement.results
 
-    def warn(self, code: str, pointer: str, **members: Any) -> None:
+    def warn(self, code: IssueCode, pointer: str, **members: Any) -> None:
         """Add an item to the answer's `warnings`, in any mode."""
-        self.warnings.append({"pointer": pointer, "code": code, **members})
+        self.warnings.append(issue(pointer, code, **members))
 
     def headers(self) -> dict[str, str]:
         """Return the response headers: only text that the server made, ASCII."""
@@ -260,7 +265,7 @@ class Boundary:
         self,
         judgement: Judgement,
         places: list[int],
-        more_code: str,
+        more_code: IssueCode,
         pointer: Callable[[int], str],
         where: str,
     ) -> None:
@@ -275,8 +280,9 @@ def stage_item(result: Meaning, pointer: str, where: str) -> Item:
 
     `where` is "body" or the name of the place in the request that holds the stage.
     """
-    code = "outside_stage" if isinstance(result, Outside) else "unknown_stage"
-    item: Item = {"pointer": pointer, "code": code, "received": _received(result.raw)}
+    outside = isinstance(result, Outside)
+    code = IssueCode.OUTSIDE_STAGE if outside else IssueCode.UNKNOWN_STAGE
+    item = issue(pointer, code, received=_received(result.raw))
     if where != "body":
         item["in"] = where
     if isinstance(result, Outside):

@@ -21,6 +21,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from normalization.fields import CANONICAL_CONSTRAINT
+from normalization.issue_codes import IssueCode
 from normalization.stages import Stage
 
 log = structlog.get_logger(__name__)
@@ -92,6 +93,9 @@ CATALOGUE: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
+PROBLEM_TYPES: Final = [f"/problems/{slug}" for slug in CATALOGUE]
+"""The `type` of every problem document."""
+
 _BY_STATUS: Final = {
     400: "invalid-request",
     401: "not-authenticated",
@@ -145,7 +149,7 @@ class UnknownStage(Problem):
 
 
 def _refused_sentence(errors: Sequence[Item], total: int) -> str:
-    outside = sum(item["code"] == "outside_stage" for item in errors)
+    outside = sum(item["code"] == IssueCode.OUTSIDE_STAGE.wire for item in errors)
     unknown = len(errors) - outside
     parts = []
     if unknown:

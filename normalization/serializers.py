@@ -11,9 +11,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from normalization.problems import CATALOGUE, CONTENT_TYPE, VALID_STAGES, Item, invalid
+from normalization.issue_codes import CODES_ON_WIRE, IssueCode, code_of, issue
+from normalization.problems import CONTENT_TYPE, PROBLEM_TYPES, VALID_STAGES, Item, invalid
+from normalization.rollout import Mode
 
 MAX_RAW_STAGE: Final = 255
+PLACES: Final = ("query", "header")
 # JSON Schema's regular expressions (ECMA-262): PostgreSQL stores every text but those with NUL.
 ANY_TEXT: Final = "^[^\\u0000]*$"
 NOT_BLANK: Final = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
@@ -28,7 +31,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         """Return the validated members; raise one `ValidationError` with all errors."""
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
         errors: dict[str, Any] = {
-            str(name): serializers.ErrorDetail("This field is not known.", "unknown_field")
+            str(name): serializers.ErrorDetail(
+                "This field is not known.", IssueCode.UNKNOWN_FIELD.wire
+            )
             for name in unknown
         }
         try:
@@ -43,9 +48,10 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Describes a strict request body: no other members, and in a PATCH no defaults.
+    """Describes a strict request body: no other members, and defaults in words only.
 
-    Generated clients send documented defaults: a PATCH of one member would reset the others.
+    Python clients send a declared `default`: a PATCH of one member would reset the others, and a
+    POST would fix today's defaults in the client. TypeScript clients require its member.
     """
 
     target_class = StrictSerializer
@@ -56,17 +62,22 @@ class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-unt
         schema: dict[str, Any] = auto_schema._map_serializer(
             self.target, direction, bypass_extensions=True
         )
-        members = schema.get("properties", {})
         if direction == "request":
             schema["additionalProperties"] = False
-            for name, member in members.items():
+            for name, member in schema.get("properties", {}).items():
                 # The library would make a choice of two types of a pattern that allows a blank.
                 if getattr(self.target.fields[name], "allow_blank", False):
                     member["pattern"] = ANY_TEXT
-        if getattr(self.target, "partial", False):
-            for member in members.values():
-                member.pop("default", None)
+                self._put_default_in_words(member)
         return schema
+
+    def _put_default_in_words(self, member: dict[str, Any]) -> None:
+        default = member.pop("default", None)
+        if default in (None, "") or getattr(self.target, "partial", False):
+            return
+        shown = f"{default:,}" if isinstance(default, int) else default
+        sentence = f"The default is {shown}."
+        member["description"] = f"{member.get('description', '')} {sentence}".strip()
 
 
 class StrictCharField(serializers.CharField):
@@ -156,11 +167,8 @@ def problem_items(errors: Any, pointer: str = "", *, where: str = "body") -> Ite
             yield from problem_items(nested, f"{pointer}/{i}", where=where)
     else:
         for detail in errors if isinstance(errors, list) else [errors]:
-            item: Item = {
-                "pointer": pointer,
-                "code": getattr(detail, "code", "invalid"),
-                "detail": str(detail),
-            }
+            code = code_of(getattr(detail, "code", None))
+            item: Item = issue(pointer, code, detail=str(detail))
             yield item if where == "body" else {**item, "in": where}
 
 
@@ -177,20 +185,30 @@ class ItemSerializer(serializers.Serializer[Any]):
     """One issue of a request: place, code, and for stages the received text and suggestions."""
 
     pointer = serializers.CharField(
-        help_text="JSON pointer (RFC 6901) to the place.", allow_blank=True
+        help_text="JSON pointer (RFC 6901) to the place; empty for the whole request.",
+        allow_blank=True,
     )
-    code = serializers.CharField()
-    detail = serializers.CharField(required=False)
+    code = serializers.ChoiceField(CODES_ON_WIRE, help_text="What is wrong, for programs.")
+    detail = serializers.CharField(required=False, help_text="The same for people.")
     received = serializers.CharField(
         required=False, allow_blank=True, help_text="At most 100 characters of the text."
     )
     suggestions = serializers.ListField(
-        child=serializers.ChoiceField(VALID_STAGES), required=False
+        child=serializers.ChoiceField(VALID_STAGES),
+        required=False,
+        help_text="What an unknown stage probably meant, best first. A person should decide.",
     )
     note = serializers.CharField(
         required=False, allow_blank=True, help_text="Why a stage is outside the six."
     )
-    count = serializers.IntegerField(required=False)
+    count = serializers.IntegerField(required=False, help_text="How many the item stands for.")
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the members; `in` is a keyword of Python, so it cannot be an attribute."""
+        place = serializers.ChoiceField(
+            PLACES, required=False, help_text="Part of the request; absent for the body."
+        )
+        return {**super().get_fields(), "in": place}
 
 
 WarningItemSerializer = ItemSerializer
@@ -199,16 +217,28 @@ WarningItemSerializer = ItemSerializer
 class ProblemSerializer(serializers.Serializer[Any]):
     """RFC 9457 problem document."""
 
-    type = serializers.CharField(help_text="/problems/ and one of: " + ", ".join(CATALOGUE))
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
+    type = serializers.ChoiceField(
+        PROBLEM_TYPES, help_text="The kind of problem, for programs; its page explains it."
+    )
+    title = serializers.CharField(help_text="The kind of problem, for people.")
+    status = serializers.IntegerField(help_text="The status of the response.")
+    detail = serializers.CharField(help_text="What happened in this request.")
     instance = serializers.CharField(help_text="urn:uuid of the request, as in our logs.")
     # Only describes a document: `errors` of the base class is never used.
-    errors = ItemSerializer(many=True, required=False)  # type: ignore[assignment]
-    mode = serializers.CharField(required=False)
-    policy_version = serializers.IntegerField(required=False)
-    valid_stages = serializers.ListField(child=serializers.CharField(), required=False)
+    errors = ItemSerializer(  # type: ignore[assignment]
+        many=True, required=False, help_text="Every issue of the request, at most 1,000."
+    )
+    mode = serializers.ChoiceField(
+        [mode.value for mode in Mode], required=False, help_text="The mode that was applied."
+    )
+    policy_version = serializers.IntegerField(
+        required=False, help_text="Version of the rollout that was applied."
+    )
+    valid_stages = serializers.ListField(
+        child=serializers.ChoiceField(VALID_STAGES),
+        required=False,
+        help_text="The stages that may be sent.",
+    )
 
 
 _DESCRIPTIONS: Final = {

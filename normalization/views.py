@@ -16,8 +16,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization import decision_store, deprecations, rollout_store
-from normalization.problems import CATALOGUE
+from normalization.problems import CATALOGUE, VALID_STAGES
 from normalization.rendering import FastJSONRenderer
+from normalization.rollout import Mode
 from normalization.serializers import header, problem_responses
 
 
@@ -25,7 +26,7 @@ class DeprecatedSpellingSerializer(serializers.Serializer[Any]):
     """A spelling, folded, that clients should replace by its stage."""
 
     spelling = serializers.CharField()
-    stage = serializers.CharField()
+    stage = serializers.ChoiceField(VALID_STAGES)
     since = serializers.DateTimeField()
 
 
@@ -42,11 +43,16 @@ class UsageSerializer(serializers.Serializer[Any]):
     """What the calling client sent that was not canonical; `stage` is null where it meant none."""
 
     spelling = serializers.CharField()
-    stage = serializers.CharField(allow_null=True)
+    stage = serializers.ChoiceField(
+        VALID_STAGES, allow_null=True, help_text="The stage that it was when it came, or null."
+    )
     status = serializers.ChoiceField(deprecations.STAGE_STATUSES, help_text="Today.")
-    send_instead = serializers.CharField(allow_null=True, help_text="The stage that it is today.")
+    send_instead = serializers.ChoiceField(
+        VALID_STAGES, allow_null=True, help_text="The stage that it is today."
+    )
     suggestions = serializers.ListField(
-        child=serializers.CharField(), help_text="What an undecided text probably meant."
+        child=serializers.ChoiceField(VALID_STAGES),
+        help_text="What an undecided text probably meant.",
     )
     endpoint = serializers.CharField()
     count = serializers.IntegerField()
@@ -57,9 +63,9 @@ class UsageSerializer(serializers.Serializer[Any]):
 class DeprecationsSerializer(serializers.Serializer[Any]):
     """Deprecated spellings, when they end, where they are checked, and the caller's own use."""
 
-    mode = serializers.CharField()
+    mode = serializers.ChoiceField([mode.value for mode in Mode])
     enforce_at = serializers.DateTimeField(allow_null=True)
-    valid_stages = serializers.ListField(child=serializers.CharField())
+    valid_stages = serializers.ListField(child=serializers.ChoiceField(VALID_STAGES))
     endpoints = serializers.DictField(child=serializers.CharField())
     folding = serializers.CharField(
         help_text="Address of the rule by which `spelling` was folded, for people and programs."
@@ -81,6 +87,7 @@ class DeprecationsView(APIView):
     @extend_schema(
         operation_id="deprecations",
         summary="Deprecated stage spellings",
+        tags=["stages"],
         description=(
             "Lists every spelling that clients should replace, and every spelling that is none of "
             "the six stages. With a key, also what the caller itself sent, counted from its "

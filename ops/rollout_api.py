@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from normalization import conf, instances, rollout_store
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Problem, invalid
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 from normalization.serializers import StrictCharField, StrictIntegerField, StrictSerializer, parse
@@ -115,7 +116,7 @@ def _change(given: Mapping[str, Any], request: Request) -> rollout_store.ChangeR
             gate_overrides=given.get("gate_overrides"),
         )
     except RolloutInvalid as error:
-        raise invalid([{"pointer": "", "code": "invalid", "detail": str(error)}]) from error
+        raise invalid([issue("", IssueCode.INVALID, detail=str(error))]) from error
     except rollout_store.ChangeRefused as error:
         raise Problem("conflict", status=409, detail=str(error)) from error
     except StoreError as error:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from normalization.issue_codes import IssueCode, issue
 from normalization.observations import printable
 from normalization.parsers import loads
 from normalization.problems import Item, invalid
@@ -91,4 +92,4 @@ def _alert(alert: Mapping[str, Any], group_fires: bool) -> Alert:
 
 
 def _wrong(pointer: str, wanted: str) -> Item:
-    return {"pointer": pointer, "code": "invalid", "detail": f"Must be {wanted}."}
+    return issue(pointer, IssueCode.INVALID, detail=f"Must be {wanted}.")

@@ -20,9 +20,11 @@ from normalization.admin import LedgerAdmin
 from normalization.boundary import StagePolicy, policy_for, refusal_sentence
 from normalization.fields import StageField
 from normalization.stages import normalize, stage_name
+from stagenorm.portfolio.imports_admin import CompanyImportAdmin
 from stagenorm.portfolio.models import (
     ApiKey,
     ApiKeyFund,
+    CompanyImport,
     Fund,
     IdempotencyRecord,
     PortfolioCompany,
@@ -49,6 +51,7 @@ ADMIN: Final = "admin"
 
 # The library registers its own kind of key, which this service does not accept.
 admin.site.unregister(UnusedKey)
+admin.site.register(CompanyImport, CompanyImportAdmin)
 
 
 @admin.register(Fund)

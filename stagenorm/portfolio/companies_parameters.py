@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from django.http import QueryDict
@@ -13,12 +14,27 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from normalization.deprecations import STAGE_STATUSES
+from normalization.issue_codes import IssueCode
 from normalization.problems import VALID_STAGES, Item, invalid
 from normalization.serializers import MAX_RAW_STAGE
 from stagenorm.portfolio.companies_query import SORTS
 from stagenorm.portfolio.models import PortfolioCompany
 from stagenorm.portfolio.paging import DEFAULT_LIMIT, LONGEST_CURSOR, MAX_LIMIT, query_item
 
+# The members of a company in an answer, in order.
+MEMBERS: Final = (
+    "id",
+    "name",
+    "stage",
+    "stage_raw",
+    "stage_status",
+    "status",
+    "sector",
+    "invested_usd",
+    "invested_at",
+    "created_at",
+    "updated_at",
+)
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
@@ -36,10 +52,12 @@ class CompanyParameters:
     sort: str = "id"
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
+    updated_since: datetime | None = None
+    fields: tuple[str, ...] | None = None
 
 
 class _ParameterRefused(ValueError):
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: IssueCode, detail: str) -> None:
         super().__init__(detail)
         self.code, self.detail = code, detail
 
@@ -59,7 +77,7 @@ def read_parameters(query: QueryDict, query_string: str) -> CompanyParameters:
             "A + at the end may mean a plus or a space. "
             "Write a plus as %2B, as in series-c%2B, and leave out the space."
         )
-        errors.append(query_item("stage", "ambiguous_plus", detail))
+        errors.append(query_item("stage", IssueCode.AMBIGUOUS_PLUS, detail))
     for name, values in query.lists():
         try:
             given[name] = _read(name, values)
@@ -74,19 +92,21 @@ def _read(name: str, values: list[str]) -> Any:
     reader = _READERS.get(name)
     if reader is None:
         raise _ParameterRefused(
-            "unknown_parameter",
+            IssueCode.UNKNOWN_PARAMETER,
             "Unknown parameter. The parameters are " + ", ".join(_READERS) + ".",
         )
+    if name == "fields":
+        values = [",".join(values)]  # many clients repeat the parameter for each value of a list
     if len(values) != 1:
-        raise _ParameterRefused("repeated_parameter", "Give the parameter once.")
+        raise _ParameterRefused(IssueCode.REPEATED_PARAMETER, "Give the parameter once.")
     return reader(name, values[0])
 
 
 def _text(name: str, value: str) -> str:
     if "\0" in value:
-        raise _ParameterRefused("null_characters_not_allowed", "Null characters are not allowed.")
+        raise _ParameterRefused(IssueCode.NUL_CHARACTER, "Null characters are not allowed.")
     if len(value) > MAX_TEXT[name]:
-        raise _ParameterRefused("max_length", f"Give at most {MAX_TEXT[name]} characters.")
+        raise _ParameterRefused(IssueCode.MAX_LENGTH, f"Give at most {MAX_TEXT[name]} characters.")
     return value
 
 
@@ -98,7 +118,9 @@ def _normalized(form: Literal["NFC", "NFKC"]) -> Callable[[str, str], str]:
 def _choice(choices: list[str]) -> Callable[[str, str], str]:
     def read(name: str, value: str) -> str:
         if value not in choices:
-            raise _ParameterRefused("invalid_choice", "Give one of " + ", ".join(choices) + ".")
+            raise _ParameterRefused(
+                IssueCode.INVALID_CHOICE, "Give one of " + ", ".join(choices) + "."
+            )
         return value
 
     return read
@@ -106,8 +128,32 @@ def _choice(choices: list[str]) -> Callable[[str, str], str]:
 
 def _limit(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= MAX_LIMIT:
-        raise _ParameterRefused("invalid", f"Give a whole number from 1 to {MAX_LIMIT}.")
+        raise _ParameterRefused(IssueCode.INVALID, f"Give a whole number from 1 to {MAX_LIMIT}.")
     return int(value)
+
+
+def _moment(name: str, value: str) -> datetime:
+    # The + of an offset, not escaped in the address, arrives as a space.
+    text = value.upper().replace(" ", "+")
+    try:
+        moment = datetime.fromisoformat(text)
+        if "T" in text and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _ParameterRefused(
+        IssueCode.INVALID, "Give a date and time with its offset, as 2026-11-27T02:00:00Z."
+    )
+
+
+def _members(name: str, value: str) -> tuple[str, ...]:
+    asked = value.split(",")
+    unknown = [each for each in asked if each not in MEMBERS]
+    if unknown:
+        raise _ParameterRefused(
+            IssueCode.INVALID_CHOICE, "Give some of " + ",".join(MEMBERS) + ", with commas."
+        )
+    return tuple(each for each in MEMBERS if each in asked or each == "id")
 
 
 def _as_given(name: str, value: str) -> str:
@@ -123,6 +169,8 @@ _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "sort": _choice(list(SORTS)),
     "limit": _limit,
     "cursor": _as_given,
+    "updated_since": _moment,
+    "fields": _members,
 }
 
 DOCUMENTED: Final = [
@@ -137,11 +185,14 @@ DOCUMENTED: Final = [
     ),
     OpenApiParameter(
         "stage_status",
-        OpenApiTypes.STR,
-        enum=list(STAGE_STATUSES),
+        {"$ref": "#/components/schemas/StageStatusEnum"},
         description="What the stage, as it was written, means today.",
     ),
-    OpenApiParameter("status", OpenApiTypes.STR, enum=PortfolioCompany.Status.values),
+    OpenApiParameter(
+        "status",
+        {"$ref": "#/components/schemas/CompanyStatusEnum"},
+        description="What became of the investment.",
+    ),
     OpenApiParameter(
         "sector",
         {"type": "string", "maxLength": 100},
@@ -169,5 +220,21 @@ DOCUMENTED: Final = [
         "cursor",
         {"type": "string", "maxLength": LONGEST_CURSOR},
         description="`next_cursor` of the previous page, with the same filters and sort.",
+    ),
+    OpenApiParameter(
+        "updated_since",
+        OpenApiTypes.DATETIME,
+        description=(
+            "Lists companies whose row changed at this moment or later. A stage that a decision "
+            "changed is not a change of the row: read all again when `decisions_version` of "
+            "`GET /api/stages` has changed. Deleted companies are not listed."
+        ),
+    ),
+    OpenApiParameter(
+        "fields",
+        {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(MEMBERS)}},
+        style="form",
+        explode=False,
+        description="The members to send, separated by commas. `id` is always sent.",
     ),
 ]

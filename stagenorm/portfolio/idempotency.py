@@ -22,6 +22,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Problem, invalid
 from normalization.serializers import header
 from stagenorm.portfolio.bodies import client_of
@@ -87,9 +88,7 @@ def key_of(request: Request) -> str | None:
     key: str | None = request.headers.get(HEADER)
     if key is not None and not _PRINTABLE.fullmatch(key):
         detail = f"{HEADER} must be 1 to 255 printable ASCII characters."
-        raise invalid(
-            [{"pointer": f"/{HEADER}", "in": "header", "code": "invalid", "detail": detail}]
-        )
+        raise invalid([issue(f"/{HEADER}", IssueCode.INVALID, place="header", detail=detail)])
     return key
 
 

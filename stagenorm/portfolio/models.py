@@ -7,7 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Collate
+from django.db.models.functions import Coalesce, Collate, Now
 from rest_framework_api_key.models import AbstractAPIKey
 
 from normalization.fields import StageField
@@ -40,11 +40,58 @@ class Fund(models.Model):
         return self.name
 
 
+class CompanyImport(models.Model):
+    """One import of a file of companies. `manage.py import_companies` and the admin undo it.
+
+    `first_company` and `last_company` bound the primary keys of its companies, so that an undo
+    finds them by the index of the fund.
+    """
+
+    fund = models.ForeignKey(Fund, models.PROTECT, related_name="imports", db_index=False)
+    plan_hash = models.CharField("plan", max_length=16)
+    file_name = models.CharField("file", max_length=255)
+    file_sha256 = models.CharField("SHA-256 of the file", max_length=64)
+    options = models.JSONField(default=dict)
+    mode = models.CharField(max_length=10)
+    decisions_version = models.BigIntegerField("version of the decisions")
+    actor = models.CharField("by", max_length=150)
+    created_at = models.DateTimeField("imported at", db_default=Now())
+    lines = models.BigIntegerField(default=0)
+    imported = models.BigIntegerField(default=0)
+    skipped = models.BigIntegerField("already there", default=0)
+    updated = models.BigIntegerField("stages updated", default=0)
+    rejected = models.BigIntegerField("refused", default=0)
+    normalized = models.BigIntegerField("stages normalized", default=0)
+    unknown = models.BigIntegerField("stages undecided", default=0)
+    outside = models.BigIntegerField("stages outside", default=0)
+    first_company = models.BigIntegerField(null=True)
+    last_company = models.BigIntegerField(null=True)
+    undone_at = models.DateTimeField(null=True)
+    undone_by = models.CharField(max_length=150, blank=True)
+    removed = models.BigIntegerField("removed by the undo", null=True)
+    kept = models.BigIntegerField("kept, because changed since", null=True)
+    gone = models.BigIntegerField("already gone", null=True)
+
+    class Meta:
+        verbose_name = "import of companies"
+        verbose_name_plural = "imports of companies"
+        ordering: ClassVar[list[str]] = ["-id"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["fund", "-id"], name="imports_fund_id")
+        ]
+
+    def __str__(self) -> str:
+        return f"Import {self.pk}"
+
+
 class PortfolioCompany(models.Model):
     """A company of a fund.
 
     `stage_raw` is the text as it came. `stage` is the stage that it means, NULL without one. A row
     of an earlier release has its text in `stage` until a backfill has reached it.
+
+    `source_key` identifies the line of the file that an imported company came from. It is made of
+    the line's cells without the stage, or of the file's own key.
     """
 
     class Status(models.TextChoices):
@@ -67,6 +114,17 @@ class PortfolioCompany(models.Model):
     invested_at = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+    source_key = models.UUIDField(null=True, editable=False)
+    # No constraint: it would check each imported row once more, and nothing deletes imports.
+    from_import = models.ForeignKey(
+        CompanyImport,
+        models.DO_NOTHING,
+        related_name="companies",
+        null=True,
+        editable=False,
+        db_constraint=False,
+        db_index=False,
+    )
 
     class Meta:
         db_table = "portfolio_companies"
@@ -94,6 +152,12 @@ class PortfolioCompany(models.Model):
             models.CheckConstraint(
                 condition=Q(invested_usd__isnull=True) | Q(invested_usd__gte=0),
                 name="companies_invested_not_negative",
+            ),
+            # An import finds the companies of earlier imports, and adds each only once.
+            models.UniqueConstraint(
+                fields=["fund", "source_key"],
+                condition=Q(source_key__isnull=False),
+                name="companies_fund_source_key",
             ),
         ]
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.core import signing
 
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Item, Problem, invalid
 from normalization.serializers import escape_pointer
 
@@ -20,14 +21,10 @@ LONGEST_CURSOR: Final = 4_096
 SHOWN_NAME: Final = 100
 
 
-def query_item(name: str, code: str, detail: str) -> Item:
+def query_item(name: str, code: IssueCode, detail: str) -> Item:
     """Return the problem item for a query parameter."""
-    return {
-        "pointer": "/" + escape_pointer(name[:SHOWN_NAME]),
-        "in": "query",
-        "code": code,
-        "detail": detail,
-    }
+    pointer = "/" + escape_pointer(name[:SHOWN_NAME])
+    return issue(pointer, code, place="query", detail=detail)
 
 
 def write_cursor(list_identity: str, position: Any) -> str:
@@ -54,7 +51,7 @@ def _not_of_this_list() -> Problem:
         "The cursor does not belong to this list. "
         "Use next_cursor unchanged, with the same fund, filters and sort."
     )
-    return invalid([query_item("cursor", "invalid_cursor", detail)])
+    return invalid([query_item("cursor", IssueCode.INVALID_CURSOR, detail)])
 
 
 def _signer(list_identity: str) -> signing.Signer:

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from normalization.problems import VALID_STAGES
 from normalization.serializers import WarningItemSerializer
-from stagenorm.portfolio.simulation_request_serializers import MAX_SEED
+from stagenorm.portfolio.simulation_request_serializers import MAX_SEED, PROFILE_NAMES
 from stagenorm.portfolio.simulation_requests import MixBasis
 from stagenorm.portfolio.strategies_serializers import CheckSizeSerializer
 
@@ -190,7 +190,7 @@ class ScenarioAnswerSerializer(serializers.Serializer[Any]):
     """
 
     label = serializers.CharField()  # type: ignore[assignment]  # a member, not the argument
-    profile = serializers.CharField()
+    profile = serializers.ChoiceField(PROFILE_NAMES)
     portfolio_size = serializers.IntegerField(required=False)
     reserve_ratio = serializers.FloatField(required=False)
     deployment_months = serializers.IntegerField(required=False)
@@ -217,7 +217,7 @@ class SimulationAnswerSerializer(serializers.Serializer[Any]):
     parameters_hash = serializers.CharField(
         help_text="SHA-256 of all that determines the numbers, engine included."
     )
-    profile = serializers.CharField()
+    profile = serializers.ChoiceField(PROFILE_NAMES)
     engine = serializers.CharField()
     stage_mix = serializers.DictField(
         child=serializers.FloatField(), help_text="Stage → weight; sums to 1."
@@ -265,7 +265,7 @@ class SimulationRowSerializer(serializers.Serializer[Any]):
     simulation_id = serializers.UUIDField()
     created_at = serializers.DateTimeField()
     client = serializers.CharField()
-    profile = serializers.CharField()
+    profile = serializers.ChoiceField(PROFILE_NAMES)
     engine = serializers.CharField()
     seed = serializers.IntegerField(max_value=MAX_SEED)
     parameters_hash = serializers.CharField()

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from normalization.issue_codes import IssueCode
 from normalization.serializers import (
     StrictCharField,
     StrictFloatField,
@@ -210,7 +211,8 @@ class SimulationSerializer(StrictSerializer):
 
 
 NEEDS_FUND_PROFILE: Final = serializers.ErrorDetail(
-    f"This member needs the profile {' or '.join(MARKET_PROFILES)}.", "needs_fund_profile"
+    f"This member needs the profile {' or '.join(MARKET_PROFILES)}.",
+    IssueCode.NEEDS_FUND_PROFILE.wire,
 )
 
 
@@ -233,7 +235,7 @@ def _terms_errors(profile: str, terms: Mapping[str, Any]) -> dict[str, Any]:
         terms_of(profile, terms)
     except ValueError:
         detail = "The fees of the fund's life leave nothing to invest."
-        return {"terms": [serializers.ErrorDetail(detail, "nothing_to_invest")]}
+        return {"terms": [serializers.ErrorDetail(detail, IssueCode.NOTHING_TO_INVEST.wire)]}
     return {}
 
 
@@ -245,7 +247,9 @@ def _scenario_errors(attrs: Mapping[str, Any]) -> dict[int, Any]:
         faults: dict[str, Any] = {}
         if scenario["label"] in labels:
             faults["label"] = [
-                serializers.ErrorDetail("The label is given twice.", "duplicate_label")
+                serializers.ErrorDetail(
+                    "The label is given twice.", IssueCode.DUPLICATE_LABEL.wire
+                )
             ]
         labels.add(scenario["label"])
         if scenario.get("profile", attrs["profile"]) not in MARKET_PROFILES:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Item
 from normalization.stages import Stage
 from stagenorm.portfolio.fund_plan import FundPlan
@@ -193,7 +194,7 @@ def _faults_of_sizes(merged: Mapping[str, Any]) -> list[Item]:
         f"runs times the portfolio sizes of the base and its scenarios is {companies}; at most"
         f" {MOST_COMPANIES} companies are simulated."
     )
-    return [{"pointer": "/runs", "code": "too_many_companies", "detail": detail}]
+    return [issue("/runs", IssueCode.TOO_MANY_COMPANIES, detail=detail)]
 
 
 def _faulty_member(members: Mapping[str, Any]) -> str | None:
@@ -210,7 +211,7 @@ def _plan_fault(pointer: str, name: str) -> Item:
             "Every first cheque falls after the horizon; nothing would be invested."
         ),
     }
-    return {"pointer": pointer, "code": "no_first_cheque", "detail": reasons[name]}
+    return issue(pointer, IssueCode.NO_FIRST_CHEQUE, detail=reasons[name])
 
 
 def _first_cheque_in_time(members: Mapping[str, Any]) -> bool:
@@ -236,12 +237,7 @@ def plan_warnings(request: FundRequest) -> Iterable[Item]:
             f"{late} of {plan.portfolio_size} first cheques fall after the horizon and are not "
             "made."
         )
-        yield {
-            "pointer": "/deployment_months",
-            "code": "deployment_beyond_horizon",
-            "detail": detail,
-            "count": late,
-        }
+        yield issue("/deployment_months", IssueCode.BEYOND_HORIZON, detail=detail, count=late)
     yield from _cheque_warnings(request, plan)
 
 
@@ -253,7 +249,7 @@ def _cheque_warnings(request: FundRequest, plan: FundPlan) -> Iterable[Item]:
     least, most = request.cheques.least or 0.0, request.cheques.most
     if cheque < least:
         detail = f"A first cheque of {cheque:,.0f} USD is below the minimum of {least:,.0f} USD."
-        yield {"pointer": "/check_size/min", "code": "first_cheque_below_min", "detail": detail}
+        yield issue("/check_size/min", IssueCode.CHEQUE_BELOW_MIN, detail=detail)
     if cheque > (math.inf if most is None else most):
         detail = f"A first cheque of {cheque:,.0f} USD is above the maximum of {most:,.0f} USD."
-        yield {"pointer": "/check_size/max", "code": "first_cheque_above_max", "detail": detail}
+        yield issue("/check_size/max", IssueCode.CHEQUE_ABOVE_MAX, detail=detail)

@@ -15,6 +15,7 @@ from django.db.models import CharField, Count, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from normalization.boundary import Boundary
+from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Item, Problem
 from normalization.stages import Known, Stage, normalize_all
 from stagenorm.portfolio.fund_comparison import (
@@ -125,7 +126,7 @@ def stored_mix(boundary: Boundary, fund: Fund, basis: MixBasis) -> StageMix:
             f"{unknown_count} of the fund's {total} active companies have a stage that is not "
             "known; they are left out."
         )
-        boundary.warn("stored_stage_unknown", AT, detail=detail, count=unknown_count)
+        boundary.warn(IssueCode.STORED_STAGE_UNKNOWN, AT, detail=detail, count=unknown_count)
     return mix
 
 
@@ -136,7 +137,7 @@ def _with_dollars(
     without = companies.filter(invested_usd__isnull=True).count()
     if without:
         detail = f"{without} active companies have no invested_usd; they are left out."
-        boundary.warn("invested_usd_missing", "/mix_basis", detail=detail, count=without)
+        boundary.warn(IssueCode.INVESTED_USD_MISSING, "/mix_basis", detail=detail, count=without)
     return companies.filter(invested_usd__gt=0)
 
 
@@ -161,7 +162,9 @@ def strategy_mix(boundary: Boundary, strategy: PortfolioStrategy) -> StageMix:
             f"{len(unknown)} of the strategy's {len(rows)} stages are not known; they are left "
             "out."
         )
-        boundary.warn("stored_stage_unknown", "/strategy_id", detail=detail, count=len(unknown))
+        boundary.warn(
+            IssueCode.STORED_STAGE_UNKNOWN, "/strategy_id", detail=detail, count=len(unknown)
+        )
     return mix
 
 
@@ -229,7 +232,7 @@ def fit(answer: dict[str, Any]) -> dict[str, Any]:
         kept += 1
     if kept == len(warnings):
         return answer
-    left_out: Item = {"pointer": "", "code": "more_warnings", "count": len(warnings) - kept}
+    left_out = issue("", IssueCode.MORE_WARNINGS, count=len(warnings) - kept)
     return {**answer, "warnings": [*warnings[:kept], left_out]}
 
 

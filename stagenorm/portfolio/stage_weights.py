@@ -17,6 +17,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from normalization.boundary import Boundary
+from normalization.issue_codes import IssueCode
 from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
 from normalization.stages import Meaning, SpellingTable, Weights, normalize_weights
 
@@ -236,7 +237,7 @@ def weigh_checked(
     total = total_of(weight for _, weight in items)
     if abs(total - 1) > EXACT:
         detail = f"The weights sum to {float(total):.9g}; they were rescaled to sum to 1."
-        boundary.warn("weights_not_one", at, detail=detail)
+        boundary.warn(IssueCode.WEIGHTS_NOT_ONE, at, detail=detail)
     if weights.merged:
         _warn_of_merged(boundary, weights, {raw: pointer(i) for i, (raw, _) in enumerate(items)})
     return weights
@@ -264,7 +265,7 @@ def _rescaled(weights: Weights, total: Decimal) -> Weights:
 def _warn_of_merged(boundary: Boundary, weights: Weights, places: dict[str, str]) -> None:
     for stage, raws in weights.merged:
         boundary.warn(
-            "duplicate_stage",
+            IssueCode.DUPLICATE_STAGE,
             places[raws[1]],
             detail=f"{len(raws)} spellings of {stage} were added up.",
             received=raws[1][:100],

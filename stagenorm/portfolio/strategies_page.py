@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 from rest_framework import serializers
 
+from normalization.issue_codes import IssueCode
 from normalization.problems import invalid
 from normalization.serializers import StrictSerializer, parse
 from stagenorm.portfolio.models import PortfolioStrategy
@@ -54,10 +55,12 @@ def read_parameters(given: QueryDict, serializer: type[StrictSerializer]) -> dic
     """
     known = serializer().fields
     errors = [
-        query_item(name, "repeated_parameter", "Give the parameter once.")
+        query_item(name, IssueCode.REPEATED_PARAMETER, "Give the parameter once.")
         if name in known
         else query_item(
-            name, "unknown_parameter", f"Unknown parameter. The parameters are {', '.join(known)}."
+            name,
+            IssueCode.UNKNOWN_PARAMETER,
+            f"Unknown parameter. The parameters are {', '.join(known)}.",
         )
         for name, values in given.lists()
         if name not in known or len(values) != 1

@@ -7,7 +7,8 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from normalization.problems import Item, Problem, invalid
+from normalization.issue_codes import IssueCode, issue
+from normalization.problems import VALID_STAGES, Item, Problem, invalid
 from normalization.serializers import (
     RawStageField,
     StrictCharField,
@@ -80,22 +81,58 @@ class SectorAllocationField(serializers.DictField):
 class CheckSizeSerializer(StrictSerializer):
     """Dollars, kept to the cent; each is optional, min ≤ target ≤ max."""
 
-    min = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
-    target = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
-    max = StrictFloatField(min_value=0, max_value=MAX_CHECK, required=False, allow_null=True)
+    min = StrictFloatField(
+        min_value=0,
+        max_value=MAX_CHECK,
+        required=False,
+        allow_null=True,
+        help_text="The smallest first cheque; null for no limit.",
+    )
+    target = StrictFloatField(
+        min_value=0,
+        max_value=MAX_CHECK,
+        required=False,
+        allow_null=True,
+        help_text="The usual first cheque; null if there is none.",
+    )
+    max = StrictFloatField(
+        min_value=0,
+        max_value=MAX_CHECK,
+        required=False,
+        allow_null=True,
+        help_text="The largest first cheque; null for no limit.",
+    )
 
 
 class StrategySerializer(StrictSerializer):
     """A new strategy."""
 
-    fund_id = StrictIntegerField()
-    name = StrictCharField(max_length=100, trim_whitespace=True)
-    description = StrictCharField(max_length=500, allow_blank=True, default="")
-    model_type = StrictCharField(max_length=50, trim_whitespace=True, default="balanced")
-    target_portfolio_size = StrictIntegerField(min_value=1, max_value=1000, default=25)
-    max_portfolio_size = StrictIntegerField(min_value=1, max_value=1000, default=30)
-    deployment_months = StrictIntegerField(min_value=1, max_value=240, default=36)
-    check_size = CheckSizeSerializer(allow_null=True, default=None)
+    fund_id = StrictIntegerField(help_text="The fund that the strategy belongs to.")
+    name = StrictCharField(max_length=100, trim_whitespace=True, help_text="A name for people.")
+    description = StrictCharField(
+        max_length=500, allow_blank=True, default="", help_text="Free text."
+    )
+    model_type = StrictCharField(
+        max_length=50,
+        trim_whitespace=True,
+        default="balanced",
+        help_text="The client's own word for the kind of strategy.",
+    )
+    target_portfolio_size = StrictIntegerField(
+        min_value=1, max_value=1000, default=25, help_text="Companies to invest in."
+    )
+    max_portfolio_size = StrictIntegerField(
+        min_value=1,
+        max_value=1000,
+        default=30,
+        help_text="Most companies; at least `target_portfolio_size`.",
+    )
+    deployment_months = StrictIntegerField(
+        min_value=1, max_value=240, default=36, help_text="First cheques are made in these months."
+    )
+    check_size = CheckSizeSerializer(
+        allow_null=True, default=None, help_text="Dollars of a first cheque."
+    )
     sector_allocation = SectorAllocationField(
         default=dict, help_text="Sector → share, 0 to 1; together at most 1."
     )
@@ -105,14 +142,26 @@ class StrategySerializer(StrictSerializer):
             "(0.005 in all) is rescaled, with a warning."
         )
     )
-    reserve_ratio = StrictFloatField(min_value=0, max_value=1, default=0.5)
-    risk_tolerance = StrictCharField(max_length=50, trim_whitespace=True, default="moderate")
+    reserve_ratio = StrictFloatField(
+        min_value=0, max_value=1, default=0.5, help_text="Share of the money for follow-ons."
+    )
+    risk_tolerance = StrictCharField(
+        max_length=50,
+        trim_whitespace=True,
+        default="moderate",
+        help_text="The client's own word for the risk.",
+    )
     target_irr = StrictFloatField(
         min_value=0, max_value=10, allow_null=True, default=None, help_text="0.25 is 25 %."
     )
-    target_multiple = StrictFloatField(min_value=0, max_value=1000, allow_null=True, default=None)
+    target_multiple = StrictFloatField(
+        min_value=0, max_value=1000, allow_null=True, default=None, help_text="Net TVPI to reach."
+    )
     tags = serializers.ListField(
-        child=StrictCharField(max_length=50, trim_whitespace=True), max_length=10, default=list
+        child=StrictCharField(max_length=50, trim_whitespace=True),
+        max_length=10,
+        default=list,
+        help_text="Words to find the strategy by, at most 10.",
     )
 
 
@@ -130,7 +179,9 @@ class StageRowSerializer(serializers.Serializer[Any]):
     """One stage of a strategy: its first spelling, and the stage (null if unknown)."""
 
     spelling = RawStageField()
-    stage = serializers.CharField(allow_null=True)
+    stage = serializers.ChoiceField(
+        VALID_STAGES, allow_null=True, help_text="Null if the spelling means no stage."
+    )
     weight = serializers.FloatField()
 
 
@@ -211,11 +262,11 @@ def misordered(
         (n, v) for n, v in merged.items() if isinstance(v, int | float) and not isinstance(v, bool)
     ]
     return [
-        {
-            "pointer": f"{at}/{low if low in given else high}",
-            "code": "out_of_order",
-            "detail": f"{low} exceeds {high}.",
-        }
+        issue(
+            f"{at}/{low if low in given else high}",
+            IssueCode.OUT_OF_ORDER,
+            detail=f"{low} exceeds {high}.",
+        )
         for (low, smaller), (high, larger) in pairwise(numbers)
         if smaller > larger
     ]

@@ -268,7 +268,8 @@ def test_the_real_vocabulary_reaches_enforcement_by_commands_without_an_override
 
     # The first day: import, warn, and look at what clients send.
     file = company_file(tmp_path / "companies.csv", ROWS)
-    run("import_companies", str(file), "--fund", str(fund.pk))
+    importing = ("import_companies", str(file), "--fund", str(fund.pk))
+    run(*importing, "--apply", run.json(*importing)["plan"])
     run("stage_mode", "set", "warn", "--reason", "the first import is done", "--wait")
     assert traffic.day() == {200}
     before = gates(all_clients)

@@ -16,6 +16,7 @@ from normalization.models import RolloutChange
 from stagenorm.portfolio.models import Fund
 from tests import children
 from tests.backfill_runs import address
+from tests.imported import plan_file
 from tests.servers import PostgresServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,8 +146,12 @@ def test_an_import_reads_from_a_pipe_as_from_a_file(source: str, tmp_path: Path)
     pipe = tmp_path / "companies.csv"
     os.mkfifo(pipe)
     file = "-" if source == "standard input" else str(pipe)
+    regular = tmp_path / "regular.csv"
+    regular.write_text(lines)
+    plan = plan_file(regular, fund)["plan"]  # it does not depend on where the bytes come from
+    line = ["import_companies", file, "--fund", str(fund.pk), "--apply", plan]
     importing = children.start(
-        [sys.executable, "manage.py", "import_companies", file, "--fund", str(fund.pk)],
+        [sys.executable, "manage.py", *line],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": address()},
         stdin=subprocess.PIPE,

@@ -16,11 +16,11 @@ from normalization.stages import BUILTIN, Stage, fold, normalize, stage_name
 from ops.backfill import control
 from ops.backfill.models import BackfillRun, RunKind
 from ops.backfill.stored import stored_stages
-from stagenorm.portfolio.imports import CompanyImport
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import Fund, PortfolioCompany, StrategyStageAllocation
 from tests.backfill_runs import QUICK, begin, execute, store, work
 from tests.decided import active, decide, retire
+from tests.imported import import_text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,9 +70,9 @@ class History:
             self.allocations[row.pk] = row.spelling
 
     def _import(self, one: str, other: str) -> None:
-        path = self.directory / "companies.csv"
-        path.write_text(f"name,stage\nA,{one}\nB,{other}\n")
-        CompanyImport(path, self.fund).run()
+        number = PortfolioCompany.objects.count()  # other names: these are other companies
+        lines = f"name,stage\nA {number},{one}\nB {number},{other}\n"
+        import_text(self.directory, self.fund, lines)
         new = PortfolioCompany.objects.order_by("-pk")[:2]
         self.companies |= {row.pk: text for row, text in zip(new, (other, one), strict=True)}
 

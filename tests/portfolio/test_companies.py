@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from normalization.decision_warnings import DecisionVerdict
 from normalization.rollout import Mode
 from normalization.stages import Stage
+from stagenorm.portfolio.companies_parameters import MEMBERS
 from stagenorm.portfolio.models import Fund, PortfolioCompany
 from tests.decided import decide
 
@@ -535,3 +536,65 @@ def test_a_full_page_costs_two_queries(
         3
     ):  # a stage too rare to fill the page is read by its spellings
         api.get(address(spelled), {"stage": "seed"})
+
+
+def test_updated_since_lists_what_changed_at_the_moment_or_later(
+    api: APIClient, fund: Fund
+) -> None:
+    times = [datetime(2026, 11, 27, hour, tzinfo=UTC) for hour in range(4)]
+    for hour, moment in enumerate(times):
+        company = add(fund, str(hour), "Seed Round" if hour % 2 else "series-a")
+        PortfolioCompany.objects.filter(pk=company.pk).update(updated_at=moment)
+    for since in ("2026-11-27T02:00:00Z", "2026-11-27t04:00:00+02:00", "2026-11-27T02:00:00.000Z"):
+        assert names(api, fund, updated_since=since) == ["2", "3"]
+    assert names(api, fund, updated_since="2026-11-27T00:30:00Z", stage="seed") == ["1", "3"]
+    descending: dict[str, Any] = {"updated_since": "2026-11-27T01:00:00Z", "sort": "-id"}
+    found = pages(api, fund, limit=1, **descending)
+    assert [company["name"] for page in found for company in page] == ["3", "2", "1"]
+    first = api.get(address(fund), {**descending, "limit": 1}).json()["next_cursor"]
+    other = api.get(address(fund), {"sort": "-id", "limit": 1, "cursor": first})
+    assert other.json()["errors"][0]["code"] == "invalid_cursor"
+
+
+def test_the_plus_of_an_offset_may_be_unescaped(api: APIClient, fund: Fund) -> None:
+    company = add(fund, "a")
+    since = (company.updated_at + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    for written in (since, since.replace("+", "%2B")):
+        answer = api.get(f"{address(fund)}?updated_since={written}")
+        assert [each["name"] for each in answer.json()["companies"]] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "",
+        "yesterday",
+        "2026-11-27",
+        "2026-11-27T02:00:00",
+        "2026-13-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "1e9",
+    ],
+)
+def test_a_moment_without_offset_or_of_another_form_is_refused(
+    api: APIClient, fund: Fund, since: str
+) -> None:
+    [error] = api.get(address(fund), {"updated_since": since}).json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/updated_since", "invalid")
+
+
+def test_fields_are_the_members_sent_in_their_usual_order_with_the_id(
+    api: APIClient, fund: Fund
+) -> None:
+    add(fund, "a", "Seed Round")
+    whole = api.get(address(fund)).json()["companies"][0]
+    assert tuple(whole) == MEMBERS
+    for asked in ("stage,id", "stage", "id,stage,stage"):
+        [company] = api.get(address(fund), {"fields": asked}).json()["companies"]
+        assert list(company.items()) == [("id", whole["id"]), ("stage", "seed")]
+    [company] = api.get(address(fund), {"fields": ["stage", "name"]}).json()["companies"]
+    assert list(company) == ["id", "name", "stage"]
+    assert api.get(address(fund), {"fields": ",".join(MEMBERS)}).json()["companies"] == [whole]
+    for asked in ("", "id,", "id,fund", "Stage", "id, stage"):
+        [error] = api.get(address(fund), {"fields": asked}).json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/fields", "invalid_choice")
