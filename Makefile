@@ -26,7 +26,7 @@ observe: $(VENV)/.runtime ## the same with Prometheus, Alertmanager and the rela
 stop: ## stop the embedded database, if it still runs after a kill -9
 	@$(BIN)/python -m stagenorm.postgres stop
 
-setup: $(VENV)/.dev ## install the pinned requirements into .venv
+setup: $(VENV)/.dev $(VENV)/.node ## install the pinned requirements into .venv
 
 test: setup check ## run all checks and all tests
 	@$(BIN)/python -m pytest
@@ -67,3 +67,12 @@ $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 	@echo "Installing requirements/dev.txt into $(VENV) (a minute or two) …"
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@ $(VENV)/.runtime
+
+# The linters and the TypeScript client of tests/consumers, in a directory of their own.
+$(VENV)/.node: tests/consumers/package-lock.json tests/consumers/package.json | $(VENV)/.dev
+	@echo "Installing tests/consumers/package-lock.json into $(VENV)/node …"
+	@mkdir -p $(VENV)/node && cp $^ $(VENV)/node/
+	@node=$$($(BIN)/python -m tests.consumers.node_tools) && cd $(VENV)/node && \
+		"$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" ci \
+		--ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel error >/dev/null
+	@touch $@

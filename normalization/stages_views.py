@@ -125,7 +125,7 @@ class StagesView(APIView):
             "find its own spellings in `/api/deprecations`."
         ),
         tags=["stages"],
-        auth=[{}],  # type: ignore[list-item]  # a security requirement object
+        auth=[],
         parameters=[
             OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER),
             header("ETag", "Changes when the answer does.", [200, 304]),

@@ -189,15 +189,25 @@ class Reader:
             "use redis://, rediss://, unix:// or redis+sentinel://",
         )
 
-    def database(self, name: str, help: str, required: bool) -> dict[str, Any] | None:
+    def database(
+        self,
+        name: str,
+        help: str,
+        required: bool,
+        shown: str = "demanded; with debug the embedded PostgreSQL",
+    ) -> dict[str, Any] | None:
         """Read a ``postgresql://`` address as Django's database settings; None when not set.
 
         libpq parses the address.
         """
-        shown = Variable(name, "address", "demanded; with debug the embedded PostgreSQL", help)
+        variable = Variable(name, "address", shown, help)
         advice = "use postgresql://user:password@host:port/database"
         return self._read(
-            shown, lambda name: database_settings(self._environ.str(name)), None, advice, required
+            variable,
+            lambda name: database_settings(self._environ.str(name)),
+            None,
+            advice,
+            required,
         )
 
     def secret(
@@ -280,6 +290,12 @@ def database_settings(url: str) -> dict[str, Any]:
     if not all(port.isdecimal() for port in named["PORT"].split(",") if port):
         raise ValueError("the port is not a number")
     return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
+
+
+def libpq_parameters(database: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `psycopg.connect` takes for Django's settings of a database."""
+    named = {part: str(database[key]) for key, part in _DATABASE_PARTS.items() if database[key]}
+    return {**database["OPTIONS"], **named}
 
 
 _DATABASE_PARTS = {

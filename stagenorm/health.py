@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
+
+from stagenorm import sessions
 
 
 class NotReady(Exception):
@@ -61,6 +64,7 @@ def _database() -> None:
     from health_check.checks import Database  # takes 0.1 s, which commands do without
 
     Database().run()
+    _sessions()
 
 
 def _migrations() -> None:
@@ -81,6 +85,14 @@ def _unapplied() -> list[str]:
     if not plan:
         _complete = applied
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def _sessions() -> None:
+    with connection.cursor() as cursor:
+        found = sessions.faults(cursor, settings.SESSION_NEEDS)
+    limits = [each for each in found if each.name.endswith("_timeout")]
+    if limits:
+        raise NotReady(f"{limits[0]}: `manage.py check --database default` names the remedy.")
 
 
 # The applied migrations with which nothing was missing. More of them cannot make one missing, so

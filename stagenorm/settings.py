@@ -8,7 +8,7 @@ from typing import Any
 import django_stubs_ext
 from csp.constants import NONCE, NONE, SELF
 
-from stagenorm import env, logging, postgres, worker_metrics
+from stagenorm import env, logging, postgres, sessions, worker_metrics
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Fund] and similar types valid at run time
 
@@ -186,16 +186,41 @@ _database = read.database("DATABASE_URL", "The PostgreSQL database.", PRODUCTION
 if _database is None:
     _database = env.database_settings(postgres.Postgres(DATA_DIR).url())
 
+_pooler = read.choice(
+    "DATABASE_POOLER",
+    "none",
+    ("none", "transaction"),
+    "What DATABASE_URL names: the server itself, or a pooler in transaction mode (PgBouncer).",
+)
+_direct = read.database(
+    "COMMAND_DATABASE_URL",
+    "The same database at the server's own address, for commands; needed behind a pooler.",
+    False,
+    "DATABASE_URL",
+)
+# Limits for web requests only. Commands (migrations, backfill) set their own.
+SERVICE_SESSION_NEEDS = {
+    **sessions.MEANING,
+    "statement_timeout": f"{_statement_ms}ms",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "1min",
+    "idle_session_timeout": "0",
+}
+SESSION_NEEDS = (
+    SERVICE_SESSION_NEEDS if SERVES_REQUESTS else {**sessions.MEANING, **sessions.UNLIMITED}
+)
+# Where the service goes through a pooler: how a command reaches it, to examine its sessions.
+SERVICE_DATABASE = env.libpq_parameters(_database) if _pooler == "transaction" else None
+_pooled = SERVICE_DATABASE is not None
+if _direct and not SERVES_REQUESTS:
+    _database, _pooled = _direct, False
+
 _options = _database["OPTIONS"]
 _options.setdefault("connect_timeout", "5")
 _options.setdefault("application_name", "stagenorm")
+if not _pooled:
+    _options["options"] = sessions.startup_options(SESSION_NEEDS, _options.get("options", ""))
 if SERVES_REQUESTS:
-    # Limits for web requests only. Commands (migrations, backfill) set their own.
-    limits = (
-        f"-c statement_timeout={_statement_ms} "
-        "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000"
-    )
-    _options["options"] = f"{_options.get('options', '')} {limits}".strip()
     # A pool gives each request a live connection and takes it back at the request's end. With a
     # connection per thread (CONN_MAX_AGE), each thread that ever ran would leave one open.
     # While the database is unreachable, each request tries to connect at once (reconnect_timeout
@@ -208,7 +233,14 @@ if SERVES_REQUESTS:
         "reconnect_timeout": 0.0,
     }
 
-DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": SERVES_REQUESTS, "CONN_MAX_AGE": 0}}
+DATABASES = {
+    "default": {
+        **_database,
+        "CONN_HEALTH_CHECKS": SERVES_REQUESTS,
+        "CONN_MAX_AGE": 0,
+        "DISABLE_SERVER_SIDE_CURSORS": _pooled,
+    }
+}
 
 # -- Redis and caches -----------------------------------------------------------------------------
 
@@ -424,7 +456,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "normalization.schema.replace_null_enum",
+        "normalization.schema.declare_open_operations",
         "normalization.schema.explain_enums",
+        "stagenorm.portfolio.api_document.complete",
     ],
     # `make check` runs the stricter `spectacular --validate --fail-on-warn`.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,

@@ -32,6 +32,7 @@ E2E_PROGRAMS = (
     "prometheus-alertmanager|alertmanager",
     "chromium",
     "chromedriver",
+    "pgbouncer",
 )
 OWNER = "STAGENORM_TEST_SESSION"  # set for the whole family of processes of one session
 

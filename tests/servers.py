@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from stagenorm.postgres import Postgres
 from tests import children
@@ -86,6 +88,68 @@ class PostgresServer:
         shutil.rmtree(self.directory)
         if self.server.socket_directory.parent != self.directory:
             shutil.rmtree(self.server.socket_directory)
+
+
+class PgBouncer:
+    """PgBouncer before the database of a libpq address, in transaction mode, as Debian sets it up.
+
+    ``settings`` are further lines of its configuration.
+    """
+
+    def __init__(self, server: str, settings: Mapping[str, str] | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-pool-"))
+        self.directory.chmod(0o777)  # as root it runs as nobody and has to write its log
+        self.port = free_port()
+        self.user = conninfo_to_dict(server)["user"]
+        own = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(self.port),
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "logfile": str(self.directory / "log"),
+            "admin_users": str(self.user),
+            **(settings or {}),
+        }
+        lines = ["[databases]", f"* = {_databases_line(server)}", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in own.items()]
+        (self.directory / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str) -> str:
+        """Return the libpq address of the database through the pooler."""
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start and wait until a client can connect."""
+        own = ["--user", "nobody"] if os.geteuid() == 0 else []
+        command: list[str | Path] = ["pgbouncer", *own, self.directory / "pgbouncer.ini"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = children.start_shared(command, **quiet)
+        wait_until(lambda: _listens(self.port), f"PgBouncer; its log: {self.directory}/log")
+
+    def reconnect(self) -> None:
+        """Give up every connection to the server, so that settings of roles take effect."""
+        with psycopg.connect(self.url("pgbouncer"), autocommit=True) as link:
+            link.execute("RECONNECT")
+
+    def remove(self) -> None:
+        """End it and delete its directory."""
+        if self.process:
+            self.process.kill()
+            self.process.wait(READY_SECONDS)
+        shutil.rmtree(self.directory)
+
+
+def _databases_line(server: str) -> str:
+    parameters = conninfo_to_dict(server)
+    return " ".join(f"{name}={parameters[name]}" for name in ("host", "port", "user"))
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 class RedisServer:

@@ -8,11 +8,12 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from normalization.stages import SpellingTable, normalize
 from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
 from ops.backfill.lease import Lease
 from ops.backfill.models import BackfillCheckpoint
-from ops.backfill.survey import SpellingMap
+from ops.backfill.survey import derive
 
 # The longest waits inside a batch. A table lock is waited for a little longer, because a migration
 # holds one for a moment. The wait for a row that a client holds stays, with the batch's own time,
@@ -59,7 +60,7 @@ class BatchResult:
 def apply_batch(
     lease: Lease,
     column: StageColumn,
-    mapping: SpellingMap,
+    table: SpellingTable,
     size: int,
     *,
     fills: bool = False,
@@ -67,7 +68,7 @@ def apply_batch(
     fenced: bool = True,
     number: int | None = None,
 ) -> BatchResult:
-    """Derive the next `size` rows of `column` after its checkpoint, in one transaction.
+    """Derive the next `size` rows of `column` after its checkpoint by `table`, in one transaction.
 
     `fills`: rows whose text is not in the source yet are filled too; without it they are left out.
     `waits`: wait briefly for rows that clients hold, instead of skipping them. Not `fenced`: part
@@ -86,8 +87,10 @@ def apply_batch(
         if not scanned:
             return BatchResult(number - 1, at.cursor, at.cursor, finished=True)
         page |= {"end": end, **_log_columns(lease, column, number)}
-        statement = _page_statement(column, fills=fills, waits=waits)
-        changed, skipped = _write_page(cursor, statement, page, mapping)
+        wrong = _wrong_rows(cursor, column, page, table, fills=fills)
+        changed = _write(cursor, column, page, wrong, fills=fills, waits=waits) if wrong else 0
+        # A client may have written more such rows since they were counted.
+        skipped = max(0, sum(each.rows for each in wrong) - changed)
         done = BatchResult(
             number,
             at.cursor,
@@ -161,54 +164,77 @@ def _log_columns(lease: Lease, column: StageColumn, number: int) -> dict[str, An
     }
 
 
-def _page_statement(column: StageColumn, *, fills: bool, waits: bool) -> str:
-    """Return APPLY_PAGE for the column: it fills the source too, derives from it, or has none."""
-    slots = {
-        "words": column.sql(statements.WORDS) if fills else "",
-        "of_words": column.sql(statements.OF_WORDS) if fills else "",
-        "text": column.sql(statements.TEXT_OF_WORDS if fills else "t.{source}"),
-        "fills": column.sql("t.{source} IS NULL") if fills else "false",
-        "filling": column.sql(statements.FILLING) if fills else "",
-        "logged_raw": "raw" if column.derived else "NULL",
-    }
-    skip_locked = "" if waits else "SKIP LOCKED"
-    return column.sql(statements.APPLY_PAGE, skip_locked=skip_locked, **slots)
-
-
-def _write_page(
-    cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: SpellingMap
-) -> tuple[int, int]:
-    """Return (rows changed, rows skipped). Writes the page again for texts new to the map."""
-    seen, written = _write(cursor, statement, page, mapping)
-    wrong = [found for found in seen if found.wrong(mapping)]
-    new = {found.raw for found in wrong if found.raw not in mapping}
-    if new:
-        written += _write(cursor, statement, page, mapping.learn(sorted(new)))[1]
-    return written, sum(found.rows for found in wrong) - written
-
-
 @dataclass(frozen=True, slots=True)
-class SeenRows:
-    """Rows of a page before the write: their text, what they hold, whether the source is empty."""
+class WrongRows:
+    """Rows of a page to write: their text, what they hold, and what they become.
+
+    `unfilled`: the text is not in the source yet.
+    """
 
     raw: str
-    held: str | None
+    before: str | None
     unfilled: bool
+    becomes: str | None
     rows: int
 
-    def wrong(self, mapping: SpellingMap) -> bool:
-        """Whether the rows are to be written."""
-        return self.unfilled or self.held != mapping.becomes(self.raw)
+
+def _wrong_rows(
+    cursor: CursorWrapper,
+    column: StageColumn,
+    page: dict[str, Any],
+    table: SpellingTable,
+    *,
+    fills: bool,
+) -> list[WrongRows]:
+    cursor.execute(_page_statement(statements.PAGE_TEXTS, column, fills=fills), page)
+    wrong = []
+    for raw, before, unfilled, rows in cursor.fetchall():
+        if raw is None:  # a row without a text has no stage to derive
+            continue
+        becomes = derive(column, raw, normalize(raw, table))
+        if unfilled or before != becomes:
+            wrong.append(WrongRows(raw, before, unfilled, becomes, rows))
+    return wrong
 
 
 def _write(
-    cursor: CursorWrapper, statement: str, page: dict[str, Any], mapping: SpellingMap
-) -> tuple[list[SeenRows], int]:
-    """Return (rows before the write, number of rows written)."""
-    cursor.execute(statement, {**page, **mapping.arrays()})
-    *seen, (*_, written) = cursor.fetchall()
-    # A row without a text has no stage to derive.
-    return [SeenRows(*row) for _, *row in seen if row[0] is not None], int(written)
+    cursor: CursorWrapper,
+    column: StageColumn,
+    page: dict[str, Any],
+    wrong: list[WrongRows],
+    *,
+    fills: bool,
+    waits: bool,
+) -> int:
+    """Write the rows, and log them; returns the number of rows written."""
+    spellings = {
+        "raws": [each.raw for each in wrong],
+        "befores": [each.before for each in wrong],
+        "filled": [each.unfilled for each in wrong],
+        "stages": [each.becomes for each in wrong],
+    }
+    skip_locked = "" if waits else "SKIP LOCKED"
+    template = statements.APPLY_PAGE
+    statement = _page_statement(template, column, fills=fills, skip_locked=skip_locked)
+    cursor.execute(statement, page | spellings)
+    return int(cursor.fetchone()[0])
+
+
+def _page_statement(template: str, column: StageColumn, *, fills: bool, **more: str) -> str:
+    """Return the statement for a column that is filled too, only derived, or without a source."""
+    words = column.sql(statements.WORDS) if fills else ""
+    return column.sql(
+        template,
+        with_words=f"WITH {words}" if fills else "",
+        words=f"{words}," if fills else "",
+        of_words=column.sql(statements.OF_WORDS) if fills else "",
+        text=column.sql(statements.TEXT_OF_WORDS if fills else "t.{source}"),
+        fills=column.sql("t.{source} IS NULL") if fills else "false",
+        held_raw=", spelling.raw" if fills else "",
+        filling=column.sql(statements.FILLING) if fills else "",
+        logged_raw="raw" if column.derived else "NULL",
+        **more,
+    )
 
 
 def _restore_page(

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ops.backfill import sql as statements
 from ops.backfill.models import LEASE_SECONDS, BackfillRun
 from ops.backfill.states import RunState
+from stagenorm.sessions import require_session
 
 
 class LeaseLost(RuntimeError):
@@ -116,7 +117,11 @@ def holder(actor: str) -> str:
 
 
 def backend() -> int:
-    """Return the process id of the server process that serves this connection."""
+    """Return the process id of the server process that serves this connection.
+
+    The lease ends with the session. Raises `PooledSession` behind a pooler, which keeps it.
+    """
     with connection.cursor() as cursor:
+        require_session(cursor.connection)
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])

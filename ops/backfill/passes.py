@@ -1,13 +1,14 @@
 """One column of a run: passes until nothing is left to normalize, or its undo in one walk.
 
-Note on passes: a pass walks the keys of a column from the first row to change to the last.
-Meanwhile clients insert rows behind the cursor, write other spellings, and hold rows that the pass
-skips. So after each pass the column is surveyed again, and the rest makes the next pass, usually
-of few rows. A column is finished when a survey finds nothing to change: every run ends with a
-verification.
+Note on passes: a pass walks the keys of a column from the first row to change to the last. The
+run's plan has these bounds for the first pass. Meanwhile clients insert rows behind the cursor,
+write other spellings, and hold rows that the pass skips. So after each pass the column is surveyed
+again, and the rest makes the next pass, usually of few rows. A column is finished when a survey
+finds nothing to change: every run ends with a verification.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,12 +23,22 @@ from ops.backfill.models import BackfillCheckpoint
 from ops.backfill.plan import ColumnPlan, make_plan, unknown_json
 from ops.backfill.retry import BatchFailed
 from ops.backfill.session import RunSession
-from ops.backfill.survey import SpellingMap, has_unfilled
+from ops.backfill.survey import has_unfilled
 
 # Passes that a process begins on a column; the process that resumes the run may begin as many.
 MOST_PASSES = 6
 # From this pass on, the run waits for rows that clients hold.
 WAITING_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PassBounds:
+    """The first and the last key to change, the rows to change, and those that are undecided."""
+
+    first: int | None
+    last: int | None
+    to_change: int
+    unknown_rows: int
 
 
 def normalize_column(
@@ -37,22 +48,23 @@ def normalize_column(
 
     Raises as `walk` does.
     """
-    mapping, begun = SpellingMap(column, table), 0
+    begun = 0
     while True:
         at = session.persist(session.checkpoint(column).get)
         if at.until is not None:  # resumed in the middle of a pass
             _tell_pass(session, column, at)
         else:
-            planned = session.persist(partial(_survey, column, table))
-            if not planned.to_change:
-                return _finish(session, column, planned)
-            _refuse_after_many_passes(column, planned, begun)
-            mapping, begun = SpellingMap(column, table, planned.mapping()), begun + 1
-            at = session.persist(partial(_begin_pass, session, column, planned))
-            _tell_pass(session, column, at, to_change=planned.to_change)
+            ahead = _planned(session, column, table, at)
+            if ahead is None:
+                found = session.persist(partial(_survey, column, table))
+                if not found.to_change:
+                    return _finish(session, column, found)
+                ahead = PassBounds(found.first, found.last, found.to_change, found.unknown_rows)
+            at = _next_pass(session, column, ahead, begun)
+            begun += 1
         waits = at.passes >= WAITING_PASSES
         fills = session.persist(partial(has_unfilled, column))
-        take = partial(_apply, session, column, mapping, fills=fills, waits=waits)
+        take = partial(_apply, session, column, table, fills=fills, waits=waits)
         walk(session, column, take)
         session.persist(partial(_update, session, column, until=None))
 
@@ -93,6 +105,24 @@ def walk(session: RunSession, column: StageColumn, take: Callable[[], BatchResul
             session.rest(session.pace.rest(done.seconds))
 
 
+def _planned(
+    session: RunSession, column: StageColumn, table: SpellingTable, at: BackfillCheckpoint
+) -> PassBounds | None:
+    """Return the first pass as the run's plan has it; None where a survey has to find the rows.
+
+    That is so for the later passes, for other decisions than the plan's, for a plan without rows
+    to change, and for one of an earlier release, which has no bounds.
+    """
+    if at.passes or session.run.alias_version != table.version:
+        return None
+    for each in session.run.plan.get("columns", []):
+        place = (each["table"], each["column"])
+        if place == (column.table, column.column) and each.get("last") is not None:
+            counts = (each["to_change"], each["unknown_rows"])
+            return PassBounds(each["first"], each["last"], *counts)
+    return None
+
+
 def _survey(column: StageColumn, table: SpellingTable) -> ColumnPlan:
     return make_plan([column], table, sample=False).columns[0]
 
@@ -104,34 +134,37 @@ def _finish(session: RunSession, column: StageColumn, planned: ColumnPlan) -> li
     return [place | each for each in unknown_json(planned.unknown)]
 
 
-def _refuse_after_many_passes(column: StageColumn, planned: ColumnPlan, begun: int) -> None:
+def _next_pass(
+    session: RunSession, column: StageColumn, ahead: PassBounds, begun: int
+) -> BackfillCheckpoint:
     if begun == MOST_PASSES:
         raise BatchFailed(
-            f"{planned.to_change} rows of {column} are still not derived after {begun} "
+            f"{ahead.to_change} rows of {column} are still not derived after {begun} "
             "passes: clients lock these rows or write other spellings all the time."
         )
+    at = session.persist(partial(_begin_pass, session, column, ahead))
+    _tell_pass(session, column, at, to_change=ahead.to_change)
+    return at
 
 
-def _begin_pass(
-    session: RunSession, column: StageColumn, planned: ColumnPlan
-) -> BackfillCheckpoint:
+def _begin_pass(session: RunSession, column: StageColumn, ahead: PassBounds) -> BackfillCheckpoint:
     with transaction.atomic(), connection.cursor() as cursor:
         session.fence()
         at = session.checkpoint(column).get()
-        page = {"after": (planned.first or 0) - 1, "until": planned.last}
+        page = {"after": (ahead.first or 0) - 1, "until": ahead.last}
         cursor.execute(column.sql(statements.ROWS_OF_PASS), page)
-        at.cursor, at.until, at.passes = page["after"], planned.last, at.passes + 1
+        at.cursor, at.until, at.passes = page["after"], ahead.last, at.passes + 1
         at.total = at.scanned + cursor.fetchone()[0]
-        at.unknown = planned.unknown_rows
+        at.unknown = ahead.unknown_rows
         at.save()
     return at
 
 
 def _apply(
-    session: RunSession, column: StageColumn, mapping: SpellingMap, *, fills: bool, waits: bool
+    session: RunSession, column: StageColumn, table: SpellingTable, *, fills: bool, waits: bool
 ) -> BatchResult:
     whole, size = session.transaction, session.pace.size
-    take = partial(apply_batch, session.lease, column, mapping, size, fills=fills)
+    take = partial(apply_batch, session.lease, column, table, size, fills=fills)
     if whole is None:
         return take(waits=waits)
     done = take(waits=True, fenced=False, number=whole.batch)

@@ -18,10 +18,11 @@ from normalization.stages import Outside, SpellingTable, Unknown
 from ops.backfill import retry
 from ops.backfill import sql as statements
 from ops.backfill.columns import CANONICAL, StageColumn
-from ops.backfill.survey import MAP_SIZE, StoredSpelling, fresh_table, survey
+from ops.backfill.survey import StoredSpelling, fresh_table, survey
 
 log = structlog.get_logger(__name__)
 
+PAIRS_SHOWN = 4096
 UNKNOWN_SHOWN = 1000
 HASH_LENGTH = 16
 
@@ -48,7 +49,8 @@ class ColumnPlan:
     `known_rows`, `unknown_rows` and `outside_rows` count all rows by what their text means.
     `to_change` of the rows would be written, `to_fill` of these to get their text into the source;
     `canonical` counts the others that hold a stage. `pairs` are the most frequent values that
-    change (at most MAP_SIZE), `unknown` and `outside` the most frequent of these (UNKNOWN_SHOWN).
+    change (at most PAIRS_SHOWN), `unknown` and `outside` the most frequent of these (at most
+    UNKNOWN_SHOWN).
     `first` and `last` bound the keys of the rows to change. `seconds`: the estimate; None where no
     sample could be taken.
     """
@@ -90,7 +92,7 @@ class ColumnPlan:
             self.to_fill += found.rows if found.unfilled else 0
             self.first = _extreme(min, self.first, found.first)
             self.last = _extreme(max, self.last, found.last)
-            _keep(self.pairs, found, MAP_SIZE)
+            _keep(self.pairs, found, PAIRS_SHOWN)
         elif found.stage:
             self.canonical[found.stage] += found.rows
 
@@ -123,6 +125,8 @@ class ColumnPlan:
             "unknown_values": self.unknown_values,
             "outside_rows": self.outside_rows,
             "outside_values": self.outside_values,
+            "first": self.first,
+            "last": self.last,
             "seconds": self.seconds,
             "canonical": self.canonical,
             "pairs": [
@@ -204,7 +208,7 @@ def _plan_column(column: StageColumn, table: SpellingTable, digest: "hashlib._Ha
     planned.survey_seconds = perf_counter() - start
     for values in (planned.pairs, planned.unknown, planned.outside):
         values.sort(key=_by_rows)
-    del planned.pairs[MAP_SIZE:]
+    del planned.pairs[PAIRS_SHOWN:]
     del planned.unknown[UNKNOWN_SHOWN:], planned.outside[UNKNOWN_SHOWN:]
     return planned
 

@@ -1,8 +1,7 @@
-"""What a column holds: each distinct value with its rows; and the map from spellings to stages."""
+"""What a column holds: each distinct text with its rows, and what today's decisions make of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -10,8 +9,6 @@ from normalization import decision_store
 from normalization.stages import Meaning, SpellingTable, Unknown, normalize, stage_name
 from ops.backfill import sql as statements
 from ops.backfill.columns import StageColumn
-
-MAP_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +49,13 @@ def survey(column: StageColumn, table: SpellingTable) -> Iterator[StoredSpelling
     """Yield the distinct texts of `column` in byte order, streamed: there may be as many as rows.
 
     One sequential scan with a hash of the distinct texts. It blocks no other session. A row
-    without a text has no stage to derive.
+    without a text has no stage to derive. The rows come one by one without a server-side cursor,
+    because PostgreSQL scans in parallel only for a statement that runs to its end. The connection
+    serves no other statement until the last row.
     """
-    with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.execute(column.sql(statements.SURVEY))
-        for raw, held, unfilled, rows, first, last in cursor:
+    with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
+        rows_of_texts = cursor.cursor.stream(column.sql(statements.SURVEY))
+        for raw, held, unfilled, rows, first, last in rows_of_texts:
             meaning = normalize(raw, table)
             becomes = derive(column, raw, meaning)
             yield StoredSpelling(meaning, raw, held, becomes, unfilled, rows, first, last)
@@ -78,48 +77,3 @@ def fresh_table() -> SpellingTable:
     """Return the spelling table as the database has it now, past this process's snapshot."""
     decision_store.forget()
     return decision_store.current()
-
-
-class SpellingMap:
-    """The texts that a batch sends to the database with what they become: the newest `limit`.
-
-    The map need not be complete: a batch that meets a new text passes it to `learn`.
-    """
-
-    def __init__(
-        self,
-        column: StageColumn,
-        table: SpellingTable,
-        pairs: Iterable[tuple[str, str | None]] = (),
-        limit: int | None = MAP_SIZE,
-    ) -> None:
-        self.column = column
-        self.table = table
-        self._limit = limit
-        self._stages: dict[str, str | None] = {}
-        self._add(pairs)
-
-    def __len__(self) -> int:
-        return len(self._stages)
-
-    def __contains__(self, raw: object) -> bool:
-        return raw in self._stages
-
-    def arrays(self) -> dict[str, list[Any]]:
-        """Return the parameters `raws` and `stages` of a statement."""
-        return {"raws": list(self._stages), "stages": list(self._stages.values())}
-
-    def becomes(self, raw: str) -> str | None:
-        """Return what the column is to hold for a text."""
-        return derive(self.column, raw, normalize(raw, self.table))
-
-    def learn(self, raws: Iterable[str]) -> "SpellingMap":
-        """Add `raws`; returns a map of these alone."""
-        learned = [(raw, self.becomes(raw)) for raw in raws]
-        self._add(learned)
-        return SpellingMap(self.column, self.table, learned, limit=None)
-
-    def _add(self, pairs: Iterable[tuple[str, str | None]]) -> None:
-        self._stages.update(pairs)
-        while self._limit is not None and len(self._stages) > self._limit:
-            del self._stages[next(iter(self._stages))]

@@ -25,6 +25,7 @@ from stagenorm.locks import RESTORE_DRILL_CLASS
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "stagenorm_drill_"
+DROP_TRIES: Final = 6
 
 LOCALE: Final = """
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text,
@@ -54,9 +55,11 @@ def scratch_database(link: SourceConnection) -> Iterator[str]:
         _create(link, name)
         yield name
     finally:
-        with contextlib.suppress(psycopg.Error):
+        try:
             drop(link, name)
             link.execute("SELECT pg_advisory_unlock(%s, %s)", [RESTORE_DRILL_CLASS, _key(name)])
+        except psycopg.Error as error:  # the next drill sweeps it
+            log.warning("stage_backup_scratch_left", database=name, reason=type(error).__name__)
 
 
 def sweep(link: SourceConnection) -> list[str]:
@@ -83,8 +86,17 @@ def sweep(link: SourceConnection) -> list[str]:
 
 
 def drop(link: SourceConnection, name: str) -> None:
-    """Drop a scratch database and end its connections."""
-    link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    """Drop a scratch database and end its connections.
+
+    PostgreSQL gives a vacuum worker in it 5 s to end, which a busy machine exceeds; then it is
+    tried again. Raises `psycopg.Error`.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    for _ in range(DROP_TRIES - 1):
+        with contextlib.suppress(psycopg.errors.ObjectInUse):
+            link.execute(statement)
+            return
+    link.execute(statement)
 
 
 def _create(link: SourceConnection, name: str) -> None:

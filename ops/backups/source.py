@@ -17,15 +17,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from ops.backups.outcomes import BackupRefused
+from stagenorm.sessions import MEANING, UNLIMITED, PooledSession, require_session
 
 SourceConnection = psycopg.Connection[TupleRow]
-
-# A dump may take long: time limits that role or database have for web requests must not end it.
-UNLIMITED: Final = (
-    "SET statement_timeout = 0",
-    "SET lock_timeout = '30s'",
-    "SET idle_in_transaction_session_timeout = 0",
-)
 
 IDENTITY: Final = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), d.datname, d.oid::bigint
@@ -60,13 +54,22 @@ class Source:
     password: str
 
     def connect(self, database: str | None = None, *, autocommit: bool = True) -> SourceConnection:
-        """Open a connection without time limits; raises `psycopg.OperationalError`."""
+        """Open a connection without time limits: a dump may take long.
+
+        Raises `psycopg.OperationalError`, and `BackupRefused` for a pooler, before anything in
+        the session is set.
+        """
         secret = make_conninfo(
             self.argument(database), **({"password": self.password} if self.password else {})
         )
         link = psycopg.connect(secret, autocommit=True)
-        for statement in UNLIMITED:
-            link.execute(statement.encode())
+        try:
+            require_session(link)
+        except PooledSession as fault:
+            link.close()
+            raise BackupRefused(str(fault)) from fault
+        for name, value in {**MEANING, **UNLIMITED, "lock_timeout": "30s"}.items():
+            link.execute("SELECT set_config(%s, %s, false)", [name, value])
         if link.info.server_version >= 170000:
             link.execute("SET transaction_timeout = 0")
         link.autocommit = autocommit
@@ -83,7 +86,8 @@ class Source:
             for name, value in os.environ.items()
             if name.startswith("PG") or name in _PASSED_ON
         }
-        given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": options}
+        own = f"-c idle_session_timeout=0 {options}".strip()
+        given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": own}
         return {**kept, **given, **({"PGPASSWORD": self.password} if self.password else {})}
 
 

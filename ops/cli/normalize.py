@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.db import Error, IntegrityError, OperationalError
 
 from ops.backfill import columns, constraint, control, guards
-from ops.backfill.lease import Lease, LeaseLost, is_alive
+from ops.backfill.lease import Lease, LeaseLost, backend, is_alive
 from ops.backfill.models import BackfillRun, RunKind, RunOptions, RunStrategy
 from ops.backfill.plan import (
     BackfillPlan,
@@ -25,6 +25,7 @@ from ops.backfill.runner import carry_out
 from ops.backfill.session import EventListener, Interrupts
 from ops.backfill.states import TransitionRefused, state_in_words
 from ops.cli import normalize_output as output
+from stagenorm.sessions import PooledSession
 from stagenorm.terminal import positive_number, whole_number
 
 DONE, FAILED, USAGE, GATE, UNKNOWN_LEFT = 0, 1, 2, 3, 4
@@ -37,6 +38,7 @@ REFUSALS: Final = (
     constraint.NotClean,
     columns.UnsupportedKey,
     LeaseLost,
+    PooledSession,
     Error,
 )
 # The value of --resume without a run number.
@@ -208,7 +210,8 @@ def _run(options: dict[str, Any], stdout: Any, stderr: Any) -> NormalizeAnswer:
 
 
 def _lease(options: dict[str, Any]) -> Lease:
-    """Begin or resume the run that the arguments ask for."""
+    """Begin or resume the run that the arguments ask for. Raises `PooledSession` before both."""
+    backend()
     actor = options["actor"]
     chosen = {name: options[name] for name in PACE if options[name] is not None}
     how = RunOptions(strategy=RunStrategy(options["strategy"]), **chosen)

@@ -8,6 +8,8 @@ class PortfolioConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
+        from stagenorm import session_checks
         from stagenorm.portfolio import checks
 
         checks.register()
+        session_checks.register()

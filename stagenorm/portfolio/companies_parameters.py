@@ -95,6 +95,8 @@ def _read(name: str, values: list[str]) -> Any:
             IssueCode.UNKNOWN_PARAMETER,
             "Unknown parameter. The parameters are " + ", ".join(_READERS) + ".",
         )
+    if name == "fields":
+        values = [",".join(values)]  # many clients repeat the parameter for each value of a list
     if len(values) != 1:
         raise _ParameterRefused(IssueCode.REPEATED_PARAMETER, "Give the parameter once.")
     return reader(name, values[0])

@@ -16,7 +16,14 @@ from tests import children
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("bash", "dirname", "env", "paste", "seq", "cat", "mkdir", "touch", "rm")
-PROGRAMS = ("prometheus", "promtool", "prometheus-alertmanager", "chromium", "chromedriver")
+PROGRAMS = (
+    "prometheus",
+    "promtool",
+    "prometheus-alertmanager",
+    "chromium",
+    "chromedriver",
+    "pgbouncer",
+)
 
 STUBS = {
     "id": "echo ${UID_SAID:-1000}",
@@ -66,6 +73,7 @@ class Machine:
     def run(self, **variables: str) -> subprocess.CompletedProcess[str]:
         own = {
             "PATH": str(self.bin),
+            "SBIN": str(self.bin),
             "CALLS": str(self.calls),
             "STATE": str(self.state),
             "BRINGS": " ".join(PROGRAMS),
@@ -86,9 +94,8 @@ def test_where_everything_is_installed_nothing_is_asked_of_apt(tmp_path: Path) -
 
 
 def test_alertmanager_may_have_the_name_that_its_makers_gave_it(tmp_path: Path) -> None:
-    machine = Machine(
-        tmp_path, ("prometheus", "promtool", "alertmanager", "chromium", "chromedriver")
-    )
+    names = [name.removeprefix("prometheus-") for name in PROGRAMS]
+    machine = Machine(tmp_path, tuple(names))
     assert machine.run().returncode == 0
     assert not machine.said("apt-get")
 
@@ -143,7 +150,7 @@ def test_packages_that_cannot_be_installed_end_it_before_any_test(tmp_path: Path
 
 def test_programs_that_no_package_brought_are_named(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    done = machine.run(BRINGS="prometheus promtool prometheus-alertmanager chromium")
+    done = machine.run(BRINGS="prometheus promtool prometheus-alertmanager chromium pgbouncer")
     assert (done.returncode, machine.said("make test")) == (1, [])
     assert done.stderr == ".ci/run: still missing after the installation: chromedriver.\n"
 
@@ -175,9 +182,9 @@ def test_who_may_not_install_is_told_at_once_what_is_missing(case: str, tmp_path
     done = machine.run(**variables)
     assert (done.returncode, machine.calls.read_text()) == (1, "")
     assert done.stderr == (
-        f".ci/run: missing: alertmanager,chromedriver. {why} Install Debian's packages "
+        f".ci/run: missing: alertmanager,chromedriver,pgbouncer. {why} Install Debian's packages "
         "make python3-venv prometheus prometheus-alertmanager chromium chromium-driver "
-        "or their equivalents, then run it again.\n"
+        "pgbouncer or their equivalents, then run it again.\n"
     )
 
 

@@ -592,6 +592,8 @@ def test_fields_are_the_members_sent_in_their_usual_order_with_the_id(
     for asked in ("stage,id", "stage", "id,stage,stage"):
         [company] = api.get(address(fund), {"fields": asked}).json()["companies"]
         assert list(company.items()) == [("id", whole["id"]), ("stage", "seed")]
+    [company] = api.get(address(fund), {"fields": ["stage", "name"]}).json()["companies"]
+    assert list(company) == ["id", "name", "stage"]
     assert api.get(address(fund), {"fields": ",".join(MEMBERS)}).json()["companies"] == [whole]
     for asked in ("", "id,", "id,fund", "Stage", "id, stage"):
         [error] = api.get(address(fund), {"fields": asked}).json()["errors"]
