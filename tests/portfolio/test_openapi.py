@@ -117,8 +117,8 @@ def test_every_operation_conforms_under_generated_requests(
             "--checks",
             "all",
             "--exclude-checks",
-            # The first counts refusals by rules that a schema cannot have: a sum of 1, a signed
-            # cursor. The second is excluded for its time.
+            # positive_data_acceptance counts refusals by rules that a schema cannot have: a sum
+            # of 1, a signed cursor.
             "positive_data_acceptance,negative_data_rejection",
         ),
         *(
