@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from normalization.decision_warnings import DecisionVerdict
 from normalization.metrics import REQUESTS
 from normalization.models import ObservedSpelling, OutcomeTally
 from normalization.observations import OTHER
@@ -27,6 +28,7 @@ from stagenorm.portfolio.imports.importing import SHOWN_SPELLINGS, ImportRequest
 from stagenorm.portfolio.imports.lines import COUNTED_SPELLINGS
 from stagenorm.portfolio.imports.records import LONGEST_RECORD
 from stagenorm.portfolio.models import CompanyImport, Fund, PortfolioCompany
+from tests.decided import decide
 from tests.imported import command, import_file, plan_file
 
 HEADER = "name,stage,status,sector,invested_usd,invested_at\n"
@@ -90,6 +92,13 @@ def test_a_line_becomes_a_company_with_its_own_words_and_the_stage_that_they_mea
         ),
         (fund.pk, "Moss", "seed", "seed", "active", "", None, None),
     ]
+
+
+def test_a_stage_decided_outside_is_counted_apart(load: Callable[..., Any]) -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE)
+    summary = load(HEADER + "Fern Robotics,Grant,,,,\nMoss,Seires A,,,,\n")
+    assert (summary["imported"], summary["unknown"], summary["outside"]) == (2, 1, 1)
+    assert stored("stage_raw", "stage") == [("Grant", None), ("Seires A", None)]
 
 
 @pytest.mark.parametrize(
