@@ -49,7 +49,7 @@ MESSY = [
     "series_c",
 ]
 CANONICAL = ["pre-seed", "seed", "series-a", "series-b", "series-c", "series-c+"]
-UNKNOWN = ["Series D", "angel", "seriesc", "", "Seires A"]
+UNKNOWN = ["Series X", "angel", "seriesc", "", "Seires A"]
 NEW_FUND = """
 INSERT INTO portfolio_fund (name, created_at) VALUES (gen_random_uuid()::text, now()) RETURNING id
 """
@@ -108,7 +108,7 @@ def store_many(rows: int, *, filled: bool = False) -> None:
         FROM generate_series(1::bigint, %s) AS n, LATERAL (
             SELECT CASE WHEN (n * 48271) %% 100 < 60 THEN (%s::text[])[1 + (n * 31) %% %s]
                         WHEN (n * 48271) %% 100 < 99 THEN (%s::text[])[1 + n %% %s]
-                        ELSE 'Series D' END AS raw
+                        ELSE 'Series X' END AS raw
         ) AS given ORDER BY n
         """,
         [fund, filled, filled, CANONICAL, rows, MESSY, len(MESSY), CANONICAL, len(CANONICAL)],

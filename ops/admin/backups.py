@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from ops import clock
@@ -19,6 +18,7 @@ from ops.admin_ui.ledgers import (
     Badge,
     ChoiceFilter,
     OperatorLedger,
+    PagedLedger,
     cell,
     spoken,
     verdict_badge,
@@ -80,9 +80,10 @@ class KeptFilter(admin.SimpleListFilter):
 
 
 @admin.register(Backup)
-class BackupAdmin(OperatorLedger):
+class BackupAdmin(PagedLedger):
     """Backups and their validity."""
 
+    noun = "backup"
     list_display = ("taken", "state", "verified", "restored", "large", "place")
     list_display_links = None
     list_filter = (KeptFilter,)
@@ -145,29 +146,16 @@ class BackupAdmin(OperatorLedger):
         """Show the host, and when the backup was removed."""
         return cell("place", backup=backup)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def objects_for_page(self) -> QuerySet[Backup]:
+        """Return the backups with their checks, which decide the validity."""
+        return Backup.objects.prefetch_related("checks")
+
+    def show(self, request: HttpRequest, backup: Backup, /) -> HttpResponse:
         """Show one backup with its checks, oldest first."""
-        if request.method == "POST" or not self.has_view_permission(request):
-            raise PermissionDenied
-        pk = int(object_id) if object_id.isdecimal() else 0
-        found = Backup.objects.prefetch_related("checks").filter(pk=pk).first()
-        if found is None:
-            raise Http404(f"There is no backup {object_id}.")
-        judged = history.judge(found, own_identity(), clock.database_now())
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Backup of {found.snapshot_at:%Y-%m-%d %H:%M:%S}",
-            "opts": self.opts,
-            "media": self.media,
-            **_page(judged),
-        }
-        return TemplateResponse(request, "admin/ops/backup/backup.html", context)
+        judged = history.judge(backup, own_identity(), clock.database_now())
+        title = f"Backup of {backup.snapshot_at:%Y-%m-%d %H:%M:%S}"
+        context = {"title": title, **_page(judged)}
+        return self.page(request, "admin/ops/backup/backup.html", context)
 
 
 def _judged(backup: Backup) -> JudgedBackup:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 
 from normalization.columns import stage_columns
 from ops.admin_ui.characters import Visible, visible
-from ops.admin_ui.ledgers import COUNTED_TO, ChoiceFilter, CountedToPaginator, OperatorLedger, cell
+from ops.admin_ui.ledgers import COUNTED_TO, ChoiceFilter, CountedToPaginator, PagedLedger, cell
 from ops.backfill.models import BackfillRun, NormalizationLog
 
 RUNS_OFFERED = 15
@@ -54,9 +52,10 @@ class TableFilter(ChoiceFilter):
 
 
 @admin.register(NormalizationLog)
-class NormalizationLogAdmin(OperatorLedger):
+class NormalizationLogAdmin(PagedLedger):
     """Every write of every run. The list leaves out the ids: a batch has thousands."""
 
+    noun = "entry"
     list_display = ("entry", "text", "stored", "became", "counted", "place", "written")
     list_display_links = None
     list_filter = (RunFilter, TableFilter)
@@ -77,32 +76,21 @@ class NormalizationLogAdmin(OperatorLedger):
             request, {"counted_to": COUNTED_TO, **(extra_context or {})}
         )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def objects_for_page(self) -> QuerySet[NormalizationLog]:
+        """Return the entries, each with its first ids."""
+        return NormalizationLog.objects.defer("ids").annotate(first_ids=F(f"ids__0_{IDS_SHOWN}"))
+
+    def show(self, request: HttpRequest, entry: NormalizationLog, /) -> HttpResponse:
         """Show one entry with its first ids."""
-        if request.method == "POST" or not self.has_view_permission(request):
-            raise PermissionDenied
-        first = NormalizationLog.objects.defer("ids").annotate(first_ids=F(f"ids__0_{IDS_SHOWN}"))
-        entry = first.filter(pk=object_id).first() if object_id.isdecimal() else None
-        if entry is None:
-            raise Http404(f"There is no entry {object_id}.")
         context = {
-            **self.admin_site.each_context(request),
             "title": f"Run {entry.run_id}, batch {entry.batch}",
-            "opts": self.opts,
-            "media": self.media,
             "entry": entry,
             "before": _shown(entry.before),
             "after": _shown(entry.after),
             "raw": _shown(entry.raw),
             "more": max(0, entry.rows - IDS_SHOWN),
         }
-        return TemplateResponse(request, "admin/ops/normalizationlog/entry.html", context)
+        return self.page(request, "admin/ops/normalizationlog/entry.html", context)
 
     @admin.display(description="run and batch")
     def entry(self, entry: NormalizationLog) -> str:

@@ -11,13 +11,12 @@ from django.db import OperationalError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods
 
 from ops.admin import run_actions, run_report
 from ops.admin.run_actions import RunAction
-from ops.admin_ui.ledgers import BAD, GOOD, QUIET, WARN, Badge, OperatorLedger, cell, spoken
+from ops.admin_ui.ledgers import BAD, GOOD, QUIET, WARN, Badge, PagedLedger, cell, spoken
 from ops.backfill.guards import GateClosed, RunRefused, unfinished
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, RunKind
 from ops.backfill.progress import RunProgress, RunShare
@@ -37,9 +36,10 @@ _TONES: Final = {
 
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(OperatorLedger):
+class BackfillRunAdmin(PagedLedger):
     """Runs over the stored stages; the buttons call the same functions as the command line."""
 
+    noun = "run"
     list_display = ("run", "state_now", "progress", "written", "left_unknown", "begun", "steer")
     list_display_links = None
     list_per_page = 25
@@ -122,17 +122,12 @@ class BackfillRunAdmin(OperatorLedger):
         name = "ops_backfillrun_steer"
         return [path(address, self.admin_site.admin_view(steer), name=name), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def objects_for_page(self) -> QuerySet[BackfillRun]:
+        """Return the runs with their checkpoints, from which the progress is computed."""
+        return BackfillRun.objects.prefetch_related("checkpoints")
+
+    def show(self, request: HttpRequest, run: BackfillRun, /) -> HttpResponse:
         """Show everything about one run; the page is read-only, actions have own addresses."""
-        run = self._find(request, object_id)
-        if request.method == "POST":
-            raise PermissionDenied
         progress = RunProgress(run)
         steers = self.has_steer_permission(request)
         context = {
@@ -155,11 +150,11 @@ class BackfillRunAdmin(OperatorLedger):
             "may_decide": request.user.has_perm("normalization.add_stagedecision"),
             "refresh": run.state == RunState.RUNNING or progress.alive,
         }
-        return self._page(request, "admin/ops/backfillrun/run.html", context)
+        return self.page(request, "admin/ops/backfillrun/run.html", context)
 
     def steer_view(self, request: HttpRequest, run_id: int, name: str) -> HttpResponse:
         """Carry out an action. A GET, or an action that needs confirmation, asks first."""
-        run = self._find(request, str(run_id))
+        run = self.find(request, str(run_id))
         if name not in run_actions.ACTIONS:
             raise Http404
         if not self.has_steer_permission(request):
@@ -178,7 +173,7 @@ class BackfillRunAdmin(OperatorLedger):
             "badge": state_badge(progress),
             "possible": action in run_actions.offered(progress),
         }
-        return self._page(request, "admin/ops/backfillrun/confirm.html", context)
+        return self.page(request, "admin/ops/backfillrun/confirm.html", context)
 
     def _steered(
         self, request: HttpRequest, run: BackfillRun, action: RunAction
@@ -190,19 +185,6 @@ class BackfillRunAdmin(OperatorLedger):
         else:
             self.message_user(request, f"Run {run.pk} is {run.state}.", messages.SUCCESS)
         return redirect(reverse("admin:ops_backfillrun_change", args=[run.pk]))
-
-    def _find(self, request: HttpRequest, object_id: str) -> BackfillRun:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        runs = BackfillRun.objects.prefetch_related("checkpoints")
-        run = runs.filter(pk=object_id).first() if object_id.isdecimal() else None
-        if run is None:
-            raise Http404(f"There is no run {object_id}.")
-        return run
-
-    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        common = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, template, {**common, **context})
 
 
 def state_badge(progress: RunProgress) -> Badge:

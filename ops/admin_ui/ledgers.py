@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 
 from normalization.admin import LedgerAdmin
@@ -76,6 +78,50 @@ class OperatorLedger(LedgerAdmin):
 
     class Media:
         css = {"all": ("ops/ledgers.css",)}
+
+
+class PagedLedger(OperatorLedger):
+    """A list whose objects have a read-only page each."""
+
+    noun = ""
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the page of one object, among `objects_for_page`."""
+        found = self.find(request, object_id)
+        if request.method == "POST":
+            raise PermissionDenied
+        return self.show(request, found)
+
+    def find(self, request: HttpRequest, object_id: str) -> Any:
+        """Return one object. Raises PermissionDenied, or Http404 if there is none."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        objects = self.objects_for_page()
+        found = objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        if found is None:
+            raise Http404(f"There is no {self.noun} {object_id}.")
+        return found
+
+    def objects_for_page(self) -> QuerySet[Any]:
+        """Return the objects as their page needs them."""
+        raise NotImplementedError
+
+    def show(self, request: HttpRequest, found: Any, /) -> HttpResponse:
+        """Return the page of an object."""
+        raise NotImplementedError
+
+    def page(
+        self, request: HttpRequest, template: str, context: dict[str, Any]
+    ) -> TemplateResponse:
+        """Return a page in the frame of the admin."""
+        common = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, template, {**common, **context})
 
 
 class CountedToPaginator(Paginator[Any]):

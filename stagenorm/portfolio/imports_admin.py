@@ -65,6 +65,7 @@ class CompanyImportAdmin(LedgerAdmin):
     search_fields = ("file_name", "actor")
     search_help_text = "Part of the file's name, or who imported it."
     sortable_by = ()
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("-id",)
     actions = None
 
@@ -218,12 +219,16 @@ def _tiles(record: CompanyImport) -> list[tuple[str, int, str]]:
     stages = record.imported - record.unknown - record.outside
     return [
         ("Imported", record.imported, f"of {record.lines:,} lines"),
-        ("There already", record.skipped, f"{record.updated:,} got another stage"),
+        ("There already", record.skipped, _updated(record)),
         ("Refused", record.rejected, "left out"),
         ("With a stage", stages, f"{record.normalized:,} from another spelling"),
         ("Undecided", record.unknown, "stored as written"),
         ("Outside", record.outside, "stored as written"),
     ]
+
+
+def _updated(record: CompanyImport) -> str:
+    return f"{record.updated:,} got another stage" if record.updated else "skipped"
 
 
 def _facts(record: CompanyImport) -> list[tuple[str, str]]:

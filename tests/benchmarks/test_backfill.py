@@ -74,7 +74,7 @@ def bare(statement: str, raws: Sequence[str]) -> None:
 
 
 def bare_fill() -> None:
-    bare(BARE_FILL, [*MESSY, *CANONICAL, "Series D"])
+    bare(BARE_FILL, [*MESSY, *CANONICAL, "Series X"])
 
 
 def bare_derive() -> None:

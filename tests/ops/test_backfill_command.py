@@ -162,14 +162,14 @@ def test_with_a_valid_backup_a_run_is_completed_and_reported() -> None:
 def test_undecided_values_are_exit_status_4_and_the_verification_compares_with_the_source() -> (
     None
 ):
-    store(["Series A", "Series D"])
+    store(["Series A", "Series X"])
     status, text = run("--apply")
     assert (status, "1 rows with 1 values stay undecided" in text) == (4, True)
     status, text = run("--verify")
     assert (status, "1 rows known, 0 outside, 1 undecided" in text) == (0, True)
-    decide("Series D", DecisionVerdict.OUTSIDE)
+    decide("Series X", DecisionVerdict.OUTSIDE)
     assert (run("--verify")[0], run("--apply")[0]) == (0, 0)
-    decide("Series D", Stage.SERIES_C_PLUS)
+    decide("Series X", Stage.SERIES_C_PLUS)
     status, text = run("--verify")
     assert (status, "1 rows are not what today's decisions give" in text) == (1, True)
 

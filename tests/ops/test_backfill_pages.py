@@ -174,7 +174,7 @@ def test_the_admin_plans_an_undo_and_a_process_carries_it_out(operator: Client) 
 
 
 def test_a_run_shows_its_checkpoints_pairs_and_unknown_values(operator: Client) -> None:
-    store(["Series A", "Series A", "Seires A", "Series D"])
+    store(["Series A", "Series A", "Seires A", "Series X"])
     page = RunPage.open(operator, work(begin()).run)
     assert ["Series A", "series-a", "2", "2", "which rows"] in page.pairs
     column = "portfolio_companies.stage"

@@ -11,15 +11,17 @@ import tracemalloc
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from normalization import decision_file
 from normalization.decision_warnings import DecisionVerdict
 from normalization.metrics import REQUESTS
-from normalization.models import ObservedSpelling, OutcomeTally
+from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
 from normalization.observations import OTHER
 from normalization.rollout import Mode
 from stagenorm.portfolio.imports.columns import read_mapping
@@ -473,3 +475,36 @@ def test_an_import_that_dies_midway_leaves_nothing(fund: Fund, tmp_path: Path) -
         run(ImportRequest(opened, fund, progress=interrupt), approved=plan)
     assert stored("name") == []
     assert import_file(file, fund)["plan"] == plan
+
+
+def test_a_plan_is_readable_in_80_columns_and_leads_to_decisions(
+    fund: Fund, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, drafted = tmp_path / "companies.csv", tmp_path / "decisions.csv"
+    header = "Startup,Stage of the round,Amount,extra column,another column\n"
+    lines = [f"Company {each},Some Stage {each % 7},€5,x,y\n" for each in range(60)]
+    file.write_text(header + "".join(lines) + ",Seed,1,x,y\nA,seed\n")
+    options = ["--map", "name=Startup,stage=Stage of the round,invested_usd=Amount"]
+    out = StringIO()
+    with pytest.raises(CommandError, match="2 of 62 lines were refused"):
+        call_command(
+            "import_companies", str(file), "--fund", str(fund.pk), *options,
+            "--decisions", str(drafted), stdout=out,
+        )  # fmt: skip
+    printed = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, printed)) <= 80
+    for text in (
+        "Ignored        extra column, another column",
+        "60 lines without a decided stage are stored as written.",
+        "/admin/ops/spellings/",
+        "manage.py stage_decisions plan FILE.csv",
+        "60 amounts not in USD",
+        "Nothing was written.",
+    ):
+        assert any(text in line for line in printed), text
+    # The draft decides nothing until a verdict is filled in; then it is a file of decisions.
+    rows = decision_file.read(drafted.read_bytes())
+    assert {(row.spelling, row.verdict.value) for row in rows} == {
+        (f"Some Stage {each}", "open") for each in range(7)
+    }
+    assert not StageDecision.objects.exists()

@@ -14,6 +14,7 @@ import yaml
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
+from stagenorm.portfolio.api_document import operations as operations_of
 from stagenorm.portfolio.models import Fund
 from tests import children
 from tests.servers import Service
@@ -95,6 +96,7 @@ def test_problem_bodies_validate_against_the_document(
         )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["warn", "enforce"])
 def test_every_operation_conforms_under_generated_requests(
     granian_server: Callable[..., Service], set_mode: Callable[..., int], mode: str
@@ -115,7 +117,9 @@ def test_every_operation_conforms_under_generated_requests(
             "--checks",
             "all",
             "--exclude-checks",
-            "unsupported_method,positive_data_acceptance,negative_data_rejection",
+            # The first counts refusals by rules that a schema cannot have: a sum of 1, a signed
+            # cursor. The second is excluded for its time.
+            "positive_data_acceptance,negative_data_rejection",
         ),
         *(
             "--phases",
@@ -129,7 +133,7 @@ def test_every_operation_conforms_under_generated_requests(
         ),
         *("--generation-database", "none", "--suppress-health-check", "all", "--no-color"),
     ]
-    done = children.run(command, seconds=280, cwd=server.directory)
+    done = children.run(command, seconds=800, cwd=server.directory)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
@@ -230,3 +234,40 @@ def test_other_types_are_406_but_a_deletion_needs_none(
     assert api.delete(one, HTTP_ACCEPT=accept).status_code == 204
     missing = api.delete(one, HTTP_ACCEPT=accept)
     assert (missing.status_code, missing["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_every_property_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    plain = [
+        f"{name}.{member}"
+        for name, schema in schemas.items()
+        for member, described in schema.get("properties", {}).items()
+        if not described.get("description")
+    ]
+    assert plain == []
+    assert not [name for name, schema in schemas.items() if not schema.get("description")]
+
+
+def test_every_body_parameter_and_answer_has_a_valid_example(document: dict[str, Any]) -> None:
+    for operation in operations_of(document):
+        shown = [operation.get("requestBody"), *operation["responses"].values()]
+        contents = [
+            content for each in shown if each for content in each.get("content", {}).values()
+        ]
+        for each in [*operation.get("parameters", ()), *contents]:
+            examples = [value["value"] for value in each.get("examples", {}).values()]
+            examples += [each["example"]] if "example" in each else []
+            assert examples, (operation["operationId"], each.get("name"))
+            schema = {**each["schema"], "components": document["components"]}
+            for example in examples:
+                jsonschema.validate(example, schema)
+            assert each.get("description", "no parameter")
+
+
+def test_the_introduction_names_what_a_first_call_needs(document: dict[str, Any]) -> None:
+    text = document["info"]["description"]
+    for word in ("Authorization: Api-Key", "429", "Retry-After", "enforce", "Idempotency-Key"):
+        assert word in text
+    assert {tag["name"] for tag in document["tags"] if tag["description"]} == {
+        tag for operation in operations_of(document) for tag in operation["tags"]
+    }

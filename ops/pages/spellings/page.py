@@ -125,6 +125,14 @@ class UnitRow:
         return "Your own policy decides." if group is not None else ""
 
     @property
+    def usual(self) -> str:
+        """What the spellings of the unit's group usually mean."""
+        group = self.unit.group
+        if group is None or group.verdict is DecisionVerdict.CHOOSE:
+            return "What they mean is your own policy."
+        return f"They usually mean {group.stage}." if group.stage else "They are usually outside."
+
+    @property
     def better(self) -> str:
         """The stage that the text names, where another verdict was chosen; or ""."""
         stage = self.unit.looks_like
@@ -210,6 +218,7 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
     first = (address.page - 1) * UNITS_LISTED + 1
     heaviest = page.listed if address.query == InboxQuery() else None
     return {
+        **_around(rows, address, counted),
         "rows": rows,
         "focused": focused,
         "senders": softly("senders", lambda: _senders(focused)) if focused else None,
@@ -220,6 +229,21 @@ def _inbox(address: InboxAddress, draft: Draft, counted: SpellingCount | None) -
         "last": first + len(rows) - 1,
         "previous_url": address.url(page=address.page - 1, at="") if address.page > 1 else "",
         "has_next": page.has_next,
+    }
+
+
+def _around(
+    rows: Sequence[UnitRow], address: InboxAddress, counted: SpellingCount | None
+) -> dict[str, Any]:
+    """Return the words around the list: its label, its size, and what an empty list means."""
+    opened = address.tab == "open"
+    every = not address.named and not address.tab and address.order != "likely"
+    calm = "Nothing was left open." if opened else "Every spelling is decided."
+    return {
+        "listed": "Spellings that were left open" if opened else "Undecided spellings",
+        "of_all": counted.units if counted and every else None,
+        "unmatched": "" if rows else address.named,
+        "calm": calm if counted and not rows and not address.named else "",
     }
 
 

@@ -278,7 +278,9 @@ def _store(result: ImportResult, request: ImportRequest, actor: str) -> None:
         decisions_version=result.decisions,
         actor=actor[:150],
     )
-    inserted = staged.insert(record.pk)
+    # The ordinals of a report may repeat those of its other lines.
+    all_new = not result.keys.existing and not result.form.columns.report
+    inserted = staged.insert(record.pk, all_new=all_new)
     record.updated = staged.update_stages() if result.options.update_stage else 0
     record.imported, record.rejected = inserted.rows, counts.rejected
     record.first_company, record.last_company = inserted.first, inserted.last

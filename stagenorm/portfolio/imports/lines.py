@@ -6,10 +6,10 @@ by the table of today's decisions and the mode of the rollout. No decision is ma
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from operator import itemgetter
 from typing import Final
 
@@ -117,9 +117,10 @@ class LineReader:
         self._report = report
         self._optional = [name for name in FIELDS[2:] if name in columns.places]
         readers = _readers(options, dates)
-        self._readers = [(name, readers[name]) for name in self._optional]
+        self._readers = [readers[name] for name in self._optional]
+        self._keyed = columns.key is not None or columns.given_keys is not None
         self._picked = _picker(columns, self._optional, options.missing_marks)
-        self._plain = not columns.report
+        self._plain, self._width = not columns.report, columns.width
 
     def copied_columns(self) -> tuple[str, ...]:
         """Return the columns of the temporary table that a row fills, in order."""
@@ -158,7 +159,7 @@ class LineReader:
         )
 
     def _row(self, line: int, cells: list[str]) -> str:
-        if not self._plain or len(cells) != self._columns.width:
+        if not self._plain or len(cells) != self._width:
             cells = self._columns.plain(cells)
         raw, *given = self._picked(cells)
         found = [cell.strip() for cell in given]
@@ -166,15 +167,13 @@ class LineReader:
         if not 0 < len(name) <= LONGEST_NAME:
             raise self._bad_name(name)
         stage = self.counts.stages.get(raw) or self._stage(raw)
-        values = [copy_text(name)]
-        for (field_name, reader), cell in zip(self._readers, found[1:], strict=True):
-            value = reader[cell]
-            if value.__class__ is ValueFault:
-                value = self._fault(field_name, value)
-            values.append(value)  # type: ignore[arg-type]  # a text, by elimination
-        key = self._key(found, cells)
+        values = [reader[cell] for reader, cell in zip(self._readers, found[1:], strict=True)]
+        if ValueFault in map(type, values):
+            values = self._without_faults(values)
+        key = self._key(found, cells) if self._keyed else _fingerprint(_CELL_END.join(found))
         stage.lines += 1
-        row = f"{line}\t{key}\t{stage.columns}\t" + "\t".join(values) + "\n"
+        text = "\t".join((copy_text(name), *values))  # type: ignore[arg-type]  # no faults
+        row = f"{line}\t{key}\t{stage.columns}\t{text}\n"
         if stage.refused:
             raise StageRefused(self._columns.name_of("stage"), stage.meaning, key, row)
         return row
@@ -187,7 +186,7 @@ class LineReader:
                 raise LineRefused(self._options.key, "The key is empty.")
         else:
             text = _CELL_END.join(found)
-        key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        key = _fingerprint(text)
         if self._columns.given_keys is None:
             return key
         given, _, nth = cells[self._columns.given_keys].partition(".")
@@ -215,6 +214,13 @@ class LineReader:
         if not name:
             return LineRefused(column, "A company needs a name.")
         return LineRefused(column, f"At most {LONGEST_NAME} characters, not {len(name)}.")
+
+    def _without_faults(self, values: list[str | ValueFault]) -> list[str | ValueFault]:
+        """Replace faults by what is stored instead; raise LineRefused if they refuse the line."""
+        return [
+            self._fault(name, value) if isinstance(value, ValueFault) else value
+            for name, value in zip(self._optional, values, strict=True)
+        ]
 
     def _fault(self, field_name: str, fault: ValueFault) -> str:
         if self._options.refuse_values:
@@ -246,6 +252,10 @@ class StageRefused(LineRefused):
     def __init__(self, column: str, meaning: Meaning, key: str, row: str) -> None:
         super().__init__(column, refusal_sentence(meaning))
         self.key, self.row = key, row
+
+
+def _fingerprint(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _readers(options: ImportOptions, dates: str) -> dict[str, CellReader]:

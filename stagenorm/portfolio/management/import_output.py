@@ -285,7 +285,8 @@ def _undecided_sentences(result: ImportResult) -> Iterator[str]:
     if page:
         yield "Decide the stages after the import, on the page"
         yield f"  {page}"
-    yield "or before it: repeat this command with --decisions FILE.csv, fill in verdicts, then"
+    yield "or before it: repeat this command with --decisions FILE.csv, fill in the"
+    yield "verdicts there, then"
     yield "  manage.py stage_decisions plan FILE.csv"
     yield "  manage.py stage_decisions apply FILE.csv --plan HASH"
 

@@ -1,0 +1,191 @@
+"""Rows per CPU second of an import, client and database together, and its memory.
+
+The import is compared with the path it replaced (the same checks and `bulk_create`) and with the
+least that a database can do: `COPY` into a temporary table and one `INSERT … SELECT`, no checks.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import psutil
+import pytest
+from django.db import connection, transaction
+
+from normalization.stages import BUILTIN, normalize, stage_name
+from stagenorm.portfolio.imports.imported_file import open_file
+from stagenorm.portfolio.imports.importing import ImportRequest, run
+from stagenorm.portfolio.models import CompanyImport, Fund, PortfolioCompany
+from tests import children
+from tests.backfill_runs import address
+from tests.benchmarks.harness import Ratio, hold
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).parents[2]
+ROWS = int(os.environ.get("IMPORT_ROWS", "60000"))
+ROUNDS = 3
+LARGE_ROWS = int(os.environ.get("IMPORT_LARGE_ROWS", "5000000"))
+STAGES = ("seed", "Series A", "series-b", "Seed Round", "Angel", "Venture - Series Unknown", "")
+SECTORS = ("Health", "FinTech", "Robots", "Media", "Energy, water", "")
+HEADER = "name,stage,status,sector,invested_usd,invested_at\n"
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+USD = re.compile(r"[0-9]{1,14}(?:\.[0-9]{1,2})?")
+
+
+def write_companies(path: Path, rows: int) -> None:
+    """Write a file with the variety of a real one."""
+    chance = random.Random(7)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        file.write(HEADER)
+        writer = csv.writer(file, lineterminator="\n")
+        for number in range(rows):
+            day = f"20{chance.randrange(10, 25)}-{chance.randrange(1, 13):02}-15"
+            usd = str(chance.randrange(1, 400) * 50_000)
+            stage, sector = chance.choice(STAGES), chance.choice(SECTORS)
+            writer.writerow((f"Company {number}", stage, "active", sector, usd, day))
+
+
+def former_path(path: Path, fund: Fund) -> None:
+    """Import as the former code did: the same checks a line, and `bulk_create` of 2,000."""
+
+    def companies() -> object:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            width = len(next(reader))
+            for name, stage, status, sector, usd, day in reader:
+                assert width == 6
+                assert 0 < len(name.strip()) <= 200
+                assert len(stage) <= 255
+                assert status.strip().lower() in PortfolioCompany.Status.values
+                assert len(sector.strip()) <= 100
+                assert USD.fullmatch(usd.strip())
+                assert DAY.fullmatch(day.strip())
+                yield PortfolioCompany(
+                    fund=fund,
+                    name=name.strip(),
+                    stage_raw=stage,
+                    stage=stage_name(normalize(stage, BUILTIN)),
+                    status=status.strip().lower(),
+                    sector=sector.strip(),
+                    invested_usd=Decimal(usd.strip()),
+                    invested_at=date.fromisoformat(day.strip()),
+                )
+
+    with transaction.atomic():
+        made = iter(companies())  # type: ignore[call-overload]
+        while batch := list(islice(made, 2_000)):
+            PortfolioCompany.objects.bulk_create(batch)
+
+
+def raw_path(path: Path, fund: Fund) -> None:
+    """COPY the file as it is, and insert its rows with one statement."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMPORARY TABLE plain (name text, stage text, status text, sector text, "
+            "invested_usd numeric, invested_at date) ON COMMIT DROP"
+        )
+        with (
+            cursor.copy("COPY plain FROM STDIN (FORMAT csv, HEADER)") as copy,
+            path.open("rb") as file,
+        ):
+            while chunk := file.read(65_536):
+                copy.write(chunk)
+        cursor.execute(
+            "INSERT INTO portfolio_companies (fund_id, name, stage_raw, stage, status, sector, "
+            "invested_usd, invested_at, created_at, updated_at) SELECT %s, name, coalesce(stage, "
+            "''), NULL, status, coalesce(sector, ''), invested_usd, invested_at, now(), now() "
+            "FROM plain",
+            [fund.pk],
+        )
+
+
+def new_path(path: Path, fund: Fund) -> None:
+    """Carry out a plan."""
+    with open_file(path) as file:
+        run(ImportRequest(file, fund), approved=PLANS[path], actor="bench")
+
+
+PLANS: dict[Path, str] = {}
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its database session."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        times = psutil.Process(cursor.fetchone()[0]).cpu_times()
+    return own.ru_utime + own.ru_stime + times.user + times.system
+
+
+def spent(work: Callable[[Path, Fund], None], path: Path, fund: Fund) -> float:
+    """Return the CPU seconds of one import into an empty fund."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE portfolio_companies, portfolio_companyimport")
+        cursor.execute("SET max_parallel_workers_per_gather = 0")  # workers would not be counted
+    before = cpu_seconds()
+    work(path, fund)
+    after = cpu_seconds()
+    assert PortfolioCompany.objects.count() == ROWS
+    return after - before
+
+
+def test_an_import_against_the_former_path_and_against_copying_alone(tmp_path: Path) -> None:
+    fund = Fund.objects.create(name="Bench")
+    path = tmp_path / "companies.csv"
+    write_companies(path, ROWS)
+    with open_file(path) as file:
+        PLANS[path] = run(ImportRequest(file, fund)).hash
+    paths = (former_path, new_path, raw_path)
+    rounds = [{work: spent(work, path, fund) for work in paths} for _ in range(ROUNDS)]
+    rates = {work: ROWS / median(each[work] for each in rounds) for work in paths}
+    faster = median(each[former_path] / each[new_path] for each in rounds)
+    of_raw = median(each[raw_path] / each[new_path] for each in rounds)
+    note = ", ".join(f"{work.__name__} {rate:,.0f}/s" for work, rate in rates.items())
+    ratios = [
+        Ratio("import: rows per CPU second ÷ former path", 3, faster, at_least=True, note=note),
+        Ratio("import: rows per CPU second ÷ COPY alone", 0.5, of_raw, at_least=True),
+    ]
+    for ratio in ratios:
+        hold(ratio)
+
+
+def test_five_million_rows_and_a_cell_of_100_mb_in_flat_memory(tmp_path: Path) -> None:
+    fund = Fund.objects.create(name="Bench")
+    path = tmp_path / "companies.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("name,stage,sector\nBig,seed," + "x" * 100_000_000 + "\n")
+        for number in range(LARGE_ROWS):
+            file.write(f"Company {number},Series A,Robots\n")
+    line = [sys.executable, "manage.py", "import_companies", str(path), "--fund", str(fund.pk)]
+    environment = {**os.environ, "DATABASE_URL": address()}
+    peak = 0.0
+    planning = children.start(
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    process = psutil.Process(planning.pid)
+    while planning.poll() is None:
+        try:
+            peak = max(peak, process.memory_info().rss / 2**20)
+            planning.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    assert planning.stdout
+    printed = planning.stdout.read().decode()
+    assert f"New            {LARGE_ROWS:,}" in printed
+    assert re.search(r"Refused        1\b", printed)
+    assert not CompanyImport.objects.exists()
+    name = f"import: memory of the client with {LARGE_ROWS:,} rows"
+    hold(Ratio(name, 150, peak, unit="MiB"))
