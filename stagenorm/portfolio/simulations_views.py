@@ -102,6 +102,7 @@ class Simulate(APIView):
             members["seed"] = secrets.randbelow(MAX_SEED + 1)
         boundary = open_boundary(request, endpoint=ENDPOINT)
         if boundary.dry_run:
+            idempotency.key_of(request)  # refuses a malformed key; a dry run keeps nothing
             return _simulate(request, fund, members, boundary)
         return idempotency.once(
             request, ENDPOINT, lambda: _simulate(request, fund, members, boundary)

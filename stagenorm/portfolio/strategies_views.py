@@ -103,6 +103,7 @@ class Strategies(APIView):
         boundary = open_boundary(request, endpoint=ENDPOINT)
         into = fund or fund_for(request, members["fund_id"])
         if boundary.dry_run:
+            idempotency.key_of(request)  # refuses a malformed key; a dry run keeps nothing
             return _create(request, into, members, boundary)
         return idempotency.once(
             request, ENDPOINT, lambda: _create(request, into, members, boundary)

@@ -26,6 +26,13 @@ BIN = Path(sys.executable).parent
 SIMULATIONS_A_MINUTE = 5
 
 
+# CI demands them, as it demands the programs of the e2e tests.
+needs_npm = pytest.mark.skipif(
+    not INSTALLED.exists() and os.environ.get("REQUIRE_E2E") != "1",
+    reason="needs packages of npm: `make setup` could not install them",
+)
+
+
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a tool to its end; its output explains a failure."""
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -38,11 +45,13 @@ def test_openapi_spec_validator_finds_nothing() -> None:
     run(BIN / "openapi-spec-validator", SCHEMA)
 
 
+@needs_npm
 def test_spectral_finds_nothing() -> None:
     ruleset = ("--ruleset", HERE / "spectral.yaml", "--fail-severity", "hint")
     run(*tool("spectral"), "lint", SCHEMA, *ruleset)
 
 
+@needs_npm
 def test_redocly_finds_nothing() -> None:
     done = run(*tool("redocly"), "lint", SCHEMA, "--config", HERE / "redocly.yaml")
     assert "warning" not in done.stdout + done.stderr
@@ -90,6 +99,7 @@ def test_the_python_client_is_typed_and_keeps_a_session(
     assert run(sys.executable, session, *served, cwd=tmp_path).stdout == "done\n"
 
 
+@needs_npm
 def test_the_typescript_client_is_typed_and_keeps_a_session(
     served: tuple[str, Path], tmp_path: Path
 ) -> None:

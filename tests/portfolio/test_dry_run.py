@@ -125,3 +125,19 @@ def test_a_request_that_only_reads_has_no_dry_run(
     assert not answer.has_header("Preference-Applied")
     observations.flush()
     assert ObservedSpelling.objects.filter(spelling="Angel").exists()
+
+
+@pytest.mark.parametrize("address", ["/api/monte-carlo/simulate", "/api/portfolio/strategies"])
+def test_a_dry_run_refuses_a_malformed_idempotency_key(
+    api: APIClient, fund: Fund, address: str
+) -> None:
+    body: dict[str, Any] = {"fund_id": fund.pk}
+    if "simulate" in address:
+        body["stage_distribution"] = [{"stage": "seed", "weight": 1}]
+    else:
+        body |= {"name": "Core", "stage_allocation": {"seed": 1}}
+    headers: dict[str, Any] = {"HTTP_PREFER": "handling=dry-run"}
+    assert api.post(address, body, **headers, HTTP_IDEMPOTENCY_KEY="a").status_code == 202
+    refused = api.post(address, body, **headers, HTTP_IDEMPOTENCY_KEY="\u00e9")
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["pointer"] == "/Idempotency-Key"

@@ -96,6 +96,7 @@ def test_problem_bodies_validate_against_the_document(
         )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", ["warn", "enforce"])
 def test_every_operation_conforms_under_generated_requests(
     granian_server: Callable[..., Service], set_mode: Callable[..., int], mode: str
@@ -116,7 +117,9 @@ def test_every_operation_conforms_under_generated_requests(
             "--checks",
             "all",
             "--exclude-checks",
-            "unsupported_method,positive_data_acceptance,negative_data_rejection",
+            # The first counts refusals by rules that a schema cannot have: a sum of 1, a signed
+            # cursor. The second is excluded for its time.
+            "positive_data_acceptance,negative_data_rejection",
         ),
         *(
             "--phases",
@@ -130,7 +133,7 @@ def test_every_operation_conforms_under_generated_requests(
         ),
         *("--generation-database", "none", "--suppress-health-check", "all", "--no-color"),
     ]
-    done = children.run(command, seconds=280, cwd=server.directory)
+    done = children.run(command, seconds=800, cwd=server.directory)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
