@@ -162,6 +162,7 @@ def test_an_import_against_the_former_path_and_against_copying_alone(tmp_path: P
         hold(ratio)
 
 
+@pytest.mark.timeout(1800)
 def test_five_million_rows_and_a_cell_of_100_mb_in_flat_memory(tmp_path: Path) -> None:
     fund = Fund.objects.create(name="Bench")
     path = tmp_path / "companies.csv"

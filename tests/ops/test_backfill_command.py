@@ -89,6 +89,16 @@ def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:
     assert plan["seconds"] > 0
 
 
+def test_the_plan_names_what_is_decided_outside() -> None:
+    store(["Series A", "Grant", "Grant", "Seires A"])
+    decide("Grant", DecisionVerdict.OUTSIDE)
+    companies = data()["columns"][0]
+    counted = ("known_rows", "unknown_rows", "outside_rows")
+    assert [companies[name] for name in counted] == [1, 1, 2]
+    assert companies["outside"] == [{"raw": "Grant", "rows": 2}]
+    assert "1 rows known, 2 outside, 1 undecided" in run()[1]
+
+
 @pytest.mark.parametrize(
     ("change", "holds"),
     [

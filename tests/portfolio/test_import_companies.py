@@ -19,6 +19,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from normalization import decision_file
+from normalization.decision_warnings import DecisionVerdict
 from normalization.metrics import REQUESTS
 from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
 from normalization.observations import OTHER
@@ -29,6 +30,7 @@ from stagenorm.portfolio.imports.importing import SHOWN_SPELLINGS, ImportRequest
 from stagenorm.portfolio.imports.lines import COUNTED_SPELLINGS
 from stagenorm.portfolio.imports.records import LONGEST_RECORD
 from stagenorm.portfolio.models import CompanyImport, Fund, PortfolioCompany
+from tests.decided import decide
 from tests.imported import command, import_file, plan_file
 
 HEADER = "name,stage,status,sector,invested_usd,invested_at\n"
@@ -92,6 +94,13 @@ def test_a_line_becomes_a_company_with_its_own_words_and_the_stage_that_they_mea
         ),
         (fund.pk, "Moss", "seed", "seed", "active", "", None, None),
     ]
+
+
+def test_a_stage_decided_outside_is_counted_apart(load: Callable[..., Any]) -> None:
+    decide("Grant", DecisionVerdict.OUTSIDE)
+    summary = load(HEADER + "Fern Robotics,Grant,,,,\nMoss,Seires A,,,,\n")
+    assert (summary["imported"], summary["unknown"], summary["outside"]) == (2, 1, 1)
+    assert stored("stage_raw", "stage") == [("Grant", None), ("Seires A", None)]
 
 
 @pytest.mark.parametrize(
