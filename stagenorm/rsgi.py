@@ -70,9 +70,9 @@ class Exchange(Protocol):
 class Unreadable(Exception):
     """The body did not arrive completely; `status` is the response status."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
+    def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+        self.status, self.detail = status, detail
 
 
 end_worker_with_server()
@@ -171,13 +171,9 @@ async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
                 if len(body) > BODY_BYTES:
                     return bytes(body)
     except TimeoutError:
-        raise Unreadable(
-            408, "Request timeout", f"The body did not arrive within {BODY_SECONDS:.0f} s."
-        ) from None
+        raise Unreadable(408, f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
     if len(body) < announced:
-        raise Unreadable(
-            400, "Malformed request body", "The body ended before its Content-Length."
-        )
+        raise Unreadable(400, "The body ended before its Content-Length.")
     return bytes(body)
 
 
@@ -203,12 +199,9 @@ def _serve(environ: dict[str, Any], exchange: Exchange) -> None:
 
 
 def _refuse(exchange: Exchange, fault: Unreadable) -> None:
-    document = {
-        "type": "about:blank",
-        "title": fault.title,
-        "status": fault.status,
-        "detail": fault.detail,
-    }
+    from normalization.problems import document  # needs the settings, as above
+
+    content = document("malformed-body", fault.status, fault.detail)
     headers = [("content-type", "application/problem+json"), ("connection", "close")]
     with contextlib.suppress(RuntimeError):
-        exchange.response_bytes(fault.status, headers, json.dumps(document).encode())
+        exchange.response_bytes(fault.status, headers, json.dumps(content).encode())

@@ -146,7 +146,7 @@ def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
     much_to_see: None, service: Service, operator: webdriver.Chrome, theme: str
 ) -> None:
     operator.execute_script("localStorage.setItem('theme', arguments[0])", theme)
-    for width in (1280, 420):
+    for width in (1440, 390):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for address in PAGES:

@@ -178,7 +178,9 @@ def test_missing_bodies_block_no_worker_and_time_out_after_10_s(
             answer = exchange(service, head(), BODY)
             served, waiting = time.monotonic() - asked, not select.select(idle, [], [], 0)[0]
             outcomes.append((status(answer), outcome(answer)))
-            assert [status(rest(link)) for link in idle] == [408] * 20
+            given_up_on = [rest(link) for link in idle]
+            assert [status(answer) for answer in given_up_on] == [408] * 20
+            assert all(b'"/problems/malformed-body"' in answer for answer in given_up_on)
         given_up = time.monotonic() - started
         assert given_up > 9
         return waiting and served < 2 and given_up < 12
