@@ -12,6 +12,7 @@ import psycopg
 from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as DatabaseFault
 
 from stagenorm.sessions import PooledSession, SessionFault, faults, require_session
 
@@ -23,10 +24,17 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
     """Refuse a command's connection through a pooler, and a session that is not as needed.
 
     Runs with `check --database default` and `migrate`. Where the service goes through a pooler, a
-    session of its own is examined as well.
+    session of its own is examined as well. Without a database it reports nothing.
     """
     if DEFAULT_DB_ALIAS not in (databases or ()):
         return []
+    try:
+        return _examined()
+    except (DatabaseFault, psycopg.Error):
+        return []
+
+
+def _examined() -> list[checks.CheckMessage]:
     connection = connections[DEFAULT_DB_ALIAS]
     with connection.cursor() as cursor:
         found = faults(cursor, settings.SESSION_NEEDS)

@@ -1,5 +1,8 @@
 """Static files: hashed names once `collectstatic` has run, plain names until then."""
 
+from typing import Any
+
+from whitenoise.compress import Compressor
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
@@ -10,6 +13,10 @@ class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[
     """
 
     manifest_strict = False
+
+    def create_compressor(self, **options: Any) -> Compressor:
+        """Return a compressor without Brotli, which takes half a minute for the docs' scripts."""
+        return Compressor(**{**options, "use_brotli": False})
 
     def stored_name(self, name: str) -> str:
         """Return the hashed name, or `name` itself if the file was not collected."""

@@ -20,6 +20,7 @@ from normalization.instance_registry import registered
 from ops.alerts.models import Heartbeat
 from ops.alerts.relay import is_free
 from stagenorm.logging import REDACTED, redact
+from stagenorm.static_files import StaticFilesStorage
 from tests import children
 from tests.alert_path import figure
 from tests.backup_faults import ended
@@ -96,6 +97,15 @@ def test_the_log_has_no_line_for_what_machines_ask_all_the_time_unless_it_fails(
         record["request"] for record in records(service) if record["event"] == "request_finished"
     ]
     assert said == ["GET /static/nowhere", "GET /nowhere"]
+
+
+def test_static_files_are_compressed_without_brotli_which_takes_half_a_minute(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "page.css").write_text("body { color: black; }" * 500)
+    compressor = StaticFilesStorage().create_compressor(extensions=None, quiet=True)
+    compressor.compress(str(tmp_path / "page.css"))
+    assert {each.name for each in tmp_path.iterdir()} == {"page.css", "page.css.gz"}
 
 
 @pytest.mark.django_db(transaction=True)
