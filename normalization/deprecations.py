@@ -16,7 +16,7 @@ from typing import Any, Final, assert_never
 
 from django.db import connection
 from django.db.models import Q
-from django.urls import reverse
+from django.urls import get_script_prefix
 from django.utils.http import http_date
 
 from normalization import conf
@@ -39,7 +39,7 @@ STAGE_STATUSES: Final = ("known", "outside", "undecided")
 @cache
 def link() -> str:
     """Return `Link`: where deprecated spellings are listed."""
-    return f'<{reverse("deprecations")}>; rel="deprecation"; type="application/json"'
+    return f'<{get_script_prefix()}api/deprecations>; rel="deprecation"; type="application/json"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _body(rollout: Rollout, table: SpellingTable) -> dict[str, Any]:
         "enforce_at": rollout.enforce_at.isoformat() if rollout.enforce_at else None,
         "valid_stages": [stage.value for stage in Stage],
         "endpoints": conf.stage_endpoints(),
-        "folding": reverse("stages"),  # spellings are listed in folded form
+        "folding": f"{get_script_prefix()}api/stages",  # spellings are listed in folded form
         "deprecated": deprecated,
         "outside": outside,
         "your_usage": [],
