@@ -18,37 +18,44 @@ from stagenorm.sessions import PooledSession, SessionFault, faults, require_sess
 
 POOLED = "stagenorm.E001"
 NOT_AS_NEEDED = "stagenorm.E002"
+UNREACHED = "stagenorm.W001"
 
 
 def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """Refuse a command's connection through a pooler, and a session that is not as needed.
 
     Runs with `check --database default` and `migrate`. Where the service goes through a pooler, a
-    session of its own is examined as well. Without a database it reports nothing.
+    session of its own is examined as well. Without a database it reports nothing, as Django's
+    own checks of a database.
     """
     if DEFAULT_DB_ALIAS not in (databases or ()):
         return []
     try:
-        return _examined()
-    except (DatabaseFault, psycopg.Error):
+        messages = _of_this_process()
+    except DatabaseFault:
         return []
+    if settings.SERVICE_DATABASE is None or any(each.id == POOLED for each in messages):
+        return messages
+    try:
+        return messages + _of_the_service(settings.SERVICE_DATABASE)
+    except psycopg.Error as fault:
+        reason = str(fault).partition("\n")[0]
+        text = f"The service's sessions could not be examined through the pooler: {reason}"
+        unreached = checks.Warning(text, "Check DATABASE_URL and the pooler.", id=UNREACHED)
+        return [*messages, unreached]
 
 
-def _examined() -> list[checks.CheckMessage]:
-    connection = connections[DEFAULT_DB_ALIAS]
-    with connection.cursor() as cursor:
-        found = faults(cursor, settings.SESSION_NEEDS)
+def _of_this_process() -> list[checks.CheckMessage]:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         try:
             require_session(cursor.connection)
         except PooledSession as fault:
             return [checks.Error(str(fault), id=POOLED)]
-    messages = [_message(each, "") for each in found]
-    if settings.SERVICE_DATABASE is not None:
-        messages += _of_the_service(settings.SERVICE_DATABASE)
-    return messages
+        return [_message(each, "") for each in faults(cursor, settings.SESSION_NEEDS)]
 
 
 def _of_the_service(parameters: Mapping[str, Any]) -> list[checks.CheckMessage]:
+    """Examine a session as the service has it. Raises `psycopg.Error`."""
     with psycopg.connect(**parameters) as link, link.cursor() as cursor:
         cursor.execute("SELECT quote_ident(current_user), quote_ident(current_database())")
         role, database = cursor.fetchone() or ("", "")

@@ -133,11 +133,15 @@ class PgBouncer:
         with psycopg.connect(self.url("pgbouncer"), autocommit=True) as link:
             link.execute("RECONNECT")
 
-    def remove(self) -> None:
-        """End it and delete its directory."""
+    def end(self) -> None:
+        """End it at once."""
         if self.process:
             self.process.kill()
             self.process.wait(READY_SECONDS)
+
+    def remove(self) -> None:
+        """End it and delete its directory."""
+        self.end()
         shutil.rmtree(self.directory)
 
 

@@ -121,6 +121,14 @@ def test_the_service_is_ready_behind_a_pooler_once_its_role_has_the_limits(
     assert {get(companies, Authorization=f"Api-Key {key}")[0] for _ in range(20)} == {200}
 
 
+def test_the_check_reports_a_pooler_that_does_not_answer(pooler: PgBouncer) -> None:
+    pooler.end()
+    checked = manage(pooler, "check", "--database", "default", direct=True)
+    assert checked.returncode == 0  # a migration does not wait for the pooler
+    assert "could not be examined through the pooler" in checked.stderr
+    assert "Traceback" not in checked.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [
