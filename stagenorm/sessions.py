@@ -1,4 +1,4 @@
-"""What a database session rests on, whatever a role, a database or a pooler has set.
+"""What a database session rests on, in spite of settings of a role, a database or a pooler.
 
 A direct connection sends its parameters when it starts. A pooler in transaction mode, such as
 PgBouncer, refuses them, and a `SET` through it would reach the sessions of others. With

@@ -116,7 +116,7 @@ GLOSSARY: Final[Mapping[str, str]] = {
     "by_stage": "The companies of each stage, over all runs.",
     "StageResult.stage": "The stage at the first investment.",
     "StageResult.companies": "Companies of this stage over all runs.",
-    "share_of_value": "Share of the fund's gross value; null if there is no value.",
+    "share_of_value": "Share of the fund's gross value; null without a value.",
     "outcomes": "Shares of the companies by outcome.",
     "fail": "Share that fails.",
     "modest": "Share with a modest outcome.",

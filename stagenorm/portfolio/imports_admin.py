@@ -1,6 +1,6 @@
 """Imports of companies in the admin: a read-only list, the page of one import, and its undo.
 
-Files are imported by `manage.py import_companies`; there is no upload.
+Files are imported by `manage.py import_companies`; they are not uploaded here.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class CompanyImportAdmin(LedgerAdmin):
         pk = int(object_id) if object_id.isdecimal() and len(object_id) < 19 else 0
         record = CompanyImport.objects.select_related("fund").filter(pk=pk).first()
         if record is None:
-            raise Http404(f"There is no import {object_id}.")
+            raise Http404(f"Import {object_id} does not exist.")
         return record
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:

@@ -256,7 +256,7 @@ def test_an_import_is_recorded_with_its_counts_options_and_actor(file: Path, fun
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--undo", "7"], "There is no import 7."), ([], "Give a FILE.csv and --fund N")],
+    [(["--undo", "7"], "Import 7 does not exist."), ([], "Give a FILE.csv and --fund N")],
 )
 @pytest.mark.django_db
 def test_missing_arguments_and_imports_are_one_sentence(options: list[str], message: str) -> None:

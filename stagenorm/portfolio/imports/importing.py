@@ -255,6 +255,8 @@ class _Import:
                     self._request.progress(step, source.count, self._file.size)
                 if number >= 0:
                     yield record
+            if step:
+                self._request.progress(step, source.count, self._file.size)
         except UnicodeError as error:
             raise undecodable(error, form.encoding, reader.number, source.count) from error
 

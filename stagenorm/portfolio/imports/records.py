@@ -2,8 +2,8 @@
 
 A strict parser of the standard library reads the records. If it fails, or if a record of several
 lines cannot be meant, the record's first physical line is refused, the other lines are pushed back
-and reading continues with them. A missing quote therefore costs one line, wherever the next quote
-stands.
+and reading continues with them. A missing quote therefore costs one line, also where the next
+quote is far away.
 """
 
 from __future__ import annotations

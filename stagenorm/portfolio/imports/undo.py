@@ -42,7 +42,7 @@ def find_import(import_id: int) -> CompanyImport:
     """Return an import that can be undone. Raises ImportHeld with the reason why it cannot."""
     found = CompanyImport.objects.select_related("fund").filter(pk=import_id).first()
     if found is None:
-        raise ImportHeld(f"There is no import {import_id}.")
+        raise ImportHeld(f"Import {import_id} does not exist.")
     if found.undone_at:
         raise ImportHeld(
             f"Import {import_id} is undone already: {found.undone_at:%Y-%m-%d %H:%M} UTC, "
