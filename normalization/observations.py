@@ -84,6 +84,8 @@ def printable(raw: str) -> str:
     """Return at most 100 characters of client text, with control and format characters replaced by
     `?`.
     """
+    if raw[:100].isprintable():  # nearly every text; it has none of those characters
+        return raw[:100]
     return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in raw[:100])
 
 
@@ -93,25 +95,27 @@ def record(
     """Add one request. `spellings` counts (raw spelling, stage or "") for everything that was not
     canonical.
     """
-    minute = timezone.now().replace(second=0, microsecond=0)
+    now = timezone.now()
     with _lock:
+        minute = now.replace(second=0, microsecond=0)
         _buffer.tallies[minute, endpoint, client[:100], mode, outcome] += 1
-    if spellings:
-        record_spellings(endpoint, client, spellings)
+        _record_spellings(endpoint, client, spellings, now)
 
 
 def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, str], int]) -> None:
     """Add spellings that came by another way than a request: no rate of requests is moved by
     them.
     """
-    now = timezone.now()
     with _lock:
-        for (raw, stage), count in spellings.items():
-            _add(
-                _buffer,
-                (now.date(), printable(raw), stage, endpoint, client[:100]),
-                _Seen(count, now, now),
-            )
+        _record_spellings(endpoint, client, spellings, timezone.now())
+
+
+def _record_spellings(
+    endpoint: str, client: str, spellings: Mapping[tuple[str, str], int], now: datetime
+) -> None:
+    for (raw, stage), count in spellings.items():
+        key = (now.date(), printable(raw), stage, endpoint, client[:100])
+        _add(_buffer, key, _Seen(count, now, now))
 
 
 def flush() -> None:

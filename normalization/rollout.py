@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 BUCKETS: Final = 10_000
@@ -119,8 +120,7 @@ class Rollout:
             return AppliedMode(Mode.WARN, "the client is a holdout: never enforced")
         if client in self.pilots:
             return AppliedMode(Mode.ENFORCE, "the client is a pilot: enforced at any share")
-        mine, limit = bucket(client), int(self.enforce_percent * 100)
-        percent = f"{self.enforce_percent.normalize():f}"
+        mine, (limit, percent) = bucket(client), _share(self.enforce_percent)
         why = f"bucket {mine} of {BUCKETS}, share {percent} % is below {limit}"
         if mine < limit:
             return AppliedMode(Mode.ENFORCE, f"{why}: enforced")
@@ -167,6 +167,13 @@ class Rollout:
             raise RolloutInvalid(f"Not a rollout: {error}") from error
 
 
+@lru_cache(100)
+def _share(percent: Decimal) -> tuple[int, str]:
+    """Return the least bucket that is not enforced, and the share in words."""
+    return int(percent * 100), f"{percent.normalize():f}"
+
+
+@lru_cache(10_000)
 def bucket(client: str) -> int:
     """Return the client's canary bucket, 0 to 9999.
 
