@@ -99,7 +99,8 @@ def test_what_changed_lately_is_read_without_the_rest_of_the_fund(fund: int) -> 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE portfolio_companies SET updated_at = '2026-01-01Z'")
         cursor.execute(
-            "UPDATE portfolio_companies SET updated_at = %s WHERE fund_id = %s AND id / 50 %% 50 = 0",
+            "UPDATE portfolio_companies SET updated_at = %s"
+            " WHERE fund_id = %s AND id / 50 %% 50 = 0",
             [since, fund],
         )
         changed = cursor.rowcount
