@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from rest_framework.permissions import SAFE_METHODS
@@ -72,13 +72,13 @@ class Judgement:
 
     def spellings(self) -> Counter[tuple[str, str]]:
         """Count (raw, stage or "") of everything that is not canonical."""
-        known = (
-            (result.raw, result.stage.value)
-            for i in self.normalized
-            if isinstance(result := self.results[i], Known)
-        )
-        without_stage = ((str(self.results[i].raw), "") for i in (*self.unknown, *self.outside))
-        return Counter([*known, *without_stage])
+        counted: Counter[tuple[str, str]] = Counter()
+        for i in self.normalized:
+            known = cast("Known", self.results[i])
+            counted[known.raw, known.stage.value] += 1
+        for i in (*self.unknown, *self.outside):
+            counted[str(self.results[i].raw), ""] += 1
+        return counted
 
 
 def judge(raws: Sequence[object], table: SpellingTable) -> Judgement:
@@ -118,7 +118,6 @@ def policy_for(endpoint: str, client: str) -> StagePolicy:
     Code without a request (admin forms, imports) decides with it as the endpoints do.
     """
     snapshot = rollout_store.current()
-    metrics.MODE_AGE.set(snapshot.age)
     mode = snapshot.rollout.mode_for(endpoint, client)
     return StagePolicy(mode, snapshot.rollout, snapshot.version, decision_store.current())
 
@@ -136,17 +135,20 @@ def refusal_sentence(result: Meaning) -> str:
 def open_boundary(request: Request, endpoint: str) -> Boundary:
     """Begin the check of one request: take the rollout, the spelling table and the mode."""
     client = str(getattr(request.auth, "name", ANONYMOUS))
-    preferred = _preferences(request.headers.get("Prefer", ""))
-    dry_run = DRY_RUN in preferred and request.method not in SAFE_METHODS
+    http = request._request
+    preferred = _preferences(http.META.get("HTTP_PREFER", ""))
+    dry_run = DRY_RUN in preferred and http.method not in SAFE_METHODS
     boundary = Boundary(endpoint, client, rehearsal=REHEARSAL in preferred, dry_run=dry_run)
     # Problems raised later in the request carry the boundary's headers too: see
     # problems.problem_exception_handler.
-    request._request.stage_boundary = boundary  # type: ignore[attr-defined]
+    http.stage_boundary = boundary  # type: ignore[attr-defined]
     return boundary
 
 
 def _preferences(prefer: str) -> set[str]:
     """Return the preferences of RFC 7240's `Prefer`, lowercase, without parameters and quotes."""
+    if not prefer:  # most requests
+        return set()
     names = (preference.partition(";")[0] for preference in prefer.lower().split(","))
     return {"".join(name.split()).replace('"', "") for name in names}
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, assert_never
 
 from django.db import connection
@@ -74,11 +74,20 @@ def deprecation_headers(rollout: Rollout) -> dict[str, str]:
 
     The Sunset is never before the Deprecation, which it would contradict (RFC 9745, section 4).
     """
-    since = conf.deprecated_since()
-    headers = {"Deprecation": f"@{int(since.timestamp())}", "Link": link()}
+    headers = {"Deprecation": _deprecation(conf.deprecated_since()), "Link": link()}
     if rollout.enforce_at is not None:
-        headers["Sunset"] = http_date(max(rollout.enforce_at, since).timestamp())
+        headers["Sunset"] = _sunset(rollout.enforce_at, conf.deprecated_since())
     return headers
+
+
+@lru_cache(1)
+def _deprecation(since: datetime) -> str:
+    return f"@{int(since.timestamp())}"
+
+
+@lru_cache(1)
+def _sunset(enforce_at: datetime, since: datetime) -> str:
+    return http_date(max(enforce_at, since).timestamp())
 
 
 @dataclass(frozen=True, slots=True)

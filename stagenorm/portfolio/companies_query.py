@@ -90,7 +90,6 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "spellings": "coalesce(stage_raw, stage) = ANY(%(spellings)s)",
     "others": "coalesce(stage_raw, stage) <> ALL(%(others)s)",
     "status": "status = %(status)s",
-    # No index: a whole listing reads the fund once, and each further index slows every write.
     "updated_since": "updated_at >= %(updated_since)s",
     # `IS NORMALIZED` costs a third of `normalize`, and nearly all stored text passes it.
     "sector": """CASE WHEN sector IS NFC NORMALIZED THEN sector ELSE normalize(sector, NFC) END

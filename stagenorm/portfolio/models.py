@@ -143,6 +143,7 @@ class PortfolioCompany(models.Model):
             ),
             models.Index(fields=["fund", "name", "id"], name="companies_fund_name_id"),
             models.Index(fields=["fund", "invested_at", "id"], name="companies_fund_invested_id"),
+            models.Index(fields=["fund", "updated_at", "id"], name="companies_fund_updated_id"),
         ]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(

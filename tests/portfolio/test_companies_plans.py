@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -91,6 +92,28 @@ def test_a_page_of_a_common_stage_reads_little_more_than_itself(fund: int) -> No
         assert len(read) == 1
         assert_within_fund(read[0], (sort, further))
         assert rows_read(read[0]) <= 200
+
+
+def test_what_changed_lately_is_read_without_the_rest_of_the_fund(fund: int) -> None:
+    since = datetime(2026, 11, 27, tzinfo=UTC)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE portfolio_companies SET updated_at = '2026-01-01Z'")
+        cursor.execute(
+            "UPDATE portfolio_companies SET updated_at = %s"
+            " WHERE fund_id = %s AND id / 50 %% 50 = 0",
+            [since, fund],
+        )
+        changed = cursor.rowcount
+        cursor.execute("ANALYZE portfolio_companies")
+    assert changed >= 20
+    for sort, spellings, further in itertools.product(SORTS, (None, SEEDS), (False, True)):
+        after = PagePosition(LAST[SORTS[sort].column], 500) if further else None
+        search = Search(fund, sort, updated_since=since)
+        read = scans(plan(*page_statement(search, after, spellings)))
+        tables = [node for node in read if node.get("Index Name") != "companies_fund_raw_id"]
+        for node in tables:
+            assert_within_fund(node, (sort, spellings, further))
+            assert rows_read(node) <= changed, (sort, spellings, further, node)
 
 
 def test_a_walk_for_a_stage_that_is_not_there_ends(fund: int) -> None:
