@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 
+from normalization.models import StageDecision
 from stagenorm.portfolio.models import Fund, PortfolioCompany
 from tests.imported import command, import_file, plan_file
 
@@ -170,6 +172,21 @@ def test_a_file_is_imported_as_its_form_means(case: Case, fund: Fund, tmp_path: 
     assert len(stored) == case.stored
     if case.values:
         assert tuple(stored) == case.values
+    assert not StageDecision.objects.exists()
     # The whole file again adds nothing.
     again, _ = command(file, fund, *case.options)
     assert (again["new"], again["skipped"]) == (0, case.stored)
+
+
+def test_a_line_that_is_not_utf_8_is_shown_in_three_encodings(fund: Fund, tmp_path: Path) -> None:
+    file, shown = tmp_path / "companies.csv", StringIO()
+    file.write_bytes(b"name,stage\nAcme,Seed\nJoe\x92s,Seed\n")
+    with pytest.raises(CommandError, match=r"\ALine 3: byte 24 is not UTF-8"):
+        call_command("import_companies", str(file), "--fund", str(fund.pk), stderr=shown)
+    for encoding, text in (
+        ("cp1252", "Joe\u2019s,Seed"),
+        ("mac_roman", "Joe\u00eds,Seed"),
+        ("latin-1", "Joe\\x92s,Seed"),
+    ):
+        assert re.search(rf"{encoding}\W.*{re.escape(text)}", shown.getvalue()), encoding
+    assert not PortfolioCompany.objects.exists()
