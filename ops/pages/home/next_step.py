@@ -37,7 +37,7 @@ class RefusedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class NextStep:
+class RolloutStep:
     """The step as the page shows it.
 
     `held`: the checks that do not pass, `passing`: those that do. `unasked`: why the step asks
@@ -72,7 +72,7 @@ def asked_next(rollout: Rollout) -> Rollout | None:
 
 def next_step(
     rollout: Rollout, panel: GatePanel | None, clients: Sequence[str]
-) -> NextStep | None:
+) -> RolloutStep | None:
     """Return the next step, None at the end.
 
     `panel`: the checks of the step, None if they could not be read; `clients`: those of 24 hours.
@@ -81,7 +81,7 @@ def next_step(
     if asked is None:
         return None
     if asked.mode is Mode.WARN:
-        return NextStep(
+        return RolloutStep(
             "Warn clients",
             [WARN_EFFECT],
             "Review and warn",
@@ -93,7 +93,7 @@ def next_step(
     found = effects(rollout, asked, clients, conf.stage_endpoints())
     rows = panel.rows if panel is not None else []
     held = [row for row in rows if not row.passes]
-    return NextStep(
+    return RolloutStep(
         title=_title(asked.enforce_percent),
         sentences=found.clients,
         action=f"Look at {share}" if gates and held else f"Review and enforce {share}",

@@ -25,7 +25,7 @@ from ops.pages.console import console_context
 from ops.pages.home import attention
 from ops.pages.home.attention import Attention
 from ops.pages.home.latest import latest
-from ops.pages.home.next_step import NextStep, asked_next, next_step
+from ops.pages.home.next_step import RolloutStep, asked_next, next_step
 from ops.pages.home.state import SECONDS, state
 from ops.pages.home.steps import steps
 from ops.pages.panels import GatePanel, ask_gates, softly
@@ -89,7 +89,7 @@ def _softly_all(part: str, read: Callable[[], Iterable[Attention]]) -> list[Atte
     return softly(part, lambda: list(read()), SECONDS) or []
 
 
-def _heading(rollout: Rollout, matters: Sequence[Attention], step: NextStep | None) -> str:
+def _heading(rollout: Rollout, matters: Sequence[Attention], step: RolloutStep | None) -> str:
     if matters:
         count = str(apnumber(len(matters))).capitalize()
         return f"{count} thing{' needs' if len(matters) == 1 else 's need'} you"
