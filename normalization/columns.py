@@ -6,14 +6,16 @@ The backfill and the backups both use these functions, so a new model takes part
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.apps import apps
 from django.db import connection, models
 
 from normalization.fields import StageField, has_integer_key
+
+FieldType = TypeVar("FieldType", bound=models.Field[Any, Any])
 
 # A temporary table comes first in every search path. It is never the application's table, so only
 # the schemas that the path names count (`current_schemas(false)`), in their order.
@@ -55,13 +57,20 @@ def columns_of(field_class: type[models.Field[Any, Any]]) -> list[ModelColumn]:
 
     A column that a model inherits from a parent's table is listed once, for that table.
     """
-    return sorted(
-        _model_column(model, field)
-        for model in apps.get_models(include_auto_created=True)
-        if model._meta.managed and not model._meta.proxy
-        for field in model._meta.local_fields
-        if isinstance(field, field_class) and field.column
-    )
+    return sorted(_model_column(model, field) for model, field in fields_of(field_class))
+
+
+def fields_of(field_class: type[FieldType]) -> Iterator[tuple[type[models.Model], FieldType]]:
+    """Yield each managed model with each of its columns whose field is a `field_class`.
+
+    An inherited column belongs to the model whose table has it.
+    """
+    for model in apps.get_models(include_auto_created=True):
+        if not model._meta.managed or model._meta.proxy:
+            continue
+        for field in model._meta.local_fields:
+            if isinstance(field, field_class) and field.column:
+                yield model, field
 
 
 def schemas_of(tables: Iterable[str]) -> dict[str, str]:

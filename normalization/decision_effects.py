@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from django.apps import apps
 from django.db import connection, models
 from django.db.models import Count, F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from normalization.columns import fields_of
 from normalization.deprecations import status_of
 from normalization.fields import StageField
 from normalization.observations import OTHER
@@ -172,7 +172,7 @@ def stored_texts(
     `texts`: leave out all others.
     """
     wanted = {"raw__isnull": False} if texts is None else {"raw__in": list(texts)}
-    columns = list(_stage_fields())
+    columns = list(fields_of(StageField))
     for number, (model, stage) in enumerate(columns):
         table = model._meta.db_table
         report("tables", number, len(columns), note=table)
@@ -288,7 +288,7 @@ def _fund_rows(changes: Iterable[RowsChange]) -> dict[tuple[str, int | None], in
     for change in changes:
         funds[change.table].add(change.fund)
     found: dict[tuple[str, int | None], int] = {}
-    for model, stage in _stage_fields():
+    for model, stage in fields_of(StageField):
         table, path = model._meta.db_table, _fund_path(model)
         rows = model._default_manager.annotate(raw=_raw_of(stage)).filter(raw__isnull=False)
         for fund in funds.get(table, ()):
@@ -300,7 +300,7 @@ def _fund_rows(changes: Iterable[RowsChange]) -> dict[tuple[str, int | None], in
 def _merged(before: SpellingTable, after: SpellingTable, texts: Collection[str]) -> int:
     """Return of how many parents rows with different texts newly mean one stage."""
     merged = 0
-    for model, stage in _stage_fields():
+    for model, stage in fields_of(StageField):
         parent = _fund_path(model).rpartition("__")[0]
         if not parent or not texts:
             continue
@@ -351,14 +351,6 @@ def _is_undecided(text: str, table: SpellingTable) -> bool:
 
 def _status(text: str, table: SpellingTable) -> str:
     return status_of(normalize(text, table))
-
-
-def _stage_fields() -> Iterable[tuple[type[models.Model], Any]]:
-    for model in apps.get_models(include_auto_created=True):
-        if model._meta.managed and not model._meta.proxy:
-            for each in model._meta.local_fields:
-                if isinstance(each, StageField):
-                    yield model, each
 
 
 def _raw_of(stage: Any) -> Any:

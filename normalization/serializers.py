@@ -65,11 +65,16 @@ class StrictSerializerSchema(OpenApiSerializerExtension):  # type: ignore[no-unt
         if direction == "request":
             schema["additionalProperties"] = False
             for name, member in schema.get("properties", {}).items():
-                # The library would make a choice of two types of a pattern that allows a blank.
-                if getattr(self.target.fields[name], "allow_blank", False):
-                    member["pattern"] = ANY_TEXT
+                self._limit_text(self.target.fields[name], member)
                 self._put_default_in_words(member)
         return schema
+
+    def _limit_text(self, field: serializers.Field[Any, Any, Any, Any], member: Any) -> None:
+        if isinstance(field, serializers.ListField):
+            self._limit_text(field.child, member["items"])
+        # The library would make a choice of two types of a pattern that allows a blank.
+        elif getattr(field, "allow_blank", False):
+            member["pattern"] = ANY_TEXT
 
     def _put_default_in_words(self, member: dict[str, Any]) -> None:
         default = member.pop("default", None)
@@ -123,14 +128,25 @@ class RawStageField(StrictCharField):
         super().__init__(**kwargs)
 
 
+def whole_number(data: object) -> int | None:
+    """Return a JSON number without a fraction as an integer; None for anything else.
+
+    `1`, `1.0` and `1e0` are one number, for JSON Schema and for clients whose numbers are floats.
+    """
+    if isinstance(data, float) and data.is_integer():
+        return int(data)
+    return data if isinstance(data, int) and not isinstance(data, bool) else None
+
+
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer: no boolean, string or fraction."""
+    """A JSON number without a fraction: no boolean or string."""
 
     def to_internal_value(self, data: Any) -> int:
         """Return the integer; fail with `invalid` for anything else."""
-        if isinstance(data, bool) or not isinstance(data, int):
+        number = whole_number(data)
+        if number is None:
             self.fail("invalid")
-        return int(data)
+        return number
 
 
 class StrictFloatField(serializers.FloatField):

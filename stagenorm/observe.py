@@ -19,9 +19,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from stagenorm import env, serve
+from stagenorm.parent_death import end_with
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "ops" / "prometheus"
@@ -179,13 +181,15 @@ def _run(programs: dict[str, str], ports: Ports) -> None:
 def _process(
     name: str, command: list[str], more: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    # In its own session, Ctrl-C does not reach the process: we end each in reverse order.
+    # In its own session, Ctrl-C does not reach the process: we end each in reverse order. The
+    # kernel ends them when this process is killed.
     process = subprocess.Popen(  # noqa: S603 (our own command line)
         command,
         cwd=ROOT,
         env={**os.environ, **more},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 (no lock)
     )
     try:
         yield process

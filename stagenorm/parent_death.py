@@ -1,4 +1,4 @@
-"""Child processes that the kernel kills when their parent ends, even by SIGKILL (Linux only)."""
+"""Child processes that the kernel ends when their parent ends, even by SIGKILL (Linux only)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 
 
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when the process `parent` ends.
+def end_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send `how` to this process when the process `parent` ends.
 
-    Does nothing on systems without `prctl`.
+    The setting also holds for a program that this process then executes. Does nothing on systems
+    without `prctl`.
     """
     if not hasattr(_libc, "prctl"):
         return
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _libc.prctl(PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:  # the parent ended before the call above
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), how)
 
 
 def end_worker_with_server() -> None:

@@ -15,15 +15,18 @@ header that the client relies on, such as an Idempotency-Key.
 import asyncio
 import contextlib
 import json
+import multiprocessing
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from sys import stderr
 from typing import Any, Final, Protocol
 
 from django.conf import settings
 
+from stagenorm import listeners
 from stagenorm.parent_death import end_worker_with_server
+from stagenorm.wsgi import NOT_BOOTED
 from stagenorm.wsgi import application as wsgi_application
 
 BODY_SECONDS: Final = 10.0
@@ -75,7 +78,26 @@ class Unreadable(Exception):
         self.status, self.detail = status, detail
 
 
+def refuse_second_server() -> None:
+    """End a worker of granian whose port another server serves already.
+
+    The kernel would share the port between both servers (SO_REUSEPORT).
+    """
+    server = multiprocessing.parent_process()
+    if server is None or multiprocessing.current_process().name != "granian-worker":
+        return
+    address = listeners.granian_address(sys.argv[1:])
+    if address is None or server.pid is None:
+        return
+    owner = listeners.port_owner(*address, besides=listeners.family(server.pid))
+    if owner is not None:
+        text = f"Port {owner.port} is served already by {owner}: {owner.remedy}, or choose another"
+        print(f"{text} with --port.", file=sys.stderr)
+        sys.exit(NOT_BOOTED)
+
+
 end_worker_with_server()
+refuse_second_server()
 _threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 
 
@@ -140,7 +162,7 @@ def environ_of(scope: Scope, headers: dict[str, str], body: bytes) -> dict[str, 
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": BytesIO(body),
-        "wsgi.errors": stderr,
+        "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

@@ -1,11 +1,15 @@
 """``make run``: start the whole service on this machine.
 
 Starts the embedded database (unless DATABASE_URL names another one), migrates, loads the
-demonstration data and serves with granian until Ctrl-C or SIGTERM. When this process ends, all
-processes that it started end too. The database stays while another command uses it.
+demonstration data and serves with granian until Ctrl-C or SIGTERM. When this process ends, even by
+SIGKILL, all processes that it started end too. The database stays while another command uses it.
+
+Several may run in one checkout, each on a port of its own: each has its own metrics, and they
+prepare the database one after the other.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -14,10 +18,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from stagenorm import env, postgres
+from stagenorm import env, listeners, postgres
+from stagenorm.parent_death import end_with
 from stagenorm.postgres_host import PostgresError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,29 +50,56 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Explicitly for SIGINT too: a shell starts background jobs with SIGINT ignored.
         signal.signal(signum, _end)
+    data = Path(os.environ.get("STAGENORM_DATA_DIR") or ROOT / ".data")
     try:
-        port = _free_port(os.environ.get("PORT", "8000"))
-        _prepare()
-        _serve(port)
+        port = _port(os.environ.get("PORT", "8000"))
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone_on(port, data):
+            _refuse_taken(port)
+            _prepare(data, port)
+            _serve(port)
     except (StartRefused, PostgresError) as fault:
         sys.exit(str(fault))
 
 
-def _prepare() -> None:
+@contextlib.contextmanager
+def _alone_on(port: int, data: Path) -> Iterator[None]:
+    """Hold the lock of this port. The file has the id of the process that holds the lock."""
+    place = os.open(data / f"run-{port}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(place, 20, 0).decode().strip()
+        raise StartRefused(
+            f"`make run` already runs here on port {port} as process {pid}: "
+            f"end it with `kill {pid}`, or choose another port, for example `make run PORT=8001`."
+        ) from None
+    os.ftruncate(place, 0)
+    os.pwrite(place, f"{os.getpid()}\n".encode(), 0)
+    try:
+        yield
+    finally:
+        os.close(place)
+
+
+def _prepare(data: Path, port: int) -> None:
     os.environ.setdefault("DJANGO_DEBUG", "1")
-    data = Path(os.environ.get("STAGENORM_DATA_DIR") or ROOT / ".data")
     env.development_file(data)  # manage.py in another terminal reads it
     if "DATABASE_URL" not in os.environ:
         postgres.Postgres(data).use()
-    for step in STEPS:
-        command = [sys.executable, "manage.py", *step]
-        ended = subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 (our own command line)
-        if ended.returncode:
-            raise StartRefused(f"`manage.py {step[0]}` failed; the reason is above.")
-    # Files of an earlier run would be added to this run's figures.
-    metrics = Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(data / "metrics")))
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(parents=True)
+    with (data / "prepare.lock").open("a") as place:
+        fcntl.flock(place, fcntl.LOCK_EX)  # waits while another `make run` prepares
+        for step in STEPS:
+            command = [sys.executable, "manage.py", *step]
+            ended = subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 (our own line)
+            if ended.returncode:
+                raise StartRefused(f"`manage.py {step[0]}` failed; the reason is above.")
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        metrics = data / "metrics" / str(port)
+        # Files of an earlier run would be added to this run's figures.
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir(parents=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
 
 
 def _serve(port: int) -> None:
@@ -75,9 +109,14 @@ def _serve(port: int) -> None:
     command += ["--workers-kill-timeout", "10", "--log-level", "warning"]
     command += ["stagenorm.rsgi:application"]
     os.environ.setdefault("STAGENORM_THREADS", str(THREADS))
-    # In its own session, Ctrl-C does not reach granian: this process asks it to stop.
+    # In its own session, Ctrl-C does not reach granian: this process asks it to stop, and the
+    # kernel does when this process is killed.
     server = subprocess.Popen(  # noqa: S603 (our own command line)
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 (no lock)
     )
     try:
         _wait_until_ready(server, f"http://{HOST}:{port}")
@@ -124,19 +163,24 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         os.killpg(server.pid, signal.SIGKILL)
 
 
-def _free_port(text: str) -> int:
+def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise StartRefused("PORT is malformed: use a number from 1 to 65535.")
+    return int(text)
+
+
+def _refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
-            probe.bind((HOST, int(text)))
+            probe.bind((HOST, port))
         except OSError as fault:
-            raise StartRefused(
-                f"Port {text} cannot be used ({fault.strerror}): "
-                "choose another, for example `make run PORT=8001`."
-            ) from None
-    return int(text)
+            owner = listeners.port_owner(HOST, port)
+            why = f"cannot be used ({fault.strerror})"
+            other = "choose another, for example `make run PORT=8001`."
+            if owner is not None:
+                why, other = f"is served by {owner}", f"{owner.remedy}, or {other}"
+            raise StartRefused(f"Port {port} {why}: {other}") from None
 
 
 def _end(signum: int, frame: FrameType | None) -> None:

@@ -67,6 +67,19 @@ PROBLEMS: Final = {
     503: ("unavailable", "The database does not answer in time; nothing was done. Try again."),
 }
 
+# Operation and status → link: the operation that uses the answer, and its parameter.
+LINKS: Final = {
+    ("create_strategy", "201"): {
+        "GetStrategy": ("get_strategy", "strategy_id", "/id"),
+        "ChangeStrategy": ("change_strategy", "strategy_id", "/id"),
+        "DeleteStrategy": ("delete_strategy", "strategy_id", "/id"),
+        "ListSimulations": ("list_simulations_of_strategy", "strategy_id", "/id"),
+    },
+    ("simulate", "200"): {
+        "GetSimulation": ("get_simulation", "simulation_id", "/simulation_id"),
+    },
+}
+
 
 def complete(result: Schema, **_: Any) -> Schema:
     """Add the introduction, descriptions and examples, and return the document."""
@@ -79,6 +92,7 @@ def complete(result: Schema, **_: Any) -> Schema:
         _describe_members(name, component)
     for operation in operations(result):
         _exemplify(operation)
+        _link(operation)
     return result
 
 
@@ -98,6 +112,16 @@ def _describe_members(name: str, component: Schema) -> None:
         if "$ref" in schema:
             schema = members[member] = {"allOf": [schema]}
         schema["description"] = text
+
+
+def _link(operation: Schema) -> None:
+    for status, response in operation["responses"].items():
+        for name, link in LINKS.get((operation["operationId"], status), {}).items():
+            target, parameter, pointer = link
+            response.setdefault("links", {})[name] = {
+                "operationId": target,
+                "parameters": {parameter: f"$response.body#{pointer}"},
+            }
 
 
 def _exemplify(operation: Schema) -> None:

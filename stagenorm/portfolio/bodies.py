@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from normalization.boundary import Boundary
-from normalization.serializers import WarningItemSerializer, parse
+from normalization.serializers import WarningItemSerializer, parse, whole_number
 from stagenorm.portfolio.authentication import fund_for
 from stagenorm.portfolio.models import Fund
 
@@ -27,10 +27,8 @@ def fund_of_body(request: Request) -> Fund | None:
     not see. That comes before every other fault: a client learns nothing about other funds.
     """
     body = request.data
-    fund_id = body.get("fund_id") if isinstance(body, Mapping) else None
-    if isinstance(fund_id, bool) or not isinstance(fund_id, int):
-        return None
-    return fund_for(request, fund_id)
+    fund_id = whole_number(body.get("fund_id")) if isinstance(body, Mapping) else None
+    return None if fund_id is None else fund_for(request, fund_id)
 
 
 def read_body(

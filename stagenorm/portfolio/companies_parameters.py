@@ -16,10 +16,16 @@ from drf_spectacular.utils import OpenApiParameter
 from normalization.deprecations import STAGE_STATUSES
 from normalization.issue_codes import IssueCode
 from normalization.problems import VALID_STAGES, Item, invalid
-from normalization.serializers import MAX_RAW_STAGE
+from normalization.serializers import ANY_TEXT, MAX_RAW_STAGE
 from stagenorm.portfolio.companies_query import SORTS
 from stagenorm.portfolio.models import PortfolioCompany
-from stagenorm.portfolio.paging import DEFAULT_LIMIT, LONGEST_CURSOR, MAX_LIMIT, query_item
+from stagenorm.portfolio.paging import (
+    CURSOR_PATTERN,
+    DEFAULT_LIMIT,
+    LONGEST_CURSOR,
+    MAX_LIMIT,
+    query_item,
+)
 
 # The members of a company in an answer, in order.
 MEMBERS: Final = (
@@ -176,7 +182,7 @@ _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
 DOCUMENTED: Final = [
     OpenApiParameter(
         "stage",
-        {"type": "string", "maxLength": MAX_RAW_STAGE},
+        {"type": "string", "maxLength": MAX_RAW_STAGE, "pattern": ANY_TEXT},
         description=(
             "A stage in any spelling; finds every stored spelling of it. Canonical: "
             + ", ".join(VALID_STAGES)
@@ -195,12 +201,12 @@ DOCUMENTED: Final = [
     ),
     OpenApiParameter(
         "sector",
-        {"type": "string", "maxLength": 100},
+        {"type": "string", "maxLength": 100, "pattern": ANY_TEXT},
         description="The whole sector, in its case.",
     ),
     OpenApiParameter(
         "q",
-        {"type": "string", "maxLength": 200},
+        {"type": "string", "maxLength": 200, "pattern": ANY_TEXT},
         description=("Text in the name. Case and the Unicode normalization form do not matter."),
     ),
     OpenApiParameter(
@@ -218,7 +224,7 @@ DOCUMENTED: Final = [
     ),
     OpenApiParameter(
         "cursor",
-        {"type": "string", "maxLength": LONGEST_CURSOR},
+        {"type": "string", "maxLength": LONGEST_CURSOR, "pattern": CURSOR_PATTERN},
         description="`next_cursor` of the previous page, with the same filters and sort.",
     ),
     OpenApiParameter(

@@ -12,7 +12,13 @@ from rest_framework.views import APIView
 
 from normalization.serializers import StrictSerializer, problem_responses
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
-from stagenorm.portfolio.paging import DEFAULT_LIMIT, MAX_LIMIT, read_cursor, write_cursor
+from stagenorm.portfolio.paging import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    CursorField,
+    read_cursor,
+    write_cursor,
+)
 from stagenorm.portfolio.strategies_page import read_parameters
 
 # The cursor belongs to the whole list. Each page asks again for the funds of the key.
@@ -23,9 +29,7 @@ class FundQuerySerializer(StrictSerializer):
     """The query parameters, as documented."""
 
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
-    cursor = serializers.CharField(
-        required=False, max_length=500, help_text="`next_cursor` of the previous page."
-    )
+    cursor = CursorField()
 
 
 class FundSerializer(serializers.Serializer[Any]):

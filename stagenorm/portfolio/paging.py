@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.core import signing
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Item, Problem, invalid
@@ -18,7 +20,30 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 # The longest position is a name of 200 characters, each escaped to at most 12 and then in base64.
 LONGEST_CURSOR: Final = 4_096
+# Of a position that is a number or a date.
+LONGEST_SHORT_CURSOR: Final = 500
+# URL-safe base64, a point, and the signature (ECMA-262).
+CURSOR_PATTERN: Final = "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$"
 SHOWN_NAME: Final = 100
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_SHORT_CURSOR,
+        "pattern": CURSOR_PATTERN,
+    }
+)
+class CursorField(serializers.CharField):
+    """The cursor of a list whose position is short. `read_cursor` refuses every other text."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            max_length=LONGEST_SHORT_CURSOR,
+            help_text="`next_cursor` of the previous page.",
+        )
 
 
 def query_item(name: str, code: IssueCode, detail: str) -> Item:

@@ -18,7 +18,13 @@ from rest_framework import serializers
 
 from normalization.boundary import Boundary
 from normalization.issue_codes import IssueCode
-from normalization.serializers import ANY_TEXT, RawStageField, StrictFloatField, escape_pointer
+from normalization.serializers import (
+    ANY_TEXT,
+    MAX_RAW_STAGE,
+    RawStageField,
+    StrictFloatField,
+    escape_pointer,
+)
 from normalization.stages import Meaning, SpellingTable, Weights, normalize_weights
 
 MAX_DISTRIBUTION: Final = 10_000
@@ -118,7 +124,7 @@ class _WeightsField(serializers.Field[Items, Any, Any, Any]):
         "items": {
             "type": "object",
             "properties": {
-                "stage": {"type": "string", "maxLength": 255, "pattern": ANY_TEXT},
+                "stage": {"type": "string", "maxLength": MAX_RAW_STAGE, "pattern": ANY_TEXT},
                 "weight": _WEIGHT_SCHEMA,
             },
             "required": ["stage", "weight"],
@@ -170,6 +176,7 @@ class StageDistributionField(_WeightsField):
         "type": "object",
         "minProperties": 1,
         "maxProperties": MAX_ALLOCATION,
+        "propertyNames": {"type": "string", "maxLength": MAX_RAW_STAGE, "pattern": ANY_TEXT},
         "additionalProperties": _WEIGHT_SCHEMA,
     }
 )

@@ -14,6 +14,7 @@ from stagenorm.portfolio.models import PortfolioStrategy
 from stagenorm.portfolio.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
+    CursorField,
     query_item,
     read_cursor,
     write_cursor,
@@ -25,9 +26,7 @@ class StrategyQuerySerializer(StrictSerializer):
 
     fund_id = serializers.IntegerField(required=False, help_text="Lists this fund only.")
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
-    cursor = serializers.CharField(
-        required=False, max_length=500, help_text="`next_cursor` of the previous page."
-    )
+    cursor = CursorField()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from normalization.issue_codes import IssueCode, issue
 from normalization.problems import VALID_STAGES, Item, Problem, invalid
 from normalization.serializers import (
+    ANY_TEXT,
     RawStageField,
     StrictCharField,
     StrictFloatField,
@@ -22,6 +23,7 @@ from stagenorm.portfolio.stage_weights import EXACT, StageAllocationField, total
 from stagenorm.portfolio.strategies import CHECK_SIZES
 
 MAX_SECTORS: Final = 50
+MAX_SECTOR_NAME: Final = 100
 MAX_CHECK: Final = 1_000_000_000_000
 PORTFOLIO_SIZES: Final = ("target_portfolio_size", "max_portfolio_size")
 # The sizes of a new strategy before the request is applied.
@@ -36,6 +38,12 @@ NEW_SIZES: Final[Mapping[str, Any]] = {
     {
         "type": "object",
         "maxProperties": MAX_SECTORS,
+        "propertyNames": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_SECTOR_NAME,
+            "pattern": ANY_TEXT,
+        },
         "additionalProperties": {
             "type": "number",
             "format": "double",
@@ -52,7 +60,7 @@ class SectorAllocationField(serializers.DictField):
         "max_length": "At most {limit} sectors are kept.",
         "shares_above_one": "The shares sum to {total:.6g}, more than 1.",
     }
-    _name = StrictCharField(max_length=100)
+    _name = StrictCharField(max_length=MAX_SECTOR_NAME)
 
     def to_internal_value(self, data: Any) -> dict[Any, float]:
         """Return sector → share."""

@@ -15,7 +15,13 @@ from normalization.problems import Problem
 from normalization.serializers import StrictSerializer, problem_responses
 from stagenorm.portfolio.authentication import ApiKeyAuthentication, HasApiKey, visible_funds
 from stagenorm.portfolio.models import PortfolioStrategy, Simulation
-from stagenorm.portfolio.paging import DEFAULT_LIMIT, MAX_LIMIT, read_cursor, write_cursor
+from stagenorm.portfolio.paging import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    CursorField,
+    read_cursor,
+    write_cursor,
+)
 from stagenorm.portfolio.simulation_answer_serializers import SimulationPageSerializer
 from stagenorm.portfolio.strategies_page import read_parameters
 
@@ -27,9 +33,7 @@ class SimulationQuerySerializer(StrictSerializer):
     """The query parameters, as documented."""
 
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
-    cursor = serializers.CharField(
-        required=False, max_length=500, help_text="`next_cursor` of the previous page."
-    )
+    cursor = CursorField()
 
 
 class StrategySimulations(APIView):

@@ -146,6 +146,11 @@ def test_the_documents_list_every_gate(document: str) -> None:
     assert {gate.__name__ for gate in rules.GATES} <= listed
 
 
+def test_the_changelog_names_every_gate() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert [gate.__name__ for gate in rules.GATES if f"`{gate.__name__}`" not in text] == []
+
+
 # -- Change the signature header ------------------------------------------------------------------
 
 

@@ -185,5 +185,9 @@ def test_stopping_by_hand_spares_a_server_in_use_and_says_what_it_did(
     assert Postgres(directory).running()
     process.kill()
     process.communicate()
+    with psycopg.connect(Postgres(directory).url(), application_name="psql"):
+        status, said = stopped()
+        assert (status, "is in use by psql (since " in said) == (1, True)
+    assert Postgres(directory).running()
     assert stopped() == (0, "The embedded database has been stopped.\n")
     assert not Postgres(directory).running()

@@ -30,6 +30,7 @@ from ops.alerts.way_back import read_way_back
 from ops.gates import facts, rules
 from ops.gates.rules import HEARTBEAT_MAX_AGE, HEARTBEAT_PROVES, GateOutcome
 from ops.pages.rollout.changes import effects
+from ops.rollout_metrics import RolloutCollector
 from stagenorm.portfolio.keys import create_key
 from tests.observed import counted, serves
 from tests.pages import ROLLOUT, ClientPage, ClientsPage, HomePage, Page, RolloutPage
@@ -58,6 +59,7 @@ SECOND = timedelta(seconds=1)
     [
         (None, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
         (timedelta(0), GateOutcome.PASS, "open", "good"),
+        (timedelta(minutes=4), GateOutcome.PASS, "open", "good"),
         (HEARTBEAT_PROVES, GateOutcome.PASS, "open", "good"),
         (HEARTBEAT_PROVES + SECOND, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
         (HEARTBEAT_MAX_AGE, GateOutcome.INCONCLUSIVE, "not proven", "unsure"),
@@ -75,8 +77,9 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
 ) -> None:
     now = timezone.now()
     if age is not None:
-        Heartbeat.objects.create(fingerprint="f")
-        Heartbeat.objects.update(received_at=now - age)
+        for earlier in (timedelta(0), timedelta(minutes=1)):  # the newest counts
+            Heartbeat.objects.create(fingerprint="f")
+            Heartbeat.objects.filter(received_at__gt=now).update(received_at=now - age - earlier)
     monkeypatch.setattr(clock, "database_now", lambda: now)
     serves(0)
 
@@ -85,6 +88,8 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
     assert status_gates()["way_back_proven"]["outcome"] == outcome
     tile = HomePage.open(operator).tiles["Last heartbeat"]
     assert (tile.tone, tile.detail) == (tone, f"the way back is {word}")
+    shown = re.search(r"\d+ minutes ago", read_way_back().verdict.sentence)
+    assert shown is None or tile.word.replace("\xa0", " ") == shown[0]
     page = RolloutPage.open(operator)
     assert page.facts["Automatic way back"].startswith(f"{word} ")
     assert [row for row in page.gates if row.startswith(f"{outcome} The way back works")]
@@ -107,6 +112,13 @@ def test_every_reader_of_heartbeats_sees_the_newest() -> None:
         Heartbeat.objects.create(fingerprint="f")
     newest = Heartbeat.objects.latest("received_at").received_at
     assert last_heartbeat_at() == read_way_back().last_heartbeat_at == newest
+    (exported,) = (
+        sample.value
+        for family in RolloutCollector().collect()
+        for sample in family.samples
+        if sample.name == "stage_heartbeat_last_timestamp_seconds"
+    )
+    assert exported == newest.timestamp()
 
 
 # -- Whether enforcement would refuse a request -------------------------------

@@ -10,14 +10,21 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection, models
+from django.test import Client
 from django.test.utils import isolate_apps
 
 from normalization.columns import ModelColumn, schemas_of, stage_columns
+from normalization.decision_effects import stored_texts
 from normalization.fields import KEY_NOT_AN_INTEGER, StageField
 from ops.backfill import columns
 from ops.backfill.columns import NoSuchTable, StageColumn, UnsupportedKey
 from ops.backfill.stored import stored_stages
+from ops.backups.facts import stage_columns as backed_up_columns
+from ops.backups.source import source
+from ops.pages.spellings import weights
+from ops.pages.spellings.models import SpellingWeight
 from tests.backfill_runs import COMPANIES, begin, execute, not_derived, store, stored, work
+from tests.pages import Page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -165,6 +172,21 @@ def test_every_stage_field_is_listed_once_with_its_key() -> None:
     assert [(each.table, each.column) for each in columns.find()] == [
         (each.table, each.column) for each in found
     ]
+
+
+def test_every_place_reads_the_same_columns(operator: Client, other: type[models.Model]) -> None:
+    store(["Series A"])
+    tables = {each.table for each in stage_columns()}
+    assert tables > {OTHER, COMPANIES}
+    assert {each.table for each in columns.find()} == tables
+    log = Page.get(operator, "/admin/ops/normalizationlog/")
+    assert all(log.has("a", href=f"?table_name={table}") for table in tables)
+    with source().connect() as link:
+        assert {table for (_, table), _ in backed_up_columns(link)} == tables
+    assert stored_stages().rows == 2
+    assert {each.table for each in stored_texts()} == {OTHER, COMPANIES}
+    assert weights.count()
+    assert SpellingWeight.objects.get(spelling="Series A").rows == 2
 
 
 def test_names_are_quoted_in_statements() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -221,6 +224,32 @@ def test_rejects_above_the_guard_s_limit_hold_more_enforcement_without_override(
     with pytest.raises(rollout_store.GateRefused, match="cannot be overridden") as held:
         change(Rollout(Mode.ENFORCE, Decimal(20), pilots), override="no matter")
     assert "4 of 4 requests in 10 s were refused" in str(held.value)
+
+
+TWO_HOURS = timedelta(hours=2)
+
+# Each gate, and a change of the stored rows after which this gate alone refuses.
+FAULTS: dict[str, Callable[[], object]] = {
+    "backup_valid": lambda: Backup.objects.update(snapshot_at=F("snapshot_at") - TWO_HOURS),
+    "stored_stages_clean": lambda: companies(10, "Late stage"),
+    "would_refuse": lambda: OutcomeTally.objects.filter(outcome="unknown").update(requests=11),
+    "way_back_proven": lambda: Heartbeat.objects.update(received_at=F("received_at") - TWO_HOURS),
+    "instances_converged": lambda: serves(0, "web:2"),
+    "cooldown": lambda: WebhookDelivery.objects.create(
+        endpoint="auto-downgrade", outcome="already", alert_names=["StageRejectRateHigh"]
+    ),
+}
+
+
+def test_each_gate_refuses_over_a_fault_of_its_own_in_the_stored_rows(ready: None) -> None:
+    for gate, fault in FAULTS.items():
+        with transaction.atomic():
+            fault()
+            _, *held = refused(Mode.ENFORCE).splitlines()
+            transaction.set_rollback(True)
+        assert [line.partition(":")[0] for line in held if ": " in line] == [gate]
+    assert list(FAULTS) == [gate.__name__ for gate in GATES]
+    change(Mode.ENFORCE)
 
 
 def test_one_undecided_request_too_many_holds_the_change(ready: None) -> None:

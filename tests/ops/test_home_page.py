@@ -17,6 +17,7 @@ from normalization import rollout_store
 from ops.alerts.models import Heartbeat
 from ops.backfill.models import BackfillRun
 from ops.backups.models import Backup
+from ops.gates.rules import GATES
 from ops.pages import home
 from ops.pages.panels import ask_gates
 from tests.backup_faults import valid_backup
@@ -48,7 +49,7 @@ def test_a_fresh_platform_shows_what_is_missing_and_each_tile_links_to_its_page(
     assert (tiles["Mode"].tone, tiles["Mode"].word) == ("mode-off", "off")
     gates = ask_gates(rollout_store.newest().version)
     assert "A fresh, tested backup" in gates.held
-    assert tiles["Checks"].word == f"{6 - len(gates.held)} of 6 checks pass"
+    assert tiles["Checks"].word == f"{len(GATES) - len(gates.held)} of {len(GATES)} checks pass"
     assert tiles["Checks"].detail == gates.sentence
     assert tiles["Newest valid backup"].tone == "bad"
     assert tiles["Newest valid backup"].word == "none"

@@ -68,11 +68,28 @@ def test_a_number_in_another_notation_makes_no_other_body(
     api: APIClient, fund: Fund, first: str, second: str
 ) -> None:
     for number, replayed in ((first, None), (second, "true")):
-        text = f'{{"fund_id":{fund.pk},"name":"Core","stage_allocation":{{"seed":{number}}}}}'
+        text = (
+            f'{{"fund_id":{fund.pk},"name":"Core","stage_allocation":{{"seed":{number}}},'
+            f'"deployment_months":{number}}}'
+        )
         answer = api.generic(
             "POST", ADDRESS, text, content_type="application/json", HTTP_IDEMPOTENCY_KEY="k-1"
         )
         assert (answer.status_code, answer.get("Idempotency-Replayed")) == (201, replayed)
+        assert b'"deployment_months":1,' in answer.content
+
+
+@pytest.mark.parametrize("notation", ["{}", "{}.0", "{}e0"])
+def test_a_fund_is_found_by_its_number_in_every_notation(
+    api: APIClient, api_for: ApiFor, fund: Fund, notation: str
+) -> None:
+    text = notation.format(fund.pk)
+    content = f'{{"fund_id":{text},"name":"Core","stage_allocation":{{"seed":1}}}}'
+    answer = api.generic("POST", ADDRESS, content, content_type="application/json")
+    assert (answer.status_code, answer.json().get("fund_id")) == (201, fund.pk)
+    stranger = api_for("stranger", funds=[Fund.objects.create(name="Birch").pk])
+    answer = stranger.generic("POST", ADDRESS, content, content_type="application/json")
+    assert answer.status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,9 @@ INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"colour": 1, "a/b~c": 2}, [("/a~1b~0c", "unknown_field"), ("/colour", "unknown_field")]),
     ({"fund_id": "1"}, [("/fund_id", "invalid")]),
     ({"fund_id": True}, [("/fund_id", "invalid")]),
-    ({"fund_id": 1.0}, [("/fund_id", "invalid")]),
+    ({"fund_id": 1.5}, [("/fund_id", "invalid")]),
+    ({"deployment_months": 36.5}, [("/deployment_months", "invalid")]),
+    ({"deployment_months": 241.0}, [("/deployment_months", "max_value")]),
     (
         {
             "fund_id": None,
