@@ -68,8 +68,9 @@ def least_privilege(settings: Settings) -> Iterator[str]:
 
 def replace_dump(backup: Backup, *options: str) -> None:
     """Replace the dump by a new one with a correct signature; only a restore finds that."""
+    [[version]] = execute("SHOW server_version_num")
     command = [
-        str(find_tools(connection.pg_version).pg_dump),
+        str(find_tools(int(version)).pg_dump),
         "-Fc",
         "-Z1",
         *options,
