@@ -8,8 +8,8 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS
 from django.db import Error as DatabaseFault
 
-from normalization import conf, instance_registry
-from normalization.redis_link import RedisUnavailable, link
+from normalization import conf, instance_registry, redis_rights
+from normalization.redis_link import RedisUnavailable, client
 from normalization.rollout import Mode
 
 DEFAULT_ENFORCES = "normalization.W001"
@@ -17,6 +17,7 @@ DEFAULT_UNKNOWN = "normalization.E001"
 TTL_OUT_OF_RANGE = "normalization.E002"
 EMPTY_SECRET = "normalization.E003"  # noqa: S105 (the name of a check)
 REDIS_UNREACHABLE = "normalization.W002"
+REDIS_RIGHTS = "normalization.W005"
 CLOCK_OFF = "normalization.W004"
 CLOCK_LIMIT_SECONDS = 5.0
 
@@ -63,11 +64,11 @@ def check_secrets(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_redis(**_: Any) -> list[checks.CheckMessage]:
-    """Warn of a Redis that does not answer. Without it, changes take up to a TTL."""
+    """Warn of a Redis that does not answer or refuses commands: changes take up to a TTL."""
     if not conf.redis_configured():
         return []
     try:
-        link.ask("read", lambda client: client.ping(), insist=True)
+        missing = redis_rights.missing()
     except RedisUnavailable as error:
         hint = (
             "Check that REDIS_URL is correct and that Redis runs; "
@@ -75,12 +76,23 @@ def check_redis(**_: Any) -> list[checks.CheckMessage]:
         )
         return [
             checks.Warning(
-                f"The Redis of REDIS_URL does not answer ({error.reason}).",
+                f"The Redis of REDIS_URL does not answer ({_reason(error)}).",
                 hint,
                 id=REDIS_UNREACHABLE,
             )
         ]
-    return []
+    if not missing:
+        return []
+    user = client().connection_pool.connection_kwargs.get("username") or "default"
+    names = ", ".join(each.command for each in missing)
+    text = f"The Redis of REDIS_URL refuses {names}: {redis_rights.losses(missing)}."
+    return [checks.Warning(text, redis_rights.remedy(missing, user), id=REDIS_RIGHTS)]
+
+
+def _reason(error: RedisUnavailable) -> str:
+    cause = error.__cause__
+    answered = error.reason not in {"TimeoutError", "ConnectionError"}
+    return f"{error.reason}: {cause}" if answered and cause else error.reason
 
 
 def check_clock(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:

@@ -18,42 +18,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db import Error as StoreError
 
 from normalization import conf, instance_registry
-from normalization.redis_link import RedisUnavailable, link
+from normalization.redis_link import RedisRefused, RedisUnavailable, link
 
 if TYPE_CHECKING:
     from redis import Redis
 
+# One key, so that every operation stays within one slot of a cluster. A hash: name → report.
 REPORTS: Final = "stage:validation:instances"
-EXPIRY: Final = "stage:validation:instances:expiry"
 KEPT_TTLS: Final = 3
 SILENT_TTLS: Final = 3
 LEAST_SILENCE: Final = 10.0  # seconds: five reports to the register
-
-# Uses the clock of Redis, so that the clocks of hosts may differ.
-# ARGV: name, report, milliseconds to keep.
-ANNOUNCE: Final = """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('ZADD', KEYS[2], ms + ARGV[3], ARGV[1])
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms, 'LIMIT', 0, 100)) do
-  redis.call('HDEL', KEYS[1], gone)
-  redis.call('ZREM', KEYS[2], gone)
-end
-"""
-# Returns report, milliseconds left, report, milliseconds left, …
-LIVE: Final = """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local names = redis.call('ZRANGEBYSCORE', KEYS[2], ms, '+inf', 'WITHSCORES')
-local live = {}
-for i = 1, #names, 2 do
-  live[i] = redis.call('HGET', KEYS[1], names[i])
-  live[i + 1] = names[i + 1] - ms
-end
-return live
-"""
-LEAVE: Final = "redis.call('HDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], ARGV[1])"
+# Maximum number of reports that one announcement deletes because they have expired.
+MOST_EXPIRED: Final = 100
 
 
 class Instance(NamedTuple):
@@ -106,13 +82,19 @@ class Convergence:
 
 def announce(version: int, mode: str, age: float) -> None:
     """Report what this process serves. A failure of Redis is ignored."""
-    mine = json.dumps([socket.gethostname(), os.getpid(), version, mode, round(age, 3)])
+    mine = [socket.gethostname(), os.getpid(), version, mode, round(age, 3)]
     _leave_at_exit()
+
+    def write(client: Redis) -> None:
+        now = _milliseconds(client)
+        client.hset(REPORTS, _name(), json.dumps([*mine, now + _kept_ms()]))
+        reports: Any = client.hgetall(REPORTS)
+        expired = [name for name, text in reports.items() if _instance(text, now) is None]
+        if expired:
+            client.hdel(REPORTS, *expired[:MOST_EXPIRED])
+
     try:
-        link.ask(
-            "report",
-            lambda client: client.eval(ANNOUNCE, 2, REPORTS, EXPIRY, _name(), mine, _kept_ms()),
-        )
+        link.ask("report", write)
     except RedisUnavailable:
         return
 
@@ -131,12 +113,13 @@ def report() -> tuple[Instance, ...]:
 def live() -> tuple[Instance, ...]:
     """Return the same as `report`, but raise `RedisUnavailable`."""
 
-    def ask(client: Redis) -> Any:
-        return client.eval(LIVE, 2, REPORTS, EXPIRY)
+    def ask(client: Redis) -> list[Instance | None]:
+        now = _milliseconds(client)
+        reports: Any = client.hgetall(REPORTS)
+        return [_instance(text, now) for text in reports.values()]
 
-    answer = link.ask("read", ask, insist=True)
-    read = (_instance(text, left) for text, left in zip(answer[::2], answer[1::2], strict=True))
-    return tuple(sorted(each for each in read if each is not None))
+    found = link.ask("report", ask, insist=True)
+    return tuple(sorted(each for each in found if each is not None))
 
 
 def converged(version: int) -> bool:
@@ -190,10 +173,16 @@ def _nobody_reports(version: int, age: float) -> Convergence:
     if conf.redis_configured():
         try:
             live()
+        except RedisRefused:  # no process can report there; each registers in the database
+            return _by_ttl(version, over)
         except RedisUnavailable as error:
             return Convergence(False, f"{error}; no process has confirmed version {version}")
         # Each process reports once per TTL, so an emptied Redis has all reports after one TTL.
         return Convergence(over, "no process reports that it serves requests")
+    return _by_ttl(version, over)
+
+
+def _by_ttl(version: int, over: bool) -> Convergence:
     when = "has passed" if over else "has not passed yet"
     ttl = f"the TTL of {conf.ttl_seconds():g} s {when} since version {version}"
     return Convergence(over, f"no process reports that it serves requests; {ttl}")
@@ -226,15 +215,24 @@ def _count(instances: tuple[ServingProcess, ...]) -> str:
     return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
 
 
-def _instance(text: bytes | None, milliseconds_left: int) -> Instance | None:
+def _instance(text: bytes, now: int) -> Instance | None:
+    """Read a report; None if it has expired or `announce` did not write it."""
     try:
-        host, pid, version, mode, age = json.loads(text or b"")
-        silent = (_kept_ms() - milliseconds_left) / 1000
+        host, pid, version, mode, age, expires = json.loads(text)
+        silent = (_kept_ms() - (int(expires) - now)) / 1000
+        if int(expires) <= now:
+            return None
         return Instance(
             str(host), int(pid), int(version), str(mode), round(float(age) + max(0.0, silent), 3)
         )
     except (ValueError, TypeError):
-        return None  # not written by announce()
+        return None
+
+
+def _milliseconds(client: Redis) -> int:
+    """Return the clock of Redis: the clocks of hosts may differ."""
+    seconds, microseconds = client.time()
+    return seconds * 1000 + microseconds // 1000
 
 
 def _kept_ms() -> int:
@@ -256,7 +254,7 @@ def _leave(pid: int) -> None:
     # A process that ends normally removes its report; that of a killed one expires.
     if pid == os.getpid() and link.open:
         try:
-            link.ask("report", lambda client: client.eval(LEAVE, 2, REPORTS, EXPIRY, _name()))
+            link.ask("report", lambda client: client.hdel(REPORTS, _name()))
         except RedisUnavailable:
             return
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 
 from normalization import conf
-from normalization.redis_link import RedisLink, RedisUnavailable, link
+from normalization.redis_link import RedisLink, RedisRefused, RedisUnavailable, link
 from normalization.shared_copy import CHANNEL
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 # Share of the TTL: renew shortly before requests would find the snapshot expired.
 RENEWED_AFTER: Final = 0.9
 FIRST_PAUSE: Final = 0.1
+# Seconds until the next attempt where Redis refuses a subscription.
+REFUSED_PAUSE: Final = 60.0
 # Maximum number of events per renewal.
 BURST: Final = 1_000
 
@@ -154,6 +156,9 @@ class Listener:
         try:
             # Through the link, so that the whole process tries Redis once per TTL while it fails.
             self._subscription = self._redis.ask("subscribe", _Subscription)
+        except RedisRefused:  # it will refuse again; the renewal needs no subscription
+            self._may_connect = self._clock() + REFUSED_PAUSE
+            return
         except RedisUnavailable:
             self._pause = min(self._pause * 2, conf.ttl_seconds())
             self._may_connect = self._clock() + self._jittered_pause()
@@ -192,11 +197,19 @@ class _Subscription:
             if not self._connection.can_read(timeout=wait):
                 break
             wait = 0.0
-            answer = self._connection.read_response()
+            answer = self._answer()
             self._unanswered = 0
             if isinstance(answer, list) and len(answer) == 3 and answer[0] == b"message":
                 newest.update(_event(answer[2]))
         return newest
+
+    def _answer(self) -> Any:
+        from redis.exceptions import ResponseError
+
+        try:
+            return self._connection.read_response()
+        except ResponseError as refusal:  # of a PING: an answer all the same
+            return str(refusal)
 
     def alive(self) -> bool:
         """Send a PING; False if the last PING has no answer: connections can fail silently."""

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from django.conf import settings
@@ -34,6 +34,15 @@ class RedisUnavailable(Exception):
         self.reason = reason
 
 
+class RedisRefused(RedisUnavailable):
+    """Redis answers and refuses the command: its rights (ACL), or a renamed command."""
+
+
+# The rollout spreads without these: each process reads the copy once a TTL, and registers itself
+# in the database. A Redis that refuses them is not broken; `checks` names the missing rights.
+DISPENSABLE: Final = frozenset({"subscribe", "publish", "report", "script"})
+
+
 class RedisLink:
     """Runs commands within `STAGE_REDIS_TIMEOUT_MS`; after a failure, none for a TTL.
 
@@ -44,6 +53,7 @@ class RedisLink:
         self._clock = clock
         self._bounded = Bounded("stage-redis")
         self.closed_until = float("-inf")  # by the clock given
+        self._nodes: dict[tuple[str, int], Redis] = {}
         self._failing: set[str] = set()
         self._state = threading.Lock()
 
@@ -55,9 +65,10 @@ class RedisLink:
     def ask(self, what: str, work: Callable[[Redis], T], *, insist: bool = False) -> T:
         """Return `work(client)`; raise `RedisUnavailable`.
 
-        `what` ("read", "write", "report", "subscribe") is logged once when it begins to fail and
-        once when it works again. `insist` tries even if Redis failed within the last TTL, for
-        actions of a person.
+        `what` ("read", "write", "report", "subscribe" …) is logged once when it begins to fail and
+        once when it works again. A refusal raises `RedisRefused`; it is no error of the store if
+        the rollout spreads without it. `insist` tries even if Redis failed within the last TTL,
+        for actions of a person.
         """
         if not conf.redis_configured():
             raise RedisUnavailable("not configured")
@@ -81,26 +92,50 @@ class RedisLink:
     def forget(self) -> None:
         """Forget failures, as in a process that has just started."""
         self.closed_until = float("-inf")
+        self._nodes.clear()
         self._failing.clear()
 
     def _unless_closed(self, redis: Redis, work: Callable[[Redis], T], insist: bool) -> T:
         # Checked again: while this call waited, another one may have failed.
         if not insist and not self.open:
             raise RedisUnavailable("failed a moment ago")
-        return work(redis)
+        from redis.exceptions import MovedError
+
+        try:
+            return work(redis)
+        except MovedError as moved:  # REDIS_URL names one node of a cluster
+            return work(self._node(redis, str(moved.host), int(moved.port)))
+
+    def _node(self, redis: Redis, host: str, port: int) -> Redis:
+        """Return a client of another node of the cluster, with the same login and time limits."""
+        from redis import ConnectionPool
+        from redis import Redis as Client
+
+        if (host, port) not in self._nodes:
+            pool = redis.connection_pool
+            given = {**pool.connection_kwargs, "host": host, "port": port}
+            nodes = ConnectionPool(connection_class=pool.connection_class, **given)
+            self._nodes[host, port] = Client(connection_pool=nodes)
+        return self._nodes[host, port]
 
     def _failed(self, what: str, error: Exception) -> RedisUnavailable:
         reason = "TimeoutError" if isinstance(error, TookTooLong) else type(error).__name__
-        metrics.count_store_error("redis", reason)
+        refused = is_refusal(error)
+        if not (refused and what in DISPENSABLE):
+            metrics.count_store_error("redis", reason)
         if not _is_answer(error):
             self.closed_until = self._clock() + conf.ttl_seconds()
+            self._nodes.clear()
             drop_connections()
+        elif reason == "ReadOnlyError":
+            # The name may lead to another server by now. Idle connections to this one would stay.
+            client().connection_pool.disconnect(inuse_connections=False)
         with self._state:
             first = what not in self._failing
             self._failing.add(what)
         if first:
             log.warning("stage_redis_failed", what=what, reason=reason, error=str(error)[:300])
-        return RedisUnavailable(reason)
+        return RedisRefused(reason) if refused else RedisUnavailable(reason)
 
     def _worked(self, what: str) -> None:
         self.closed_until = float("-inf")
@@ -122,6 +157,22 @@ def drop_connections() -> None:
         client().connection_pool.disconnect()
     except Exception as error:  # an error on closing a broken connection has no consequence
         log.debug("stage_redis_not_closed", error=type(error).__name__)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether Redis will refuse this command until its configuration changes."""
+    from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+
+    if isinstance(error, NoPermissionError | ReadOnlyError):
+        return True
+    text = str(error)
+    return isinstance(error, ResponseError) and (
+        text.startswith("unknown command") or any(each in text for each in _REFUSED_IN_SCRIPT)
+    )
+
+
+# Redis 6 and 7 wrap the refusal of a script's own command in a text.
+_REFUSED_IN_SCRIPT: Final = ("READONLY", "can't run this command", "ACL failure in script")
 
 
 def _is_answer(error: Exception) -> bool:

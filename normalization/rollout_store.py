@@ -20,7 +20,7 @@ from normalization.listener import listener
 from normalization.models import RolloutChange
 from normalization.redis_link import link
 from normalization.rollout import TRANSITIONS, Mode, Rollout, asks_gates, with_mode
-from normalization.versioned_store import Versioned, VersionedKind, VersionedStore
+from normalization.versioned_store import Reach, Versioned, VersionedKind, VersionedStore
 from stagenorm.locks import ROLLOUT_CHANGE
 
 log = structlog.get_logger(__name__)
@@ -51,8 +51,9 @@ class Spread(StrEnum):
 
     SPREAD = "spread to every instance"
     NOT_YET = (
-        "recorded, not yet spread: Redis does not answer; each instance reads it within the TTL"
+        "recorded, not yet spread: Redis did not take it; each instance reads it within the TTL"
     )
+    AT_TTL = "recorded; Redis allows no announcement, so each instance reads it within the TTL"
     BY_DATABASE = "recorded; without Redis each instance reads it within the TTL"
     AT_COMMIT = "recorded and spread when the transaction around it commits"
     UNCHANGED = "nothing changed"
@@ -250,11 +251,9 @@ def _record(
 
 
 def _spread(result: ChangeResult, *, actor: str, source: str) -> Spread:
-    reached = Spread.BY_DATABASE
-    if store.recorded(result.rollout, result.version):
-        reached = Spread.SPREAD
-    elif conf.redis_configured():
-        reached = Spread.NOT_YET
+    reached = _SPREAD[store.recorded(result.rollout, result.version)]
+    if not conf.redis_configured():
+        reached = Spread.BY_DATABASE
     log.info(
         "stage_mode_changed",
         version=result.version,
@@ -265,6 +264,13 @@ def _spread(result: ChangeResult, *, actor: str, source: str) -> Spread:
         spread=reached.name.lower(),
     )
     return reached
+
+
+_SPREAD: Final = {
+    Reach.EVERYWHERE: Spread.SPREAD,
+    Reach.COPY: Spread.AT_TTL,
+    Reach.DATABASE: Spread.NOT_YET,
+}
 
 
 def _read() -> tuple[Rollout, int]:

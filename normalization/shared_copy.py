@@ -8,16 +8,23 @@ with SECRET_KEY. A text that was edited, truncated or written by another deploym
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-from normalization.redis_link import RedisLink, RedisUnavailable, link
+from normalization.redis_link import (
+    RedisLink,
+    RedisRefused,
+    RedisUnavailable,
+    is_refusal,
+    link,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,12 +35,12 @@ SALT: Final = "normalization.shared_copy"
 MOST_BYTES: Final = 1_000_000
 
 # Compare and set. KEYS: the copy. ARGV: version, text, a text that is overwritten at any version,
-# channel, event, maximum bytes of a copy. Returns the existing text if it was kept, or false when
-# the new one was written and announced. A key of another type, or a text that is too long or not
-# JSON, is overwritten.
+# maximum bytes of a copy. Returns the existing text if it was kept, or false when the new one was
+# written. A key of another type, or a text that is too long or not JSON, is overwritten. The
+# script uses only the commands that reading and writing need anyway.
 COMPARE_AND_SET: Final = """
-local held = redis.pcall('GET', KEYS[1])
-if type(held) == 'string' and #held <= tonumber(ARGV[6]) and held ~= ARGV[3] then
+local held = redis.pcall('GETRANGE', KEYS[1], 0, ARGV[4])
+if type(held) == 'string' and #held <= tonumber(ARGV[4]) and held ~= ARGV[3] then
   local read, copy = pcall(cjson.decode, held)
   local versioned = read and type(copy) == 'table' and type(copy.version) == 'number'
   if versioned and copy.version >= tonumber(ARGV[1]) then
@@ -41,9 +48,14 @@ if type(held) == 'string' and #held <= tonumber(ARGV[6]) and held ~= ARGV[3] the
   end
 end
 redis.call('SET', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[4], ARGV[5])
 return false
 """
+# Attempts of the same by WATCH, where scripts are refused and other processes write meanwhile.
+ATTEMPTS: Final = 5
+
+
+class NotAnnounced(RedisRefused):
+    """The copy was written, and Redis refuses its announcement: it is read within the TTL."""
 
 
 class CopyInvalid(ValueError):
@@ -121,13 +133,23 @@ class SharedCopy:
         """Write and announce a copy unless one of this or a newer version exists.
 
         Returns whether it was written. An invalid text is always overwritten, and so is the text
-        `overrule`, which was read before the database was asked. Raises `RedisUnavailable`.
+        `overrule`, which was read before the database was asked. Raises `NotAnnounced` if it was
+        written alone, and `RedisUnavailable`.
         """
         copy = seal(self.kind, version, body)
         held = self._compare_and_set(copy, overrule, insist)
         if held is not None and self._judge(held).copy is None:
             held = self._compare_and_set(copy, held, insist)
-        return held is None
+        if held is not None:
+            return False
+        event = json.dumps({"kind": self.kind, "version": version})
+        try:
+            self._redis.ask(
+                "publish", lambda client: client.publish(CHANNEL, event), insist=insist
+            )
+        except RedisRefused as refused:
+            raise NotAnnounced(refused.reason) from refused
+        return True
 
     def _judge(self, text: str | None) -> CopyRead:
         if text is None:
@@ -149,21 +171,63 @@ class SharedCopy:
             raise
 
     def _compare_and_set(self, copy: SignedCopy, overrule: str | None, insist: bool) -> str | None:
-        event = json.dumps({"kind": self.kind, "version": copy.version})
-        arguments: list[str | bytes | int] = [
-            copy.version,
-            copy.text,
-            (overrule or "").encode("utf-8", "surrogateescape"),
-            CHANNEL,
-            event,
-            MOST_BYTES,
-        ]
-        held = self._redis.ask(
-            "write",
-            lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments),
-            insist=insist,
-        )
-        return _text(held)
+        """Write the copy and return None, or return the text that is kept."""
+        raw = (overrule or "").encode("utf-8", "surrogateescape")
+        arguments: list[str | bytes | int] = [copy.version, copy.text, raw, MOST_BYTES]
+        try:
+            held = self._redis.ask(
+                "script",
+                lambda client: client.eval(COMPARE_AND_SET, 1, self.key, *arguments),
+                insist=insist,
+            )
+            return _text(held)
+        except RedisRefused:  # no EVAL
+            return self._redis.ask(
+                "write", lambda client: self._by_commands(client, copy, overrule), insist=insist
+            )
+
+    def _by_commands(self, client: Redis, copy: SignedCopy, overrule: str | None) -> str | None:
+        """Do the same without a script, in a transaction if Redis allows one.
+
+        Without a transaction an older copy may replace a newer one that is written at the same
+        time. Each process compares the copy with the database once a TTL, and heals it.
+        """
+        from redis.exceptions import ResponseError, WatchError
+
+        held = self._get(client)
+        for _ in range(ATTEMPTS):
+            with client.pipeline(transaction=True) as pipe:
+                try:
+                    pipe.watch(self.key)  # type: ignore[no-untyped-call]
+                except ResponseError as error:
+                    if not is_refusal(error):
+                        raise
+                    break
+                held = self._get(cast("Redis", pipe))
+                if _is_kept(held, copy.version, overrule):
+                    return held
+                pipe.multi()
+                pipe.set(self.key, copy.text)
+                with contextlib.suppress(WatchError):
+                    pipe.execute()
+                    return None
+        if _is_kept(held, copy.version, overrule):
+            return held
+        client.set(self.key, copy.text)
+        return None
+
+
+def _is_kept(held: str | None, version: int, overrule: str | None) -> bool:
+    """Whether `held` is of this version or newer, as `COMPARE_AND_SET` judges it."""
+    if held is None or held == overrule or len(held) > MOST_BYTES:
+        return False
+    try:
+        copy = json.loads(held)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(copy, dict) and type(copy.get("version")) is int and copy["version"] >= version
+    )
 
 
 def _text(answer: object) -> str | None:

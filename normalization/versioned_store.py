@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -24,7 +25,7 @@ from django.db import connection
 from normalization import conf, metrics
 from normalization.bounded import Bounded, TookTooLong
 from normalization.redis_link import RedisUnavailable, tell_if_not_configured
-from normalization.shared_copy import CopyRead, SharedCopy, SignedCopy
+from normalization.shared_copy import CopyRead, NotAnnounced, SharedCopy, SignedCopy
 from normalization.snapshots import ProcessSnapshot
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,14 @@ T = TypeVar("T")
 COMPARE_SECONDS: Final = 30.0
 # Limit for a read in the listener's thread: a statement timeout does not help if the host hangs.
 DATABASE_SECONDS: Final = 2.0
+
+
+class Reach(Enum):
+    """How far a committed value has spread."""
+
+    DATABASE = auto()
+    COPY = auto()  # and the copy in Redis: read within the TTL
+    EVERYWHERE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +126,21 @@ class VersionedStore(Generic[T]):
             lambda previous: self._load(previous, compare=compare, aside=True), wait
         )
 
-    def recorded(self, value: T, version: int) -> bool:
-        """Spread a value that was just committed.
+    def recorded(self, value: T, version: int) -> Reach:
+        """Spread a value that was just committed, and return how far that reached.
 
-        Returns False if Redis did not accept it. The next refresh then writes it.
+        If Redis did not accept it, the next refresh writes it.
         """
         mine = self.kind.holder(value, version, "database", self._clock())
         self._snapshot.put(mine, lambda new, held: new.version > held.version)
         try:
             self._copy.put(version, self.kind.to_wire(value), insist=True)
+        except NotAnnounced:
+            return Reach.COPY
         except RedisUnavailable:
             self.invalidate()
-            return False
-        return True
+            return Reach.DATABASE
+        return Reach.EVERYWHERE
 
     def invalidate(self) -> None:
         """Ask the database at the next use, because a change was recorded."""
@@ -212,6 +223,8 @@ class VersionedStore(Generic[T]):
             return
         try:
             written = self._copy.put(right.version, wire, overrule=found.text)
+        except NotAnnounced:
+            written = True
         except RedisUnavailable:
             return
         if written:

@@ -156,11 +156,19 @@ def _listens(port: int) -> bool:
     return False
 
 
-class RedisServer:
-    """A Redis on a free port of 127.0.0.1 with a password; it starts empty each time."""
+HIGHEST_CLUSTER_PORT = 55_000  # the bus of a cluster has the port 10,000 above
 
-    def __init__(self) -> None:
-        self.port = free_port()
+
+class RedisServer:
+    """A Redis on a free port of 127.0.0.1 with a password; it starts empty each time.
+
+    ``settings`` are further options of its command line.
+    """
+
+    def __init__(self, *settings: str) -> None:
+        self.port, self.settings = free_port(), settings
+        while "--cluster-enabled" in settings and self.port > HIGHEST_CLUSTER_PORT:
+            self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="stagenorm-redis-"))
         self.password = secrets.token_hex(16)
         self.process: subprocess.Popen[bytes] | None = None
@@ -176,7 +184,8 @@ class RedisServer:
         options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
         options += ["--port", str(self.port), "--requirepass", self.password]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command: list[str | Path] = [program, *options]
+        (self.directory / "nodes.conf").unlink(missing_ok=True)  # of a cluster
+        command: list[str | Path] = [program, *options, *self.settings]
         self.process = children.start_shared(command, cwd=self.directory, **quiet)
         wait_until(self._answers, f"Redis on port {self.port}")
 
