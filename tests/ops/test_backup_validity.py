@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,13 +21,14 @@ from pytest_django import Settings
 
 from ops import clock, exporter
 from ops.admin.backups import GATE_BADGES, STATE_BADGES
-from ops.backups import history
+from ops.backups import archive, history
 from ops.backups.cycle import prune
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.records import record_pruned
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import own_identity
 from ops.backups.verify import verify
+from ops.cli.backups import operation
 from ops.gates import facts
 from ops.gates.backup_rule import (
     UNCERTAIN,
@@ -300,6 +303,26 @@ def test_a_backup_without_a_row_that_this_user_may_not_read_is_not_called_missin
         ),
     ):
         call_command("verify_backup", copied.name)
+
+
+def test_a_draft_of_another_user_stays_and_does_not_stop_a_new_backup() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        draft = directory / "other.dump.part"
+        draft.write_bytes(b"other")
+        with without_permission(draft):
+            assert archive.sweep_drafts(directory) == []
+        assert draft.exists()
+        assert archive.sweep_drafts(directory) == [draft.name]
+
+
+def test_a_command_without_permission_names_the_user_and_the_file() -> None:
+    with (
+        pytest.raises(CommandError, match=r"\AThe user \w+ may not access /backups/a\.dump\.\Z"),
+        operation({"json": True}),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "/backups/a.dump")
 
 
 def test_every_state_has_a_badge_and_every_file_state_a_sentence() -> None:
