@@ -103,3 +103,13 @@ def test_a_cycle_is_found_however_it_is_imported(statement: str) -> None:
     graph = import_graph({Path(path): ast.parse(text) for path, text in sources.items()})
     assert cycles(graph) == [["ops.a.one", "ops.b.two"]]
     assert cycles(rooms(graph)) == [["ops.a", "ops.b"]]
+
+
+def test_lines_of_templates_are_short() -> None:
+    # White space in the text that raw.html shows is significant, so it has one long line.
+    assert [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / "templates").rglob("*.html"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 110 and path.name != "raw.html"
+    ] == []
