@@ -43,6 +43,7 @@ MEMBERS: Final = (
 )
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
+_MARK: Final = "\ufeff"
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
 
 
@@ -118,7 +119,8 @@ def _text(name: str, value: str) -> str:
 
 def _normalized(form: Literal["NFC", "NFKC"]) -> Callable[[str, str], str]:
     # One letter has several encodings in Unicode; the query normalizes stored text the same way.
-    return lambda name, value: unicodedata.normalize(form, _text(name, value))
+    # Text that was cut from a file may begin with the file's byte-order mark.
+    return lambda name, value: unicodedata.normalize(form, _text(name, value).removeprefix(_MARK))
 
 
 def _choice(choices: list[str]) -> Callable[[str, str], str]:
@@ -213,14 +215,16 @@ DOCUMENTED: Final = [
         "sort",
         OpenApiTypes.STR,
         enum=list(SORTS),
-        default="id",
         description=(
-            "Order; `-` for descending. Ties are in order of id. "
+            "Order; `-` for descending. The default is id. Ties are in order of id. "
             "Companies without the date come last."
         ),
     ),
+    # In words: generated clients send a declared default.
     OpenApiParameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        description=f"The most entries of a page. The default is {DEFAULT_LIMIT}.",
     ),
     OpenApiParameter(
         "cursor",

@@ -278,6 +278,17 @@ def test_a_sector_is_found_in_either_form_of_its_letters(
     assert names(api, fund, sector=unicodedata.normalize(form, "Santé")) == ["One", "Two"]
 
 
+def test_a_byte_order_mark_before_a_text_changes_nothing(api: APIClient, fund: Fund) -> None:
+    add(fund, "One", "Seed Round", sector="Health")
+    add(fund, "Two", "series-a")
+    for query in ({"q": "\ufeffone"}, {"sector": "\ufeffHealth"}, {"stage": "\ufeffSeed"}):
+        assert names(api, fund, **query) == ["One"], query
+    for name in ("limit", "sort", "fields", "status", "updated_since", "cursor"):
+        answer = api.get(address(fund), {name: "\ufeff1"})
+        assert answer.status_code == 400
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{name}"]
+
+
 def test_a_cursor_continues_the_list_in_another_form_of_the_search(
     api: APIClient, fund: Fund
 ) -> None:
