@@ -47,8 +47,8 @@ def _rollout(history: Sequence[RolloutChange]) -> Iterator[LatestChange]:
         yield LatestChange(what or "No difference", change.created_at, change.actor, url)
     if 0 < len(history) <= LISTED:
         first = history[-1]
-        before = MODE_WORDS[Mode(first.previous_mode)]
-        what = f"{before} → {mode_in_words(first.rollout())}"
+        began = MODE_WORDS[Mode(first.previous_mode)]
+        what = f"{began} → {mode_in_words(first.rollout())}"
         yield LatestChange(what, first.created_at, first.actor, url)
 
 
