@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -12,7 +13,9 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.db import Error as StoreFault
 from django.db import IntegrityError
+from django.db import InterfaceError as ConnectionLost
 from django.db import OperationalError as StoreUnavailable
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -23,6 +26,7 @@ from rest_framework.response import Response
 from normalization.fields import CANONICAL_CONSTRAINT
 from normalization.issue_codes import IssueCode
 from normalization.stages import Stage
+from stagenorm import sessions
 
 log = structlog.get_logger(__name__)
 
@@ -235,10 +239,8 @@ def _as_problem(error: Exception) -> Problem | None:
         )
     if isinstance(error, RequestDataTooBig):
         return too_large()
-    if isinstance(error, StoreUnavailable):
-        log.warning("database_unavailable", error=type(error.__cause__ or error).__name__)
-        detail = "The database does not answer in time; nothing was done. Try again."
-        return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
+    if is_unavailable(error):
+        return _unavailable(error)
     if isinstance(error, IntegrityError) and _held_to_canonical(error):
         detail = (
             "A stage is not known, and the database accepts only canonical stages. "
@@ -253,6 +255,21 @@ def _as_problem(error: Exception) -> Problem | None:
             slug, status=error.status_code, detail=_sentence(error), headers=_headers(error)
         )
     return None
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database is away, overloaded or read-only, so that a retry may succeed."""
+    if isinstance(error, StoreUnavailable | ConnectionLost):
+        return True
+    return isinstance(error, StoreFault) and sessions.is_read_only(error)
+
+
+def _unavailable(error: BaseException) -> Problem:
+    log.warning("database_unavailable", error=type(error.__cause__ or error).__name__)
+    detail = "The database does not answer in time; nothing was done. Try again."
+    if sessions.is_read_only(error):
+        detail = "The database is read-only for now; nothing was done. Reading works. Try again."
+    return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
 
 
 def _held_to_canonical(error: IntegrityError) -> bool:
@@ -365,7 +382,11 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Django's handler500."""
+    """Django's handler500. A page that meets an unavailable database is 503, as the API is."""
+    error = sys.exc_info()[1]
+    if error is not None and is_unavailable(error):
+        problem = _unavailable(error)
+        return _plain(problem.slug, problem.status_code, problem.text, problem.headers)
     return _plain(
         "internal",
         HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -24,6 +24,7 @@ from normalization.issue_codes import IssueCode, issue
 from normalization.problems import Problem, invalid
 from normalization.rollout import Mode, Rollout, RolloutInvalid
 from normalization.serializers import StrictCharField, StrictIntegerField, StrictSerializer, parse
+from stagenorm.sessions import condition
 
 MODES: Final = [mode.value for mode in Mode]
 INSTEAD: Final = (
@@ -81,7 +82,7 @@ class RolloutModeView(APIView):
             change = rollout_store.since(snapshot.version)
             reported = [one._asdict() for one in instances.serving()]
         except StoreError as error:
-            raise _unavailable() from error
+            raise _unavailable(error) from error
         body: dict[str, Any] = {"version": snapshot.version, **snapshot.rollout.to_wire()}
         if change is not None:
             body |= {"since": change.created_at, "actor": change.actor, "source": change.source}
@@ -120,7 +121,7 @@ def _change(given: Mapping[str, Any], request: Request) -> rollout_store.ChangeR
     except rollout_store.ChangeRefused as error:
         raise Problem("conflict", status=409, detail=str(error)) from error
     except StoreError as error:
-        raise _unavailable() from error
+        raise _unavailable(error) from error
 
 
 def _with(rollout: Rollout, given: Mapping[str, Any]) -> Rollout:
@@ -131,10 +132,9 @@ def _with(rollout: Rollout, given: Mapping[str, Any]) -> Rollout:
     return replace(rollout, mode=Mode(given["mode"]), **changed)
 
 
-def _unavailable() -> Problem:
-    return Problem(
-        "unavailable", status=503, detail="The database does not answer. Nothing was changed."
-    )
+def _unavailable(error: StoreError) -> Problem:
+    detail = f"The database {condition(error)}. Nothing was changed."
+    return Problem("unavailable", status=503, detail=detail, headers={"Retry-After": "1"})
 
 
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}

@@ -13,6 +13,8 @@ import psycopg
 from django.core.management import execute_from_command_line
 from psycopg.errors import InsufficientPrivilege, UndefinedColumn, UndefinedTable
 
+from stagenorm.sessions import is_read_only
+
 INTERRUPTED: Final = 130  # 128 + SIGINT, as in a shell
 
 
@@ -52,7 +54,12 @@ def database_fault(error: BaseException) -> str:
         )
     if isinstance(cause, InsufficientPrivilege):
         return f"The database role may not do this: {first}. DATABASE_URL names the role."
-    if not isinstance(cause, psycopg.OperationalError):
+    if is_read_only(cause):
+        return (
+            f"The database is read-only: {first}. Wait for the end of the failover, or let "
+            "DATABASE_URL find the primary: several hosts with target_session_attrs=read-write."
+        )
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         return ""
     if cause.sqlstate is None or cause.sqlstate[:2] in _GONE:
         return (

@@ -29,6 +29,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Return 200 when every check passes, else 503; ``checks`` has the result of each.
 
+    While the database takes no writes, the status is "read-only", and ``checks.writes`` has the
+    reason.
     The timeouts of the database limit the time this takes.
     """
     results: dict[str, str] = {}
@@ -37,8 +39,13 @@ def readyz(request: HttpRequest) -> JsonResponse:
         # After a failure, a check that needs the database would only wait for it again.
         results[name] = _result(check) if ready or name in _without_database else "not checked"
         ready = ready and results[name] == "ok"
+    status = "ok" if ready else "unavailable"
+    # A balancer keeps an instance that can still read: a failover makes all of them read-only.
+    writes = _result(_writes) if ready else "ok"
+    if writes != "ok":
+        status, results["writes"] = "read-only", writes
     return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": results},
+        {"status": status, "checks": results},
         status=200 if ready else 503,
     )
 
@@ -85,6 +92,16 @@ def _unapplied() -> list[str]:
     if not plan:
         _complete = applied
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def _writes() -> None:
+    """Raise NotReady with the reason if the database takes no writes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only'), pg_is_in_recovery()")
+        read_only, standby = cursor.fetchone()
+    if read_only == "on":
+        why = "it is a standby" if standby else "it is set to read only"
+        raise NotReady(f"the database refuses writes, because {why}. Reads work.")
 
 
 def _sessions() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 
 UNLIMITED: Final[Mapping[str, str]] = {
@@ -38,6 +39,20 @@ NEEDS_SESSION: Final = (
     "This connection goes through a pooler, and this command needs a session of its own. "
     "Set COMMAND_DATABASE_URL (backups: BACKUP_DATABASE_URL) to the server's own address."
 )
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether a write was refused because the server is a standby, or set to read only.
+
+    `error` is psycopg's own or Django's around it.
+    """
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    return isinstance(cause, ReadOnlySqlTransaction)
+
+
+def condition(error: BaseException) -> str:
+    """Return what is wrong with the database, to follow "The database"."""
+    return "is read-only" if is_read_only(error) else "does not answer"
 
 
 class PooledSession(RuntimeError):

@@ -61,6 +61,13 @@ class PostgresServer:
         """Start and wait until it accepts connections."""
         self.server.start()
 
+    def follow(self, primary: "PostgresServer") -> None:
+        """Copy the other server and start as its hot standby."""
+        self.server._prepare()
+        copy = ["pg_basebackup", "-d", primary.url(), "-D", str(self.server.cluster)]
+        assert self.server._execute([*copy, "-R", "-c", "fast"]).returncode == 0
+        self.start()
+
     def stop(self) -> None:
         """Stop in order; sessions are ended."""
         self.server.stop()

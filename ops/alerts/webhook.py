@@ -28,6 +28,7 @@ from ops.alerts.downgrade import DeliveryResult
 from ops.alerts.models import DeliveryOutcome, WebhookDelivery
 from ops.alerts.payload import Alert
 from ops.alerts.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Forged, Genuine, verify
+from stagenorm.sessions import condition
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +103,7 @@ def _act(request: HttpRequest, act: Action) -> DeliveryResult:
         problem = Problem(
             "unavailable",
             status=503,
-            detail="The database does not answer; nothing was done. Send it again.",
+            detail=f"The database {condition(error)}; nothing was done. Send it again.",
             headers={"Retry-After": RETRY_SECONDS},
         )
         why = type(error).__name__

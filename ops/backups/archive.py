@@ -69,6 +69,11 @@ def unreadable(error: OSError, path: Path) -> str:
     return f"{place} cannot be read ({error.strerror or error})"
 
 
+def forbidden(error: PermissionError) -> str:
+    """Return which user may not access which file."""
+    return f"The user {_user()} may not access {error.filename or 'a file of the backups'}"
+
+
 def sha256_of(descriptor: int, progress: ReportProgress = no_progress) -> str:
     """Return the SHA-256 of the whole open file; the memory it takes is constant.
 
@@ -154,11 +159,11 @@ def sync_directory(directory: Path) -> None:
 def sweep_drafts(directory: Path) -> list[str]:
     """Remove the drafts of killed creators; return their names.
 
-    A live creator holds a lock on its draft.
+    A live creator holds a lock on its draft. A draft of another user is left to that user.
     """
     removed = []
     for draft in sorted(directory.glob("*.part")):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError, PermissionError):
             _remove_unlocked(draft)
             removed.append(draft.name)
             log.warning("stage_backup_draft_swept", name=draft.name)

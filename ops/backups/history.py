@@ -1,7 +1,7 @@
 """The validity of backups: their records and files, put to the rule of `ops.gates.backup_rule`.
 
-A page and a scrape only look at the files' stamps; the gate also reads a fresh dump that was
-touched.
+A page and a scrape read no dump, and the files beside it only if those were touched; the gate also
+reads a fresh dump that was touched.
 """
 
 from __future__ import annotations
@@ -119,8 +119,9 @@ def newest_valid_before(moment: datetime, own: DatabaseIdentity) -> Backup | Non
 def files_on_disk(backup: Backup, checks: list[BackupCheck], *, read: bool) -> BackupFiles:
     """Compare the three files with those that passed the checks.
 
-    Unchanged files are recognized by their stamps. Others are read, whole, if `read`; otherwise
-    they are TOUCHED, unless the size of the dump gives a change away.
+    Unchanged files are recognized by their stamps. The two small files beside the dump are read
+    if they were touched. A dump that was touched is read, whole, if `read`; otherwise it is
+    TOUCHED, unless its size gives a change away.
     """
     if elsewhere(backup):
         return BackupFiles(FileState.ELSEWHERE, f"on the host {backup.host}")
@@ -148,18 +149,19 @@ def _compared(
         for check in checks
         if check.verdict == CheckVerdict.PASSED and check.sha256 == backup.sha256
     }
-    stamp = sidecar.stamp(descriptor, backup.path)
-    # Older releases recorded the stamp of the dump alone.
-    if stamp in stamps or archive.stamp(descriptor) in stamps:
+    if sidecar.stamp(descriptor, backup.path) in stamps:
         return BackupFiles(FileState.SAME)
     size = os.fstat(descriptor).st_size
     if size != backup.size:
         detail = f"it has {size:,} bytes instead of {backup.size:,}"
         return BackupFiles(FileState.CHANGED, detail)
-    if not read:
-        return BackupFiles(FileState.TOUCHED)
     if sidecar.read(backup.path).sha256 != backup.sha256:
         return BackupFiles(FileState.CHANGED, "its record belongs to other bytes")
+    # The stamp of the dump comes first; older releases recorded no other.
+    if archive.stamp(descriptor) in {stamp.partition("/")[0] for stamp in stamps}:
+        return BackupFiles(FileState.SAME)
+    if not read:
+        return BackupFiles(FileState.TOUCHED)
     if archive.sha256_of(descriptor) != backup.sha256:
         return BackupFiles(FileState.CHANGED, "its SHA-256 differs from the recorded one")
     return BackupFiles(FileState.SAME)

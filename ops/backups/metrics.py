@@ -3,8 +3,8 @@
 Counters of a command would end with its process.
 
 `stage_backup_last_valid_timestamp_seconds` is 0 if there is no valid backup, and absent if the
-database does not answer; the alert rule takes both for stale (docs/backups.md). A scrape looks at
-the files without reading them.
+database does not answer; the alert rule takes both for stale (docs/backups.md). A scrape
+reads no dump.
 """
 
 from __future__ import annotations

@@ -161,8 +161,11 @@ def find(name: str | None) -> Backup:
     dump = Path(name) if Path(name).is_absolute() else settings.BACKUP_DIR / name
     try:
         return record_backup(dump.parent, sidecar.read(dump))
-    except (BackupInvalid, OSError) as fault:
-        raise BackupRefused(f"There is no backup {Path(name).name}: {fault}") from fault
+    except BackupInvalid as fault:
+        raise BackupRefused(f"There is no backup {dump.name}: {fault}") from fault
+    except OSError as fault:
+        reason = archive.unreadable(fault, dump)
+        raise BackupRefused(f"The backup {dump.name} cannot be read: {reason}.") from fault
 
 
 def present(own: DatabaseIdentity | None = None) -> QuerySet[Backup]:

@@ -1,12 +1,20 @@
-"""The second check, the drill: restore the verified bytes and compare the copy with the record."""
+"""The second check, the drill: restore the verified bytes and compare the copy with the record.
+
+Objects that the drill's role cannot create are left out (`ops.backups.drill_scope`).
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ops.backups import children, scratch
+from ops.backups.children import ClientTools
+from ops.backups.drill_scope import DrillScope, drill_role, drill_scope, read_entries
 from ops.backups.facts import collect, differences
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupInvalid, CheckInconclusive
@@ -30,11 +38,13 @@ ENVIRONMENT: Final = re.compile(
     re.IGNORECASE,
 )
 
-# No grants: the roles may be missing. No subscriptions: they would connect to a publisher.
+# No owners and grants: the roles may be missing. No tablespaces and table access methods: they
+# belong to a server. No publications and subscriptions: a subscription would connect to a
+# publisher. Comments and security labels need the owner of an object, or a provider.
 OPTIONS: Final = (
     "--format=custom", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
-    "--no-comments", "--no-security-labels", "--no-publications", "--no-subscriptions",
-    "--no-password",
+    "--no-tablespaces", "--no-table-access-method", "--no-comments", "--no-security-labels",
+    "--no-publications", "--no-subscriptions", "--no-password",
 )  # fmt: skip
 # The copy is dropped after the drill, so its commits need not reach the disk; indexes are built in
 # memory.
@@ -55,11 +65,13 @@ def restore(
     def examine(findings: CheckFindings) -> None:
         database = source()
         with authenticated(backup, findings, progress) as authentic:
-            _drill(database, authentic.descriptor, authentic.record, time_limit, progress)
+            scope = _drill(database, authentic.descriptor, authentic.record, time_limit, progress)
         tables = authentic.record.facts["tables"]
-        rows = sum(table["rows"] for table in tables.values())
+        restored = [facts for name, facts in tables.items() if name not in scope.tables]
+        rows = sum(table["rows"] for table in restored)
         findings.summary = (
-            f"{rows:,} rows in {len(tables)} tables restored and equal to the snapshot"
+            f"{rows:,} rows in {len(restored)} tables restored and equal to the snapshot"
+            f"{scope.sentence()}"
         )
 
     return record_check(backup, CheckKind.RESTORE, examine)
@@ -67,42 +79,76 @@ def restore(
 
 def _drill(
     database: Source, dump: int, record: Sidecar, time_limit: float, progress: ReportProgress
-) -> None:
+) -> DrillScope:
     with database.connect() as link:
         require_restoring_role(link)
         tools = children.find_tools(link.info.server_version)
         scratch.sweep(link)
+        entries = read_entries(_listing(tools, database, dump, time_limit))
+        scope = drill_scope(entries, record.facts, drill_role(link))
         with scratch.scratch_database(link) as name:
-            command = [str(tools.pg_restore), *OPTIONS, f"--dbname={database.argument(name)}"]
-            _pg_restore(command, database, dump, time_limit, progress)
+            target = f"--dbname={database.argument(name)}"
+            with scope.options() as chosen:
+                command = [str(tools.pg_restore), *OPTIONS, *chosen, target]
+                _restore(command, database, dump, time_limit, progress)
             with database.connect(name) as copy:
                 progress("comparing", 0, None)
                 found = collect(copy)
-    if wrong := differences(record.facts, found):
+    if wrong := differences(record.facts, found, scope.facts):
         more = (
             f" and {len(wrong) - SHOWN_DIFFERENCES} more" if len(wrong) > SHOWN_DIFFERENCES else ""
         )
         raise BackupInvalid(
             f"the restored copy differs: {'; '.join(wrong[:SHOWN_DIFFERENCES])}{more}"
         )
+    return scope
 
 
-def _pg_restore(
-    command: list[str], database: Source, dump: int, time_limit: float, progress: ReportProgress
+def _listing(tools: ClientTools, database: Source, dump: int, time_limit: float) -> str:
+    """Return the entries of the dump and their dependencies, as pg_restore prints them."""
+    command = [str(tools.pg_restore), "--format=custom", "--list", "--verbose"]
+    with tempfile.TemporaryFile() as output:
+        _pg_restore(command, database, dump, time_limit, stdout=output.fileno())
+        output.seek(0)
+        return output.read().decode(errors="replace")
+
+
+def _restore(
+    command: Sequence[str],
+    database: Source,
+    dump: int,
+    time_limit: float,
+    progress: ReportProgress,
 ) -> None:
-    os.lseek(dump, 0, os.SEEK_SET)
     size = os.fstat(dump).st_size
 
     def tick() -> None:
         # Parent and child share the open file, so its position is the progress of pg_restore.
         progress("restoring", os.lseek(dump, 0, os.SEEK_CUR), size)
 
+    _pg_restore(command, database, dump, time_limit, tick)
+
+
+def _pg_restore(
+    command: Sequence[str],
+    database: Source,
+    dump: int,
+    time_limit: float,
+    tick: Callable[[], None] = lambda: None,
+    stdout: int = subprocess.DEVNULL,
+) -> None:
+    """Run pg_restore on the open dump.
+
+    Raises `BackupInvalid` if it refuses the dump, and `CheckInconclusive` if it could not run.
+    """
+    os.lseek(dump, 0, os.SEEK_SET)
     with children.running(
         command,
         environment=database.environment(FASTER),
         time_limit=time_limit,
         secret=database.password,
         stdin=dump,
+        stdout=stdout,
     ) as restorer:
         try:
             status = restorer.wait(tick)
@@ -110,10 +156,13 @@ def _pg_restore(
             raise CheckInconclusive(
                 f"pg_restore was stopped after {time_limit:g} s (--time-limit)"
             ) from error
-        complaint = restorer.complaint()
-        if status < 0:
-            raise CheckInconclusive(f"pg_restore was killed by signal {-status}")
-        if status > 0 and ENVIRONMENT.search(complaint):
-            raise CheckInconclusive(f"pg_restore could not run: {complaint}")
-        if status > 0:
-            raise BackupInvalid(f"pg_restore refused it: {complaint}")
+        _require_restored(status, restorer.complaint())
+
+
+def _require_restored(status: int, complaint: str) -> None:
+    if status < 0:
+        raise CheckInconclusive(f"pg_restore was killed by signal {-status}")
+    if status > 0 and ENVIRONMENT.search(complaint):
+        raise CheckInconclusive(f"pg_restore could not run: {complaint}")
+    if status > 0:
+        raise BackupInvalid(f"pg_restore refused it: {complaint}")

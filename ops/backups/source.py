@@ -36,6 +36,28 @@ WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'inf
 ORDER BY 1 LIMIT 1
 """
 
+# A dump would contain the visible rows only, so pg_dump refuses. Tables of extensions count if
+# their rows are dumped.
+FILTERED_TABLE: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND row_security_active(c.oid)
+  AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                    AND c.oid <> ALL (coalesce(e.extconfig, '{}')))
+ORDER BY 1 LIMIT 1
+"""
+
+UNREADABLE_LARGE_OBJECT: Final = """
+SELECT oid FROM pg_largeobject_metadata
+WHERE NOT current_setting('lo_compat_privileges')::boolean
+  AND NOT pg_has_role(lomowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM aclexplode(lomacl) a WHERE a.privilege_type = 'SELECT'
+                    AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+ORDER BY 1 LIMIT 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseIdentity:
@@ -147,7 +169,7 @@ def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
 
 
 def require_dumping_role(link: SourceConnection) -> None:
-    """Raise `BackupRefused` unless the role can read every table without being a superuser."""
+    """Raise `BackupRefused` unless the role can read everything without being a superuser."""
     role, superuser, _ = one(link.execute(ROLE))
     if superuser and not settings.BACKUP_ALLOW_SUPERUSER:
         raise BackupRefused(
@@ -158,6 +180,16 @@ def require_dumping_role(link: SourceConnection) -> None:
     if unreadable := link.execute(UNREADABLE_TABLE).fetchone():
         raise BackupRefused(
             f"The role {role} may not read {unreadable[0]}: GRANT pg_read_all_data TO {role};"
+        )
+    if filtered := link.execute(FILTERED_TABLE).fetchone():
+        raise BackupRefused(
+            f"The row-level security of {filtered[0]} hides rows from the role {role}: "
+            f"ALTER ROLE {role} BYPASSRLS;"
+        )
+    if unreadable := link.execute(UNREADABLE_LARGE_OBJECT).fetchone():
+        raise BackupRefused(
+            f"The role {role} may not read the large object {unreadable[0]}: "
+            f"GRANT SELECT ON LARGE OBJECT {unreadable[0]} TO {role};"
         )
 
 

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.table import Table
 
 from ops import clock
-from ops.backups import history
+from ops.backups import archive, history
 from ops.backups.cycle import KEEP, KEEP_DAYS, CycleResult, PruneResult
 from ops.backups.history import JudgedBackup
 from ops.backups.models import Backup, BackupCheck
@@ -82,7 +82,11 @@ def operation(options: dict[str, Any]) -> Iterator[ReportProgress]:
     try:
         with progress_bar("bytes", quiet=options["json"]) as progress:
             yield progress
-    except (BackupRefused, BackupFailed, OSError) as fault:
+    except (BackupRefused, BackupFailed) as fault:
+        raise CommandError(str(fault)) from fault
+    except PermissionError as fault:
+        raise CommandError(f"{archive.forbidden(fault)}.") from fault
+    except OSError as fault:
         raise CommandError(str(fault)) from fault
 
 

@@ -43,6 +43,10 @@ MEMBERS: Final = (
 )
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
+# U+FFFD as a client writes it. Django puts the character in place of bytes that are not UTF-8, and
+# a search for it would find nothing.
+_REPLACEMENT: Final = "%EF%BF%BD"
+_MARK: Final = "\ufeff"
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
 
 
@@ -84,9 +88,12 @@ def read_parameters(query: QueryDict, query_string: str) -> CompanyParameters:
             "Write a plus as %2B, as in series-c%2B, and leave out the space."
         )
         errors.append(query_item("stage", IssueCode.AMBIGUOUS_PLUS, detail))
+    given_as_such = _REPLACEMENT in query_string.upper()
     for name, values in query.lists():
         try:
             given[name] = _read(name, values)
+            if name in MAX_TEXT and "\ufffd" in values[0] and not given_as_such:
+                raise _ParameterRefused(IssueCode.INVALID, "The text is not UTF-8.")
         except _ParameterRefused as refused:
             errors.append(query_item(name, refused.code, refused.detail))
     if errors:
@@ -118,7 +125,8 @@ def _text(name: str, value: str) -> str:
 
 def _normalized(form: Literal["NFC", "NFKC"]) -> Callable[[str, str], str]:
     # One letter has several encodings in Unicode; the query normalizes stored text the same way.
-    return lambda name, value: unicodedata.normalize(form, _text(name, value))
+    # Text that was cut from a file may begin with the file's byte-order mark.
+    return lambda name, value: unicodedata.normalize(form, _text(name, value).removeprefix(_MARK))
 
 
 def _choice(choices: list[str]) -> Callable[[str, str], str]:
@@ -213,14 +221,16 @@ DOCUMENTED: Final = [
         "sort",
         OpenApiTypes.STR,
         enum=list(SORTS),
-        default="id",
         description=(
-            "Order; `-` for descending. Ties are in order of id. "
+            "Order; `-` for descending. The default is id. Ties are in order of id. "
             "Companies without the date come last."
         ),
     ),
+    # In words: generated clients send a declared default.
     OpenApiParameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        description=f"The most entries of a page. The default is {DEFAULT_LIMIT}.",
     ),
     OpenApiParameter(
         "cursor",

@@ -40,19 +40,7 @@ def replica(on_its_own_server: PostgresServer) -> Iterator[PostgresServer]:
     """A hot standby of it."""
     standby = PostgresServer()
     try:
-        standby.server._prepare()
-        copy = [
-            "pg_basebackup",
-            "-d",
-            on_its_own_server.url(),
-            "-D",
-            str(standby.server.cluster),
-            "-R",
-            "-c",
-            "fast",
-        ]
-        assert standby.server._execute(copy).returncode == 0
-        standby.start()
+        standby.follow(on_its_own_server)
         yield standby
     finally:
         standby.remove()

@@ -7,7 +7,9 @@ import json
 import zlib
 from typing import Any
 
+import brotli
 import pytest
+import zstandard
 from rest_framework.test import APIClient
 
 from normalization.parsers import loads
@@ -50,7 +52,17 @@ def test_another_encoding_is_refused(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     ("coding", "compress"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", bytes), ("gzip, br", bytes)],
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("br", brotli.compress),
+        ("zstd", zstandard.compress),
+        ("gzip, br", bytes),
+        ("identity, gzip", gzip.compress),
+        ("unheard-of", bytes),
+    ],
 )
 def test_a_content_coding_is_415_and_names_what_is_accepted(
     api: APIClient, coding: str, compress: Any

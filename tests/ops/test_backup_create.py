@@ -149,10 +149,30 @@ def test_rows_that_a_policy_hides_fail_the_backup_loudly(
     change = "ALTER TABLE portfolio_companies ENABLE ROW LEVEL SECURITY"
     with (
         schema(change, change.replace("ENABLE", "DISABLE")),
-        pytest.raises(BackupFailed, match="row-level security"),
+        pytest.raises(
+            BackupRefused,
+            match="row-level security of public.portfolio_companies hides rows from the role "
+            f"{roles}: ALTER ROLE {roles} BYPASSRLS;",
+        ),
     ):
         create(BackupRequest(tmp_path))
     assert leftovers(tmp_path) == []
+
+
+def test_a_large_object_that_the_role_may_not_read_is_refused_with_the_statement_that_fixes_it(
+    tmp_path: Path, settings: Settings, roles: str
+) -> None:
+    execute(f"CREATE ROLE {roles} LOGIN CREATEDB")
+    execute(f"GRANT pg_read_all_data TO {roles}")
+    settings.BACKUP_DATABASE_URL, settings.BACKUP_ALLOW_SUPERUSER = address(user=roles), False
+    [[large]] = execute("SELECT lo_from_bytea(0, 'large')")
+    try:
+        with pytest.raises(BackupRefused, match=f"may not read the large object {large}: GRANT"):
+            create(BackupRequest(tmp_path))
+        execute(f"GRANT SELECT ON LARGE OBJECT {large} TO {roles}")
+        assert restore(create(BackupRequest(tmp_path))).verdict == "passed"
+    finally:
+        execute("SELECT lo_unlink(%s)", [large])
 
 
 def test_a_wrong_password_is_one_clear_line_without_it(

@@ -11,15 +11,17 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from pytest_django import Settings
 
-from ops.backups import archive, scratch, sidecar
+from ops.backups import archive, drill_scope, scratch, sidecar
+from ops.backups.children import find_tools
 from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
+from ops.backups.outcomes import CheckInconclusive
 from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import source
 from ops.backups.verify import authenticated
-from stagenorm.postgres import binaries
 from stagenorm.terminal import no_progress
 from tests.backup_faults import (
     NO_SLOW_DRILL,
@@ -52,10 +54,23 @@ def _nothing_stays_behind(transactional_db: None) -> Iterator[None]:
     assert scratch_databases() == []
 
 
+@pytest.fixture
+def least_privilege(settings: Settings) -> Iterator[str]:
+    """The documented role, which backups and drills then use; dropped at the end."""
+    name = f"drill_{execute('SELECT current_database()')[0][0]}"
+    execute(f"CREATE ROLE {name} LOGIN CREATEDB")
+    execute(f"GRANT pg_read_all_data TO {name}")
+    settings.BACKUP_DATABASE_URL, settings.BACKUP_ALLOW_SUPERUSER = address(user=name), False
+    yield name
+    execute(f"DROP OWNED BY {name}")
+    execute(f"DROP ROLE {name}")
+
+
 def replace_dump(backup: Backup, *options: str) -> None:
     """Replace the dump by a new one with a correct signature; only a restore finds that."""
+    [[version]] = execute("SHOW server_version_num")
     command = [
-        str(binaries() / "pg_dump"),
+        str(find_tools(int(version)).pg_dump),
         "-Fc",
         "-Z1",
         *options,
@@ -185,8 +200,11 @@ def test_a_backup_of_a_release_that_kept_stages_in_other_columns_passes(tmp_path
     assert check.verdict == "passed", check.reason
 
 
-def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None:
+def test_every_kind_of_object_and_value_comes_back_equal(
+    tmp_path: Path, least_privilege: str
+) -> None:
     change = """
+    CREATE EXTENSION citext;
     CREATE SCHEMA "Other place";
     CREATE TYPE public.mood AS ENUM ('sad', 'it''s ok');
     CREATE DOMAIN public.share AS numeric(5, 2) CHECK (VALUE >= 0 AND VALUE <= 100);
@@ -194,6 +212,7 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
         t text, "B" bytea, f double precision, j jsonb, a text[], m public.mood,
         s public.share DEFAULT 1.5, w timestamptz, d interval, n numeric,
         g integer GENERATED ALWAYS AS (1 + 1) STORED,
+        i bigint GENERATED ALWAYS AS IDENTITY (START 5), c citext,
         CHECK ((t IN ('x', 'y')) OR (f > 0 AND f < 10)));
     INSERT INTO "Other place"."A table" (t, "B", f, j, a, m, w, d, n) VALUES
         ('x', '\\x00ff', 0.1, '{"b": [1, null]}', '{a,NULL,"c d"}', 'sad',
@@ -213,19 +232,149 @@ def test_every_kind_of_object_and_value_comes_back_equal(tmp_path: Path) -> None
     INSERT INTO public.parts VALUES (1, '2026-06-01');
     CREATE SEQUENCE public.some_numbers START 7 INCREMENT 3 CYCLE MAXVALUE 1000;
     CREATE POLICY some_policy ON "Other place"."A table" USING (t = current_user);
+    ALTER TABLE "Other place"."A table" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    COMMENT ON TABLE "Other place"."A table" IS 'not restored in a drill';
+    CREATE PUBLICATION everything FOR ALL TABLES;
+    CREATE INDEX on_a_fast_disk ON "Other place"."A table" (n) TABLESPACE {tablespace};
     CREATE STATISTICS public.some_statistics ON id, day FROM public.parts;
-    SELECT lo_from_bytea(0, 'large');
+    SELECT lo_from_bytea(0, repeat('large', 500000)::bytea), lo_from_bytea(0, '');
+    DO $$ DECLARE large oid; BEGIN FOR large IN SELECT oid FROM pg_largeobject_metadata LOOP
+        EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO PUBLIC', large);
+    END LOOP; END $$;
     """
     undo = """
+    DROP PUBLICATION everything;
     DROP VIEW public.some_view; DROP MATERIALIZED VIEW public.some_copy; DROP TABLE public.parts;
     DROP SCHEMA "Other place" CASCADE; DROP FUNCTION public.some_function(integer);
     DROP SEQUENCE public.some_numbers;
     DROP DOMAIN public.share; DROP TYPE public.mood;
+    DROP EXTENSION citext;
     SELECT lo_unlink(oid) FROM pg_largeobject_metadata;
     """
-    with schema(change, undo):
+    execute(f"ALTER ROLE {least_privilege} BYPASSRLS")
+    tablespace = f"of_{least_privilege}"
+    execute("SET allow_in_place_tablespaces = on")
+    with (
+        schema(f"CREATE TABLESPACE {tablespace} LOCATION ''", f"DROP TABLESPACE {tablespace}"),
+        schema(change.replace("{tablespace}", tablespace), undo),
+    ):
         check = restore(create(BackupRequest(tmp_path)))
     assert check.verdict == "passed", check.reason
+
+
+# What a DBA installs, and what the role of backups cannot create: object → statement.
+INSTALLED = {
+    "extension pg_stat_statements": "CREATE EXTENSION pg_stat_statements",
+    "view public.slow": "CREATE VIEW public.slow AS SELECT queryid FROM pg_stat_statements",
+    "extension postgres_fdw": "CREATE EXTENSION postgres_fdw",
+    "server far": "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; "
+    "CREATE USER MAPPING FOR PUBLIC SERVER far OPTIONS (password 'secret')",
+    "foreign table public.remote": "CREATE FOREIGN TABLE public.remote (id integer) SERVER far",
+    "materialized view public.copied": "CREATE MATERIALIZED VIEW public.copied AS "
+    "SELECT id FROM public.remote WITH NO DATA; CREATE INDEX copied_id ON public.copied (id)",
+    "foreign table public.part_2": "CREATE TABLE public.parts (id integer) "
+    "PARTITION BY LIST (id); "
+    "CREATE TABLE public.part_1 PARTITION OF public.parts FOR VALUES IN (1); "
+    "INSERT INTO public.parts VALUES (1); "
+    "CREATE FOREIGN TABLE public.part_2 PARTITION OF public.parts FOR VALUES IN (2) SERVER far",
+    "event trigger no_drops": "CREATE FUNCTION public.no_drops() RETURNS event_trigger "
+    "LANGUAGE plpgsql AS 'BEGIN END'; "
+    "CREATE EVENT TRIGGER no_drops ON sql_drop EXECUTE FUNCTION public.no_drops()",
+    "extension bloom": "CREATE EXTENSION bloom",
+    "index public.sectors": "CREATE INDEX sectors ON portfolio_companies USING bloom (sector)",
+    'table public."Known places" (3 rows)': 'CREATE TABLE public."Known places" '
+    "(id serial PRIMARY KEY, place public.place); "
+    'INSERT INTO public."Known places" (place) VALUES (NULL), (NULL), (NULL)',
+    "function public.same(integer)": "CREATE FUNCTION public.same(integer) RETURNS integer "
+    "LANGUAGE internal IMMUTABLE AS 'int4up'",
+}
+BEFORE = """
+CREATE EXTENSION cube; CREATE EXTENSION earthdistance; CREATE DOMAIN public.place AS earth;
+"""
+REMOVED = """
+DROP EVENT TRIGGER no_drops; DROP FUNCTION public.no_drops(), public.same(integer);
+DROP TABLE public.parts, public."Known places"; DROP DOMAIN public.place;
+DROP EXTENSION bloom, pg_stat_statements, postgres_fdw, earthdistance, cube CASCADE;
+"""
+
+
+def test_a_drill_leaves_out_what_its_role_cannot_create_and_compares_everything_else(
+    tmp_path: Path, least_privilege: str
+) -> None:
+    companies(50)
+    with schema(BEFORE + ";\n".join(INSTALLED.values()), REMOVED):
+        backup = create(BackupRequest(tmp_path))
+        check = restore(backup)
+        assert check.verdict == "passed", check.reason
+        summary, _, left_out = check.reason.partition(
+            f"; left out, because the role {least_privilege} cannot create it: "
+        )
+        assert set(left_out.split(", ")) == {
+            *INSTALLED, "extension earthdistance", "type public.place",
+            'sequence public."Known places_id_seq"',
+        }  # fmt: skip
+        tables = backup.facts["tables"]
+        rows = sum(table["rows"] for table in tables.values()) - 3
+        assert summary == (
+            f"{rows:,} rows in {len(tables) - 1} tables restored and equal to the snapshot"
+        )
+        without_index(backup)
+        check = restore(backup)
+    missing = "index public.companies_fund_stage_id is missing"
+    assert (check.verdict, missing in check.reason) == ("failed", True), check.reason
+
+
+def test_a_table_of_the_application_is_never_left_out(
+    tmp_path: Path, least_privilege: str
+) -> None:
+    change = """
+    CREATE EXTENSION cube; CREATE EXTENSION earthdistance;
+    ALTER TABLE portfolio_fund ADD COLUMN place earth;
+    """
+    undo = "ALTER TABLE portfolio_fund DROP COLUMN place; DROP EXTENSION earthdistance, cube;"
+    with schema(change, undo):
+        check = restore(create(BackupRequest(tmp_path)))
+    assert (check.verdict, check.reason) == (
+        "error",
+        f"the role {least_privilege} cannot create extension earthdistance, and the table "
+        "public.portfolio_fund depends on it: name a role that can in BACKUP_DATABASE_URL",
+    )
+
+
+LISTING = """
+;     dbname: stagenorm
+2; 3079 16384 EXTENSION - missing
+215; 1259 16389 TABLE public a b owner
+;\tdepends on: 2 2 7
+3; 1417 16552 SERVER - far owner
+;\tdepends on: 2
+9; 0 0 USER MAPPING - USER MAPPING public SERVER far owner
+8; 2605 17000 CAST - CAST (x AS y) owner
+7; 1259 16500 SEQUENCE public s owner
+"""
+
+
+@pytest.mark.parametrize(
+    ("superuser", "extensions", "kept"),
+    [
+        (True, {"missing"}, [2, 215, 3, 9, 8, 7]),
+        (True, set(), [8, 7]),
+        (False, {"missing"}, [2, 215, 3, 9, 7]),
+    ],
+)
+def test_what_is_left_out_depends_on_the_role_and_the_extensions_of_the_server(
+    superuser: bool, extensions: set[str], kept: list[int]
+) -> None:
+    entries = drill_scope.read_entries(LISTING)
+    role = drill_scope.DrillRole("drill", superuser, frozenset(extensions))
+    facts: dict[str, Any] = {"privileged": ["2605 17000"], "objects": {}, "tables": {}}
+    scope = drill_scope.drill_scope(entries, facts, role)
+    assert [each.number for each in scope.kept] == kept
+    assert bool(scope.sentence()) == (len(kept) < len(entries))
+    if scope.sentence():
+        del facts["objects"]
+        with pytest.raises(CheckInconclusive, match=r"older release.*make a new backup"):
+            drill_scope.drill_scope(entries, facts, role)
 
 
 def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(

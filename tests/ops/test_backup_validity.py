@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,13 +21,14 @@ from pytest_django import Settings
 
 from ops import clock, exporter
 from ops.admin.backups import GATE_BADGES, STATE_BADGES
-from ops.backups import history
+from ops.backups import archive, history
 from ops.backups.cycle import prune
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.records import record_pruned
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import own_identity
 from ops.backups.verify import verify
+from ops.cli.backups import operation
 from ops.gates import facts
 from ops.gates.backup_rule import (
     UNCERTAIN,
@@ -36,7 +39,7 @@ from ops.gates.backup_rule import (
     validity,
 )
 from ops.gates.rules import GateOutcome, backup_valid
-from ops.pages.home import tiles
+from ops.pages.home.state import state as home_state
 from tests.backup_faults import flip, valid_backup
 from tests.backup_pages import BackupPage, BackupsPage
 
@@ -68,10 +71,10 @@ class Places:
         verdict = history.backup_verdict(read_files=False)
         assert verdict.outcome is outcome, verdict
         assert backup_valid(facts.collect(0, read_files=False)) == verdict
-        (tile,) = [each for each in tiles(self.now) if each.label == "Newest valid backup"]
-        assert tile.tone == TONES[outcome]
-        assert (tile.detail == "fresh enough for the gate") == (outcome is PASS)
-        assert outcome is PASS or tile.detail == verdict.sentence
+        (row,) = [each for each in home_state(self.now) if each.label == "Newest valid backup"]
+        assert row.tone == TONES[outcome]
+        assert (row.detail == "fresh enough for the gate") == (outcome is PASS)
+        assert outcome is PASS or row.detail == verdict.sentence
         self._pages_agree(state, outcome, found.sentence, verdict.sentence)
         assert self._metric() == (found.valid is not False) * self.backup.snapshot_at.timestamp()
 
@@ -175,6 +178,14 @@ def change_hash(backup: Backup) -> None:
     hash_file(backup.path).write_text(f"{'0' * 64}  {backup.name}\n")
 
 
+def empty_record(backup: Backup) -> None:
+    record_file(backup.path).write_bytes(b"")
+
+
+def empty_hash(backup: Backup) -> None:
+    hash_file(backup.path).write_bytes(b"")
+
+
 def move_to_another_host(backup: Backup) -> None:
     move(backup)
     Backup.objects.update(host="another-host", directory="/nowhere/at/all")
@@ -206,10 +217,12 @@ def forget_the_restore(backup: Backup) -> None:
     ("fault", "state", "shown", "read", "sentence"),
     [
         (touch, BackupState.TOUCHED, INCONCLUSIVE, PASS, "passed both checks"),
-        (touch_record, BackupState.TOUCHED, INCONCLUSIVE, PASS, "passed both checks"),
+        (touch_record, BackupState.VALID, PASS, PASS, "passed both checks"),
         (change, BackupState.TOUCHED, INCONCLUSIVE, FAIL, "its SHA-256 differs"),
-        (change_record, BackupState.TOUCHED, INCONCLUSIVE, FAIL, "the signature of"),
-        (change_hash, BackupState.TOUCHED, INCONCLUSIVE, FAIL, "differs from the signed record"),
+        (change_record, BackupState.CHANGED, FAIL, FAIL, "the signature of"),
+        (change_hash, BackupState.CHANGED, FAIL, FAIL, "differs from the signed record"),
+        (empty_record, BackupState.CHANGED, FAIL, FAIL, ".dump.json is malformed"),
+        (empty_hash, BackupState.CHANGED, FAIL, FAIL, "differs from the signed record"),
         (cut, BackupState.CHANGED, FAIL, FAIL, "bytes instead of"),
         (link, BackupState.CHANGED, FAIL, FAIL, "is a symbolic link"),
         (move, BackupState.MISSING, FAIL, FAIL, ".dump is not in"),
@@ -277,6 +290,41 @@ def test_files_that_this_user_may_not_read_are_inconclusive_and_the_verdict_name
     assert (check.verdict, " may not read " in check.reason) == ("error", True)
 
 
+def test_a_backup_without_a_row_that_this_user_may_not_read_is_not_called_missing(
+    places: Callable[[float], Places],
+) -> None:
+    dump = places(60).backup.path
+    copied = dump.with_name("copied.dump")
+    record_file(copied).write_bytes(record_file(dump).read_bytes())
+    with (
+        without_permission(record_file(copied)),
+        pytest.raises(
+            CommandError, match=r"copied.dump cannot be read: the user \w+ may not read"
+        ),
+    ):
+        call_command("verify_backup", copied.name)
+
+
+def test_a_draft_of_another_user_stays_and_does_not_stop_a_new_backup() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        draft = directory / "other.dump.part"
+        draft.write_bytes(b"other")
+        with without_permission(draft):
+            assert archive.sweep_drafts(directory) == []
+        assert draft.exists()
+        assert archive.sweep_drafts(directory) == [draft.name]
+
+
+def test_a_command_without_permission_names_the_user_and_the_file() -> None:
+    with (
+        pytest.raises(CommandError, match=r"\AThe user \w+ may not access /backups/a\.dump\.\Z"),
+        operation({"json": True}),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "/backups/a.dump")
+
+
 def test_every_state_has_a_badge_and_every_file_state_a_sentence() -> None:
     assert set(STATE_BADGES) == set(BackupState)
     assert set(GATE_BADGES) == set(GateOutcome)
@@ -299,3 +347,5 @@ def test_a_stamp_of_an_older_release_is_recognized(tmp_path: Path) -> None:
     for check in checks:
         check.stamp = check.stamp.partition("/")[0]
     assert history.files_on_disk(backup, checks, read=False).state is FileState.SAME
+    empty_hash(backup)
+    assert history.files_on_disk(backup, checks, read=False).state is FileState.CHANGED

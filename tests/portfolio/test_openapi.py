@@ -151,6 +151,8 @@ def test_bodies_have_their_defaults_in_words_and_a_patch_has_none(
     members = [member for body in bodies for member in body["properties"].values()]
     assert not any("default" in member for member in members)
     assert "required" not in schemas["PatchedStrategyPatchRequest"]
+    parameters = [each for one in operations_of(document) for each in one.get("parameters", ())]
+    assert not any("default" in parameter["schema"] for parameter in parameters)
 
 
 def test_request_bodies_declare_that_other_members_are_refused(document: dict[str, Any]) -> None:

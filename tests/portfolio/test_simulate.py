@@ -140,6 +140,14 @@ def test_each_parameter_changes_the_hash(
     )
 
 
+def test_another_notation_of_a_number_keeps_the_hash(api: APIClient, fund: Fund) -> None:
+    given = {"runs": 200, "horizon_years": 5, "portfolio_size": 10, "seed": 3}
+    floats = {name: float(number) for name, number in given.items()}
+    first, second = simulated(api, asked(fund, **given)), simulated(api, asked(fund, **floats))
+    assert first["parameters_hash"] == second["parameters_hash"]
+    assert first["parameters"] == second["parameters"]
+
+
 def test_a_simulation_is_kept_and_shown_again(
     api: APIClient, fund: Fund, set_mode: SetMode
 ) -> None:

@@ -153,6 +153,22 @@ def test_an_unknown_stage_is_rescaled_with_the_others(
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_change_follows_the_rule_for_the_sum(
+    api: APIClient, fund: Fund, set_mode: SetMode, mode: str
+) -> None:
+    set_mode(mode)
+    one = f"{STRATEGIES}/{create(api, fund, {'seed': 1}).json()['id']}"
+    for weights, verdict in SUMS:
+        allocation = dict(zip(SPELLINGS, weights, strict=False))
+        answer = api.patch(one, {"stage_allocation": allocation})
+        expected = 400 if verdict == "refused" else 200
+        assert answer.status_code == expected, (weights, answer.json())
+        told = answer.json().get("errors") or answer.json().get("warnings", [])
+        codes = {item["code"] for item in told}
+        assert ("weights_not_one" in codes) is (verdict != "fine"), weights
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("stored", [[0.4999, 0.5], [0.50005, 0.5], [0.1667] * 6, [1 / 3] * 3])
 def test_a_stored_strategy_can_be_sent_back_in_every_mode(
     api: APIClient, fund: Fund, set_mode: SetMode, mode: str, stored: list[float]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from normalization.stages import Stage, fold
 from stagenorm.portfolio.models import Fund
 from tests.decided import decide
 
+MAPPED = Path(__file__).parents[1] / "data" / "mapped_spellings.csv"
 NORMALIZE = "/api/stages/normalize"
 ApiFor = Callable[..., APIClient]
 """A typical client's texts: most known, some undecided, one decided outside."""
@@ -35,6 +38,15 @@ def results(api: APIClient, spellings: list[str]) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.json()
     found: list[dict[str, Any]] = answer.json()["results"]
     return found
+
+
+def ordinary_texts() -> list[str]:
+    """Return 200 different texts: spellings of the reviewed list in several writings."""
+    with MAPPED.open(encoding="utf-8", newline="") as lines:
+        listed = [row["raw"] for row in csv.DictReader(lines)]
+    writings = ("{}", "  {}", "{}\u00a0", "\ufeff{}", "{} ")
+    texts = [writing.format(text) for writing in writings for text in listed]
+    return [*list(dict.fromkeys(texts))[:198], "Seires A", "Grant"]
 
 
 @pytest.fixture
@@ -139,8 +151,11 @@ def test_a_script_repairs_a_list_and_is_then_accepted_in_enforce(
 ) -> None:
     """Of 200 texts, those with a stage are replaced; a person decides about the rest."""
     set_mode("enforce")
-    stored = [TEXTS[i % len(TEXTS)] for i in range(200)]
-    found = results(api, stored)
+    stored = ordinary_texts()
+    before = found = results(api, stored)
+    assert len(set(stored)) == 200
+    assert sum(each["status"] != "known" for each in before) == 2
+    assert sum(not each["canonical"] for each in before) >= 180
     repaired = [each["stage"] or next(iter(each["suggestions"]), None) for each in found]
     left = {text for text, stage in zip(stored, repaired, strict=True) if stage is None}
     assert left == {"Grant"}
@@ -162,7 +177,7 @@ def test_the_listing_of_deprecations_suffices_for_a_program(
     assert api.get(listing["folding"]).status_code == 200
     instead = {fold(stage): stage for stage in listing["valid_stages"]}
     instead |= {each["spelling"]: each["stage"] for each in listing["deprecated"]}
-    known = TEXTS[:6]
+    known = ordinary_texts()[:198]
     assert [instead[fold(text)] for text in known] == [
         each["stage"] for each in results(api, known)
     ]

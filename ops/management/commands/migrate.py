@@ -26,7 +26,7 @@ POLL_SECONDS: Final = 0.5
 
 
 class Command(migrate.Command):
-    requires_system_checks = ()  # as Django's: it runs the checks of the database itself
+    """Django's command, system checks included, under an advisory lock."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run Django's command under the lock. Options that change nothing take no lock."""
