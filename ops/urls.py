@@ -7,6 +7,7 @@ from ops import rollout_api
 from ops.alerts import webhook
 from ops.pages.clients.client import client_page
 from ops.pages.clients.listing import clients_page
+from ops.pages.home.page import home_page
 from ops.pages.rollout.page import back_to_warn, rollout_page
 from ops.pages.spellings.choosing import change_view, draft_view
 from ops.pages.spellings.files import export_page, import_page
@@ -19,6 +20,8 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/mode", rollout_api.RolloutModeView.as_view(), name="rollout-mode"),
     path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
+    # Before the admin's own start page, whose name `admin:index` keeps its address.
+    path("admin/", admin.site.admin_view(home_page)),
     path("admin/ops/rollout/", admin.site.admin_view(rollout_page), name="ops-rollout"),
     path(
         "admin/ops/rollout/back-to-warn/",

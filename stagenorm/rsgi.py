@@ -30,9 +30,11 @@ from stagenorm.wsgi import NOT_BOOTED
 from stagenorm.wsgi import application as wsgi_application
 
 BODY_SECONDS: Final = 10.0
-# Larger than any endpoint's limit, so that each endpoint refuses a longer body itself. The
-# remainder is never read.
+# Larger than any endpoint's limit, so that each endpoint refuses a longer body itself.
 BODY_BYTES: Final = 3 * 1024 * 1024
+# The remainder is read and discarded up to here. If the connection closed while a client still
+# sends, the client would lose the answer (RFC 9112, section 9.6).
+DISCARDED_BYTES: Final = 32 * 1024 * 1024
 # "¿" in Latin-1, the encoding of PEP 3333. It is not valid in the grammar of any header we read.
 UNREADABLE: Final = "\xbf"
 
@@ -180,21 +182,26 @@ _NAMES: Final = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENG
 
 
 async def _body(headers: dict[str, str], exchange: Exchange) -> bytes:
-    """Read the body, or its first BODY_BYTES; raise `Unreadable` on a timeout or early end."""
+    """Read the body, of a long one the beginning; raise `Unreadable` on a timeout or early end."""
     # granian has already refused a value that is not a number.
     announced = int(headers.get("content-length", "0"))
     if not announced and "transfer-encoding" not in headers:
         return b""
     body = bytearray()
+    arrived = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in exchange:
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    return bytes(body)
+                arrived += len(chunk)
+                if len(body) <= BODY_BYTES:
+                    body += chunk
+                if arrived > DISCARDED_BYTES:
+                    break
     except TimeoutError:
-        raise Unreadable(408, f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
-    if len(body) < announced:
+        if len(body) <= BODY_BYTES:
+            detail = f"The body did not arrive within {BODY_SECONDS:.0f} s."
+            raise Unreadable(408, detail) from None
+    if len(body) <= BODY_BYTES and arrived < announced:
         raise Unreadable(400, "The body ended before its Content-Length.")
     return bytes(body)
 

@@ -156,8 +156,8 @@ class Page(Node):
 
 
 @dataclass(frozen=True)
-class HomeTile:
-    """A tile of the start page."""
+class HomeState:
+    """A row of the state on the start page."""
 
     tone: str
     url: str
@@ -166,7 +166,7 @@ class HomeTile:
 
 
 class HomePage(Page):
-    """The admin's start page."""
+    """The start page of the console."""
 
     @classmethod
     def open(cls, client: Client) -> Self:
@@ -174,18 +174,55 @@ class HomePage(Page):
         return cls(client.get(HOME))
 
     @property
-    def tiles(self) -> dict[str, HomeTile]:
-        """The tiles by their label, in their order."""
-        return {tile.one(css="tile-label").text: _tile(tile) for tile in self.all("a", css="tile")}
+    def heading(self) -> str:
+        """The sentence at the head."""
+        return self.one("h1").text
+
+    @property
+    def matters(self) -> list[str]:
+        """What needs the operator: tone, title and text of each notice."""
+        return [f"{' '.join(each.classes)}: {each.text}" for each in self.all("div", css="notice")]
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps of the line: the state, the name and the note of each."""
+        steps = self.one("ol", css="line").all("li")
+        return [" ".join([*each.classes, *each.text.split()]) for each in steps]
+
+    @property
+    def next_step(self) -> Node:
+        """The card of the next step."""
+        return self.one("section", css="next-card")
+
+    @property
+    def held(self) -> list[str]:
+        """The checks that hold the next step."""
+        return [each.text for each in self.next_step.all("li", css="hold")]
+
+    @property
+    def prepares(self) -> list[str]:
+        """The checks of later steps that can be made ready now."""
+        return [each.text for each in self.all("li", css="todo") if "Not ready" in each.text]
+
+    @property
+    def offers_back_to_warn(self) -> bool:
+        """Whether the page has the button that takes enforcement back."""
+        return bool(self.all("button", css="back"))
+
+    @property
+    def state(self) -> dict[str, HomeState]:
+        """The rows of the state by their label, in their order."""
+        rows = self.one("ul", id="state").all("li")
+        return {row.one("a").text: _state(row) for row in rows}
 
 
-def _tile(tile: Node) -> HomeTile:
-    tones = [name.removeprefix("tone-") for name in tile.classes if name.startswith("tone-")]
-    return HomeTile(
+def _state(row: Node) -> HomeState:
+    tones = [name.removeprefix("tone-") for name in row.classes if name.startswith("tone-")]
+    return HomeState(
         tone=tones[0],
-        url=tile.attribute("href"),
-        word=tile.one(css="tile-word").text,
-        detail=tile.one(css="tile-detail").text,
+        url=row.one("a").attribute("href"),
+        word=row.one("span", css="word").text,
+        detail=row.one("span", css="state-note").text,
     )
 
 

@@ -40,9 +40,17 @@ class ConsoleLink:
     count: int | None = None
 
 
-def console_context(request: HttpRequest, title: str, current: str = SPELLINGS) -> dict[str, Any]:
-    """Return what the frame shows. `current` is the name of the link to mark."""
-    rollout = rollout_store.current().rollout
+def console_context(
+    request: HttpRequest,
+    title: str,
+    current: str = SPELLINGS,
+    rollout: Rollout | None = None,
+) -> dict[str, Any]:
+    """Return what the frame shows. `current` is the name of the link to mark.
+
+    `rollout`: the one that the page has read; without it, the one that this process serves.
+    """
+    rollout = rollout or rollout_store.current().rollout
     return {
         **admin.site.each_context(request),
         "title": title,

@@ -19,6 +19,7 @@ from normalization.rollout import Mode, Rollout
 from ops.alerts.way_back import WayBack, way_back_of
 from ops.gates import facts, rules
 from ops.gates.rules import GateOutcome, GateVerdict
+from ops.gates.traffic_rule import EnforcedTraffic
 
 log = structlog.get_logger(__name__)
 
@@ -98,10 +99,15 @@ class GateRow:
 
 @dataclass(frozen=True, slots=True)
 class GatePanel:
-    """Every gate, and the state of the way back from the same facts."""
+    """Every gate, with the state of the way back and the requests that they judged."""
 
     rows: list[GateRow]
     way_back: WayBack
+    traffic: EnforcedTraffic
+
+    def row(self, gate: str) -> GateRow:
+        """Return the row of one gate by its name."""
+        return next(row for row in self.rows if row.verdict.gate == gate)
 
     @property
     def held(self) -> list[str]:
@@ -132,7 +138,8 @@ def ask_gates(version: int, asked: Rollout | None = None) -> GatePanel:
         asked = None
     found = facts.collect(version, asked, read_files=False)
     verdicts = rules.examine(found)
-    return GatePanel([_row(verdict) for verdict in verdicts], way_back_of(found))
+    rows = [_row(verdict) for verdict in verdicts]
+    return GatePanel(rows, way_back_of(found), found.traffic)
 
 
 def refusal(verdicts: Sequence[GateVerdict]) -> str:

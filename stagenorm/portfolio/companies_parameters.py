@@ -43,6 +43,9 @@ MEMBERS: Final = (
 )
 MAX_TEXT: Final = {"stage": MAX_RAW_STAGE, "sector": 100, "q": 200}
 
+# U+FFFD as a client writes it. Django puts the character in place of bytes that are not UTF-8, and
+# a search for it would find nothing.
+_REPLACEMENT: Final = "%EF%BF%BD"
 _MARK: Final = "\ufeff"
 _PLUS_AT_THE_END: Final = re.compile(r"(?:^|&)stage=[^&]*\+(?:&|$)")
 
@@ -85,9 +88,12 @@ def read_parameters(query: QueryDict, query_string: str) -> CompanyParameters:
             "Write a plus as %2B, as in series-c%2B, and leave out the space."
         )
         errors.append(query_item("stage", IssueCode.AMBIGUOUS_PLUS, detail))
+    given_as_such = _REPLACEMENT in query_string.upper()
     for name, values in query.lists():
         try:
             given[name] = _read(name, values)
+            if name in MAX_TEXT and "\ufffd" in values[0] and not given_as_such:
+                raise _ParameterRefused(IssueCode.INVALID, "The text is not UTF-8.")
         except _ParameterRefused as refused:
             errors.append(query_item(name, refused.code, refused.detail))
     if errors:

@@ -91,7 +91,7 @@ percent = strategy(stage_allocation={"seed": 0.5, "series-a": 0.2})
 problem("invalid-request", strategies.create_strategy, percent)
 other = strategy(name="other")
 problem("idempotency-mismatch", strategies.create_strategy, other, idempotency_key="a")
-long = api.SpellingsRequest(spellings=["é" * 2_000] * 200)  # 2.4 MB as JSON
+long = api.SpellingsRequest(spellings=["é" * 2_000] * 600)  # more than the service keeps
 problem("body-too-large", stages.normalize_stages, long)
 empty = api.SimulationRequest(fund_id=facts["empty_fund"])
 problem("nothing-to-simulate", simulations.simulate, empty)

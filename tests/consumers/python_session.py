@@ -160,7 +160,7 @@ problem(
     create_strategy.sync_detailed(client=client, body=StrategyRequest(fund, "x", percent)),
     ProblemTypeEnum.INVALID_REQUEST,
 )
-long = SpellingsRequest(["x" * 2_000] * 1_200)
+long = SpellingsRequest(["x" * 2_000] * 5_000)  # more than the service keeps
 problem(normalize_stages.sync_detailed(client=client, body=long), ProblemTypeEnum.BODY_TOO_LARGE)
 problem(list_funds.sync_detailed(client=client_of("a.b")), ProblemTypeEnum.NOT_AUTHENTICATED)
 problem(create_strategy.sync_detailed(client=reader, body=body), ProblemTypeEnum.FORBIDDEN)

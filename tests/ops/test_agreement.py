@@ -86,7 +86,7 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
     assert rules.way_back_proven(facts.collect(0)).outcome is outcome
     assert read_way_back().word == word
     assert status_gates()["way_back_proven"]["outcome"] == outcome
-    tile = HomePage.open(operator).tiles["Last heartbeat"]
+    tile = HomePage.open(operator).state["Last heartbeat"]
     assert (tile.tone, tile.detail) == (tone, f"the way back is {word}")
     shown = re.search(r"\d+ minutes ago", read_way_back().verdict.sentence)
     assert shown is None or tile.word.replace("\xa0", " ") == shown[0]
@@ -154,7 +154,7 @@ def test_a_request_is_counted_as_refused_everywhere_or_nowhere(
     page = ClientPage.open(operator)
     assert page.consequence.startswith("5 of its" if refused else "None of its 1,000")
     assert page.table("endpoints")[0][6] == ("0.50 %" if refused else "none")
-    assert HomePage.open(operator).tiles["Clients"].word == f"{refused:d} of 1"
+    assert HomePage.open(operator).state["Clients"].word == f"{refused:d} of 1"
     out = StringIO()
     call_command("stage_clients", "--json", stdout=out)
     assert json.loads(out.getvalue())["listed"][0]["refusable"] == (5 if refused else 0)

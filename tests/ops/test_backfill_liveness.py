@@ -57,7 +57,7 @@ def shown(operator: Client, run: BackfillRun) -> Shown:
     return Shown(
         run_list=RunsPage.open(operator).rows[0]["state"],
         run_page=RunPage.open(operator, run).state,
-        home=HomePage.open(operator).tiles["Backfill"].word,
+        home=HomePage.open(operator).state["Backfill"].word,
         command=line,
         metric=scraped()["stage_backfill_run_alive"],
     )
@@ -129,9 +129,9 @@ def test_a_dead_running_run_is_not_shown_as_an_ordinary_one_on_the_home_page(
 ) -> None:
     run = begin()
     control.claim(run.pk, "tests")
-    assert HomePage.open(operator).tiles["Backfill"].tone == "plain"
+    assert HomePage.open(operator).state["Backfill"].tone == "plain"
     execute(NO_BACKEND)
-    assert HomePage.open(operator).tiles["Backfill"].tone == "unsure"
+    assert HomePage.open(operator).state["Backfill"].tone == "unsure"
 
 
 def test_a_stopped_process_loses_the_run_after_its_lease_and_a_killed_one_at_once(

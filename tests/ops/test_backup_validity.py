@@ -39,7 +39,7 @@ from ops.gates.backup_rule import (
     validity,
 )
 from ops.gates.rules import GateOutcome, backup_valid
-from ops.pages.home import tiles
+from ops.pages.home.state import state as home_state
 from tests.backup_faults import flip, valid_backup
 from tests.backup_pages import BackupPage, BackupsPage
 
@@ -71,10 +71,10 @@ class Places:
         verdict = history.backup_verdict(read_files=False)
         assert verdict.outcome is outcome, verdict
         assert backup_valid(facts.collect(0, read_files=False)) == verdict
-        (tile,) = [each for each in tiles(self.now) if each.label == "Newest valid backup"]
-        assert tile.tone == TONES[outcome]
-        assert (tile.detail == "fresh enough for the gate") == (outcome is PASS)
-        assert outcome is PASS or tile.detail == verdict.sentence
+        (row,) = [each for each in home_state(self.now) if each.label == "Newest valid backup"]
+        assert row.tone == TONES[outcome]
+        assert (row.detail == "fresh enough for the gate") == (outcome is PASS)
+        assert outcome is PASS or row.detail == verdict.sentence
         self._pages_agree(state, outcome, found.sentence, verdict.sentence)
         assert self._metric() == (found.valid is not False) * self.backup.snapshot_at.timestamp()
 

@@ -297,7 +297,7 @@ def test_failing_tallies_do_not_break_the_page(
     set_mode("enforce")
     break_table("normalization_outcometally")
     assert "manage.py stage_clients" in ClientsPage.open(operator).text
-    assert HomePage.open(operator).tiles["Clients"].word == "not known"
+    assert HomePage.open(operator).state["Clients"].word == "not known"
 
 
 def test_failing_spellings_remove_only_themselves_from_the_page(operator: Client) -> None:
@@ -319,9 +319,9 @@ def test_the_number_of_queries_does_not_grow_with_the_clients(
 
 def test_the_start_page_shows_how_many_clients_would_be_refused(operator: Client) -> None:
     def clients() -> tuple[str, str, str]:
-        tile = HomePage.open(operator).tiles["Clients"]
-        assert tile.url == f"{CLIENTS}?window=24h"
-        return tile.tone, tile.word, tile.detail
+        row = HomePage.open(operator).state["Clients"]
+        assert row.url == f"{CLIENTS}?window=24h"
+        return row.tone, row.word, row.detail
 
     assert clients() == ("plain", "none", "no request in 24 hours")
     counted("canonical", 1, client="a")

@@ -70,7 +70,7 @@ def test_what_protects_and_what_is_shown(
     assert seen.dead is not bool(protects)
     assert (rules.way_by_guard(found).outcome == "pass") is ("guard" in protects)
     assert (rules.way_by_alerts(found).outcome != "fail" and minutes < 6) is ("alerts" in protects)
-    assert HomePage.open(operator).tiles["Last heartbeat"].detail == f"the way back is {word}"
+    assert HomePage.open(operator).state["Last heartbeat"].detail == f"the way back is {word}"
     page = RolloutPage.open(operator)
     assert page.facts["Automatic way back"].startswith(f"{word} ")
     assert page.offers_back_to_warn

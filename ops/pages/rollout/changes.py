@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from normalization.rollout import TRANSITIONS, Mode, Rollout, asks_gates
+from normalization.rollout import TRANSITIONS, Mode, Rollout, RolloutInvalid, asks_gates
 from ops.pages.panels import GatePanel
 
 NAMES_LISTED: Final = 5
@@ -137,14 +137,34 @@ def percent_text(percent: Decimal) -> str:
 def proposed(now: Rollout, asked: Mapping[str, str]) -> Rollout | None:
     """Return the rollout that the query parameters propose, or None if it does not differ.
 
-    The form has one name a line, stripped. A name that would not survive that is ignored.
+    The form has one name a line, stripped. A name that would not survive that is ignored, and so
+    is a step that does not exist.
     """
+    if asked.get("step"):
+        to = _step(now, asked["step"])
+        return to if to != now else None
     for name, change in _CHANGES.items():
         client = asked.get(name, "")
         if client and client.isprintable() and client == client.strip():
             to = change(now, client)
             return to if to != now else None
     return None
+
+
+def step_link(to: Rollout) -> str:
+    """Return the address of the form with the step of `to` filled in."""
+    step = percent_text(to.enforce_percent) if to.mode is Mode.ENFORCE else to.mode.value
+    return f"{reverse('ops-rollout')}?{urlencode({'step': step})}#change"
+
+
+def _step(now: Rollout, step: str) -> Rollout:
+    """Return `now` in the mode `step`, or enforced for that share in percent."""
+    if step in (Mode.OFF, Mode.WARN):
+        return replace(now, mode=Mode(step))
+    try:
+        return replace(now, mode=Mode.ENFORCE, enforce_percent=Decimal(step))
+    except (RolloutInvalid, ArithmeticError):
+        return now
 
 
 def proposal_links(now: Rollout, client: str) -> list[ProposalLink]:

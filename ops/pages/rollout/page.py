@@ -186,7 +186,7 @@ def _page(
         "title": "Rollout",
         "rollout": rollout,
         "version": snapshot.version,
-        "meaning": _meaning(rollout),
+        "meaning": meaning(rollout),
         "facts": list(_facts(snapshot, history, gates, now)),
         "gates": gates,
         "gates_are_on": conf.gatekeeper() is not None,
@@ -209,7 +209,8 @@ def _enforces(rollout: Rollout) -> bool:
     return rollout.mode is Mode.ENFORCE
 
 
-def _meaning(rollout: Rollout) -> str:
+def meaning(rollout: Rollout) -> str:
+    """Return what a rollout does, in a sentence."""
     if rollout.mode is Mode.OFF:
         return "Stages are observed and counted. Clients see nothing."
     if rollout.mode is Mode.WARN:

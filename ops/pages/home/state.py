@@ -1,4 +1,7 @@
-"""Tiles of the admin's start page: mode, checks, spellings, clients, backups, runs, way back."""
+"""The state of the platform beside the line: spellings, clients, servers, backup, runs, way back.
+
+Each row is read by itself. A row that cannot be read still links to its page.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from typing import Final
 from django.urls import reverse
 from django.utils.timesince import timesince
 
-from normalization import rollout_store
-from normalization.rollout import Mode
+from normalization import instances, rollout_store
 from ops.alerts.way_back import read_way_back
 from ops.backfill.lease import is_alive
 from ops.backfill.models import BackfillRun
@@ -19,9 +21,8 @@ from ops.backfill.states import PROCESS_GONE, RunState, state_in_words
 from ops.backups import history
 from ops.gates.rules import GateFacts, GateOutcome, backup_valid, best_backup
 from ops.pages.clients.counts import clients_refused
-from ops.pages.panels import ask_gates, softly
+from ops.pages.panels import softly
 from ops.pages.periods import DAY
-from ops.pages.rollout.changes import percent_text
 from ops.pages.spellings.goal import LIMIT_PERCENT
 from ops.pages.spellings.models import SpellingCount
 
@@ -30,12 +31,17 @@ _VERDICT_TONES: Final = {
     GateOutcome.FAIL: "bad",
     GateOutcome.INCONCLUSIVE: "unsure",
 }
-SECONDS: Final = 2.0  # the start page omits a tile that takes longer
+_CLASSES: Final = {"good": "ok", "bad": "bad", "unsure": "look", "plain": "none"}
+_ICONS: Final = {"good": "ok", "bad": "no", "unsure": "alert", "plain": "dot"}
+SECONDS: Final = 2.0  # the start page omits a part that takes longer
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """One tile. `tone` (good, bad, unsure, plain or the mode) is its colour; `word` names it."""
+class StateRow:
+    """One fact about the platform: `word` and a `detail`.
+
+    `tone` (good, bad, unsure, plain) is its colour and its icon.
+    """
 
     label: str
     word: str
@@ -43,61 +49,55 @@ class Tile:
     tone: str
     url: str
 
+    @property
+    def css(self) -> str:
+        """The class of the row in the style sheet."""
+        return _CLASSES[self.tone]
 
-Look = Callable[[datetime], Tile]
+    @property
+    def icon(self) -> str:
+        """The name of the icon, which repeats the colour as a shape."""
+        return _ICONS[self.tone]
 
 
-def tiles(now: datetime) -> list[Tile]:
-    """Return every tile. A tile that cannot be read still links to its page."""
-    return [_tile(label, look, url(), now) for label, look, url in _LOOKS]
+Look = Callable[[datetime], StateRow]
 
 
-def _tile(label: str, look: Look, url: str, now: datetime) -> Tile:
+def state(now: datetime) -> list[StateRow]:
+    """Return every row."""
+    return [_row(label, look, url(), now) for label, look, url in _LOOKS]
+
+
+def _row(label: str, look: Look, url: str, now: datetime) -> StateRow:
     found = softly(label, lambda: look(now), SECONDS)
-    return found or Tile(label, "not known", "This part is slow right now.", "unsure", url)
+    return found or StateRow(label, "not known", "This part is slow right now.", "unsure", url)
 
 
-def _mode(now: datetime) -> Tile:
-    snapshot = rollout_store.newest()
-    rollout = snapshot.rollout
-    change = rollout_store.since(snapshot.version)
-    detail = f"for {timesince(change.created_at, now, depth=1)}" if change else "by default"
-    if rollout.mode is Mode.ENFORCE:
-        detail = f"{percent_text(rollout.enforce_percent)} %, {detail}"
-    return Tile("Mode", str(rollout.mode), detail, f"mode-{rollout.mode}", _rollout())
-
-
-def _gates(now: datetime) -> Tile:
-    gates = ask_gates(rollout_store.newest().version)
-    tone = "unsure" if gates.held else "good"
-    return Tile("Checks", gates.summary, gates.sentence, tone, f"{_rollout()}#gates")
-
-
-def _spellings(now: datetime) -> Tile:
+def _spellings(now: datetime) -> StateRow:
     counted = SpellingCount.objects.first()
     if counted is None:
-        return Tile("Spellings", "not counted", "open the page to count", "plain", _inbox())
+        return StateRow("Spellings", "not counted", "open the page to count", "plain", _inbox())
     undecided, rows = counted.shares.get("", (0, 0))
     every = sum(rows for _, rows in counted.shares.values())
     if not undecided:
-        return Tile("Spellings", "all decided", "nothing to decide", "good", _inbox())
+        return StateRow("Spellings", "all decided", "nothing to decide", "good", _inbox())
     share = 100 * rows / every if every else 0
     tone = "unsure" if share >= LIMIT_PERCENT else "good"
-    return Tile(
+    return StateRow(
         "Spellings", f"{undecided:,} undecided", f"{share:.1f} % of stored rows", tone, _inbox()
     )
 
 
-def _clients(now: datetime) -> Tile:
+def _clients(now: datetime) -> StateRow:
     every, refusable = clients_refused(DAY, now)
     if not every:
-        return Tile("Clients", "none", "no request in 24 hours", "plain", _clients_page())
+        return StateRow("Clients", "none", "no request in 24 hours", "plain", _clients_page())
     tone = "unsure" if refusable else "good"
     detail = "would be refused (last 24 hours)"
-    return Tile("Clients", f"{refusable:,} of {every:,}", detail, tone, _clients_page())
+    return StateRow("Clients", f"{refusable:,} of {every:,}", detail, tone, _clients_page())
 
 
-def _backup(now: datetime) -> Tile:
+def _backup(now: datetime) -> StateRow:
     found = tuple(history.gate_backups(read_files=False))
     verdict = backup_valid(GateFacts(now, 0, 0.0, backups=found))
     best = best_backup(found)
@@ -107,30 +107,44 @@ def _backup(now: datetime) -> Tile:
     passes = verdict.outcome is GateOutcome.PASS
     detail = "fresh enough for the gate" if passes else verdict.sentence
     tone = _VERDICT_TONES[verdict.outcome]
-    return Tile("Newest valid backup", word, detail, tone, _backups())
+    return StateRow("Newest valid backup", word, detail, tone, _backups())
 
 
-def _backfill(now: datetime) -> Tile:
+def _backfill(now: datetime) -> StateRow:
     run = BackfillRun.objects.defer("plan", "unknown", "history").order_by("-pk").first()
     if run is None:
-        return Tile(
+        return StateRow(
             "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
         )
     state = state_in_words(run.state, alive=is_alive(run))
     detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
-    return Tile("Backfill", state, detail, _BACKFILL_TONES.get(state, "plain"), _runs())
+    return StateRow("Backfill", state, detail, _BACKFILL_TONES.get(state, "plain"), _runs())
 
 
-def _heartbeat(now: datetime) -> Tile:
+def _heartbeat(now: datetime) -> StateRow:
     way_back = read_way_back()
     last = way_back.last_heartbeat_at
     word = f"{timesince(last, now, depth=1)} ago" if last else "never"
     tone = _VERDICT_TONES[way_back.verdict.outcome]
-    return Tile("Last heartbeat", word, f"the way back is {way_back.word}", tone, _heartbeats())
+    return StateRow(
+        "Last heartbeat", word, f"the way back is {way_back.word}", tone, _heartbeats()
+    )
 
 
-def _rollout() -> str:
-    return reverse("ops-rollout")
+def _servers(now: datetime) -> StateRow:
+    snapshot = rollout_store.newest()
+    change = rollout_store.since(snapshot.version)
+    age = (now - change.created_at).total_seconds() if change else float("inf")
+    found = instances.convergence(snapshot.version, age)
+    count = len(found.instances)
+    word = "1 server" if count == 1 else f"{count:,} servers" if count else "none reports"
+    tone = "good" if found.converged and count else "plain" if found.converged else "unsure"
+    why = f"{found.why[:1].upper()}{found.why[1:]}."
+    return StateRow("Servers", word, why, tone, _servers_part())
+
+
+def _servers_part() -> str:
+    return f"{reverse('ops-rollout')}#instances"
 
 
 def _inbox() -> str:
@@ -161,11 +175,10 @@ _BACKFILL_TONES: Final = {
 }
 
 _LOOKS: Final[tuple[tuple[str, Look, Callable[[], str]], ...]] = (
-    ("Mode", _mode, _rollout),
-    ("Checks", _gates, _rollout),
     ("Spellings", _spellings, _inbox),
     ("Clients", _clients, _clients_page),
     ("Newest valid backup", _backup, _backups),
     ("Backfill", _backfill, _runs),
     ("Last heartbeat", _heartbeat, _heartbeats),
+    ("Servers", _servers, _servers_part),
 )
