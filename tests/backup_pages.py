@@ -65,7 +65,7 @@ class BackupsPage(LedgerPage):
     @property
     def restore_time(self) -> str:
         """The measured restore time."""
-        return self.facts["Restore time to count on (RTO)"]
+        return self.facts["Expected restore time (RTO)"]
 
     @property
     def next_step(self) -> str:

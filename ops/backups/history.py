@@ -45,7 +45,7 @@ class JudgedBackup:
 
     @property
     def restore_seconds(self) -> float | None:
-        """The restore time to count on (RTO) in seconds, as the last passed drill measured it."""
+        """The expected restore time (RTO) in seconds, as the last passed drill measured it."""
         drill = self.last(CheckKind.RESTORE, CheckVerdict.PASSED)
         return None if drill is None else drill.seconds
 

@@ -176,7 +176,7 @@ class BackupStatus:
 
     @property
     def restore_seconds(self) -> float | None:
-        """The measured restore time to count on (RTO): of the newest backup that has one."""
+        """The expected restore time (RTO): of the newest backup that has one."""
         measured = (each.restore_seconds for each in self.backups)
         return next((seconds for seconds in measured if seconds is not None), None)
 

@@ -36,7 +36,7 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
     """Return the facts now. `version` is the rollout's version that the caller has read.
 
     `asked` is the rollout that the gates are to judge; without one it is the rollout in force, in
-    mode `enforce`: the next step of somebody who only looks.
+    mode `enforce`: the next step.
 
     Without `read_files` no backup file is read, which could take minutes: a file that changed
     since its checks is then `FileState.TOUCHED`.

@@ -28,7 +28,7 @@ def test_a_second_server_on_one_port_is_refused_and_names_the_first(
     workers = psutil.Process(service.process.pid).children()
     line = ["--interface", "rsgi", "--workers", "2", "stagenorm.rsgi:application"]
     environment = {**service.environment, "GRANIAN_PORT": str(service.port)}
-    for given in (["--port", str(service.port), *line], ["--respawn-failed-workers", *line]):
+    for given in (["--port", str(service.port), *line], line):
         command = [sys.executable, "-m", "granian", *given]
         second = children.run(command, cwd=ROOT, env=environment)
         assert second.returncode == 1

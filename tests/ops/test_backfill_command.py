@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import traceback
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 
 from normalization.decision_warnings import DecisionVerdict
 from normalization.stages import Stage
@@ -31,6 +32,9 @@ from tests.backfill_runs import (
 from tests.decided import decide
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).resolve().parents[2]
+OPS = ROOT / "ops"
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -72,6 +76,25 @@ def test_the_plan_shows_each_value_with_its_stage_and_changes_nothing() -> None:
         assert shown in text
     assert execute("SELECT *, xmin::text FROM portfolio_companies ORDER BY id") == before
     assert not BackfillRun.objects.exists()
+
+
+def test_a_row_is_written_at_most_eight_modules_below_the_command(open_gate: None) -> None:
+    store(["Series A"])
+    paths: list[list[str]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "UPDATE" in sql and "portfolio_companies" in sql:
+            frames = [Path(frame.filename) for frame in traceback.extract_stack()]
+            ours = [str(each.relative_to(ROOT)) for each in frames if each.is_relative_to(OPS)]
+            paths.append(list(dict.fromkeys(ours)))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        assert run("--apply")[0] == 0
+    assert paths
+    for path in paths:
+        assert path[0] == "ops/management/commands/normalize_stages.py"
+        assert len([*path, "ops/backfill/sql.py"]) <= 8, path
 
 
 def test_the_plan_as_json_has_counts_suggestions_and_an_estimate() -> None:

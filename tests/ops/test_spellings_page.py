@@ -297,7 +297,7 @@ def test_saving_writes_listed_spellings_in_one_batch(operator: Client, inbox: No
 def test_a_hard_warning_is_confirmed_for_each_spelling(operator: Client, inbox: None) -> None:
     form = SpellingsPage.open(operator).form().choose("deal-type-series-a", "series-b")
     page = Page(form.send(operator, go="preview"))
-    assert "2 decisions go against their own text" in page.text
+    assert "2 decisions contradict their own text" in page.text
     answer = preview_form(operator).send(operator, PREVIEW, reason="so")
     assert answer.status_code == 409
     assert "2 decisions still to be confirmed" in answer.content.decode()

@@ -102,7 +102,7 @@ def test_of_two_applies_of_one_plan_at_once_exactly_one_imports(file: Path, fund
     with waiting_import(file, fund, plan) as first:
         _, refusal = command(file, fund, "--apply", plan)
         assert (
-            refusal == f"Nothing was changed: another import or undo in fund {fund.pk} is at work."
+            refusal == f"Nothing was changed: another import or undo in fund {fund.pk} is running."
         )
     assert "Imported 3 of 3 lines" in first.communicate(timeout=120)[0]
     assert "the plan is now" in command(file, fund, "--apply", plan)[1]

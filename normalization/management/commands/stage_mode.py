@@ -166,7 +166,7 @@ class Command(BaseCommand):
             names = ", ".join(each.name for each in instance_registry.registered())
             raise CommandError(f"No process {name} is registered. Registered: {names or 'none'}.")
         self._print(
-            options, f"{name} is removed. A process that lives reports again.", {"removed": name}
+            options, f"{name} is removed. A running process registers again.", {"removed": name}
         )
 
     def _note_unknown(self, endpoints: Iterable[str]) -> None:

@@ -130,7 +130,7 @@ def run(request: ImportRequest, *, approved: str = "", actor: str = "") -> Impor
     """Plan the import, or carry out the plan whose hash is `approved`.
 
     Raises FileRefused if the file cannot be imported, and ImportHeld if the hash is stale or
-    another import into the fund is at work. Nothing is written then.
+    another import into the fund is running. Nothing is written then.
     """
     with transaction.atomic():
         if approved:
@@ -307,7 +307,7 @@ def lock_imports(fund: int) -> None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s, hashint8(%s))", [IMPORT_CLASS, fund])
         [held] = cursor.fetchone()
     if not held:
-        raise ImportHeld(f"Nothing was changed: another import or undo in fund {fund} is at work.")
+        raise ImportHeld(f"Nothing was changed: another import or undo in fund {fund} is running.")
 
 
 def _newest_policy() -> StagePolicy:

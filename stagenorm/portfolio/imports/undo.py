@@ -62,7 +62,7 @@ def preview(record: CompanyImport) -> UndoResult:
 def undo(import_id: int, *, actor: str) -> UndoResult:
     """Delete the unchanged companies of an import, in one transaction.
 
-    Raises ImportHeld if it cannot be undone, or if another import into the fund is at work.
+    Raises ImportHeld if it cannot be undone, or if another import into the fund is running.
     """
     with transaction.atomic():
         record = find_import(import_id)

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     """Creates an API key and prints only the key to standard output."""
 
     requires_system_checks = ()  # `check` and the service run them
-    help = "Create an API key for a client and print only the key. It is shown only this once."
+    help = "Create an API key for a client and print only the key. It is shown only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""

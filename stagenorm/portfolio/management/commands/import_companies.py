@@ -145,7 +145,7 @@ def _declare_values(parser: CommandParser) -> None:
         help="Another mark of a missing value, besides - N/A NULL nan Undisclosed; repeatable.",
     )
     parser.add_argument(
-        "--decimal", default=".", choices=(".", ","), help="The character before the cents."
+        "--decimal", default=".", choices=(".", ","), help="The decimal separator."
     )
     parser.add_argument(
         "--dates", default="", choices=tuple(DATE_FORMS), help="The form of dates."
