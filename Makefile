@@ -6,7 +6,9 @@ PORT ?= 8000
 # The first interpreter that is new enough; `make setup PYTHON=python3.12` selects another one.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check \
+# Some steps are silent for a minute. A dot every three seconds shows that they work.
+DOTS := sh -c 'while sleep 3; do printf .; done & trap "kill $$!; echo" EXIT; "$$@"' dots
+PIP_INSTALL := $(DOTS) $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check \
 	--no-input --progress-bar off --retries 10 --timeout 60 --require-hashes
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header
@@ -56,7 +58,12 @@ lock: setup ## pin requirements/*.in (LOCK=--upgrade for newer releases)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found on PATH." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(PYTHON) is not Python 3.11 or newer. Name one with PYTHON=python3.12." >&2; exit 1; }
+	@mkdir -p $(VENV) 2>/dev/null && test -w $(VENV) || { echo "$(CURDIR)/$(VENV) cannot be" \
+		"written. Use a checkout that belongs to you." >&2; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(DOTS) $(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements/runtime.txt | $(VENV)/bin/python
 	@echo "Installing requirements/runtime.txt into $(VENV) (a minute or two) …"
