@@ -34,11 +34,11 @@ WORKERS = 2
 THREADS = min(4, 2 * (os.cpu_count() or 1) + 1)
 READY_SECONDS = 60
 END_SECONDS = 15
-STEPS = (
-    ["migrate", "--verbosity", "0"],
-    ["collectstatic", "--no-input", "--verbosity", "0"],
-    ["load_demo"],
-)
+STEPS = {
+    "Bringing the tables up to date …": ["migrate", "--verbosity", "0"],
+    "Collecting the files of the pages …": ["collectstatic", "--no-input", "--verbosity", "0"],
+    "Loading the demonstration data …": ["load_demo"],
+}
 
 
 class StartRefused(RuntimeError):
@@ -86,10 +86,12 @@ def _prepare(data: Path, port: int) -> None:
     os.environ.setdefault("DJANGO_DEBUG", "1")
     env.development_file(data)  # manage.py in another terminal reads it
     if "DATABASE_URL" not in os.environ:
+        print("Starting the database …", flush=True)
         postgres.Postgres(data).use()
     with (data / "prepare.lock").open("a") as place:
         fcntl.flock(place, fcntl.LOCK_EX)  # waits while another `make run` prepares
-        for step in STEPS:
+        for words, step in STEPS.items():
+            print(words, flush=True)
             command = [sys.executable, "manage.py", *step]
             ended = subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 (our own line)
             if ended.returncode:
