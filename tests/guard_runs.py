@@ -22,9 +22,9 @@ QUIET_REJECTS = range(4, 7)
 
 
 def enforce(service: Service) -> None:
-    """Set enforce by way of warn, as a person must."""
+    """Set enforce by way of warn, as a person must, and wait until every worker enforces."""
     for mode in ("warn", "enforce"):
-        service.manage("stage_mode", "set", mode, "--reason", "a test")
+        service.manage("stage_mode", "set", mode, "--reason", "a test", "--wait", "60")
 
 
 @contextlib.contextmanager
