@@ -21,7 +21,7 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/auto-downgrade", webhook.auto_downgrade, name="auto-downgrade"),
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     # Before the admin's own start page, whose name `admin:index` keeps its address.
-    path("admin/", admin.site.admin_view(home_page)),
+    path("admin/", admin.site.admin_view(home_page), name="ops-home"),
     path("admin/ops/rollout/", admin.site.admin_view(rollout_page), name="ops-rollout"),
     path(
         "admin/ops/rollout/back-to-warn/",

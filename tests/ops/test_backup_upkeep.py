@@ -22,6 +22,7 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupFailed, BackupRefused
 from ops.backups.verify import verify
 from tests.backup_faults import NO_SLOW_DRILL, SLOW_DRILL, companies, flip, schema, valid_backup
+from tests.pages import Page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -258,9 +259,9 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(
 ) -> None:
     backup = made(directory, 0)
     client.force_login(User.objects.create_superuser("operator"))
-    page = client.get("/admin/ops/backup/").content.decode()
-    assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page
-    assert "</span>valid</span>" in page
+    page = Page.get(client, "/admin/ops/backup/")
+    assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page.text
+    assert [each.text for each in page.all("span", css="badge-good")] == ["✓ valid"]
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200
     for address in (

@@ -208,7 +208,7 @@ def test_a_read_only_key_may_look_but_not_simulate(
 INVALID: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"runs": 99}, [("/runs", "min_value")]),
     ({"runs": 50_001}, [("/runs", "max_value")]),
-    ({"runs": 1e3}, [("/runs", "invalid")]),
+    ({"runs": 1000.5}, [("/runs", "invalid")]),
     ({"runs": True}, [("/runs", "invalid")]),
     ({"runs": None}, [("/runs", "null")]),
     ({"runs": "200"}, [("/runs", "invalid")]),
