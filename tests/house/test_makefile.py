@@ -8,19 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import children
+
 ROOT = Path(__file__).parents[2]
 
 
 def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make with the project's Makefile in another directory."""
-    return subprocess.run(
-        ["make", "--file", str(ROOT / "Makefile"), *arguments],
+    return children.run(
+        ["make", "--file", ROOT / "Makefile", *arguments],
         cwd=directory,
         env={"PATH": os.environ["PATH"], "HOME": str(directory)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
 
 
