@@ -66,9 +66,9 @@ class RedisLink:
         """Return `work(client)`; raise `RedisUnavailable`.
 
         `what` ("read", "write", "report", "subscribe" …) is logged once when it begins to fail and
-        once when it works again. A refusal raises `RedisRefused`; it is no error of the store if
-        the rollout spreads without it. `insist` tries even if Redis failed within the last TTL,
-        for actions of a person.
+        once when it works again. A refusal raises `RedisRefused`. It does not count as an error of
+        the store if the rollout spreads without it. `insist` tries even if Redis failed within the
+        last TTL, for actions of a person.
         """
         if not conf.redis_configured():
             raise RedisUnavailable("not configured")
