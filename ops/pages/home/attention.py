@@ -14,18 +14,17 @@ from typing import Final
 from django.urls import reverse
 
 from normalization import instances
+from normalization.checks import CLOCK_LIMIT_SECONDS
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
-from ops.backfill.lease import is_alive
-from ops.backfill.models import BackfillRun
-from ops.backfill.states import PROCESS_GONE, RunState, state_in_words
+from ops.backfill.states import PROCESS_GONE, RunState
 from ops.backups.models import Backup
 from ops.gates.rules import GateOutcome
+from ops.pages.home.state import newest_run
 from ops.pages.home.steps import day_or_time, taken_back
 from ops.pages.panels import GatePanel
 from ops.pages.rollout.changes import effects
 
-SKEW_SECONDS: Final = 5.0  # as the alert StageClockSkew
 SETTLED: Final = timedelta(seconds=10)  # servers read a change within 5 s
 NAMES_LISTED: Final = 3
 _STOPPED: Final = {
@@ -70,12 +69,12 @@ def way_back(
 
 def stopped_run() -> Iterator[Attention]:
     """Yield the newest run if it is unfinished and nothing works on it."""
-    run = BackfillRun.objects.defer("plan", "unknown", "history").order_by("-pk").first()
-    if run is None:
+    found = newest_run()
+    if found is None:
         return
-    found = _STOPPED.get(state_in_words(run.state, alive=is_alive(run)))
-    if found is not None:
-        what, text = found
+    run, words = found
+    if words in _STOPPED:
+        what, text = _STOPPED[words]
         url = reverse("admin:ops_backfillrun_change", args=[run.pk])
         title = f"Run {run.pk} over the stored rows {what}"
         yield Attention("warn", "alert", title, text, f"Open run {run.pk}", url)
@@ -109,7 +108,7 @@ def unproven_way_back(rollout: Rollout, panel: GatePanel) -> Iterator[Attention]
 
 def clocks() -> Iterator[Attention]:
     """Yield the servers whose clock is not the database's."""
-    off = [each for each in instances.serving() if abs(each.skew) > SKEW_SECONDS]
+    off = [each for each in instances.serving() if abs(each.skew) > CLOCK_LIMIT_SECONDS]
     if not off:
         return
     count = "1 server is" if len(off) == 1 else f"{len(off)} servers are"

@@ -40,8 +40,9 @@ class RefusedRow:
 class RolloutStep:
     """The step as the page shows it.
 
-    `held`: the checks that do not pass, `passing`: those that do. `unasked`: why the step asks
-    none, "" if it does. `known`: whether the checks could be read.
+    `held`: the checks that hold it; `not_asked`: those that do not pass where none is asked;
+    `passing`: those that pass. `unasked`: why none is asked, "" otherwise. `known`: whether the
+    checks could be read.
     """
 
     title: str
@@ -50,6 +51,7 @@ class RolloutStep:
     url: str
     refused: Sequence[RefusedRow] = ()
     held: Sequence[GateRow] = ()
+    not_asked: Sequence[GateRow] = ()
     passing: Sequence[GateRow] = ()
     unasked: str = ""
     known: bool = True
@@ -57,7 +59,7 @@ class RolloutStep:
     @property
     def ready(self) -> bool:
         """Whether nothing holds the step."""
-        return self.known and (bool(self.unasked) or not self.held)
+        return self.known and not self.held
 
 
 def asked_next(rollout: Rollout) -> Rollout | None:
@@ -92,14 +94,15 @@ def next_step(
     gates = conf.gatekeeper() is not None
     found = effects(rollout, asked, clients, conf.stage_endpoints())
     rows = panel.rows if panel is not None else []
-    held = [row for row in rows if not row.passes]
+    failing = [row for row in rows if not row.passes]
     return RolloutStep(
         title=_title(asked.enforce_percent),
         sentences=found.clients,
-        action=f"Look at {share}" if gates and held else f"Review and enforce {share}",
+        action=f"Look at {share}" if gates and failing else f"Review and enforce {share}",
         url=step_link(asked),
         refused=[_refused(each) for each in panel.traffic.refused_clients] if panel else [],
-        held=held,
+        held=failing if gates else [],
+        not_asked=[] if gates else failing,
         passing=[row for row in rows if row.passes],
         unasked="" if gates else "STAGE_GATES is 0: here a change needs no check.",
         known=panel is not None,

@@ -28,7 +28,7 @@ from ops.pages.home.latest import latest
 from ops.pages.home.next_step import RolloutStep, asked_next, next_step
 from ops.pages.home.state import SECONDS, state
 from ops.pages.home.steps import steps
-from ops.pages.panels import GatePanel, ask_gates, softly
+from ops.pages.panels import GatePanel, GateRow, ask_gates, softly
 from ops.pages.rollout.form import BackToWarnForm
 from ops.pages.rollout.page import PERMISSION, clients_since, meaning, unavailable
 
@@ -104,9 +104,11 @@ def _clean(panel: GatePanel | None) -> bool | None:
     return None if panel is None else panel.row("stored_stages_clean").passes
 
 
-def _prepare(rollout: Rollout, panel: GatePanel | None) -> GatePanel | None:
-    """Return the checks that later steps need, while nothing asks them yet."""
-    return panel if rollout.mode is Mode.OFF and panel is not None and panel.held else None
+def _prepare(rollout: Rollout, panel: GatePanel | None) -> list[GateRow]:
+    """Return the checks that later steps need and that do not pass, while nothing asks them."""
+    if rollout.mode is not Mode.OFF or panel is None:
+        return []
+    return [row for row in panel.rows if not row.passes]
 
 
 def _open(rollout: Rollout) -> list[str]:

@@ -110,15 +110,21 @@ def _backup(now: datetime) -> StateRow:
     return StateRow("Newest valid backup", word, detail, tone, _backups())
 
 
-def _backfill(now: datetime) -> StateRow:
+def newest_run() -> tuple[BackfillRun, str] | None:
+    """Return the newest run over the stored rows and its state in words, None before the first."""
     run = BackfillRun.objects.defer("plan", "unknown", "history").order_by("-pk").first()
-    if run is None:
+    return None if run is None else (run, state_in_words(run.state, alive=is_alive(run)))
+
+
+def _backfill(now: datetime) -> StateRow:
+    found = newest_run()
+    if found is None:
         return StateRow(
             "Backfill", "no run yet", "the stored rows were never normalized", "plain", _runs()
         )
-    state = state_in_words(run.state, alive=is_alive(run))
+    run, words = found
     detail = f"{run.kind} run {run.pk}, {timesince(run.created_at, now, depth=1)} ago"
-    return StateRow("Backfill", state, detail, _BACKFILL_TONES.get(state, "plain"), _runs())
+    return StateRow("Backfill", words, detail, _BACKFILL_TONES.get(words, "plain"), _runs())
 
 
 def _heartbeat(now: datetime) -> StateRow:

@@ -17,6 +17,7 @@ from typing import Final
 
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
+from ops.gates.facts import AUTOMATIC
 from ops.pages.rollout.changes import percent_text
 
 SHARES: Final = (Decimal(10), Decimal(25), Decimal(50), Decimal(100))
@@ -98,7 +99,7 @@ def taken_back(history: Sequence[RolloutChange]) -> RolloutChange | None:
     `history` is the newest change first.
     """
     newest = history[0] if history else None
-    return newest if newest is not None and newest.source in ("alert", "guard") else None
+    return newest if newest is not None and newest.source in AUTOMATIC else None
 
 
 def steps(
