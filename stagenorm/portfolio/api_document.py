@@ -6,7 +6,7 @@ Tests check that every member is described and every example is valid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from stagenorm.portfolio.api_glossary import GLOSSARY
 Schema = dict[str, Any]
 
 INTRODUCTION: Final = Path(__file__).with_name("api_introduction.md")
+EXAMPLES_FILE: Final = "stagenorm/portfolio/api_examples.py"
 METHODS: Final = ("get", "post", "patch", "delete")
 EXAMPLE_ID: Final = "urn:uuid:0b1c6f0e-6a55-4d0c-9d3e-5f3a7b6a1c22"
 
@@ -126,20 +127,28 @@ def _link(operation: Schema) -> None:
 
 def _exemplify(operation: Schema) -> None:
     for parameter in operation.get("parameters", ()):
-        parameter.setdefault("description", PARAMETERS[parameter["name"]][0])
-        parameter["example"] = PARAMETERS[parameter["name"]][1]
+        description, example = _example(PARAMETERS, parameter["name"], "PARAMETERS")
+        parameter.setdefault("description", description)
+        parameter["example"] = example
     name = operation["operationId"]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None and "examples" not in body:
-        body["example"] = BODIES[name]
+        body["example"] = _example(BODIES, name, "BODIES")
     for status, response in operation["responses"].items():
         for header, described in response.get("headers", {}).items():
-            described["example"] = HEADERS[header]
+            described["example"] = _example(HEADERS, header, "HEADERS")
         for kind, content in response.get("content", {}).items():
             if kind == CONTENT_TYPE:
                 _exemplify_problem(int(status), response, content)
             elif "examples" not in content:
-                content["example"] = ANSWERS[name, status, kind]
+                content["example"] = _example(ANSWERS, (name, status, kind), "ANSWERS")
+
+
+def _example(examples: Mapping[Any, Any], key: object, name: str) -> Any:
+    """Return an example of the document; raise `LookupError` with the place that lacks it."""
+    if key not in examples:
+        raise LookupError(f"{key!r} has no example: add one to {name} in {EXAMPLES_FILE}.")
+    return examples[key]
 
 
 def _exemplify_problem(status: int, response: Schema, content: Schema) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -66,6 +67,19 @@ def test_every_package_with_models_is_installed() -> None:
     assert packages == {
         config.name for config in apps.get_app_configs() if Path(config.path).is_relative_to(ROOT)
     } - {config.name for config in apps.get_app_configs() if ".venv" in config.path}
+
+
+def test_every_application_has_its_place_in_the_import_contracts() -> None:
+    settings_of = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    between, within = (contract["layers"] for contract in settings_of["contracts"][:2])
+    for path in (ROOT / "stagenorm").rglob("apps.py"):
+        name = path.parent.name
+        assert f"stagenorm.{name}" in _members(between), name
+        assert name in _members(within), name
+
+
+def _members(layers: list[str]) -> set[str]:
+    return {name for layer in layers for name in re.findall(r"[\w.]+", layer)}
 
 
 def test_every_endpoint_that_opens_a_boundary_is_listed_in_the_settings() -> None:

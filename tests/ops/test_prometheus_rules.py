@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from normalization.outcomes import OUTCOMES
 from normalization.rollout import Mode
@@ -38,6 +39,10 @@ ALERTS = {
     "StageBackfillStalled",
     "StageWatchdog",
 }
+
+
+EVENTS = {"StageWayBackTaken", "StageWayBackDead", "StageClientHeldOut", "StageWatchdog"}
+"""Alerts that report at once, without `for`."""
 
 
 def run(*command: str) -> str:
@@ -83,14 +88,25 @@ def test_the_rules_are_those_of_the_design() -> None:
 
 
 def test_every_alert_is_tested_to_fire_and_to_stay_silent() -> None:
-    tests = "".join(place.read_text() for place in DIRECTORY.glob("*_test.yml"))
-    for name in ALERTS - {"StageWatchdog"}:
-        assert re.search(rf"alertname: {name}, exp_alerts: \[\]", tests), (
-            f"{name} is never expected to be silent"
-        )
-        assert re.search(rf"alertname: {name}\n\s+exp_alerts:", tests), (
-            f"{name} is never expected to fire"
-        )
+    cases = [
+        case
+        for place in DIRECTORY.glob("*_test.yml")
+        for test in yaml.safe_load(place.read_text())["tests"]
+        for case in test.get("alert_rule_test", ())
+    ]
+    fires = {case["alertname"] for case in cases if case.get("exp_alerts")}
+    silent = {case["alertname"] for case in cases if not case.get("exp_alerts")}
+    assert ALERTS - {"StageWatchdog"} - fires == set(), "never expected to fire"
+    assert ALERTS - {"StageWatchdog"} - silent == set(), "never expected to be silent"
+
+
+def test_every_alert_has_a_severity_and_waits_unless_it_reports_an_event() -> None:
+    groups = yaml.safe_load(RULES)["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert {rule["alert"] for rule in alerts} == ALERTS
+    assert {rule["alert"] for rule in alerts if "for" not in rule} == EVENTS
+    severities = {rule["labels"].get("severity") for rule in alerts}
+    assert severities == {"page", "warning", "ticket", "none"}
 
 
 def test_every_runbook_link_leads_to_a_heading() -> None:
