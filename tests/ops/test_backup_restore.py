@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
@@ -495,6 +497,33 @@ def test_a_server_that_goes_away_says_nothing_about_the_backup(tmp_path: Path) -
     assert drill.returncode == 1
     assert "restore error" in errors
     assert [check.verdict for check in backup.checks.all()] == ["error"]
+
+
+# The session waits in DROP DATABASE without FORCE.
+WAITS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE state = 'active' AND query LIKE 'DROP DATABASE%%' AND query NOT LIKE '%%FORCE%%'
+  AND usename = %s
+"""
+
+
+def test_a_copy_in_use_by_a_process_that_the_role_may_not_end_is_dropped_when_it_ends(
+    least_privilege: str,
+) -> None:
+    with (
+        source().connect() as link,
+        scratch.scratch_database(link) as name,
+        psycopg.connect(address(dbname=name)),  # as a superuser
+        ThreadPoolExecutor(1) as others,
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            link.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+        dropped = others.submit(scratch.drop, link, name)
+        wait_until(lambda: execute(WAITS, [least_privilege]) == [(1,)], "the drop to wait")
+        assert name in scratch_databases()
+        execute(TERMINATE, [[name]])
+        dropped.result(60)
+        assert name not in scratch_databases()
 
 
 def test_nobody_else_may_connect_to_the_copy(tmp_path: Path) -> None:
