@@ -39,7 +39,7 @@ def test_a_step_takes_two_clicks_and_one_reason_and_after_a_way_back_the_first_i
     browser.get(f"{service.address}/admin/login/?next={HOME}")
     browser.find_element(By.NAME, "username").send_keys("operator")
     browser.find_element(By.NAME, "password").send_keys("a-long-password")
-    press(browser, "[type=submit]", "Warning clients")
+    press(browser, "[type=submit]", "Ready for the next step")
 
     for before, step, after in (
         ("Next step: enforce for 10 %", "10", "Enforcing for 10 %"),
