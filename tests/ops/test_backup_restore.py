@@ -20,7 +20,8 @@ from ops.backups.children import find_tools
 from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.outcomes import CheckInconclusive
-from ops.backups.restore import restore
+from ops.backups.records import CheckFindings
+from ops.backups.restore import drill, restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import source
 from ops.backups.verify import authenticated
@@ -377,13 +378,12 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     good = create(BackupRequest(tmp_path))
     execute("UPDATE portfolio_companies SET stage = 'seed'")
     other = create(BackupRequest(tmp_path))
-    from ops.backups.records import CheckFindings
-    from ops.backups.restore import _drill
-
-    with authenticated(good, CheckFindings(), no_progress) as authentic:
+    findings = CheckFindings()
+    with authenticated(good, findings, no_progress) as authentic:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), authentic.descriptor, authentic.record, 60, no_progress)
+        drill(findings, authentic.descriptor, authentic.record, None, 60, no_progress)
+    assert "equal to the snapshot" in findings.summary
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 
