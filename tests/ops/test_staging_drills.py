@@ -166,7 +166,7 @@ def test_a_copy_that_is_not_what_production_signed_is_not_restored(
     unreachable = Source({"host": "127.0.0.1", "port": str(free_port())}, "")
     with pytest.raises(BackupRefused, match="BACKUP_VERIFICATION_KEYS is not set"):
         staging.drill_copy(backup.path, unreachable)
-    cases: list[tuple[Callable[[Path], None], str]] = [
+    cases: list[tuple[Callable[[Path], object], str]] = [
         (change_record, "its content was changed after it was signed"),
         (sign_as_another, "which is not trusted here"),
         (no_signature, "it has no signature"),
