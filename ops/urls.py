@@ -7,6 +7,7 @@ from ops import rollout_api
 from ops.alerts import webhook
 from ops.pages.clients.client import client_page
 from ops.pages.clients.listing import clients_page
+from ops.pages.home.live import now_view
 from ops.pages.home.page import home_page
 from ops.pages.rollout.page import back_to_warn, change_plan, next_step, rollout_page
 from ops.pages.spellings.choosing import change_view, draft_view
@@ -22,6 +23,8 @@ urlpatterns: list[URLPattern] = [
     path("_ops/stage-validation/heartbeat", webhook.heartbeat, name="heartbeat"),
     # Before the admin's own start page, whose name `admin:index` keeps its address.
     path("admin/", admin.site.admin_view(home_page), name="ops-home"),
+    # Not behind the login: a page that polls gets a 403 after the session has ended.
+    path("admin/ops/now/", now_view, name="ops-now"),
     path("admin/ops/rollout/", admin.site.admin_view(rollout_page), name="ops-rollout"),
     path(
         "admin/ops/rollout/back-to-warn/",

@@ -345,6 +345,10 @@ GATES: Final[tuple[Gate, ...]] = (
 )
 
 
+QUICK_GATES: Final[tuple[Gate, ...]] = (backup_valid, way_back_proven, instances_converged)
+"""The gates that need neither the stored rows nor the requests."""
+
+
 def examine(facts: GateFacts, asked: Iterable[Gate] = GATES) -> list[GateVerdict]:
     """Return the verdict of each gate.
 

@@ -14,7 +14,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from normalization import rollout_store
+from normalization.models import DecisionBatch
 from normalization.rollout import Mode, Rollout
+from normalization.rollout_store import Snapshot
 from ops.pages.rollout.changes import percent_text
 from ops.pages.spellings.models import SpellingCount
 
@@ -44,13 +46,14 @@ def console_context(
     request: HttpRequest,
     title: str,
     current: str = SPELLINGS,
-    rollout: Rollout | None = None,
+    snapshot: Snapshot | None = None,
 ) -> dict[str, Any]:
     """Return what the frame shows. `current` is the name of the link to mark.
 
-    `rollout`: the one that the page has read; without it, the one that this process serves.
+    `snapshot`: the rollout that the page has read; without it, the newest.
     """
-    rollout = rollout or rollout_store.current().rollout
+    snapshot = snapshot or rollout_store.newest()
+    rollout = snapshot.rollout
     return {
         **admin.site.each_context(request),
         "title": title,
@@ -60,7 +63,10 @@ def console_context(
             )
             for word, name in LINKS
         ],
+        "console_version": snapshot.version,
+        "console_decisions": newest_decisions(),
         "console_mode": rollout.mode.value,
+        "console_icon": f"ops/icon-{rollout.mode.value}.svg",
         "console_mode_word": mode_in_words(rollout),
     }
 
@@ -69,6 +75,11 @@ def undecided() -> int | None:
     """Return how many spellings are undecided as of the last count, None before the first."""
     shares = SpellingCount.objects.values_list("shares", flat=True).first()
     return None if shares is None else int(shares.get("", (0, 0))[0])
+
+
+def newest_decisions() -> int:
+    """Return the version of the decisions, 0 before the first."""
+    return DecisionBatch.objects.values_list("pk", flat=True).first() or 0
 
 
 def mode_in_words(rollout: Rollout) -> str:

@@ -188,6 +188,13 @@ def ask_gates(
     return GatePanel(rows, way_back_of(known), known.traffic)
 
 
+def ask_quick_gates(version: int) -> GatePanel:
+    """Examine the gates whose facts are in small tables, for pages that ask again and again."""
+    known = facts.collect_quick(version)
+    verdicts = rules.examine(known, rules.QUICK_GATES)
+    return GatePanel([_row(verdict) for verdict in verdicts], way_back_of(known), known.traffic)
+
+
 def refusal(verdicts: Sequence[GateVerdict]) -> str:
     """Return why a change is held, one line for each of `verdicts`, in plain words."""
     lines = [f"{_title(each.gate)}: {each.sentence}" for each in verdicts]

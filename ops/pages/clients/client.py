@@ -58,7 +58,8 @@ def client_page(request: HttpRequest) -> HttpResponse:
     if not 0 < len(client) <= LONGEST_NAME or "\0" in client:
         raise Http404
     try:
-        rollout = rollout_store.newest().rollout
+        snapshot = rollout_store.newest()
+        rollout = snapshot.rollout
         history = list(RolloutChange.objects.order_by("-id")[:HISTORY])
     except StoreError:
         return unavailable(request)
@@ -69,7 +70,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
     found = softly("spellings", lambda: spellings.spellings_of(client, period, now))
     may_change = request.user.has_perm(PERMISSION)
     context = {
-        **console_context(request, client, "ops-clients", rollout),
+        **console_context(request, client, "ops-clients", snapshot),
         "client": client,
         "period": period,
         "begin": period.begin(now),

@@ -98,7 +98,8 @@ class ListQuery:
 def clients_page(request: HttpRequest) -> HttpResponse:
     """List the clients, those that enforcement would refuse most first."""
     try:
-        rollout = rollout_store.newest().rollout
+        snapshot = rollout_store.newest()
+        rollout = snapshot.rollout
     except StoreError:
         return unavailable(request)
     query, now = ListQuery.of_request(request), timezone.now()
@@ -106,7 +107,7 @@ def clients_page(request: HttpRequest) -> HttpResponse:
         "clients", lambda: counts.clients(query.period, now, query.named, query.only, query.page)
     )
     context = {
-        **console_context(request, "Clients", "ops-clients", rollout),
+        **console_context(request, "Clients", "ops-clients", snapshot),
         "rollout": rollout,
         "mode_note": _mode_note(rollout),
         "query": query,

@@ -6,7 +6,7 @@ clocks, and servers that disagree. Nothing is listed while all is well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,7 +22,7 @@ from ops.backups.models import Backup
 from ops.gates.rules import GateOutcome
 from ops.pages.home.state import newest_run
 from ops.pages.home.steps import day_or_time, taken_back
-from ops.pages.panels import GatePanel
+from ops.pages.panels import GatePanel, softly
 from ops.pages.rollout.changes import effects
 
 SETTLED: Final = timedelta(seconds=10)  # servers read a change within 5 s
@@ -45,6 +45,33 @@ class Attention:
     text: str
     action: str
     url: str
+
+
+def matters(
+    rollout: Rollout,
+    history: Sequence[RolloutChange],
+    panel: GatePanel | None,
+    now: datetime,
+    seconds: float,
+) -> Iterator[Attention]:
+    """Yield everything that needs the operator. A part that takes over `seconds` is left out.
+
+    `history`: the newest changes first, at least two; `panel`: the checks, None if not known.
+    """
+    yield from way_back(rollout, history, now)
+    yield from _softly_all("run", stopped_run, seconds)
+    if panel is not None:
+        yield from stale_backup(rollout, panel)
+        yield from unproven_way_back(rollout, panel)
+    yield from _softly_all("clocks", clocks, seconds)
+    if panel is not None:
+        yield from servers(panel, history, now)
+
+
+def _softly_all(
+    part: str, read: Callable[[], Iterable[Attention]], seconds: float
+) -> list[Attention]:
+    return softly(part, lambda: list(read()), seconds) or []
 
 
 def way_back(

@@ -5,8 +5,7 @@ Each part is read by itself (`softly`), so that one slow table costs its part an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
 
 from django.contrib import admin
@@ -22,8 +21,7 @@ from normalization.rollout import Mode, Rollout
 from ops import clock
 from ops.gates import traffic
 from ops.pages.console import console_context
-from ops.pages.home import attention
-from ops.pages.home.attention import Attention
+from ops.pages.home.attention import Attention, matters
 from ops.pages.home.latest import latest
 from ops.pages.home.next_step import RolloutStep, next_step
 from ops.pages.home.state import SECONDS, state
@@ -57,14 +55,15 @@ def _page(request: HttpRequest) -> HttpResponse:
     found = softly("steps", lambda: rollout_steps.standing(snapshot), SECONDS)
     panel = softly("checks", lambda: ask_gates(snapshot.version, asked, found), SECONDS)
     clients = softly("clients", lambda: clients_since(traffic.WINDOW, now), SECONDS) or []
-    matters = list(_matters(rollout, history, panel, now))
+    found_matters = list(matters(rollout, history, panel, now, SECONDS))
     step = next_step(rollout, plan.next(rollout), panel, clients)
     context = {
-        **console_context(request, "Home", HOME, rollout),
+        **console_context(request, "Home", HOME, snapshot),
         "app_list": admin.site.get_app_list(request),
-        "heading": _heading(rollout, matters, step),
+        "heading": _heading(rollout, found_matters, step),
         "lede": meaning(rollout),
-        "matters": matters,
+        "matters": found_matters,
+        "console_attention": len(found_matters),
         "steps": steps(plan, rollout, history, _clean(panel), now),
         "step": step,
         "prepare": _prepare(rollout, panel),
@@ -74,23 +73,6 @@ def _page(request: HttpRequest) -> HttpResponse:
         "back": _back(request, rollout),
     }
     return TemplateResponse(request, "admin/index.html", context)
-
-
-def _matters(
-    rollout: Rollout, history: Sequence[RolloutChange], panel: GatePanel | None, now: datetime
-) -> Iterator[Attention]:
-    yield from attention.way_back(rollout, history, now)
-    yield from _softly_all("run", attention.stopped_run)
-    if panel is not None:
-        yield from attention.stale_backup(rollout, panel)
-        yield from attention.unproven_way_back(rollout, panel)
-    yield from _softly_all("clocks", attention.clocks)
-    if panel is not None:
-        yield from attention.servers(panel, history, now)
-
-
-def _softly_all(part: str, read: Callable[[], Iterable[Attention]]) -> list[Attention]:
-    return softly(part, lambda: list(read()), SECONDS) or []
 
 
 def _heading(rollout: Rollout, matters: Sequence[Attention], step: RolloutStep | None) -> str:

@@ -234,7 +234,7 @@ def _page(request: HttpRequest, snapshot: Snapshot, forms: PageForms) -> HttpRes
     gates = softly("gates", lambda: ask_gates(snapshot.version, _judged(form, found), found, sent))
     may_change = request.user.has_perm(PERMISSION)
     context = {
-        **console_context(request, "Rollout", "ops-rollout", rollout),
+        **console_context(request, "Rollout", "ops-rollout", snapshot),
         "rollout": rollout,
         "version": snapshot.version,
         "meaning": meaning(rollout),
