@@ -1,4 +1,4 @@
-"""Open pages ask for the state in one small answer, and carry the state that they were made from."""
+"""Open pages ask for the state in one small answer, and have the state they were made from."""
 
 from __future__ import annotations
 
