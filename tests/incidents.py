@@ -88,7 +88,8 @@ def date_back(minutes: float) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE normalization_rolloutchange DISABLE TRIGGER USER")
         cursor.execute(
-            "UPDATE normalization_rolloutchange SET created_at = created_at - make_interval(secs => %s)",
+            "UPDATE normalization_rolloutchange"
+            " SET created_at = created_at - make_interval(secs => %s)",
             [60 * minutes],
         )
         cursor.execute("ALTER TABLE normalization_rolloutchange ENABLE TRIGGER USER")

@@ -106,7 +106,7 @@ def _first_refused(found: Incident, refused: RefusedRequests | None) -> Iterator
         "bad",
         "no",
         "First refused request",
-        more=f"{refused.refused:,} of {refused.requests:,} enforced requests of all clients were refused.",
+        more=f"{refused.refused:,} of {refused.requests:,} enforced requests were refused.",
         to_minute=True,
     )
 
