@@ -23,7 +23,8 @@ from normalization.rollout import Mode, without_enforcement
 from ops import clock
 from ops.alerts.models import last_heartbeat_at
 from ops.gates import rules
-from ops.gates.rules import GateFacts, GateOutcome, GateVerdict, InstanceFact
+from ops.gates.instances_rule import InstanceFact
+from ops.gates.rules import GateFacts, GateOutcome, GateVerdict
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ def way_back_of(facts: GateFacts) -> WayBack:
 def instance_facts() -> tuple[InstanceFact, ...]:
     """Return the serving processes, also frozen ones; raises `django.db.Error`."""
     return tuple(
-        InstanceFact(one.name, one.version, one.age, one.guard, one.guard_age)
+        InstanceFact(one.name, one.version, one.age, one.guard, one.guard_age, one.store)
         for one in instances.serving()
     )
 

@@ -52,6 +52,8 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         traffic=enforced_traffic(asked, now),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
+        store=conf.shared_store(),
+        expected_instances=conf.expected_instances(),
         instances=instance_facts(),
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
