@@ -233,6 +233,16 @@ def _instance(text: bytes, now: int) -> Instance | None:
         return None
 
 
+def redis_skew() -> float:
+    """Return the clock of this process minus that of Redis, in seconds.
+
+    Raises `RedisUnavailable`.
+    """
+    before = time.time()
+    there = link.ask("clock", _milliseconds, insist=True) / 1000
+    return round((before + time.time()) / 2 - there, 3)
+
+
 def _milliseconds(client: Redis) -> int:
     """Return the clock of Redis: the clocks of hosts may differ."""
     seconds, microseconds = client.time()

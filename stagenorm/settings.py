@@ -524,7 +524,7 @@ LOGGING = logging.configuration(
     readable=DEVELOPMENT and os.isatty(2),
 )
 PROMETHEUS_EXPORT_MIGRATIONS = False
-read.path(
+METRICS_DIR = read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",
