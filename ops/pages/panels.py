@@ -15,7 +15,10 @@ from django.contrib.humanize.templatetags.humanize import apnumber
 from django.db import connection, transaction
 from django.urls import reverse
 
-from normalization.rollout import Mode, Rollout
+from normalization import rollout_plan
+from normalization.rollout import Rollout
+from normalization.rollout_plan import StepVerdict
+from normalization.rollout_steps import StepStanding
 from ops.alerts.way_back import WayBack, way_back_of
 from ops.gates import facts, rules
 from ops.gates.rules import GateOutcome, GateVerdict
@@ -34,6 +37,7 @@ GATE_TITLES: Final = {
     "way_back_proven": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
+    rollout_plan.GATE: "The step has run long enough",
 }
 # Gate → the name of the page that helps, with a part of it, and the text of the link.
 GATE_PLACES: Final = {
@@ -43,6 +47,7 @@ GATE_PLACES: Final = {
     "way_back_proven": ("admin:ops_heartbeat_changelist", "Heartbeats"),
     "instances_converged": ("ops-rollout#instances", "Servers"),
     "cooldown": ("admin:ops_webhookdelivery_changelist", "Webhook deliveries"),
+    rollout_plan.GATE: ("ops-rollout#plan", "The plan"),
 }
 
 T = TypeVar("T")
@@ -84,7 +89,7 @@ class StatusFact:
 class GateRow:
     """One gate on a page. `command` or `advice` is its remedy; `url` shows its facts."""
 
-    verdict: GateVerdict
+    verdict: GateVerdict | StepVerdict
     title: str
     command: str
     advice: str
@@ -94,12 +99,12 @@ class GateRow:
     @property
     def passes(self) -> bool:
         """Whether the gate allows more enforcement."""
-        return self.verdict.outcome is GateOutcome.PASS
+        return self.verdict.outcome == GateOutcome.PASS
 
 
 @dataclass(frozen=True, slots=True)
 class GatePanel:
-    """Every gate, with the state of the way back and the requests that they judged."""
+    """The step in force and every gate, with the state of the way back and the judged requests."""
 
     rows: list[GateRow]
     way_back: WayBack
@@ -113,6 +118,12 @@ class GatePanel:
     def held(self) -> list[str]:
         """The titles of the gates that do not pass."""
         return [row.title for row in self.rows if not row.passes]
+
+    @property
+    def held_gates(self) -> list[str]:
+        """The titles of the gates that hold any change; the plan holds its next step alone."""
+        named = (row for row in self.rows if row.verdict.gate != rollout_plan.GATE)
+        return [row.title for row in named if not row.passes]
 
     @property
     def summary(self) -> str:
@@ -129,17 +140,17 @@ class GatePanel:
         return f"{count} thing{'s hold' if held > 1 else ' holds'} the next step."
 
 
-def ask_gates(version: int, asked: Rollout | None = None) -> GatePanel:
+def ask_gates(version: int, asked: Rollout | None, found: StepStanding | None) -> GatePanel:
     """Examine every gate, as `manage.py rollout_status` does, but without reading backup files.
 
-    `asked` is the rollout to judge; without one, the next step (see `facts.collect`).
+    `asked` is the rollout to judge; None for every client (see `facts.collect`). `found`: where
+    the rollout stands in its plan. The step in force comes first where there is a next one.
     """
-    if asked is not None and asked.mode is not Mode.ENFORCE:
-        asked = None
-    found = facts.collect(version, asked, read_files=False)
-    verdicts = rules.examine(found)
-    rows = [_row(verdict) for verdict in verdicts]
-    return GatePanel(rows, way_back_of(found), found.traffic)
+    known = facts.collect(version, asked, read_files=False)
+    rows = [_row(verdict) for verdict in rules.examine(known)]
+    if found is not None and found.verdict is not None and found.next is not None:
+        rows.insert(0, _row(found.verdict))
+    return GatePanel(rows, way_back_of(known), known.traffic)
 
 
 def refusal(verdicts: Sequence[GateVerdict]) -> str:
@@ -148,7 +159,7 @@ def refusal(verdicts: Sequence[GateVerdict]) -> str:
     return "\n".join(["These checks hold the change.", *lines])
 
 
-def _row(verdict: GateVerdict) -> GateRow:
+def _row(verdict: GateVerdict | StepVerdict) -> GateRow:
     is_command = verdict.remedy.startswith(COMMAND)
     address, place = GATE_PLACES[verdict.gate]
     return GateRow(

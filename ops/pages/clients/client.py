@@ -18,11 +18,11 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_safe
 
-from normalization import conf, rollout_store
+from normalization import conf, known_clients, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import AppliedMode, Mode, Rollout
 from ops.pages import charts
-from ops.pages.clients import counts, keys, spellings
+from ops.pages.clients import counts, spellings
 from ops.pages.clients.counts import ClientRequests, RequestCounts
 from ops.pages.clients.enforcement import (
     ClientEnforcement,
@@ -107,7 +107,7 @@ def _facts(
 ) -> Iterator[StatusFact]:
     yield _consequence(period, sent, found)
     yield _last_seen(client, period, now, sent)
-    usable = softly("keys", lambda: keys.keys_of(client, now))
+    usable = softly("keys", lambda: known_clients.keys_of(client, now))
     if usable is None:
         yield StatusFact("Keys that can be used", "", "not known")
     elif usable:

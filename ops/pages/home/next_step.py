@@ -7,7 +7,7 @@ reads the effect once more there, and gives a reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 from urllib.parse import urlencode
@@ -16,8 +16,8 @@ from django.urls import reverse
 
 from normalization import conf
 from normalization.rollout import Mode, Rollout
+from normalization.rollout_plan import PlanStep
 from ops.gates.traffic_rule import RefusedClient
-from ops.pages.home.steps import WARN, next_rank
 from ops.pages.panels import GatePanel, GateRow
 from ops.pages.rollout.changes import effects, percent_text, step_link
 
@@ -62,26 +62,16 @@ class RolloutStep:
         return self.known and not self.held
 
 
-def asked_next(rollout: Rollout) -> Rollout | None:
-    """Return the rollout of the next step, None if every client is enforced."""
-    rank = next_rank(rollout)
-    if rank is None:
-        return None
-    if rank == WARN:
-        return replace(rollout, mode=Mode.WARN)
-    return replace(rollout, mode=Mode.ENFORCE, enforce_percent=rank)
-
-
 def next_step(
-    rollout: Rollout, panel: GatePanel | None, clients: Sequence[str]
+    rollout: Rollout, step: PlanStep | None, panel: GatePanel | None, clients: Sequence[str]
 ) -> RolloutStep | None:
-    """Return the next step, None at the end.
+    """Return the next `step` of the plan as the page shows it, None at the end.
 
     `panel`: the checks of the step, None if they could not be read; `clients`: those of 24 hours.
     """
-    asked = asked_next(rollout)
-    if asked is None:
+    if step is None:
         return None
+    asked = step.applied_to(rollout)
     if asked.mode is Mode.WARN:
         return RolloutStep(
             "Warn clients",

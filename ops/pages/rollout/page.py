@@ -22,9 +22,10 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_http_methods, require_POST
 
-from normalization import conf, instances, rollout_store
+from normalization import conf, instances, rollout_steps, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout, without_enforcement
+from normalization.rollout_steps import StepStanding
 from normalization.rollout_store import Snapshot
 from ops.gates import traffic
 from ops.pages import charts
@@ -179,7 +180,8 @@ def _page(
     now = timezone.now()
     rollout = snapshot.rollout
     history = list(RolloutChange.objects.order_by("-id")[:HISTORY])
-    gates = softly("gates", lambda: ask_gates(snapshot.version, form.asked()))
+    found = softly("steps", lambda: rollout_steps.standing(snapshot))
+    gates = softly("gates", lambda: ask_gates(snapshot.version, _judged(form, found), found))
     may_change = request.user.has_perm(PERMISSION)
     context = {
         **admin.site.each_context(request),
@@ -203,6 +205,15 @@ def _page(
         **_effects(rollout, form, gates, now),
     }
     return TemplateResponse(request, "admin/ops/rollout/page.html", context)
+
+
+def _judged(form: RolloutForm, found: StepStanding | None) -> Rollout | None:
+    """Return the rollout that the checks judge: the one asked for, or the next step."""
+    asked = form.asked()
+    if asked is not None and _enforces(asked):
+        return asked
+    step = found.plan.next_enforcing(found.rollout) if found is not None else None
+    return step.applied_to(found.rollout) if found is not None and step is not None else None
 
 
 def _enforces(rollout: Rollout) -> bool:
