@@ -56,7 +56,7 @@ def use_redis(settings: Settings, url: str) -> None:
     rollout_store.forget()
 
 
-def present(**of_second: str) -> None:
+def present(**of_second: object) -> None:
     """Let two servers report that use the Redis of this process."""
     for name in ("a:1", "b:2"):
         serves(1, name, age=0, store=conf.shared_store())

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('normalization', '0007_dates_by_the_database'),
+        ('normalization', '0008_rollout_plan'),
     ]
 
     operations = [
