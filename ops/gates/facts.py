@@ -17,6 +17,7 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
+from ops.consumers import deciding
 from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import enforced_traffic
 from ops.gates.traffic_rule import EnforcedTraffic
@@ -56,6 +57,7 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
+        consumers=deciding.newest(),
     )
 
 

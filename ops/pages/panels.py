@@ -37,6 +37,7 @@ GATE_TITLES: Final = {
     "way_back_proven": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
+    "consumers_known": "The consumers are known",
     rollout_plan.GATE: "The step has run long enough",
 }
 # Gate → the name of the page that helps, with a part of it, and the text of the link.
@@ -47,6 +48,7 @@ GATE_PLACES: Final = {
     "way_back_proven": ("admin:ops_heartbeat_changelist", "Heartbeats"),
     "instances_converged": ("ops-rollout#instances", "Servers"),
     "cooldown": ("admin:ops_webhookdelivery_changelist", "Webhook deliveries"),
+    "consumers_known": ("admin:ops_consumerdecision_changelist", "Decisions about consumers"),
     rollout_plan.GATE: ("ops-rollout#plan", "The plan"),
 }
 

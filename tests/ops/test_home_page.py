@@ -47,9 +47,10 @@ def backed_up(settings: Settings, tmp_path: Path) -> None:
 
 
 def in_order(version: int) -> None:
-    """Give the platform a heartbeat and a server that serves `version`."""
+    """Give the platform a heartbeat, a server that serves `version`, and known consumers."""
     Heartbeat.objects.create(fingerprint="f")
     serves(version)
+    consumers_decided()
 
 
 def takes_back(source: str, reason: str) -> int:
