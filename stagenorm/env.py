@@ -10,6 +10,7 @@ also reads that file when neither DATABASE_URL nor DJANGO_DEBUG is set, so that 
 running ``make run`` uses the same database.
 """
 
+import base64
 import ipaddress
 import math
 import os
@@ -142,6 +143,18 @@ class Reader:
             default,
             "use networks such as 10.0.0.0/8, separated by commas",
         )
+
+    def public_keys(self, name: str, help: str) -> list[str]:
+        """Read comma-separated Ed25519 keys, each 32 bytes in base64."""
+
+        def parse(name: str) -> list[str]:
+            found = _words(self._environ.str(name))
+            if any(len(base64.b64decode(key, validate=True)) != 32 for key in found):
+                raise ValueError
+            return found
+
+        advice = "give what manage.py backup_key prints, several separated by commas"
+        return self._read(Variable(name, "list", "", help), parse, [], advice)
 
     def rate(self, name: str, default: str, help: str) -> str:
         """Read a number of requests per period such as ``60/minute``; empty for no limit."""

@@ -407,6 +407,15 @@ BACKUP_ALLOW_SUPERUSER = read.flag(
     "Allow a superuser to dump and restore: the embedded database has no other role.",
     "0; with debug 1",
 )
+BACKUP_VERIFICATION_KEYS = read.public_keys(
+    "BACKUP_VERIFICATION_KEYS",
+    "On staging: the keys of the installations whose backups are drilled here "
+    "(`backup_key` prints them there).",
+)
+BACKUP_DRILL_KEYS = read.public_keys(
+    "BACKUP_DRILL_KEYS",
+    "The keys of the staging servers whose drill results `record_drill` accepts.",
+)
 PG_BIN_DIR = read.path(
     "PG_BIN_DIR",
     postgres.installed_binaries() or Path(),

@@ -191,6 +191,7 @@ def _record(
         seconds=dumped.seconds,
         fewer_rows_accepted=request.accept_fewer_rows,
         facts=facts,
+        encoding=snapshot.info.parameter_status("server_encoding") or "",
     )
 
 

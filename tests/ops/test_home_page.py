@@ -26,6 +26,7 @@ from ops.gates.rules import GATES
 from ops.pages.home import page, state
 from ops.pages.home.steps import steps
 from tests.backup_faults import valid_backup
+from tests.decided import consumers_decided
 from tests.observed import counted, plan_without_waiting, serves
 from tests.pages import BACK_TO_WARN, HOME, HomePage, HomeState, RolloutPage
 

@@ -22,7 +22,7 @@ DROP FUNCTION stage_consumer_decision_append_only();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ops', '0006_dates_by_the_database'),
+        ('ops', '0007_drills_on_staging'),
     ]
 
     operations = [
