@@ -125,10 +125,19 @@ def test_other_records_of_a_json_log_are_skipped(line: bytes) -> None:
         (b'10.0.0.7 - - [31/Feb/2026:10:00:01 +0000] "GET / HTTP/1.1" 200 1 "-" "x"', "the time"),
         (b'10.0.0.7 - - [27/Foo/2026:10:00:01 +0000] "GET / HTTP/1.1" 200 1 "-" "x"', "the time"),
         (b'{"half": ', "not valid JSON"),
-        (b'{"path": "/", "status": 200, "time": "2026-11-27T10:00:01Z"}', "no address"),
-        (b'{"path": "/", "status": 200, "ip": "::1"}', "no time"),
-        (b'{"path": "/", "status": 200, "ip": "::1", "ts": 1e300}', "the time cannot be read"),
-        (b'{"path": "/", "status": "ok", "ip": "::1", "ts": 1}', "the status is not a number"),
+        (
+            b'{"method": "GET", "path": "/", "status": 200, "time": "2026-11-27T10:00:01Z"}',
+            "no address",
+        ),
+        (b'{"method": "GET", "path": "/", "status": 200, "ip": "::1"}', "no time"),
+        (
+            b'{"method": "GET", "path": "/", "status": 200, "ip": "::1", "ts": 1e300}',
+            "the time cannot be read",
+        ),
+        (
+            b'{"method": "GET", "path": "/", "status": "ok", "ip": "::1", "ts": 1}',
+            "the status is not a number",
+        ),
     ],
 )
 def test_a_line_that_cannot_be_read_is_refused_with_a_reason_and_without_its_text(
