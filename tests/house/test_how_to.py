@@ -17,7 +17,6 @@ from django.conf import settings
 from django.urls import resolve
 
 from normalization.fields import StageField
-from normalization import rollout_plan
 from ops.alerts import signature
 from ops.gates import facts, rules
 from ops.pages import panels
@@ -171,8 +170,6 @@ def test_every_gate_fact_is_collected() -> None:
 
 def test_every_gate_has_a_title_and_a_link() -> None:
     names = [gate.__name__ for gate in rules.GATES]
-    # The plan of the steps is asked beside the gates, and shown with them.
-    names.append(rollout_plan.GATE)
     assert list(panels.GATE_TITLES) == list(panels.GATE_PLACES) == names
 
 
