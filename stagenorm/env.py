@@ -10,6 +10,7 @@ also reads that file when neither DATABASE_URL nor DJANGO_DEBUG is set, so that 
 running ``make run`` uses the same database.
 """
 
+import base64
 import math
 import os
 import re
@@ -132,6 +133,18 @@ class Reader:
             "give a comma-separated list",
             required,
         )
+
+    def public_keys(self, name: str, help: str) -> list[str]:
+        """Read comma-separated Ed25519 keys, each 32 bytes in base64."""
+
+        def parse(name: str) -> list[str]:
+            found = _words(self._environ.str(name))
+            if any(len(base64.b64decode(key, validate=True)) != 32 for key in found):
+                raise ValueError
+            return found
+
+        advice = "give what manage.py backup_key prints, several separated by commas"
+        return self._read(Variable(name, "list", "", help), parse, [], advice)
 
     def rate(self, name: str, default: str, help: str) -> str:
         """Read a number of requests per period such as ``60/minute``; empty for no limit."""

@@ -272,6 +272,12 @@ STAGE_MODE_TTL_SECONDS = read.seconds(
     5.0,
     "Maximum age of the mode that a process has in memory.",
 )
+EXPECTED_INSTANCES = read.whole(
+    "EXPECTED_INSTANCES",
+    0,
+    "Number of web processes on all hosts; while fewer report, the gates hold enforcement. "
+    "0: as many as report.",
+)
 STAGE_DEPRECATED_SINCE = read.day(
     "STAGE_DEPRECATED_SINCE",
     date(2026, 1, 1),
@@ -386,6 +392,15 @@ BACKUP_ALLOW_SUPERUSER = read.flag(
     DEVELOPMENT,
     "Allow a superuser to dump and restore: the embedded database has no other role.",
     "0; with debug 1",
+)
+BACKUP_VERIFICATION_KEYS = read.public_keys(
+    "BACKUP_VERIFICATION_KEYS",
+    "On staging: the keys of the installations whose backups are drilled here "
+    "(`backup_key` prints them there).",
+)
+BACKUP_DRILL_KEYS = read.public_keys(
+    "BACKUP_DRILL_KEYS",
+    "The keys of the staging servers whose drill results `record_drill` accepts.",
 )
 PG_BIN_DIR = read.path(
     "PG_BIN_DIR",
@@ -518,7 +533,7 @@ LOGGING = logging.configuration(
     readable=DEVELOPMENT and os.isatty(2),
 )
 PROMETHEUS_EXPORT_MIGRATIONS = False
-read.path(
+METRICS_DIR = read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",

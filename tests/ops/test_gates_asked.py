@@ -28,7 +28,7 @@ from ops.gates import facts
 from ops.gates.backup_rule import FileState
 from ops.gates.rules import GATES, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
-from tests.observed import serves
+from tests.observed import plan_of, serves
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -279,9 +279,14 @@ def test_the_status_exits_1_while_a_gate_holds_and_shows_every_verdict(
     assert [gate["gate"] for gate in found["gates"]][:2] == ["backup_valid", "stored_stages_clean"]
 
 
-def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
+def test_the_status_is_a_table_and_exits_0_when_all_gates_and_the_step_pass(
     ready: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    plan_of("warn:24h", "100")
+    with pytest.raises(CommandError, match=r"would be refused by step_proven\."):
+        call_command("rollout_status")
+    assert "Warn has run for" in capsys.readouterr().out
+    plan_of("warn", "100")
     call_command("rollout_status")
     shown = capsys.readouterr().out
     assert shown.count("pass") >= 6
