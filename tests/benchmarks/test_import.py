@@ -137,6 +137,7 @@ def new_path(path: Path, fund: Fund) -> None:
 
 
 PLANS: dict[Path, str] = {}
+ImportPath = Callable[[Path, Fund], None]
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def cpu_seconds() -> float:
     )
 
 
-def spent(work: Callable[[Path, Fund], None], path: Path, fund: Fund) -> float:
+def spent(work: ImportPath, path: Path, fund: Fund) -> float:
     """Return the CPU seconds of one import into an empty table."""
     execute("TRUNCATE portfolio_companies, portfolio_companyimport")
     execute("CHECKPOINT")
@@ -181,7 +182,7 @@ def test_an_import_against_the_former_path_and_against_copying_alone(
     write_companies(path, ROWS)
     with open_file(path) as file:
         PLANS[path] = run(ImportRequest(file, fund)).hash
-    paths = (former_path, bare_path, new_path, keyless_path)
+    paths: tuple[ImportPath, ...] = (former_path, bare_path, new_path, keyless_path)
     rounds = []
     for number in range(ROUNDS):
         turn = paths if number % 2 else paths[::-1]
@@ -189,7 +190,7 @@ def test_an_import_against_the_former_path_and_against_copying_alone(
     rates = {work: ROWS / median(each[work] for each in rounds) for work in paths}
     note = ", ".join(f"{work.__name__} {rate:,.0f}/s" for work, rate in rates.items())
 
-    def over(base: Callable[[Path, Fund], None]) -> float:
+    def over(base: ImportPath) -> float:
         return median(each[base] / each[new_path] for each in rounds)
 
     rate = "import: rows per CPU second ÷"
