@@ -294,7 +294,8 @@ def instances_converged(facts: GateFacts) -> GateVerdict:
         return GateVerdict(
             gate, GateOutcome.FAIL, f"{share}: {', '.join(behind)}.", evidence, remedy
         )
-    sentence = f"All {every} servers agree on version {facts.version}."
+    agree = "The only server agrees" if every == 1 else f"All {every} servers agree"
+    sentence = f"{agree} on version {facts.version}."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
