@@ -26,6 +26,7 @@ from normalization.rollout import Mode, Rollout, RolloutInvalid
 from normalization.serializers import StrictCharField, StrictIntegerField, StrictSerializer, parse
 from stagenorm.sessions import condition
 
+CHANGE: Final = "normalization.add_rolloutchange"
 MODES: Final = [mode.value for mode in Mode]
 INSTEAD: Final = (
     "In production the mode cannot be set over HTTP. On the server use "
@@ -36,15 +37,21 @@ INSTEAD: Final = (
 class IsOperator(BasePermission):
     """Allows the session of a staff member, and an API key of an operator.
 
+    A change with a session needs the permission to change the rollout, as the pages do.
+
     The model of keys belongs to another app. Only its attributes `operator` and `read_only` count.
     """
 
-    message = "This is for operators: use a staff session, or a key of create_api_key --operator."
+    message = (
+        "This is for operators: use a key of create_api_key --operator, or a staff session. "
+        "A change needs the permission to change the rollout."
+    )
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Return whether the caller may use this method."""
         if request.auth is None:
-            return request.user.is_active and request.user.is_staff
+            staff = request.user.is_active and request.user.is_staff
+            return staff and (request.method in SAFE_METHODS or request.user.has_perm(CHANGE))
         read_only = getattr(request.auth, "read_only", False)
         allowed = request.method in SAFE_METHODS or not read_only
         return bool(getattr(request.auth, "operator", False)) and allowed

@@ -133,6 +133,7 @@ ROOT_URLCONF = "stagenorm.urls"
 WSGI_APPLICATION = "stagenorm.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = ["stagenorm.formats"]  # dates of the admin's own lists
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
@@ -527,7 +528,7 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
-CSRF_FAILURE_VIEW = "normalization.problems.csrf_failure"
+CSRF_FAILURE_VIEW = "stagenorm.error_pages.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024  # bytes; 10,000 stages of 100 characters fit
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -1,7 +1,9 @@
 """The URL configuration of the whole service."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path, reverse_lazy
+from django.utils.functional import lazy
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
@@ -15,6 +17,9 @@ admin.site.site_header = admin.site.site_title = "stagenorm"
 admin.site.index_title = "Operations"
 admin.site.site_url = reverse_lazy("api-docs")  # type: ignore[assignment] # lazy text
 
+# At the request: the names of static files are not known before `collectstatic`.
+_icon = lazy(static, str)
+
 # Swagger UI is an HTML page: it has no OPTIONS description to render.
 _docs = SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"])
 
@@ -26,12 +31,14 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", _docs, name="api-docs"),
+    # Browsers ask for it beside pages that name no icon, such as a JSON answer.
+    path("favicon.ico", RedirectView.as_view(url=_icon("ops/icon-off.svg"))),
     path("healthz", safe_only(healthz), name="healthz"),
     path("readyz", safe_only(readyz), name="readyz"),
     path("metrics", safe_only(metrics), name="metrics"),
 ]
 
-handler400 = "normalization.problems.bad_request"
-handler403 = "normalization.problems.permission_denied"
-handler404 = "normalization.problems.page_not_found"
-handler500 = "normalization.problems.server_error"
+handler400 = "stagenorm.error_pages.bad_request"
+handler403 = "stagenorm.error_pages.permission_denied"
+handler404 = "stagenorm.error_pages.page_not_found"
+handler500 = "stagenorm.error_pages.server_error"

@@ -55,7 +55,7 @@ class AlertLedger(OperatorLedger):
     show_full_result_count = False
     paginator = CountedToPaginator
 
-    @admin.display(description="received (UTC)")
+    @admin.display(description="received (UTC)", ordering="id")
     def received(self, row: WebhookDelivery | Heartbeat) -> str:
         """Return the time of arrival."""
         return cell("moment", at=row.received_at)

@@ -111,7 +111,7 @@ class BackupAdmin(PagedLedger):
             context.update(_summary([backup.judged for backup in lines]))
         return answer
 
-    @admin.display(description="snapshot (UTC)")
+    @admin.display(description="snapshot (UTC)", ordering="snapshot_at")
     def taken(self, backup: Backup) -> str:
         """Show when the snapshot was taken, its age, and the link to its page."""
         return cell("snapshot", backup=backup, age=spoken(_judged(backup).validity.age_seconds))
@@ -153,7 +153,7 @@ class BackupAdmin(PagedLedger):
     def show(self, request: HttpRequest, backup: Backup, /) -> HttpResponse:
         """Show one backup with its checks, oldest first."""
         judged = history.judge(backup, own_identity(), clock.database_now())
-        title = f"Backup of {backup.snapshot_at:%Y-%m-%d %H:%M:%S}"
+        title = f"Backup of {backup.snapshot_at:%-d %b %Y %H:%M:%S}"
         context = {"title": title, **_page(judged)}
         return self.page(request, "admin/ops/backup/backup.html", context)
 
@@ -252,7 +252,7 @@ class BackupCheckAdmin(OperatorLedger):
         """Leave the large facts of the backups in the database."""
         return BackupCheck.objects.select_related("backup").defer("backup__facts")
 
-    @admin.display(description="when (UTC)")
+    @admin.display(description="when (UTC)", ordering="checked_at")
     def checked(self, check: BackupCheck) -> str:
         """Show when the check ended."""
         return cell("moment", at=check.checked_at)

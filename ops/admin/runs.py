@@ -75,7 +75,7 @@ class BackfillRunAdmin(PagedLedger):
         """Return whether the user may steer runs: that takes the permission to change them."""
         return request.user.has_perm("ops.change_backfillrun")
 
-    @admin.display(description="run")
+    @admin.display(description="run", ordering="id")
     def run(self, run: BackfillRun) -> str:
         """Its number, linked to its page, and its tables."""
         return cell("run", run=run, tables=[each.table_name for each in run.checkpoints.all()])
@@ -102,7 +102,7 @@ class BackfillRunAdmin(PagedLedger):
         """Rows with values that stay."""
         return cell("number", number=_progress(run).unknown, word="unknown")
 
-    @admin.display(description="by")
+    @admin.display(description="by", ordering="actor")
     def begun(self, run: BackfillRun) -> str:
         """Who began it, and when."""
         begun_at = run.started_at or run.created_at
@@ -219,7 +219,7 @@ def _facts(progress: RunProgress) -> list[tuple[str, str]]:
     """Return (term, value) for the head of the page; what a run does not have is left out."""
     run = progress.run
     held = "Held by" if progress.alive else "Last held by"
-    heartbeat = f"{run.heartbeat_at:%Y-%m-%d %H:%M:%S}" if run.heartbeat_at else ""
+    heartbeat = f"{run.heartbeat_at:%-d %b %Y %H:%M:%S}" if run.heartbeat_at else ""
     unknown = "" if run.kind == RunKind.UNDO else f"{progress.unknown:,} rows"
     facts = [
         (_written(run), f"{progress.changed:,} rows"),

@@ -78,6 +78,8 @@ def collect_quick(version: int) -> GateFacts:
         backups=tuple(gate_backups(read_files=False)),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
+        store=conf.shared_store(),
+        expected_instances=conf.expected_instances(),
         instances=instance_facts(),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from rest_framework_api_key.admin import APIKeyModelAdmin
@@ -137,7 +137,17 @@ class PortfolioCompanyAdmin(_ModelAdmin):
     ordering = ("-id",)
     show_full_result_count = False
 
-    @admin.display(description="stage as written")
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save, and name a text that was stored without a stage."""
+        super().save_model(request, obj, form, change)
+        if "stage_raw" in form.changed_data and obj.stage is None:
+            messages.warning(
+                request,
+                f"“{obj.stage_raw}” has no stage: it is undecided, or outside. The company is "
+                "stored with this text. Decide it on the page Spellings.",
+            )
+
+    @admin.display(description="stage as written", ordering="stage_raw")
     def written_stage(self, company: PortfolioCompany) -> str | None:
         """The text of the stage."""
         return company.written_stage

@@ -118,7 +118,7 @@ class CompanyImportAdmin(LedgerAdmin):
         return format_html(
             '{}<span class="line quiet">{} UTC</span>',
             record.actor,
-            f"{record.created_at:%Y-%m-%d %H:%M}",
+            f"{record.created_at:%-d %b %Y %H:%M}",
         )
 
     # -- The page of one import, and its undo
@@ -237,7 +237,7 @@ def _facts(record: CompanyImport) -> list[tuple[str, str]]:
     return [
         ("Fund", record.fund.name),
         ("Imported by", record.actor),
-        ("Imported at", f"{record.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("Imported at", f"{record.created_at:%-d %b %Y %H:%M:%S} UTC"),
         ("Mode", record.mode),
         ("Version of the decisions", str(record.decisions_version)),
         ("Plan", record.plan_hash),

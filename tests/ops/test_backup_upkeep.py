@@ -260,7 +260,7 @@ def test_the_admin_shows_backups_and_lets_nobody_write_them(
     backup = made(directory, 0)
     client.force_login(User.objects.create_superuser("operator"))
     page = Page.get(client, "/admin/ops/backup/")
-    assert f"{backup.snapshot_at:%Y-%m-%d %H:%M:%S}" in page.text
+    assert f"{backup.snapshot_at:%-d %b %Y %H:%M:%S}" in page.text
     assert "✓ valid" in [each.text for each in page.all("span", css="badge-good")]
     assert client.get("/admin/ops/backupcheck/").status_code == 200
     assert client.get("/admin/ops/heartbeat/").status_code == 200

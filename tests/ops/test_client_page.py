@@ -97,7 +97,7 @@ def test_a_client_that_sent_nothing_shows_its_last_request_before(
         counted("canonical", 1, minutes=minutes + DAY)
         last = OutcomeTally.objects.order_by("-minute").first()
         assert last
-        note = f"{last.minute:%Y-%m-%d %H:%M} UTC {note}"
+        note = f"{last.minute:%-d %b %Y %H:%M} UTC {note}"
     page = ClientPage.open(operator)
     assert page.facts["Last seen"].startswith(note)
     assert "This client sent no stages" in page.section("outcomes").text
@@ -142,7 +142,7 @@ def test_first_seen_is_the_first_time_ever_and_not_of_the_period(operator: Clien
     saw("Growth", 2, days=60)
     saw("Growth", 3)
     ((_, times, *_, first, _),) = ClientPage.open(operator).table("unknown")
-    assert (times, first) == ("3", f"{timezone.now() - timedelta(days=60):%Y-%m-%d}")
+    assert (times, first) == ("3", f"{timezone.now() - timedelta(days=60):%-d %b %Y}")
 
 
 def test_invisible_characters_are_named_and_markup_is_shown_as_text(operator: Client) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -62,6 +62,18 @@ def test_in_production_a_put_is_refused_and_names_the_command() -> None:
     assert answer.status_code == 403
     assert "manage.py stage_mode set warn --reason" in answer.json()["detail"]
     assert not RolloutChange.objects.exists()
+
+
+@pytest.mark.usefixtures("development")
+@pytest.mark.parametrize(("may", "status"), [(False, 403), (True, 200)])
+def test_a_change_with_a_session_needs_the_permission_of_the_pages(may: bool, status: int) -> None:
+    user = User.objects.create_user("bob", is_staff=True)
+    if may:
+        user.user_permissions.add(Permission.objects.get(codename="add_rolloutchange"))
+    client = APIClient()
+    client.force_login(user)
+    assert client.put(URL, WARN, format="json").status_code == status
+    assert RolloutChange.objects.exists() == may
 
 
 @pytest.mark.usefixtures("development")
@@ -140,7 +152,7 @@ def test_a_read_only_key_changes_nothing() -> None:
 
 @pytest.mark.usefixtures("development")
 def test_a_session_needs_its_csrf_token_to_write() -> None:
-    client = with_session(is_staff=True)
+    client = with_session(is_staff=True, is_superuser=True)
     assert client.put(URL, WARN, content_type="application/json").status_code == 403
     client.get("/admin/")
     token = (

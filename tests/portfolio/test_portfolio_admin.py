@@ -194,8 +194,8 @@ def save_company(
 def test_a_stage_that_is_typed_in_is_held_to_the_rules_of_the_api(
     operator: Client, fund: Fund, set_mode: Callable[..., int]
 ) -> None:
-    save_company(operator, fund, "Series A")
-    save_company(operator, fund, "Seires A")
+    assert "has no stage" not in save_company(operator, fund, "Series A")
+    assert "“Seires A” has no stage" in save_company(operator, fund, "Seires A")
     stored = fund.companies.order_by("pk").values_list("stage_raw", "stage")
     assert list(stored) == [("Series A", "series-a"), ("Seires A", None)]
     set_mode(Mode.ENFORCE)

@@ -101,14 +101,14 @@ def incidents_page(request: HttpRequest) -> HttpResponse:
     given = request.GET.get("before", "")
     before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
     try:
-        rollout = rollout_store.newest().rollout
+        snapshot = rollout_store.newest()
         found = record.incidents(before, record.LISTED + 1)
     except StoreError:
         return unavailable(request)
     listed = found[: record.LISTED]
     context = {
-        **console_context(request, "Incidents", HOME, rollout),
-        "rows": [IncidentRow(each, still_holds(each, rollout)) for each in listed],
+        **console_context(request, "Incidents", HOME, snapshot),
+        "rows": [IncidentRow(each, still_holds(each, snapshot.rollout)) for each in listed],
         "older": f"?before={listed[-1].version}" if len(found) > len(listed) else "",
         "newest": before is None,
     }
