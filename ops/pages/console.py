@@ -21,6 +21,7 @@ from ops.pages.rollout.changes import percent_text
 from ops.pages.spellings.models import SpellingCount
 
 SPELLINGS: Final = "ops-spellings"
+HOME: Final = "admin:index"
 LINKS: Final = (
     ("Home", "admin:index"),
     ("Spellings", SPELLINGS),
@@ -53,21 +54,30 @@ def console_context(
     `snapshot`: the rollout that the page has read; without it, the newest.
     """
     snapshot = snapshot or rollout_store.newest()
-    rollout = snapshot.rollout
     return {
         **admin.site.each_context(request),
+        **frame(snapshot, reverse(current)),
         "title": title,
+        "console_version": snapshot.version,
+        "console_decisions": newest_decisions(),
+        "console_icon": f"ops/icon-{snapshot.rollout.mode.value}.svg",
+    }
+
+
+def frame(snapshot: Snapshot, path: str) -> dict[str, Any]:
+    """Return the links, with the one that leads to `path` or above it marked, and the mode."""
+    urls = {name: reverse(name) for _, name in LINKS}
+    above = [url for url in urls.values() if path.startswith(url) and url != urls[HOME]]
+    current = max(above, key=len, default=urls[HOME] if path == urls[HOME] else "")
+    return {
         "console_links": [
             ConsoleLink(
-                word, reverse(name), name == current, undecided() if name == SPELLINGS else None
+                word, urls[name], urls[name] == current, undecided() if name == SPELLINGS else None
             )
             for word, name in LINKS
         ],
-        "console_version": snapshot.version,
-        "console_decisions": newest_decisions(),
-        "console_mode": rollout.mode.value,
-        "console_icon": f"ops/icon-{rollout.mode.value}.svg",
-        "console_mode_word": mode_in_words(rollout),
+        "console_mode": snapshot.rollout.mode.value,
+        "console_mode_word": mode_in_words(snapshot.rollout),
     }
 
 
