@@ -169,7 +169,7 @@ def convergence(version: int, age: float) -> Convergence:
         return Convergence(False, _who_is_behind(behind, len(found), version), found, behind)
     if len(found) < (expected := conf.expected_instances()):
         return Convergence(False, f"{len(found)} of {expected} expected instances report", found)
-    return Convergence(True, f"all of {_count(found)} run version {version} or newer", found)
+    return Convergence(True, f"{_all(found)} version {version} or newer", found)
 
 
 def _nobody_reports(version: int, age: float) -> Convergence:
@@ -215,8 +215,9 @@ def wait_until_converged(
         time.sleep(pause)
 
 
-def _count(instances: tuple[ServingProcess, ...]) -> str:
-    return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
+def _all(instances: tuple[ServingProcess, ...]) -> str:
+    count = len(instances)
+    return "the only instance runs" if count == 1 else f"all {count} instances run"
 
 
 def _instance(text: bytes, now: int) -> Instance | None:

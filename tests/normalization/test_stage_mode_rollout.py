@@ -152,7 +152,7 @@ def test_status_shows_the_rollout_and_the_instances(shared: RedisServer) -> None
         "ann (command)",
         "because",
         "Instances",
-        "Converged: all of 1 instance",
+        "Converged: the only instance runs",
     ):
         assert shown in text
     body = json.loads(run("status", "--json"))
@@ -180,7 +180,7 @@ def test_set_wait_prints_the_measured_time_until_every_instance_runs_it(
     wait_until(lambda: bool(instances.report()), "its report")
     text = run(*SET, "warn", "--wait", "60")
     assert "spread to every instance" in text
-    assert "all of 1 instance run version" in text
+    assert "the only instance runs version" in text
     body = json.loads(run(*SET, "off", "--wait", "60", "--json"))
     assert body["waited_seconds"] < 60  # it heard of the change, long before its snapshot expires
 

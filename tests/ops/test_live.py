@@ -84,3 +84,24 @@ def test_a_page_carries_its_versions_and_names_the_mode_in_title_and_icon(
     assert " · ".join(page.one("title").text.split(" · ")[:1]).endswith("Warn")
     assert "icon-warn" in page.one("link", id="live-icon").attribute("href")
     assert page.one("div", id="live-offer").attribute("role") == "status"
+
+
+@pytest.mark.parametrize(
+    ("address", "current"),
+    [
+        ("/admin/portfolio/fund/", []),
+        ("/admin/ops/backfillrun/", ["Stored rows"]),
+        ("/admin/ops/spellings/packs/", ["Spellings"]),
+        (CLIENTS, ["Clients"]),
+        (ROLLOUT, ["Rollout"]),
+        (HOME, ["Home"]),
+    ],
+)
+def test_every_page_of_the_admin_has_the_links_of_the_console_and_the_mode(
+    operator: Client, set_mode: Callable[..., int], address: str, current: list[str]
+) -> None:
+    set_mode("enforce", enforce_percent=Decimal(25))
+    links = Page.get(operator, address).one("nav", css="cnav")
+    marked = [each.text for each in links.all("a") if each.attribute("aria-current") == "page"]
+    assert marked == current
+    assert links.one("li", css="mode-now").text == "Mode now: Enforce 25 %"
