@@ -111,7 +111,7 @@ class RolloutPlan:
     def next(self, rollout: Rollout) -> PlanStep | None:
         """Return the step after the one in force, None at the end.
 
-        After a way back the mode is `warn`, so the first share follows, whatever was enforced.
+        After a way back the mode is `warn`, so the first share follows, also after 100 %.
         """
         ahead = (step for step in self.steps if step.rank > rank_of(rollout))
         return next(ahead, None)

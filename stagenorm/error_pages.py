@@ -16,7 +16,7 @@ from normalization import problems
 
 PAGES: Final = "/admin/"
 _ADVICE: Final = {
-    403: "Ask an administrator for the permission, or sign in as somebody who has it.",
+    403: "Ask an administrator for the permission, or sign in with an account that has it.",
     404: "The address may be mistyped, or what it showed may be gone.",
     503: "Nothing was done. Load the page again in a moment.",
 }

@@ -30,7 +30,7 @@ _PLACES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ClientEffect:
+class EnteringClient:
     """One client: from which share it is enforced, and what of its day would be refused.
 
     `state` is `in` (enforced already), `new` (the step enforces it) or `later`.
@@ -94,16 +94,16 @@ class StepEffects:
     """
 
     step: PlanStep
-    rows: Sequence[ClientEffect]
+    rows: Sequence[EnteringClient]
     more: int
-    new: Sequence[ClientEffect]
+    new: Sequence[EnteringClient]
     clients: int
     refused: int
     percent: float
     later: Sequence[StepEffect]
 
     @property
-    def hurt(self) -> list[ClientEffect]:
+    def hurt(self) -> list[EnteringClient]:
         """The clients of which the step newly refuses requests, the worst first."""
         hurt = [each for each in self.new if each.is_hurt]
         return sorted(hurt, key=lambda each: -each.refused)[:NAMED]
@@ -159,11 +159,11 @@ def _effect(
     asked: Rollout,
     totals: Mapping[str, ClientTotals],
     endpoints: list[str],
-) -> ClientEffect:
+) -> EnteringClient:
     before, after = (enforcement_of(each, client, endpoints) for each in (rollout, asked))
     state = "in" if before.now else "new" if after.now else "later"
     found = totals.get(client)
-    return ClientEffect(
+    return EnteringClient(
         client=client,
         enters_at=Decimal(0) if after.pilot else after.enters_at,
         place=_PLACES.get(after.status, "") or ("always in" if after.pilot else ""),
@@ -174,7 +174,7 @@ def _effect(
     )
 
 
-def _listed(effects: Sequence[ClientEffect]) -> list[ClientEffect]:
+def _listed(effects: Sequence[EnteringClient]) -> list[EnteringClient]:
     """Return at most LISTED clients in their order: those that enter, then those hurt most."""
     ranks = {"new": 0, "in": 1, "later": 2}
     chosen = sorted(effects, key=lambda each: (ranks[each.state], -each.refused))[:LISTED]
