@@ -207,6 +207,16 @@ def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
     return row
 
 
+def require_primary(link: SourceConnection) -> None:
+    """Raise `BackupRefused` for a standby: it exports no snapshot and creates no database."""
+    if one(link.execute("SELECT pg_is_in_recovery()"))[0]:
+        raise BackupRefused(
+            f"The database is read-only: {link.info.host}:{link.info.port} is a standby, and a "
+            "backup is made and drilled on a primary. Wait for the end of the failover, or let "
+            "several hosts with target_session_attrs=read-write in BACKUP_DATABASE_URL find it."
+        )
+
+
 def require_dumping_role(link: SourceConnection) -> None:
     """Raise `BackupRefused` unless the role can read everything without being a superuser."""
     role, superuser, _ = one(link.execute(ROLE))
