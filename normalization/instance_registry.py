@@ -22,20 +22,20 @@ GONE_SECONDS: Final = 3.0
 
 REPORT: Final = """
 INSERT INTO normalization_servinginstance (name, host, pid, version, mode, age_seconds, guard,
-                                           guard_age_seconds, skew_seconds, seen_at)
+                                           guard_age_seconds, skew_seconds, store, seen_at)
 VALUES (%(name)s, %(host)s, %(pid)s, %(version)s, %(mode)s, %(age)s, %(guard)s,
-        %(guard_age)s, %(skew)s, statement_timestamp())
+        %(guard_age)s, %(skew)s, %(store)s, statement_timestamp())
 ON CONFLICT (name) DO UPDATE SET
     version = excluded.version, mode = excluded.mode, age_seconds = excluded.age_seconds,
     guard = excluded.guard, guard_age_seconds = excluded.guard_age_seconds,
-    skew_seconds = excluded.skew_seconds, seen_at = excluded.seen_at
+    skew_seconds = excluded.skew_seconds, store = excluded.store, seen_at = excluded.seen_at
 """
 
 CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 REGISTERED: Final = """
 SELECT name, host, pid, version, mode, age_seconds, guard, guard_age_seconds, skew_seconds,
-       greatest(0, extract(epoch FROM clock_timestamp() - seen_at))::float8
+       store, greatest(0, extract(epoch FROM clock_timestamp() - seen_at))::float8
 FROM normalization_servinginstance ORDER BY host, pid
 """
 
@@ -44,7 +44,11 @@ REMOVE: Final = "DELETE FROM normalization_servinginstance WHERE name = ANY(%s)"
 
 @dataclass(frozen=True, slots=True)
 class RegisteredInstance:
-    """A row of the register. `silent` is the time in seconds since the process reported."""
+    """A row of the register.
+
+    `store` is the process's `conf.shared_store()`, "" of an earlier release. `silent` is the time
+    in seconds since the process reported.
+    """
 
     name: str
     host: str
@@ -55,6 +59,7 @@ class RegisteredInstance:
     guard: str
     guard_age: float | None
     skew: float
+    store: str
     silent: float
 
     @property

@@ -37,6 +37,7 @@ class InstanceReporter:
             "guard": conf.guard().mode,
             "guard_age": self._guard.seconds_since_tick(),
             "skew": skew,
+            "store": conf.shared_store(),
         }
         instance_registry.write(row)
         if now >= self._sweep_due:

@@ -292,6 +292,12 @@ class ServingInstance(models.Model):
     guard = models.CharField(max_length=10, help_text="STAGE_GUARD of the process.")
     guard_age_seconds = models.FloatField(null=True, help_text="Since the guard last ticked.")
     skew_seconds = models.FloatField(help_text="The clock of the process minus the database's.")
+    store = models.CharField(
+        max_length=16,
+        blank=True,
+        db_default="",
+        help_text='Digest of its Redis, "database" without one, "" of an earlier release.',
+    )
     seen_at = models.DateTimeField(help_text="By the clock of the database.")
 
     class Meta:

@@ -274,6 +274,12 @@ STAGE_MODE_TTL_SECONDS = read.seconds(
     5.0,
     "Maximum age of the mode that a process has in memory.",
 )
+EXPECTED_INSTANCES = read.whole(
+    "EXPECTED_INSTANCES",
+    0,
+    "Number of web processes on all hosts; while fewer report, the gates hold enforcement. "
+    "0: as many as report.",
+)
 STAGE_DEPRECATED_SINCE = read.day(
     "STAGE_DEPRECATED_SINCE",
     date(2026, 1, 1),
@@ -529,7 +535,7 @@ LOGGING = logging.configuration(
     readable=DEVELOPMENT and os.isatty(2),
 )
 PROMETHEUS_EXPORT_MIGRATIONS = False
-read.path(
+METRICS_DIR = read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",

@@ -251,10 +251,12 @@ class RolloutPage(StatusPage):
 
     @property
     def mode(self) -> str:
-        """The word of the badge at the head. The badge's class is the same word."""
-        badge = self.one("div", css="status-head").one("span", css="badge")
-        assert badge.classes == sorted(["badge", f"mode-{badge.text}"])
-        return badge.text
+        """The mode of the badge at the head, whose word it is."""
+        badge = self.one("p", css="status-head").one("span", css="badge")
+        (mode,) = (name.removeprefix("mode-") for name in badge.classes if name != "badge")
+        words = {"off": "Observe", "warn": "Warn", "enforce": "Enforce"}
+        assert badge.text.split()[0] == words[mode]
+        return mode
 
     @property
     def gates(self) -> list[str]:
@@ -285,7 +287,22 @@ class RolloutPage(StatusPage):
     @property
     def refusal(self) -> str:
         """Why nothing was changed, "" if nothing was refused."""
-        return " ".join(each.text for each in self.all("div", css="refused"))
+        return " ".join(each.text for each in self.all(css="refused"))
+
+    @property
+    def changed(self) -> str:
+        """The change that the page was opened after, "" without one."""
+        return " ".join(each.text for each in self.all("section", id="changed"))
+
+    @property
+    def next_step(self) -> Node:
+        """The card of the next step, with its form."""
+        return self.one("section", id="next")
+
+    @property
+    def clients(self) -> dict[str, list[str]]:
+        """What the next step would do to each client: enters at, requests, refused, because of."""
+        return {row[0]: row[1:] for row in self.one("table", css="stacked").cells()}
 
     @property
     def proposal(self) -> str:

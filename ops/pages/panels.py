@@ -22,6 +22,7 @@ from normalization.rollout_steps import StepStanding
 from ops.alerts.way_back import WayBack, way_back_of
 from ops.gates import facts, rules
 from ops.gates.rules import GateOutcome, GateVerdict
+from ops.gates.traffic import SentTraffic
 from ops.gates.traffic_rule import EnforcedTraffic
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,6 @@ GATE_TITLES: Final = {
     "way_back_proven": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
-    rollout_plan.GATE: "The step has run long enough",
 }
 # Gate → the name of the page that helps, with a part of it, and the text of the link.
 GATE_PLACES: Final = {
@@ -47,7 +47,16 @@ GATE_PLACES: Final = {
     "way_back_proven": ("admin:ops_heartbeat_changelist", "Heartbeats"),
     "instances_converged": ("ops-rollout#instances", "Servers"),
     "cooldown": ("admin:ops_webhookdelivery_changelist", "Webhook deliveries"),
-    rollout_plan.GATE: ("ops-rollout#plan", "The plan"),
+}
+# The step in force holds the next one as a gate does, but no other change.
+STEP_TITLE: Final = "The step has run long enough"
+STEP_PLACE: Final = ("ops-rollout#plan", "The plan")
+
+# Outcome → class, icon and word of a row.
+_OUTCOMES: Final = {
+    "pass": ("ok", "ok", "Passes"),
+    "fail": ("hold", "no", "Holds"),
+    "inconclusive": ("wait", "alert", "Not known"),
 }
 
 T = TypeVar("T")
@@ -97,6 +106,21 @@ class GateRow:
     place: str
 
     @property
+    def css(self) -> str:
+        """Its class in the style sheet."""
+        return _OUTCOMES[str(self.verdict.outcome)][0]
+
+    @property
+    def icon(self) -> str:
+        """The name of its icon."""
+        return _OUTCOMES[str(self.verdict.outcome)][1]
+
+    @property
+    def word(self) -> str:
+        """Its outcome for readers who do not see the icon."""
+        return _OUTCOMES[str(self.verdict.outcome)][2]
+
+    @property
     def passes(self) -> bool:
         """Whether the gate allows more enforcement."""
         return self.verdict.outcome == GateOutcome.PASS
@@ -113,6 +137,11 @@ class GatePanel:
     def row(self, gate: str) -> GateRow:
         """Return the row of one gate by its name."""
         return next(row for row in self.rows if row.verdict.gate == gate)
+
+    @property
+    def ordered(self) -> list[GateRow]:
+        """The rows, those that do not pass first."""
+        return sorted(self.rows, key=lambda row: row.passes)
 
     @property
     def held(self) -> list[str]:
@@ -140,13 +169,19 @@ class GatePanel:
         return f"{count} thing{'s hold' if held > 1 else ' holds'} the next step."
 
 
-def ask_gates(version: int, asked: Rollout | None, found: StepStanding | None) -> GatePanel:
+def ask_gates(
+    version: int,
+    asked: Rollout | None,
+    found: StepStanding | None,
+    sent: SentTraffic | None = None,
+) -> GatePanel:
     """Examine every gate, as `manage.py rollout_status` does, but without reading backup files.
 
     `asked` is the rollout to judge; None for every client (see `facts.collect`). `found`: where
     the rollout stands in its plan. The step in force comes first where there is a next one.
+    `sent`: the requests of 24 hours, if the page has read them.
     """
-    known = facts.collect(version, asked, read_files=False)
+    known = facts.collect(version, asked, read_files=False, sent=sent)
     rows = [_row(verdict) for verdict in rules.examine(known)]
     if found is not None and found.verdict is not None and found.next is not None:
         rows.insert(0, _row(found.verdict))
@@ -155,21 +190,25 @@ def ask_gates(version: int, asked: Rollout | None, found: StepStanding | None) -
 
 def refusal(verdicts: Sequence[GateVerdict]) -> str:
     """Return why a change is held, one line for each of `verdicts`, in plain words."""
-    lines = [f"{GATE_TITLES[each.gate]}: {each.sentence}" for each in verdicts]
+    lines = [f"{_title(each.gate)}: {each.sentence}" for each in verdicts]
     return "\n".join(["These checks hold the change.", *lines])
 
 
 def _row(verdict: GateVerdict | StepVerdict) -> GateRow:
     is_command = verdict.remedy.startswith(COMMAND)
-    address, place = GATE_PLACES[verdict.gate]
+    address, place = GATE_PLACES.get(verdict.gate, STEP_PLACE)
     return GateRow(
         verdict=verdict,
-        title=GATE_TITLES[verdict.gate],
+        title=_title(verdict.gate),
         command=verdict.remedy if is_command else "",
         advice="" if is_command else verdict.remedy,
         url=_url(address),
         place=place,
     )
+
+
+def _title(gate: str) -> str:
+    return GATE_TITLES.get(gate, STEP_TITLE)
 
 
 def _url(address: str) -> str:

@@ -107,10 +107,12 @@ def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
     operator: webdriver.Chrome, service: Service
 ) -> None:
     operator.get(f"{service.address}{ROLLOUT}")
+    operator.find_element(By.CSS_SELECTOR, "#change summary").click()
     operator.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
-    operator.find_element(By.NAME, "reason").send_keys("The clients were told")
+    reason = operator.find_element(By.CSS_SELECTOR, "#change [name=reason]")
+    reason.send_keys("The clients were told")
     operator.find_element(By.CSS_SELECTOR, "#change [type=submit]").click()
-    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".lede .mode-warn"))
     assert "The clients were told" in operator.find_element(By.CSS_SELECTOR, ".rollout-facts").text
     assert complaints(operator) == []
 
@@ -128,8 +130,8 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
     assert operator.find_elements(
         By.CSS_SELECTOR, "#gates .gate-fail"
     )  # so a gate would hold a change
-    operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
-    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    operator.find_element(By.CSS_SELECTOR, "button.back").click()
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".lede .mode-warn"))
     row = RolloutChange.objects.latest("id")
     assert (row.previous_mode, row.mode, row.actor, row.evidence) == (
         "enforce",
@@ -137,7 +139,7 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
         "operator",
         {},
     )
-    assert not operator.find_elements(By.CSS_SELECTOR, ".back")
+    assert not operator.find_elements(By.CSS_SELECTOR, "form.back")
     assert complaints(operator) == []
 
 

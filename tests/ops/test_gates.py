@@ -15,11 +15,11 @@ from ops.gates.backup_rule import (
     FileState,
     validity,
 )
+from ops.gates.instances_rule import InstanceFact
 from ops.gates.rules import (
     GATES,
     GateFacts,
     GateOutcome,
-    InstanceFact,
     backup_valid,
     both_ways_dead,
     cooldown,
@@ -353,6 +353,52 @@ def test_without_redis_a_registered_server_has_to_serve_the_version() -> None:
         verdict = instances_converged(replace(GOOD, instances=instances))
         assert verdict.outcome is outcome
     assert "b:2" in verdict.sentence
+
+
+def on(*stores: str) -> tuple[InstanceFact, ...]:
+    return tuple(InstanceFact(f"a:{n}", 7, 0.1, store=store) for n, store in enumerate(stores))
+
+
+@pytest.mark.parametrize(
+    ("own", "servers", "sentence"),
+    [
+        ("database", ("database", "database"), ""),
+        ("5f", ("5f", "5f"), ""),
+        ("5f", ("", "5f"), ""),  # a server of an earlier release does not report its store
+        ("", ("5f", "database"), ""),
+        ("database", ("5f", "5f"), "has no REDIS_URL, but 2 of 2 servers use Redis."),
+        (
+            "5f",
+            ("database", "5f"),
+            "uses Redis, but 1 of 2 servers have no REDIS_URL.",
+        ),
+        ("5f", ("77", "5f"), "another Redis than that of 1 of 2 servers."),
+    ],
+)
+def test_every_server_has_to_read_the_store_of_this_process(
+    own: str, servers: tuple[str, ...], sentence: str
+) -> None:
+    facts = replace(GOOD, shared_store=own == "5f", store=own, instances=on(*servers))
+    verdict = instances_converged(facts)
+    assert verdict.outcome is (FAIL if sentence else PASS)
+    assert sentence in verdict.sentence
+    assert ("REDIS_URL" in verdict.remedy) is bool(sentence)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("expected", "reporting", "outcome"),
+    [(0, 1, PASS), (2, 2, PASS), (2, 3, PASS), (2, 1, FAIL), (2, 0, INCONCLUSIVE)],
+)
+def test_with_expected_instances_fewer_servers_hold_the_gate(
+    shared: bool, expected: int, reporting: int, outcome: GateOutcome
+) -> None:
+    servers = on(*[""] * reporting)
+    facts = replace(GOOD, shared_store=shared, instances=servers, expected_instances=expected)
+    verdict = instances_converged(facts)
+    assert verdict.outcome is outcome
+    if outcome is FAIL:
+        assert verdict.sentence == "1 of 2 expected servers report."
 
 
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])

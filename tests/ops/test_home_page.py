@@ -304,10 +304,10 @@ def test_a_step_that_nothing_holds_shows_whom_it_would_refuse_and_opens_its_form
     assert f"Would refuse 5 requests a day of {enforced}" in home.next_step.text
     assert f"Newly enforced: {enforced}." in home.next_step.text
     form = RolloutPage(operator.get(home.next_step.one("a", css="primary").attribute("href")))
-    checked = [each for each in form.all("input", name="mode") if "checked" in each.attributes]
-    assert [each.attribute("value") for each in checked] == ["enforce"]
-    assert form.one("input", name="enforce_percent").attribute("value") == "10"
-    assert "every check has to pass, and now all do" in form.effects
+    assert form.clients[enforced][1:3] == ["2,005", "5 0.2 %"]
+    assert form.next_step.text.startswith("Enforce for 10 % Clients 1 of 1 Refused 5 a day")
+    assert "Passes: The step has run long enough" in " ".join(form.gates)
+    assert "Holds: " not in " ".join(form.gates)
 
 
 @pytest.mark.parametrize("step", ["nan", "101", "-1", "1e400000", "x", "", "enforce"])

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.contrib import admin
 from django.db import Error as StoreError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -31,10 +30,12 @@ from ops.pages.clients.enforcement import (
     enforcement_of,
 )
 from ops.pages.clients.spellings import ClientSpellings
+from ops.pages.console import console_context
 from ops.pages.panels import StatusFact, softly
 from ops.pages.periods import CLIENT_PERIODS, WEEK, Period, asked_period, client_url, period_links
 from ops.pages.rollout.changes import percent_text, proposal_links
 from ops.pages.rollout.page import HISTORY, PERMISSION, unavailable
+from ops.pages.rollout.status import moment_text
 
 LONGEST_NAME: Final = 100
 
@@ -68,8 +69,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
     found = softly("spellings", lambda: spellings.spellings_of(client, period, now))
     may_change = request.user.has_perm(PERMISSION)
     context = {
-        **admin.site.each_context(request),
-        "title": client,
+        **console_context(request, client, "ops-clients", rollout),
         "client": client,
         "period": period,
         "begin": period.begin(now),
@@ -138,11 +138,11 @@ def _last_seen(
         return StatusFact("Last seen", "", "not known")
     if sent.last_seen:
         ago = f"{timesince(sent.last_seen, now)} ago"
-        return StatusFact("Last seen", f"{sent.last_seen:%Y-%m-%d %H:%M} UTC", ago)
+        return StatusFact("Last seen", moment_text(sent.last_seen), ago)
     before = softly("requests before", lambda: counts.last_before(client, period, now))
     if before:
         note = f"no request in the {period.label}"
-        return StatusFact("Last seen", f"{before:%Y-%m-%d %H:%M} UTC", note)
+        return StatusFact("Last seen", moment_text(before), note)
     return StatusFact("Last seen", "never", "as far back as requests are kept")
 
 

@@ -1,7 +1,7 @@
 """The step after the one in force: its effect, what holds it, and the link that prepares it.
 
-Nothing is changed here. The link opens the rollout page with the step filled in. The operator
-reads the effect once more there, and gives a reason.
+Nothing is changed here. The link opens the rollout page at this step. The operator reads there
+what it does to each client, and gives a reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from normalization.rollout import Mode, Rollout
 from normalization.rollout_plan import PlanStep
 from ops.gates.traffic_rule import RefusedClient
 from ops.pages.panels import GatePanel, GateRow
-from ops.pages.rollout.changes import effects, percent_text, step_link
+from ops.pages.rollout.changes import effects, percent_text
 
 WARN_EFFECT: Final = (
     "Answers begin to tell clients which of their spellings are outdated or unknown. "
@@ -77,7 +77,7 @@ def next_step(
             "Warn clients",
             [WARN_EFFECT],
             "Review and warn",
-            step_link(asked),
+            _address(),
             unasked="Only more enforcement needs checks.",
         )
     share = f"{percent_text(asked.enforce_percent)} %"
@@ -89,7 +89,7 @@ def next_step(
         title=_title(asked.enforce_percent),
         sentences=found.clients,
         action=f"Look at {share}" if gates and failing else f"Review and enforce {share}",
-        url=step_link(asked),
+        url=_address(),
         refused=[_refused(each) for each in panel.traffic.refused_clients] if panel else [],
         held=failing if gates else [],
         not_asked=[] if gates else failing,
@@ -97,6 +97,10 @@ def next_step(
         unasked="" if gates else "STAGE_GATES is 0: here a change needs no check.",
         known=panel is not None,
     )
+
+
+def _address() -> str:
+    return f"{reverse('ops-rollout')}#next"
 
 
 def _title(percent: Decimal) -> str:

@@ -30,7 +30,8 @@ from ops.pages.home.state import SECONDS, state
 from ops.pages.home.steps import steps
 from ops.pages.panels import GatePanel, GateRow, ask_gates, softly
 from ops.pages.rollout.form import BackToWarnForm
-from ops.pages.rollout.page import PERMISSION, clients_since, meaning, unavailable
+from ops.pages.rollout.page import PERMISSION, unavailable
+from ops.pages.rollout.status import clients_since, meaning
 
 HOME: Final = "admin:index"
 HISTORY: Final = 200

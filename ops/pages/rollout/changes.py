@@ -83,7 +83,7 @@ def _differences(old: Rollout, new: Rollout) -> Iterator[str]:
             yield f"{name}: {cap or 'as the mode'} → {new_cap or 'as the mode'}."
     if new.enforce_at != old.enforce_at:
         if new.enforce_at:
-            yield f"Announced: {new.enforce_at:%Y-%m-%d %H:%M} UTC."
+            yield f"Announced: {new.enforce_at:%-d %b %Y %H:%M} UTC."
         else:
             yield "The announced date is withdrawn."
 
