@@ -19,5 +19,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _configure_connection(self, connection: Any) -> bool:
         """Set the parameters of `sessions.pin_late`; return whether a commit is needed."""
-        changed = super()._configure_connection(connection)
+        changed = super()._configure_connection(connection)  # type: ignore[misc] # not in the stubs
         return sessions.pin_late(connection) or changed

@@ -180,7 +180,7 @@ class Operations:
         before = written()
         with altered(chosen, self.role):
             with session(self.role, django_settings.SERVICE_SESSION_NEEDS):
-                found = {"change and webhook": self._change_and_webhook()}
+                found: dict[str, Any] = {"change and webhook": self._change_and_webhook()}
             with session(self.role, django_settings.SESSION_NEEDS):
                 run = begin()
                 assert work(run).trouble == ""
