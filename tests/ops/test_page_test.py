@@ -129,7 +129,7 @@ def test_a_receiver_without_integration_and_an_absent_alertmanager_are_named(
 ) -> None:
     with pytest.raises(CommandError, match=r"operator has no integration: .* Add one"):
         page_test(alertmanager(""))
-    with pytest.raises(CommandError, match="does not answer at http://127.0.0.1:1"):
+    with pytest.raises(CommandError, match=r"does not answer at http://127\.0\.0\.1:1"):
         page_test("http://127.0.0.1:1")
     with pytest.raises(CommandError, match="malformed"):
         page_test("file:///etc/passwd")
