@@ -56,7 +56,12 @@ def saw(
 
 
 def serves(
-    version: int, name: str = "web:1", age: float = 0.5, guard: str = "act", guard_age: float = 0.5
+    version: int,
+    name: str = "web:1",
+    age: float = 0.5,
+    guard: str = "act",
+    guard_age: float = 0.5,
+    store: str = "",
 ) -> None:
     """Register a serving process of another host that reported just now."""
     host, _, pid = name.partition(":")
@@ -71,6 +76,7 @@ def serves(
             "guard": guard,
             "guard_age_seconds": guard_age,
             "skew_seconds": 0.0,
+            "store": store,
             "seen_at": timezone.now(),
         },
     )

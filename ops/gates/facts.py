@@ -17,6 +17,7 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
+from ops.consumers import deciding
 from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import SentTraffic, sent_lately
 from ops.gates.traffic_rule import EnforcedTraffic
@@ -58,10 +59,13 @@ def collect(
         traffic=(sent or sent_lately(now)).enforced_by(asked),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
+        store=conf.shared_store(),
+        expected_instances=conf.expected_instances(),
         instances=instance_facts(),
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
+        consumers=deciding.newest(),
     )
 
 
