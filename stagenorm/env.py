@@ -11,6 +11,7 @@ running ``make run`` uses the same database.
 """
 
 import base64
+import ipaddress
 import math
 import os
 import re
@@ -132,6 +133,15 @@ class Reader:
             default,
             "give a comma-separated list",
             required,
+        )
+
+    def networks(self, name: str, default: list[str], help: str) -> list[str]:
+        """Read a comma-separated list of networks such as ``10.0.0.0/8``."""
+        return self._read(
+            Variable(name, "list", ",".join(default), help),
+            lambda name: _networks(self._environ.str(name)),
+            default,
+            "use networks such as 10.0.0.0/8, separated by commas",
         )
 
     def public_keys(self, name: str, help: str) -> list[str]:
@@ -422,6 +432,13 @@ def _one_of(value: str, options: tuple[str, ...]) -> str:
     if value not in options:
         raise ValueError(value)
     return value
+
+
+def _networks(value: str) -> list[str]:
+    found = _words(value) if value else []
+    for text in found:
+        ipaddress.ip_network(text, strict=False)
+    return found
 
 
 def _rate(value: str) -> str:

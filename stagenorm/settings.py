@@ -205,6 +205,7 @@ SERVICE_SESSION_NEEDS = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "1min",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 SESSION_NEEDS = (
     SERVICE_SESSION_NEEDS if SERVES_REQUESTS else {**sessions.MEANING, **sessions.UNLIMITED}
@@ -236,6 +237,7 @@ if SERVES_REQUESTS:
 DATABASES = {
     "default": {
         **_database,
+        **({} if _pooled else {"ENGINE": "stagenorm.database"}),
         "CONN_HEALTH_CHECKS": SERVES_REQUESTS,
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": _pooled,
@@ -350,10 +352,14 @@ KEPT_DAYS = {
         365,
         "Days after which `prune_stored` deletes a simulation; 0 for never.",
     ),
-    "normalization.OutcomeTally.minute": read.whole(
-        "TALLIES_KEPT_DAYS",
-        90,
-        "Days after which it deletes request counts by minute; 0 for never.",
+    # Both answer what happened in an incident.
+    **dict.fromkeys(
+        ("normalization.OutcomeTally.minute", "normalization.ServedVersion.served_at"),
+        read.whole(
+            "TALLIES_KEPT_DAYS",
+            90,
+            "Days after which it deletes request counts by minute; 0 for never.",
+        ),
     ),
     "normalization.ObservedSpelling.day": read.whole(
         "SPELLINGS_KEPT_DAYS",
@@ -378,6 +384,26 @@ _GATES = read.flag(
 STAGE_GATEKEEPER = "ops.gates.ask.examine" if _GATES else ""
 # Called inside the transaction of a change of decisions.
 STAGE_DECISION_GATEKEEPER = "ops.gates.ask.examine_decisions" if _GATES else ""
+INTERNAL_NETWORKS = read.networks(
+    "INTERNAL_NETWORKS",
+    [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    ],
+    "Networks of internal consumers, for `consumer_audit`; empty for none.",
+)
+CONSUMER_DECISION_DAYS = read.whole(
+    "CONSUMER_DECISION_DAYS",
+    90,
+    "Days for which a decision about the consumers opens the gate `consumers_known`.",
+    1,
+)
 BACKUP_DIR = read.path(
     "BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written."
 )

@@ -17,6 +17,7 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
+from ops.consumers import deciding
 from ops.gates.rules import COOLDOWN, GateFacts
 from ops.gates.traffic import SentTraffic, sent_lately
 from ops.gates.traffic_rule import EnforcedTraffic
@@ -64,6 +65,7 @@ def collect(
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
+        consumers=deciding.newest(),
     )
 
 

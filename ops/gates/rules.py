@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
+from ops.gates.consumers_rule import AUDIT, KnownConsumers
 from ops.gates.instances_rule import (
     InstanceFact,
     all_servers,
@@ -78,7 +79,7 @@ class GateFacts:
     `expected_instances`: how many must report, 0 for as many as there are. `store`: which store
     carries the rollout to this process: a digest of its Redis, "database", or "" if not known.
     `alert_fires`: an alert that takes enforcement back fires now. `guard_sees`: the rejects above
-    the guard's limit now, in words.
+    the guard's limit now, in words. `consumers`: the newest decision about them.
     """
 
     now: datetime
@@ -95,6 +96,7 @@ class GateFacts:
     last_automatic_downgrade_at: datetime | None = None
     alert_fires: bool = False
     guard_sees: str = ""
+    consumers: KnownConsumers | None = None
 
 
 Gate = Callable[[GateFacts], GateVerdict]
@@ -314,6 +316,18 @@ def cooldown(facts: GateFacts) -> GateVerdict:
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
+def consumers_known(facts: GateFacts) -> GateVerdict:
+    """A decision records who uses the endpoints, and has not expired."""
+    gate, known = "consumers_known", facts.consumers
+    if known is None:
+        sentence = "The consumers are not known: no decision about them is recorded."
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, remedy=AUDIT)
+    sentence, evidence = known.sentence(facts.now), known.evidence()
+    if known.is_expired(facts.now):
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, AUDIT)
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
 def _spoken(seconds: float) -> str:
     """Return a duration in seconds, or from two minutes on in whole minutes."""
     if seconds < 120:
@@ -328,6 +342,7 @@ GATES: Final[tuple[Gate, ...]] = (
     way_back_proven,
     instances_converged,
     cooldown,
+    consumers_known,
 )
 
 

@@ -38,6 +38,7 @@ GATE_TITLES: Final = {
     "way_back_proven": "The way back works",
     "instances_converged": "All servers agree",
     "cooldown": "No recent way back",
+    "consumers_known": "The consumers are known",
 }
 # Gate → the name of the page that helps, with a part of it, and the text of the link.
 GATE_PLACES: Final = {
@@ -47,6 +48,7 @@ GATE_PLACES: Final = {
     "way_back_proven": ("admin:ops_heartbeat_changelist", "Heartbeats"),
     "instances_converged": ("ops-rollout#instances", "Servers"),
     "cooldown": ("admin:ops_webhookdelivery_changelist", "Webhook deliveries"),
+    "consumers_known": ("admin:ops_consumerdecision_changelist", "Decisions about consumers"),
 }
 # The step in force holds the next one as a gate does, but no other change.
 STEP_TITLE: Final = "The step has run long enough"

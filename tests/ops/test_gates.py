@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from ops.gates.backup_rule import (
     FileState,
     validity,
 )
+from ops.gates.consumers_rule import ConsumerVerdict, KnownConsumers
 from ops.gates.instances_rule import InstanceFact
 from ops.gates.rules import (
     GATES,
@@ -22,6 +24,7 @@ from ops.gates.rules import (
     GateOutcome,
     backup_valid,
     both_ways_dead,
+    consumers_known,
     cooldown,
     examine,
     instances_converged,
@@ -59,6 +62,14 @@ GOOD = GateFacts(
     traffic=EnforcedTraffic(2_000, 9, 5, 5),
     last_heartbeat_at=NOW - timedelta(minutes=4),
     instances=(InstanceFact("a:1", 7, 0.1, guard_age=0.9),),
+    consumers=KnownConsumers(
+        ConsumerVerdict.INTERNAL_ONLY,
+        (),
+        "ann",
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=89),
+        requests=12_345,
+    ),
 )
 PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
 
@@ -80,6 +91,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
         "way_back_proven": INCONCLUSIVE,
         "instances_converged": PASS,  # by the TTL
         "cooldown": PASS,
+        "consumers_known": INCONCLUSIVE,
     }
 
 
@@ -91,6 +103,7 @@ def test_the_gates_are_those_of_the_design_and_verdicts_have_their_names() -> No
         "way_back_proven",
         "instances_converged",
         "cooldown",
+        "consumers_known",
     ]
     assert [gate.__name__ for gate in GATES] == names
     assert [verdict.gate for verdict in examine(GOOD)] == names
@@ -413,6 +426,44 @@ def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
     )
 
 
+def decided(expires_at: datetime, owners: tuple[str, ...] = (), **more: Any) -> KnownConsumers:
+    verdict = ConsumerVerdict.EXTERNAL if owners else ConsumerVerdict.INTERNAL_ONLY
+    return KnownConsumers(verdict, owners, "ann", ago(3600), expires_at, **more)
+
+
+@pytest.mark.parametrize(
+    ("known", "outcome", "sentence"),
+    [
+        (None, INCONCLUSIVE, "The consumers are not known: no decision about them is recorded."),
+        (
+            decided(NOW + timedelta(seconds=1), requests=12_345),
+            PASS,
+            "The consumers are internal only. Decided from 12,345 logged requests by ann on "
+            "2026-07-01; valid until 2026-07-01.",
+        ),
+        (
+            decided(NOW, requests=0),
+            FAIL,
+            "The decision about the consumers expired on 2026-07-01. It was: internal only. "
+            "Decided from 0 logged requests by ann on 2026-07-01.",
+        ),
+        (
+            decided(NOW + timedelta(days=90), ("Acme", "Beta")),
+            PASS,
+            "The consumers are internal, and external ones of Acme, Beta. Decided without an "
+            "access log by ann on 2026-07-01; valid until 2026-09-29.",
+        ),
+    ],
+)
+def test_a_decision_about_the_consumers_holds_until_the_moment_that_it_expires(
+    known: KnownConsumers | None, outcome: GateOutcome, sentence: str
+) -> None:
+    verdict = consumers_known(replace(GOOD, consumers=known))
+    assert (verdict.outcome, verdict.sentence) == (outcome, sentence)
+    assert bool(verdict.remedy) is (outcome is not PASS)
+    json.dumps(verdict.to_wire())
+
+
 def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
     bad = GateFacts(
         now=NOW,
@@ -424,6 +475,7 @@ def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
         shared_store=True,
         instances=(InstanceFact("a/1", 6, 0),),
         last_automatic_downgrade_at=ago(1),
+        consumers=decided(NOW),
     )
     assert [(verdict.outcome, bool(verdict.remedy)) for verdict in examine(bad)] == [
         (FAIL, True)

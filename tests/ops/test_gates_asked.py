@@ -28,6 +28,7 @@ from ops.gates import facts
 from ops.gates.backup_rule import FileState
 from ops.gates.rules import GATES, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.decided import consumers_decided
 from tests.observed import plan_of, serves
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,6 +56,7 @@ def ready(tmp_path: Path, warned: int) -> None:
         )
     Heartbeat.objects.create(fingerprint="f")
     serves(warned)
+    consumers_decided()
 
 
 def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
@@ -94,7 +96,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
     change(Mode.ENFORCE, override="the auditor waits")
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert evidence["overrides"] == dict.fromkeys(
-        ("backup_valid", "would_refuse", "way_back_proven"), "the auditor waits"
+        ("backup_valid", "would_refuse", "way_back_proven", "consumers_known"), "the auditor waits"
     )
     assert {gate["gate"]: gate["outcome"] for gate in evidence["gates"]}["backup_valid"] == "fail"
 
@@ -102,7 +104,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
 def test_the_command_refuses_and_overrides(warned: int) -> None:
     with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
-    held = ("backup_valid", "would_refuse", "way_back_proven")
+    held = ("backup_valid", "would_refuse", "consumers_known", "way_back_proven")
     given = [word for gate in held for word in ("--override", f"{gate}=a rehearsal")]
     with pytest.raises(CommandError, match="way_back_proven: The way back is not proven"):
         call_command("stage_mode", "set", "enforce", "--reason", "r", *given[:-2])
@@ -238,6 +240,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "cooldown": lambda: WebhookDelivery.objects.create(
         endpoint="auto-downgrade", outcome="already", alert_names=["StageRejectRateHigh"]
     ),
+    "consumers_known": lambda: consumers_decided(days=-0.001),
 }
 
 

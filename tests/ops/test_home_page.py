@@ -26,6 +26,7 @@ from ops.gates.rules import GATES
 from ops.pages.home import page, state
 from ops.pages.home.steps import steps
 from tests.backup_faults import valid_backup
+from tests.decided import consumers_decided
 from tests.observed import counted, plan_without_waiting, serves
 from tests.pages import BACK_TO_WARN, HOME, HomePage, HomeState, RolloutPage
 
@@ -47,9 +48,10 @@ def backed_up(settings: Settings, tmp_path: Path) -> None:
 
 
 def in_order(version: int) -> None:
-    """Give the platform a heartbeat and a server that serves `version`."""
+    """Give the platform a heartbeat, a server that serves `version`, and known consumers."""
     Heartbeat.objects.create(fingerprint="f")
     serves(version)
+    consumers_decided()
 
 
 def takes_back(source: str, reason: str) -> int:

@@ -316,7 +316,7 @@ def test_a_change_that_a_check_holds_names_the_check_keeps_the_input_and_opens_t
     assert "Mode warn → enforce" in page.effects
     assert page.override_is_open
     assert newest().pk == version
-    held = ("backup_valid", "would_refuse", "way_back_proven")
+    held = ("backup_valid", "would_refuse", "way_back_proven", "consumers_known")
     reasons = {f"override:{gate}": "the auditor waits" for gate in held}
     again = enforcing(version, **reasons)
     assert operator.post(ROLLOUT, again).status_code == 302
