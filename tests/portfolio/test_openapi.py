@@ -304,6 +304,18 @@ def test_every_property_is_described(document: dict[str, Any]) -> None:
     assert not [name for name, schema in schemas.items() if not schema.get("description")]
 
 
+def test_every_value_of_an_enum_is_explained_and_has_a_name_of_its_own(
+    document: dict[str, Any],
+) -> None:
+    schemas = document["components"]["schemas"]
+    enums = {name: each for name, each in schemas.items() if "enum" in each}
+    for name, schema in enums.items():
+        names = schema["x-enum-varnames"]
+        assert len(set(names)) == len(schema["enum"]) == len(names), name
+        if name != "StageEnum":  # GET /api/stages has their labels
+            assert all(f"* `{value}`: " in schema["description"] for value in schema["enum"]), name
+
+
 def test_every_body_parameter_and_answer_has_a_valid_example(document: dict[str, Any]) -> None:
     for operation in operations_of(document):
         shown = [operation.get("requestBody"), *operation["responses"].values()]
