@@ -327,3 +327,25 @@ class ServingInstance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: version {self.version}"
+
+
+class ServedVersion(models.Model):
+    """When a serving process first reported that it serves a version of the rollout.
+
+    The register has only the newest version of each process. These rows answer later how long a
+    change took to reach every process. A change adds one row a process.
+    """
+
+    version = models.BigIntegerField(help_text="Version of the rollout served.")
+    name = models.CharField(max_length=300, help_text="host:pid")
+    served_at = models.DateTimeField(
+        db_index=True, help_text="Of the first report, by the clock of the database."
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["version", "name"], name="stage_served_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: version {self.version} since {self.served_at:%F %T}"

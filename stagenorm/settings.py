@@ -350,10 +350,14 @@ KEPT_DAYS = {
         365,
         "Days after which `prune_stored` deletes a simulation; 0 for never.",
     ),
-    "normalization.OutcomeTally.minute": read.whole(
-        "TALLIES_KEPT_DAYS",
-        90,
-        "Days after which it deletes request counts by minute; 0 for never.",
+    # Both answer what happened in an incident.
+    **dict.fromkeys(
+        ("normalization.OutcomeTally.minute", "normalization.ServedVersion.served_at"),
+        read.whole(
+            "TALLIES_KEPT_DAYS",
+            90,
+            "Days after which it deletes request counts by minute; 0 for never.",
+        ),
     ),
     "normalization.ObservedSpelling.day": read.whole(
         "SPELLINGS_KEPT_DAYS",

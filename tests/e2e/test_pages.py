@@ -13,8 +13,9 @@ from normalization import rollout_store
 from normalization.models import RolloutChange, StageDecision
 from normalization.rollout import Mode
 from tests.browser import complaints, wait
+from tests.incidents import Sent, guard_acts
 from tests.observed import counted, saw
-from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
+from tests.pages import CLIENT, CLIENTS, HOME, INCIDENTS, ROLLOUT
 from tests.servers import Service
 from tests.spelling_pages import HISTORY, PACKS, PREVIEW, SPELLINGS
 
@@ -33,6 +34,7 @@ PAGES = (
     PACKS,
     f"{PACKS}?name=pitchbook",
     HISTORY,
+    INCIDENTS,
     ROLLOUT,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -143,15 +145,22 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
     assert complaints(operator) == []
 
 
+@pytest.fixture
+def an_incident(much_to_see: None) -> str:
+    """The address of an incident: the guard has held out a client with a long name."""
+    version = guard_acts({LONG_NAMED: Sent(0, 6), "others": Sent(500, 0)})
+    return f"{INCIDENTS}{version}/"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
-    much_to_see: None, service: Service, operator: webdriver.Chrome, theme: str
+    an_incident: str, service: Service, operator: webdriver.Chrome, theme: str
 ) -> None:
     operator.execute_script("localStorage.setItem('theme', arguments[0])", theme)
     for width in (1440, 390):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for address in PAGES:
+        for address in (an_incident, *PAGES):
             operator.get(f"{service.address}{address}")
             assert (
                 operator.execute_script("return document.documentElement.scrollWidth") <= width
