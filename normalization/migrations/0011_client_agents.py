@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('normalization', '0009_instance_store'),
+        ('normalization', '0010_served_versions'),
     ]
 
     operations = [
