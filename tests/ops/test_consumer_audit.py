@@ -128,6 +128,7 @@ def test_requests_are_counted_by_endpoint_address_agent_client_and_key(tmp_path:
         ("BREW", "/api/funds", "OTHER /api/funds"),
         ("GET", "/api/funds/x/companies", ""),
         ("GET", "/admin/", ""),
+        ("GET", "/api/funds/" + "1" * 600 + "/companies", ""),
         ("", "", ""),
     ],
 )
