@@ -56,7 +56,7 @@ def test_last_seen_is_the_last_minute(operator: Client) -> None:
     counted("unknown", 1, minutes=5, client="desk")
     last = OutcomeTally.objects.order_by("minute").last()
     assert last
-    assert ClientsPage.open(operator).rows[0][8] == f"{last.minute:%m-%d %H:%M}"
+    assert ClientsPage.open(operator).rows[0][8] == f"{last.minute:%-d %b %H:%M}"
 
 
 @pytest.mark.parametrize(
