@@ -60,13 +60,13 @@ def test_a_step_takes_two_clicks_and_one_reason_and_after_a_way_back_the_first_i
 
     # Another operator changes the rollout meanwhile: the page offers it, and keeps what is typed.
     browser.find_element(By.ID, "next-reason").send_keys("half a sentence")
-    before = browser.find_element(By.ID, "next").location
+    place = browser.find_element(By.ID, "next").location
     rollout_store.change(Mode.OFF, actor="bob", source="tests", reason="pause")
     browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
     offer = browser.find_element(By.ID, "live-offer")
     wait(browser).until(lambda page: "bob changed the rollout" in offer.text, "the offer")
     assert "Warn → Observe." in offer.text
-    assert browser.find_element(By.ID, "next").location == before
+    assert browser.find_element(By.ID, "next").location == place
     assert "Observe · Rollout" in browser.title
     press(browser, "#live-offer a", "Next step: warn clients")
     kept = browser.find_element(By.ID, "next-reason").get_attribute("value")
