@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
-from normalization import rollout_store
+from normalization import conf, rollout_store
 from normalization.models import DecisionBatch
 from normalization.rollout import Mode, Rollout
 from normalization.rollout_store import Snapshot
@@ -79,6 +79,11 @@ def frame(snapshot: Snapshot, path: str) -> dict[str, Any]:
         "console_mode": snapshot.rollout.mode.value,
         "console_mode_word": mode_in_words(snapshot.rollout),
     }
+
+
+def public_address(path: str) -> str:
+    """Return the address of a page as others reach it: STAGE_PUBLIC_URL and the path."""
+    return f"{conf.public_url()}/{path.removeprefix(get_script_prefix())}"
 
 
 def undecided() -> int | None:
