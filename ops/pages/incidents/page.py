@@ -62,14 +62,14 @@ class IncidentRow:
 def incident_page(request: HttpRequest, version: int) -> HttpResponse:
     """Show one incident. Answers 404 for a change that a person made."""
     try:
-        found, rollout = _found(version), rollout_store.newest().rollout
+        found, snapshot = _found(version), rollout_store.newest()
         now, period = clock.database_now(), counts.IncidentPeriod.of(found)
         report = _report(found, now)
         bars = softly("chart", lambda: chart.draw(found, chart.minutes_of(found)), SECONDS)
     except StoreError:
         return unavailable(request)
     context = {
-        **console_context(request, found.title, HOME, rollout),
+        **console_context(request, found.title, HOME, snapshot),
         "incident": found,
         "report": report,
         "lede": _lede(found),

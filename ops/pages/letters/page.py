@@ -49,15 +49,18 @@ def letter_page(request: HttpRequest) -> HttpResponse:
     """Show the letter to the owner of the client that `?name=` names."""
     client = _asked(request.GET.get("name", ""))
     try:
-        rollout = rollout_store.newest().rollout
+        snapshot = rollout_store.newest()
+        rollout = snapshot.rollout
         link = links.signed_link(client)
     except StoreError:
         return unavailable(request)
-    letter = softly("letter", lambda: read_letter(client, rollout, timezone.now()), SECONDS)
+    letter = softly(
+        "letter", lambda: read_letter(client, snapshot.rollout, timezone.now()), SECONDS
+    )
     may_change = request.user.has_perm(PERMISSION)
     proposals = proposal_links(rollout, client) if may_change else []
     context = {
-        **console_context(request, f"Letter to the owner of {client}", "ops-clients", rollout),
+        **console_context(request, f"Letter to the owner of {client}", "ops-clients", snapshot),
         "client": client,
         "client_url": client_url(client, WEEK),
         "link": link,
