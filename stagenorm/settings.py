@@ -12,7 +12,10 @@ from stagenorm import env, logging, postgres, sessions, worker_metrics
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Fund] and similar types valid at run time
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+PACKAGE_DIR = Path(__file__).resolve().parent
+_checkout = (PACKAGE_DIR.parent / "manage.py").exists()
+# An installed package has its templates inside, and keeps its data in the working directory.
+BASE_DIR = PACKAGE_DIR.parent if _checkout else Path.cwd()
 read = env.Reader()
 
 # -- Mode and secrets -----------------------------------------------------------------------------
@@ -140,7 +143,7 @@ USE_TZ = True
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [(BASE_DIR if _checkout else PACKAGE_DIR) / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
