@@ -208,6 +208,7 @@ SERVICE_SESSION_NEEDS = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "1min",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 SESSION_NEEDS = (
     SERVICE_SESSION_NEEDS if SERVES_REQUESTS else {**sessions.MEANING, **sessions.UNLIMITED}
@@ -239,6 +240,7 @@ if SERVES_REQUESTS:
 DATABASES = {
     "default": {
         **_database,
+        **({} if _pooled else {"ENGINE": "stagenorm.database"}),
         "CONN_HEALTH_CHECKS": SERVES_REQUESTS,
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": _pooled,
