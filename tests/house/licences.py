@@ -29,15 +29,15 @@ def documented() -> dict[str, str]:
 
 def _licence(package: metadata.PackageMetadata) -> str:
     """Return the SPDX expression, else the classifiers, else the text of the field."""
-    expression = package.get("License-Expression")
-    if expression:
+    for expression in package.get_all("License-Expression") or ():
         return str(expression)
     classifiers = [
-        each.rpartition(" :: ")[2]
+        str(each).rpartition(" :: ")[2]
         for each in package.get_all("Classifier") or ()
-        if each.startswith("License :: ")
+        if str(each).startswith("License :: ")
     ]
-    return " AND ".join(classifiers) or str(package.get("License") or "unknown")
+    named = classifiers or [str(each) for each in package.get_all("License") or ("unknown",)]
+    return " AND ".join(named)
 
 
 if __name__ == "__main__":
