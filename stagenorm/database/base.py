@@ -19,5 +19,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _configure_connection(self, connection: Any) -> bool:
         """Set the parameters of `sessions.pin_late`; return whether a commit is needed."""
-        changed = super()._configure_connection(connection)  # type: ignore[misc] # not in the stubs
+        # The stubs of Django lack the hook.
+        changed = super()._configure_connection(connection)  # type: ignore[misc]
         return sessions.pin_late(connection) or changed
