@@ -23,6 +23,7 @@ from normalization.models import (
     ObservedSpelling,
     OutcomeTally,
     RolloutChange,
+    RolloutPlanChange,
     StageDecision,
 )
 from normalization.stages import LONGEST, Stage
@@ -60,6 +61,14 @@ class RolloutChangeAdmin(LedgerAdmin):
         "reason",
     )
     list_filter = ("mode", "source")
+    search_fields = ("actor", "reason")
+
+
+@admin.register(RolloutPlanChange)
+class RolloutPlanChangeAdmin(LedgerAdmin):
+    """History of the plan of the rollout's steps."""
+
+    list_display = ("id", "created_at", "actor", "source", "reason")
     search_fields = ("actor", "reason")
 
 

@@ -39,6 +39,23 @@ def redis_configured() -> bool:
     return "rollout" in settings.CACHES
 
 
+def shared_store() -> str:
+    """Return what carries the rollout to this process: "database", or the digest of its Redis.
+
+    Two processes with the same digest have the same host, port and database in `REDIS_URL`.
+    """
+    if not redis_configured():
+        return "database"
+    from stagenorm import redis_url  # commands without Redis do not load its client
+
+    return redis_url.digest(settings.CACHES["rollout"])
+
+
+def expected_instances() -> int:
+    """Return how many serving processes must report; 0: as many as there are."""
+    return int(settings.EXPECTED_INSTANCES)
+
+
 def redis_seconds() -> float:
     """Return the time limit in seconds for one call to Redis, all its steps included."""
     return float(settings.STAGE_REDIS_TIMEOUT_MS) / 1000

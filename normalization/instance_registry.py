@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
@@ -20,22 +21,38 @@ from django.db import connection
 # A process of this host that is gone is removed after this silence. It reports every two seconds.
 GONE_SECONDS: Final = 3.0
 
+# The second table keeps the time of the first report of each version.
 REPORT: Final = """
+WITH reported AS (
 INSERT INTO normalization_servinginstance (name, host, pid, version, mode, age_seconds, guard,
-                                           guard_age_seconds, skew_seconds, seen_at)
+                                           guard_age_seconds, skew_seconds, store, seen_at)
 VALUES (%(name)s, %(host)s, %(pid)s, %(version)s, %(mode)s, %(age)s, %(guard)s,
-        %(guard_age)s, %(skew)s, statement_timestamp())
+        %(guard_age)s, %(skew)s, %(store)s, statement_timestamp())
 ON CONFLICT (name) DO UPDATE SET
     version = excluded.version, mode = excluded.mode, age_seconds = excluded.age_seconds,
     guard = excluded.guard, guard_age_seconds = excluded.guard_age_seconds,
-    skew_seconds = excluded.skew_seconds, seen_at = excluded.seen_at
+    skew_seconds = excluded.skew_seconds, store = excluded.store, seen_at = excluded.seen_at
+)
+INSERT INTO normalization_servedversion (version, name, served_at)
+VALUES (%(version)s, %(name)s, statement_timestamp())
+ON CONFLICT (version, name) DO NOTHING
+"""
+
+# A process that reported an older version, and had not reported `version` when it was recorded,
+# had to follow. One that started later did not.
+FOLLOWED: Final = """
+SELECT count(*), extract(epoch FROM max(first_at) - %(recorded)s)::float8
+FROM (SELECT name, min(served_at) FILTER (WHERE version >= %(version)s) AS first_at,
+             bool_or(version < %(version)s) AS followed
+      FROM normalization_servedversion GROUP BY name) AS process
+WHERE followed AND first_at >= %(recorded)s
 """
 
 CLOCK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 REGISTERED: Final = """
 SELECT name, host, pid, version, mode, age_seconds, guard, guard_age_seconds, skew_seconds,
-       greatest(0, extract(epoch FROM clock_timestamp() - seen_at))::float8
+       store, greatest(0, extract(epoch FROM clock_timestamp() - seen_at))::float8
 FROM normalization_servinginstance ORDER BY host, pid
 """
 
@@ -44,7 +61,11 @@ REMOVE: Final = "DELETE FROM normalization_servinginstance WHERE name = ANY(%s)"
 
 @dataclass(frozen=True, slots=True)
 class RegisteredInstance:
-    """A row of the register. `silent` is the time in seconds since the process reported."""
+    """A row of the register.
+
+    `store` is the process's `conf.shared_store()`, "" of an earlier release. `silent` is the time
+    in seconds since the process reported.
+    """
 
     name: str
     host: str
@@ -55,6 +76,7 @@ class RegisteredInstance:
     guard: str
     guard_age: float | None
     skew: float
+    store: str
     silent: float
 
     @property
@@ -97,6 +119,18 @@ def measured_skew() -> float:
 def registered() -> tuple[RegisteredInstance, ...]:
     """Return the serving processes; raises `django.db.Error`."""
     return tuple(each for each in rows() if not each.gone)
+
+
+def followed(version: int, recorded: datetime) -> tuple[int, float | None]:
+    """Return how many processes took over `version`, and the seconds until the last one did.
+
+    `recorded` is the time of the change. The seconds are None if no process reported it. Raises
+    `django.db.Error`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FOLLOWED, {"version": version, "recorded": recorded})
+        processes, seconds = cursor.fetchone()
+        return int(processes), seconds
 
 
 def rows() -> tuple[RegisteredInstance, ...]:

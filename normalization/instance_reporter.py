@@ -21,13 +21,17 @@ class InstanceReporter:
     ) -> None:
         self._guard, self._clock = guarding, clock
         self._due = self._sweep_due = float("-inf")
+        self._reported = -1
 
     def report(self) -> None:
-        """Write the row when it is due. Raises `django.db.Error`."""
-        now = self._clock()
-        if now < self._due or (known := rollout_store.store.known()) is None:
+        """Write the row when it is due, and at once with a new version.
+
+        Raises `django.db.Error`.
+        """
+        now, known = self._clock(), rollout_store.store.known()
+        if known is None or (now < self._due and known.version == self._reported):
             return
-        self._due = now + REPORT_SECONDS
+        self._due, self._reported = now + REPORT_SECONDS, known.version
         skew = instance_registry.measured_skew()
         metrics.CLOCK_SKEW.set(abs(skew))
         row = {
@@ -37,6 +41,7 @@ class InstanceReporter:
             "guard": conf.guard().mode,
             "guard_age": self._guard.seconds_since_tick(),
             "skew": skew,
+            "store": conf.shared_store(),
         }
         instance_registry.write(row)
         if now >= self._sweep_due:

@@ -47,7 +47,8 @@ class ServingProcess(NamedTuple):
 
     `age` is the time in seconds since its version was confirmed. `guard` is its STAGE_GUARD,
     `guard_age` the time since its guard ticked (None: not yet), and `skew` its clock minus the
-    database's. The last three are known of registered processes only.
+    database's. These three are known of registered processes only. `store` is its
+    `conf.shared_store()`, "" if it is not known.
     """
 
     host: str
@@ -58,6 +59,7 @@ class ServingProcess(NamedTuple):
     guard: str = ""
     guard_age: float | None = None
     skew: float = 0.0
+    store: str = ""
 
     @property
     def name(self) -> str:
@@ -135,17 +137,17 @@ def serving() -> tuple[ServingProcess, ...]:
             each.host, each.pid, each.version, each.mode, round(each.age + each.silent, 3),
             each.guard,
             None if each.guard_age is None else round(each.guard_age + each.silent, 3),
-            each.skew,
+            each.skew, each.store,
         )
         for each in instance_registry.registered()
     }  # fmt: skip
     for one in report():
-        own = ServingProcess(*one)
-        known = found.get(own.name)
-        if known is None:
-            found[own.name] = own
-        elif (own.version, -own.age) > (known.version, -known.age):
-            found[own.name] = known._replace(version=own.version, mode=own.mode, age=own.age)
+        # It reports where this process reads: both use one Redis, even by different names.
+        own = ServingProcess(*one)._replace(store=conf.shared_store())
+        known = found.get(own.name, own)._replace(store=own.store)
+        if (own.version, -own.age) > (known.version, -known.age):
+            known = known._replace(version=own.version, mode=own.mode, age=own.age)
+        found[own.name] = known
     return tuple(sorted(found.values()))
 
 
@@ -154,7 +156,7 @@ def convergence(version: int, age: float) -> Convergence:
 
     A process that stopped reporting is behind until it is restarted or removed by name. Without
     Redis and without a registered process the TTL decides: after it, a process that had not
-    reported yet has read the database.
+    reported yet has read the database. With EXPECTED_INSTANCES, that many processes must report.
     """
     try:
         found = serving()
@@ -165,6 +167,8 @@ def convergence(version: int, age: float) -> Convergence:
     behind = tuple(each for each in found if each.version < version or each.silent)
     if behind:
         return Convergence(False, _who_is_behind(behind, len(found), version), found, behind)
+    if len(found) < (expected := conf.expected_instances()):
+        return Convergence(False, f"{len(found)} of {expected} expected instances report", found)
     return Convergence(True, f"all of {_count(found)} run version {version} or newer", found)
 
 
@@ -227,6 +231,16 @@ def _instance(text: bytes, now: int) -> Instance | None:
         )
     except (ValueError, TypeError):
         return None
+
+
+def redis_skew() -> float:
+    """Return the clock of this process minus that of Redis, in seconds.
+
+    Raises `RedisUnavailable`.
+    """
+    before = time.time()
+    there = link.ask("clock", _milliseconds, insist=True) / 1000
+    return round((before + time.time()) / 2 - there, 3)
 
 
 def _milliseconds(client: Redis) -> int:

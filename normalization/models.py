@@ -76,6 +76,35 @@ class RolloutChange(models.Model):
         )
 
 
+class RolloutPlanChange(models.Model):
+    """One recorded plan of the rollout's steps; the newest row is the plan. Append-only.
+
+    `steps` is what `RolloutPlan.to_wire` returns. A trigger refuses UPDATE and DELETE.
+    """
+
+    steps = models.JSONField()
+    actor = models.CharField(max_length=150)
+    source = models.CharField(max_length=20)
+    reason = models.CharField(max_length=500)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"plan {self.pk} by {self.actor}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert; raise `AppendOnlyError` for a row that exists."""
+        if self.pk is not None:
+            raise AppendOnlyError("Plans are append-only: record a new plan instead.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Raise `AppendOnlyError`."""
+        raise AppendOnlyError("Plans are append-only and cannot be deleted.")
+
+
 class DecisionBatch(models.Model):
     """One change of the decisions; the newest id is their version.
 
@@ -263,6 +292,12 @@ class ServingInstance(models.Model):
     guard = models.CharField(max_length=10, help_text="STAGE_GUARD of the process.")
     guard_age_seconds = models.FloatField(null=True, help_text="Since the guard last ticked.")
     skew_seconds = models.FloatField(help_text="The clock of the process minus the database's.")
+    store = models.CharField(
+        max_length=16,
+        blank=True,
+        db_default="",
+        help_text='Digest of its Redis, "database" without one, "" of an earlier release.',
+    )
     seen_at = models.DateTimeField(help_text="By the clock of the database.")
 
     class Meta:
@@ -270,3 +305,25 @@ class ServingInstance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: version {self.version}"
+
+
+class ServedVersion(models.Model):
+    """When a serving process first reported that it serves a version of the rollout.
+
+    The register has only the newest version of each process. These rows answer later how long a
+    change took to reach every process. A change adds one row a process.
+    """
+
+    version = models.BigIntegerField(help_text="Version of the rollout served.")
+    name = models.CharField(max_length=300, help_text="host:pid")
+    served_at = models.DateTimeField(
+        db_index=True, help_text="Of the first report, by the clock of the database."
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["version", "name"], name="stage_served_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}: version {self.version} since {self.served_at:%F %T}"

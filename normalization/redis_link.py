@@ -40,7 +40,7 @@ class RedisRefused(RedisUnavailable):
 
 # The rollout spreads without these: each process reads the copy once a TTL, and registers itself
 # in the database. A Redis that refuses them is not broken; `checks` names the missing rights.
-DISPENSABLE: Final = frozenset({"subscribe", "publish", "report", "script"})
+DISPENSABLE: Final = frozenset({"subscribe", "publish", "report", "script", "clock"})
 
 
 class RedisLink:

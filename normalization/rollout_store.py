@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import structlog
 from django.db import connection, transaction
 
-from normalization import conf, instances, metrics
+from normalization import conf, instances, known_clients, metrics
 from normalization.listener import listener
 from normalization.models import RolloutChange
 from normalization.redis_link import link
@@ -25,6 +25,9 @@ from stagenorm.locks import ROLLOUT_CHANGE
 
 log = structlog.get_logger(__name__)
 
+
+BY_PEOPLE: Final = ("admin", "command", "api")
+"""Sources of changes whose names were typed. The guard's come from requests."""
 
 Target = Rollout | Mode | Callable[[Rollout], Rollout]
 _after_load: list[Callable[[], None]] = []
@@ -106,20 +109,22 @@ def change(
     expected_version: int | None = None,
     evidence: Mapping[str, Any] | None = None,
     gate_overrides: Mapping[str, str] | None = None,
+    verdicts: Sequence[Any] = (),
 ) -> ChangeResult:
     """Record a new rollout and put it in force.
 
     `to` is a `Rollout`, a `Mode` (all else stays) or a function of the rollout in force. A change
     to the rollout in force writes nothing. More enforcement needs each gate to pass.
     `gate_overrides` ({gate: reason}) names gates that may hold the change all the same; the
-    overrides are recorded with all verdicts.
+    overrides are recorded with all verdicts. `verdicts` are those of the caller's own gates, which
+    hold the change as well.
 
     Inside an outer transaction the change takes effect at its commit. A failing Redis only changes
     the result's `spread`.
 
     Raises `VersionConflict` if `expected_version` is not the version in force, `GateRefused` if a
-    gate does not pass, `ChangeRefused` for a transition that is not possible or an empty reason,
-    and `django.db.Error` if the change cannot be recorded.
+    gate does not pass, `ChangeRefused` for a transition that is not possible, an empty reason or a
+    misspelt client, and `django.db.Error` if the change cannot be recorded.
     """
     if not reason.strip():
         raise ChangeRefused("A change of the rollout needs a reason, which the history shows.")
@@ -132,7 +137,9 @@ def change(
                 "look at it again, then decide."
             )
         new = _resolve(to, before.rollout)
-        asked = _ask_gates(before, new, gate_overrides or {})
+        if source in BY_PEOPLE:
+            _refuse_misspelt(before.rollout, new)
+        asked = _ask_gates(before, new, gate_overrides or {}, verdicts)
         result = _record(before, new, actor, source, reason.strip(), {**(evidence or {}), **asked})
     if not result.changed:
         return result
@@ -180,12 +187,26 @@ def _resolve(to: Target, rollout: Rollout) -> Rollout:
     return to if isinstance(to, Rollout) else to(rollout)
 
 
-def _ask_gates(before: Snapshot, new: Rollout, overrides: Mapping[str, str]) -> dict[str, Any]:
+def _refuse_misspelt(before: Rollout, new: Rollout) -> None:
+    """Refuse a new pilot or holdout that no client is called, if one is called much like it."""
+    added = (new.pilots - before.pilots) | (new.holdouts - before.holdouts)
+    wrong = known_clients.misspelt(added - before.pilots - before.holdouts)
+    if wrong:
+        lines = [
+            f"No client is called {name}. Did you mean {client}?" for name, client in wrong.items()
+        ]
+        raise ChangeRefused(" ".join(lines))
+
+
+def _ask_gates(
+    before: Snapshot, new: Rollout, overrides: Mapping[str, str], verdicts: Sequence[Any]
+) -> dict[str, Any]:
     """Return what to record of the gates; raise `GateRefused` for those that hold the change."""
     examine = conf.gatekeeper()
     if examine is None or not asks_gates(before.rollout, new):
         return {}
-    return settle_gates(examine(before, new), overrides, "More enforcement is refused:")
+    every = [*verdicts, *examine(before, new)]
+    return settle_gates(every, overrides, "More enforcement is refused:")
 
 
 def settle_gates(

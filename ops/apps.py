@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 from django.apps import AppConfig
 
 
@@ -10,8 +12,10 @@ class OpsConfig(AppConfig):
         from django.conf import settings
 
         from ops import checks
+        from stagenorm import health
 
         checks.register()
+        health.register_details(_preflight)
         if settings.SERVES_REQUESTS:
             self._serve()
 
@@ -21,3 +25,9 @@ class OpsConfig(AppConfig):
 
         webhook.begin_at_zero()
         ticker.add("way back", way_back.watch.look)
+
+
+def _preflight() -> Iterator[tuple[str, str]]:
+    from ops import preflight  # commands that need no readiness do not load it
+
+    return preflight.public_words()

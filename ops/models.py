@@ -3,6 +3,7 @@
 from ops.alerts.models import Heartbeat, UsedSignature, WebhookDelivery
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backups.models import Backup, BackupCheck
+from ops.consumers.models import ConsumerDecision
 from ops.pages.spellings.models import (
     DecisionDraft,
     OpenedSpelling,
@@ -15,6 +16,7 @@ __all__ = [
     "BackfillRun",
     "Backup",
     "BackupCheck",
+    "ConsumerDecision",
     "DecisionDraft",
     "Heartbeat",
     "NormalizationLog",

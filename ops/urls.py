@@ -8,7 +8,8 @@ from ops.alerts import webhook
 from ops.pages.clients.client import client_page
 from ops.pages.clients.listing import clients_page
 from ops.pages.home.page import home_page
-from ops.pages.rollout.page import back_to_warn, rollout_page
+from ops.pages.incidents.page import incident_json, incident_page, incidents_page
+from ops.pages.rollout.page import back_to_warn, change_plan, next_step, rollout_page
 from ops.pages.spellings.choosing import change_view, draft_view
 from ops.pages.spellings.files import export_page, import_page
 from ops.pages.spellings.packs import packs_page
@@ -28,7 +29,20 @@ urlpatterns: list[URLPattern] = [
         admin.site.admin_view(back_to_warn),
         name="ops-back-to-warn",
     ),
+    path("admin/ops/rollout/next/", admin.site.admin_view(next_step), name="ops-next-step"),
+    path("admin/ops/rollout/plan/", admin.site.admin_view(change_plan), name="ops-plan"),
     path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page), name="ops-clients"),
+    path("admin/ops/incidents/", admin.site.admin_view(incidents_page), name="ops-incidents"),
+    path(
+        "admin/ops/incidents/<int:version>/",
+        admin.site.admin_view(incident_page),
+        name="ops-incident",
+    ),
+    path(
+        "admin/ops/incidents/<int:version>/incident.json",
+        admin.site.admin_view(incident_json),
+        name="ops-incident-json",
+    ),
     path("admin/ops/spellings/", admin.site.admin_view(spellings_page), name="ops-spellings"),
     # Not behind the login: a form that is sent after the session has ended keeps its choices.
     path("admin/ops/spellings/draft/", draft_view, name="ops-spellings-draft"),

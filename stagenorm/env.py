@@ -10,6 +10,8 @@ also reads that file when neither DATABASE_URL nor DJANGO_DEBUG is set, so that 
 running ``make run`` uses the same database.
 """
 
+import base64
+import ipaddress
 import math
 import os
 import re
@@ -132,6 +134,27 @@ class Reader:
             "give a comma-separated list",
             required,
         )
+
+    def networks(self, name: str, default: list[str], help: str) -> list[str]:
+        """Read a comma-separated list of networks such as ``10.0.0.0/8``."""
+        return self._read(
+            Variable(name, "list", ",".join(default), help),
+            lambda name: _networks(self._environ.str(name)),
+            default,
+            "use networks such as 10.0.0.0/8, separated by commas",
+        )
+
+    def public_keys(self, name: str, help: str) -> list[str]:
+        """Read comma-separated Ed25519 keys, each 32 bytes in base64."""
+
+        def parse(name: str) -> list[str]:
+            found = _words(self._environ.str(name))
+            if any(len(base64.b64decode(key, validate=True)) != 32 for key in found):
+                raise ValueError
+            return found
+
+        advice = "give what manage.py backup_key prints, several separated by commas"
+        return self._read(Variable(name, "list", "", help), parse, [], advice)
 
     def rate(self, name: str, default: str, help: str) -> str:
         """Read a number of requests per period such as ``60/minute``; empty for no limit."""
@@ -409,6 +432,13 @@ def _one_of(value: str, options: tuple[str, ...]) -> str:
     if value not in options:
         raise ValueError(value)
     return value
+
+
+def _networks(value: str) -> list[str]:
+    found = _words(value) if value else []
+    for text in found:
+        ipaddress.ip_network(text, strict=False)
+    return found
 
 
 def _rate(value: str) -> str:

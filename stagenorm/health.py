@@ -1,6 +1,6 @@
 """Health endpoints: ``/healthz`` for liveness, ``/readyz`` for readiness."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -30,7 +30,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """Return 200 when every check passes, else 503; ``checks`` has the result of each.
 
     While the database takes no writes, the status is "read-only", and ``checks.writes`` has the
-    reason.
+    reason. `?verbose` adds what `register_details` was given.
     The timeouts of the database limit the time this takes.
     """
     results: dict[str, str] = {}
@@ -41,19 +41,28 @@ def readyz(request: HttpRequest) -> JsonResponse:
         ready = ready and results[name] == "ok"
     status = "ok" if ready else "unavailable"
     # A balancer keeps an instance that can still read: a failover makes all of them read-only.
-    writes = _result(_writes) if ready else "ok"
-    if writes != "ok":
-        status, results["writes"] = "read-only", writes
-    return JsonResponse(
-        {"status": status, "checks": results},
-        status=200 if ready else 503,
-    )
+    taken = _result(writes) if ready else "ok"
+    if taken != "ok":
+        status, results["writes"] = "read-only", taken
+    body: dict[str, object] = {"status": status, "checks": results}
+    if "verbose" in request.GET and ready:
+        body["preflight"] = {name: word for read in _DETAILS for name, word in read()}
+    return JsonResponse(body, status=200 if ready else 503)
 
 
 def register(name: str, check: Callable[[], None]) -> None:
     """Add ``check`` to /readyz. It raises NotReady, and must not need the database."""
     CHECKS[name] = check
     _without_database.add(name)
+
+
+def register_details(read: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    """Add the names and words that `read` yields to /readyz?verbose.
+
+    Anyone can ask: words only, such as "ok", and no addresses or names. They do not change the
+    status.
+    """
+    _DETAILS.append(read)
 
 
 def _result(check: Callable[[], None]) -> str:
@@ -75,14 +84,15 @@ def _database() -> None:
 
 
 def _migrations() -> None:
-    missing = _unapplied()
+    missing = unapplied()
     if missing:
         from health_check.exceptions import HealthCheckException
 
         raise HealthCheckException(f"not applied: {', '.join(missing)}. Run `manage.py migrate`.")
 
 
-def _unapplied() -> list[str]:
+def unapplied() -> list[str]:
+    """Return the migrations that are not applied, as "app.name"."""
     global _complete  # noqa: PLW0603 (threads may at worst do the same comparison)
     applied = frozenset(MigrationRecorder(connection).applied_migrations())
     if _complete is not None and _complete <= applied:
@@ -94,7 +104,7 @@ def _unapplied() -> list[str]:
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
-def _writes() -> None:
+def writes() -> None:
     """Raise NotReady with the reason if the database takes no writes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('transaction_read_only'), pg_is_in_recovery()")
@@ -117,3 +127,4 @@ def _sessions() -> None:
 _complete: frozenset[tuple[str, str]] | None = None
 CHECKS: dict[str, Callable[[], None]] = {"database": _database, "migrations": _migrations}
 _without_database: set[str] = set()
+_DETAILS: list[Callable[[], Iterable[tuple[str, str]]]] = []

@@ -12,8 +12,11 @@ The result is the settings of a django-redis cache. Its client does not retry an
 longer than the given timeout: every caller has a fallback for an unreachable Redis.
 """
 
+import hashlib
+import json
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -61,6 +64,19 @@ def cache(url: str, seconds: float) -> dict[str, Any]:
         "LOCATION": location,
         "OPTIONS": {**waits, **options},
     }
+
+
+def digest(configured: Mapping[str, Any]) -> str:
+    """Return 16 hex digits for the host, port and database of such a cache, without its login."""
+    options = configured["OPTIONS"]
+    if sentinels := options.get("SENTINELS"):
+        service = options["CONNECTION_POOL_KWARGS"]
+        place = [service["service_name"], service["db"], sorted(map(list, sentinels))]
+    else:
+        given = parse_url(configured["LOCATION"])  # type: ignore[no-untyped-call]
+        host = str(given.get("host", "localhost")).lower().replace("localhost", "127.0.0.1")
+        place = [given.get("path") or [host, given.get("port", 6379)], given.get("db", 0)]
+    return hashlib.sha256(json.dumps(place).encode()).hexdigest()[:16]
 
 
 def _plain() -> dict[str, Any]:

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import (
+    InsufficientPrivilege,
+    ReadOnlySqlTransaction,
+    UndefinedColumn,
+    UndefinedTable,
+)
 from psycopg.rows import TupleRow
 
 UNLIMITED: Final[Mapping[str, str]] = {
@@ -53,6 +58,38 @@ def is_read_only(error: BaseException) -> bool:
 def condition(error: BaseException) -> str:
     """Return what is wrong with the database, to follow "The database"."""
     return "is read-only" if is_read_only(error) else "does not answer"
+
+
+def database_fault(error: BaseException) -> str:
+    """Return a sentence for the operator about a database error; "" if the error is a bug."""
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return ""
+    first = str(cause).partition("\n")[0].removesuffix(".")
+    if isinstance(cause, UndefinedTable | UndefinedColumn):
+        return (
+            f"The database lacks a table or column: {first}. "
+            "Run manage.py migrate, or correct DATABASE_URL."
+        )
+    if isinstance(cause, InsufficientPrivilege):
+        return f"The database role may not do this: {first}. DATABASE_URL names the role."
+    if is_read_only(cause):
+        return (
+            f"The database is read-only: {first}. Wait for the end of the failover, or let "
+            "DATABASE_URL find the primary: several hosts with target_session_attrs=read-write."
+        )
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return ""
+    if cause.sqlstate is None or cause.sqlstate[:2] in _GONE:
+        return (
+            f"The database does not answer: {first}. "
+            "Check that PostgreSQL runs and that DATABASE_URL is correct."
+        )
+    return f"The database could not do this: {first}."
+
+
+_GONE: Final = ("08", "28", "3D", "57")
+"""SQLSTATE classes: connection lost, login refused, unknown database, shut down by an operator."""
 
 
 class PooledSession(RuntimeError):

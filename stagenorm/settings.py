@@ -273,6 +273,12 @@ STAGE_MODE_TTL_SECONDS = read.seconds(
     5.0,
     "Maximum age of the mode that a process has in memory.",
 )
+EXPECTED_INSTANCES = read.whole(
+    "EXPECTED_INSTANCES",
+    0,
+    "Number of web processes on all hosts; while fewer report, the gates hold enforcement. "
+    "0: as many as report.",
+)
 STAGE_DEPRECATED_SINCE = read.day(
     "STAGE_DEPRECATED_SINCE",
     date(2026, 1, 1),
@@ -345,10 +351,14 @@ KEPT_DAYS = {
         365,
         "Days after which `prune_stored` deletes a simulation; 0 for never.",
     ),
-    "normalization.OutcomeTally.minute": read.whole(
-        "TALLIES_KEPT_DAYS",
-        90,
-        "Days after which it deletes request counts by minute; 0 for never.",
+    # Both answer what happened in an incident.
+    **dict.fromkeys(
+        ("normalization.OutcomeTally.minute", "normalization.ServedVersion.served_at"),
+        read.whole(
+            "TALLIES_KEPT_DAYS",
+            90,
+            "Days after which it deletes request counts by minute; 0 for never.",
+        ),
     ),
     "normalization.ObservedSpelling.day": read.whole(
         "SPELLINGS_KEPT_DAYS",
@@ -373,6 +383,26 @@ _GATES = read.flag(
 STAGE_GATEKEEPER = "ops.gates.ask.examine" if _GATES else ""
 # Called inside the transaction of a change of decisions.
 STAGE_DECISION_GATEKEEPER = "ops.gates.ask.examine_decisions" if _GATES else ""
+INTERNAL_NETWORKS = read.networks(
+    "INTERNAL_NETWORKS",
+    [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    ],
+    "Networks of internal consumers, for `consumer_audit`; empty for none.",
+)
+CONSUMER_DECISION_DAYS = read.whole(
+    "CONSUMER_DECISION_DAYS",
+    90,
+    "Days for which a decision about the consumers opens the gate `consumers_known`.",
+    1,
+)
 BACKUP_DIR = read.path(
     "BACKUP_DIR", DATA_DIR / "backups", ".data/backups", "Where backups are written."
 )
@@ -387,6 +417,15 @@ BACKUP_ALLOW_SUPERUSER = read.flag(
     DEVELOPMENT,
     "Allow a superuser to dump and restore: the embedded database has no other role.",
     "0; with debug 1",
+)
+BACKUP_VERIFICATION_KEYS = read.public_keys(
+    "BACKUP_VERIFICATION_KEYS",
+    "On staging: the keys of the installations whose backups are drilled here "
+    "(`backup_key` prints them there).",
+)
+BACKUP_DRILL_KEYS = read.public_keys(
+    "BACKUP_DRILL_KEYS",
+    "The keys of the staging servers whose drill results `record_drill` accepts.",
 )
 PG_BIN_DIR = read.path(
     "PG_BIN_DIR",
@@ -519,7 +558,7 @@ LOGGING = logging.configuration(
     readable=DEVELOPMENT and os.isatty(2),
 )
 PROMETHEUS_EXPORT_MIGRATIONS = False
-read.path(
+METRICS_DIR = read.path(
     "PROMETHEUS_MULTIPROC_DIR",
     Path(),
     "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from urllib.parse import quote, urlencode
 import psutil
 from django.db import connection
 
+from ops.backups import signing
 from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.restore import restore
+from ops.backups.sidecar import record_file
 from ops.backups.verify import verify
 from tests.children import start
 from tests.servers import ROOT, wait_until
@@ -83,6 +86,13 @@ def valid_backup(directory: Path) -> Backup:
         "passed",
     ]
     return backup
+
+
+def sign(backup: Backup, **members: Any) -> None:
+    """Change members of the record, and sign it as this installation does."""
+    document = json.loads(record_file(backup.path).read_text())
+    document.pop(signing.SIGNATURE)
+    record_file(backup.path).write_text(json.dumps(signing.signed({**document, **members})))
 
 
 @contextlib.contextmanager

@@ -1,11 +1,17 @@
 """Decisions for the tests: one line each, through the functions that the product uses."""
 
+from datetime import timedelta
+
+from django.utils import timezone
+
 from normalization import decision_store, decisions
 from normalization.decision_file import DecisionRow
 from normalization.decision_warnings import DecisionVerdict
 from normalization.decisions import DecisionResult
 from normalization.models import DecisionBatch, StageDecision
 from normalization.stages import Stage
+from ops.consumers.models import ConsumerDecision
+from ops.gates.consumers_rule import ConsumerVerdict
 
 
 def row(
@@ -59,3 +65,13 @@ def active() -> dict[str, str]:
     """Return folded spelling → stage or verdict of the decisions in force."""
     found = StageDecision.objects.filter(superseded_at__isnull=True)
     return {each.key: each.stage or each.verdict for each in found}
+
+
+def consumers_decided(*, days: float = 90) -> ConsumerDecision:
+    """Record that the consumers are internal only; the decision expires in `days` days."""
+    return ConsumerDecision.objects.create(
+        verdict=ConsumerVerdict.INTERNAL_ONLY.value,
+        reason="the logs of a week",
+        decided_by="ann",
+        expires_at=timezone.now() + timedelta(days=days),
+    )

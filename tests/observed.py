@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
+from normalization import rollout_steps
 from normalization.models import ObservedSpelling, OutcomeTally, ServingInstance
+from normalization.rollout import Rollout
+from normalization.rollout_plan import RolloutPlan, parse_step
+from normalization.rollout_store import Snapshot
 
 DAY = 24 * 60  # minutes
 
@@ -51,7 +56,12 @@ def saw(
 
 
 def serves(
-    version: int, name: str = "web:1", age: float = 0.5, guard: str = "act", guard_age: float = 0.5
+    version: int,
+    name: str = "web:1",
+    age: float = 0.5,
+    guard: str = "act",
+    guard_age: float = 0.5,
+    store: str = "",
 ) -> None:
     """Register a serving process of another host that reported just now."""
     host, _, pid = name.partition(":")
@@ -66,6 +76,7 @@ def serves(
             "guard": guard,
             "guard_age_seconds": guard_age,
             "skew_seconds": 0.0,
+            "store": store,
             "seen_at": timezone.now(),
         },
     )
@@ -75,3 +86,20 @@ def break_table(table: str) -> None:
     """Make reads of `table` fail until the test's transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO not_there")
+
+
+def plan_of(*steps: str) -> None:
+    """Record a plan of steps in their short form, such as `10:24h:1000`."""
+    rollout_steps.change_plan(
+        RolloutPlan(tuple(map(parse_step, steps))), actor="ann", source="tests", reason="a test"
+    )
+
+
+def plan_without_waiting() -> None:
+    """Record the default steps without a least time and least requests."""
+    plan_of("warn", "10", "25", "50", "100")
+
+
+def no_gate(before: Snapshot, new: Rollout) -> list[Any]:
+    """Pass every change: a gatekeeper for tests in which only the plan can hold a step."""
+    return []

@@ -21,6 +21,7 @@ ROLLOUT = "/admin/ops/rollout/"
 BACK_TO_WARN = f"{ROLLOUT}back-to-warn/"
 CLIENTS = f"{ROLLOUT}clients/"
 CLIENT = f"{CLIENTS}client/"
+INCIDENTS = "/admin/ops/incidents/"
 
 
 class Node:
@@ -251,10 +252,12 @@ class RolloutPage(StatusPage):
 
     @property
     def mode(self) -> str:
-        """The word of the badge at the head. The badge's class is the same word."""
-        badge = self.one("div", css="status-head").one("span", css="badge")
-        assert badge.classes == sorted(["badge", f"mode-{badge.text}"])
-        return badge.text
+        """The mode of the badge at the head, whose word it is."""
+        badge = self.one("p", css="status-head").one("span", css="badge")
+        (mode,) = (name.removeprefix("mode-") for name in badge.classes if name != "badge")
+        words = {"off": "Observe", "warn": "Warn", "enforce": "Enforce"}
+        assert badge.text.split()[0] == words[mode]
+        return mode
 
     @property
     def gates(self) -> list[str]:
@@ -285,7 +288,22 @@ class RolloutPage(StatusPage):
     @property
     def refusal(self) -> str:
         """Why nothing was changed, "" if nothing was refused."""
-        return " ".join(each.text for each in self.all("div", css="refused"))
+        return " ".join(each.text for each in self.all(css="refused"))
+
+    @property
+    def changed(self) -> str:
+        """The change that the page was opened after, "" without one."""
+        return " ".join(each.text for each in self.all("section", id="changed"))
+
+    @property
+    def next_step(self) -> Node:
+        """The card of the next step, with its form."""
+        return self.one("section", id="next")
+
+    @property
+    def clients(self) -> dict[str, list[str]]:
+        """What the next step would do to each client: enters at, requests, refused, because of."""
+        return {row[0]: row[1:] for row in self.one("table", css="stacked").cells()}
 
     @property
     def proposal(self) -> str:
@@ -401,3 +419,53 @@ class ClientPage(StatusPage):
             text for term, text in self.facts.items() if term.startswith("What enforcement")
         ]
         return found
+
+
+class IncidentPage(Page):
+    """`/admin/ops/incidents/VERSION/`."""
+
+    @classmethod
+    def open(cls, client: Client, version: int) -> Self:
+        """Open the page as `client`."""
+        return cls(client.get(f"{INCIDENTS}{version}/"))
+
+    @property
+    def heading(self) -> str:
+        """What happened, with the day."""
+        return self.one("h1").text
+
+    @property
+    def safety(self) -> str:
+        """Whether it is safe now, and why."""
+        return self.one("div", id="safety").text
+
+    @property
+    def tiles(self) -> dict[str, str]:
+        """The figures at the head, each with its note."""
+        tiles = self.all("div", css="tile")
+        return {tile.one("dt").text: tile.one("dd").text for tile in tiles}
+
+    @property
+    def entries(self) -> list[str]:
+        """The entries of the timeline, oldest first."""
+        return [entry.text for entry in self.one("ol", css="timeline").all("li")]
+
+    @property
+    def actions(self) -> list[str]:
+        """What to do next, the suggested action first."""
+        return [each.text for each in self.all("ol", css="todo-list")[0].all("li")]
+
+    @property
+    def clients(self) -> list[list[str]]:
+        """The rows of the hurt clients."""
+        return self.section("hurt").cells()
+
+    @property
+    def spellings(self) -> list[list[str]]:
+        """The rows of their spellings."""
+        return self.section("spellings").cells()
+
+    @property
+    def summary(self) -> str:
+        """The text for the chat."""
+        return self.one("pre", id="chat").text

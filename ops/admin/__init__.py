@@ -2,6 +2,7 @@
 
 from ops.admin.alerts import HeartbeatAdmin, WebhookDeliveryAdmin
 from ops.admin.backups import BackupAdmin, BackupCheckAdmin
+from ops.admin.consumers import ConsumerDecisionAdmin
 from ops.admin.normalization_log import NormalizationLogAdmin
 from ops.admin.runs import BackfillRunAdmin
 
@@ -9,6 +10,7 @@ __all__ = [
     "BackfillRunAdmin",
     "BackupAdmin",
     "BackupCheckAdmin",
+    "ConsumerDecisionAdmin",
     "HeartbeatAdmin",
     "NormalizationLogAdmin",
     "WebhookDeliveryAdmin",

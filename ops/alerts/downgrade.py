@@ -91,10 +91,17 @@ def _take_back(alerts: Sequence[Alert]) -> DeliveryResult:
         actor=ACTOR,
         source=SOURCE,
         reason=f"{asking.name} fires: more requests are rejected than the threshold allows.",
-        evidence={"alert": asking.name, "fingerprint": asking.fingerprint},
+        evidence=_evidence(asking),
     )
     outcome = DeliveryOutcome.DOWNGRADED if change.changed else DeliveryOutcome.ALREADY
     return DeliveryResult(outcome, change.version)
+
+
+def _evidence(alert: Alert) -> dict[str, str]:
+    """Return what is recorded with the change. The measured value is in no other place."""
+    given = {"summary": alert.summary, "starts_at": alert.starts_at}
+    found = {name: text for name, text in given.items() if text}
+    return {"alert": alert.name, "fingerprint": alert.fingerprint, **found}
 
 
 def _record_heartbeat(alerts: Sequence[Alert]) -> DeliveryResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from normalization.issue_codes import IssueCode, issue
@@ -20,16 +21,23 @@ DOWNGRADE_ALERT: Final = "StageRejectRateHigh"
 WATCHDOG_ALERT: Final = "StageWatchdog"
 ACTION_LABEL: Final = "stagenorm_action"
 DOWNGRADE_ACTION: Final = "auto_downgrade"
+LONGEST_SUMMARY: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert of a delivery. It is `firing` only if its own status and the group's are."""
+    """One alert of a delivery. It is `firing` only if its own status and the group's are.
+
+    `summary` has the measured value beside its limit, `starts_at` the time since which the alert
+    fires. Both are "" if the sender left them out.
+    """
 
     name: str
     action: str | None
     firing: bool
     fingerprint: str
+    summary: str = ""
+    starts_at: str = ""
 
     @property
     def asks_to_downgrade(self) -> bool:
@@ -88,7 +96,25 @@ def _alert(alert: Mapping[str, Any], group_fires: bool) -> Alert:
         action=labels.get(ACTION_LABEL),
         firing=group_fires and alert["status"] == "firing",
         fingerprint=printable(alert.get("fingerprint", ""))[:64],
+        summary=_summary(alert.get("annotations")),
+        starts_at=_moment(alert.get("startsAt")),
     )
+
+
+# The way back must not fail for a text that only people read: another type counts as absent.
+def _summary(annotations: Any) -> str:
+    text = annotations.get("summary") if isinstance(annotations, Mapping) else None
+    if not isinstance(text, str):
+        return ""
+    return "".join(filter(str.isprintable, text))[:LONGEST_SUMMARY]
+
+
+def _moment(text: Any) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return ""
+    return moment.isoformat() if moment.tzinfo else ""
 
 
 def _wrong(pointer: str, wanted: str) -> Item:

@@ -23,7 +23,8 @@ from normalization.rollout import Mode, without_enforcement
 from ops import clock
 from ops.alerts.models import last_heartbeat_at
 from ops.gates import rules
-from ops.gates.rules import GateFacts, GateOutcome, GateVerdict, InstanceFact
+from ops.gates.instances_rule import InstanceFact
+from ops.gates.rules import GateFacts, GateOutcome, GateVerdict
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class WayBack:
 
 def read_way_back() -> WayBack:
     """Return the state of the ways back now, by the database's clock."""
-    return way_back_of(_facts())
+    return way_back_of(way_back_facts())
 
 
 def way_back_of(facts: GateFacts) -> WayBack:
@@ -68,7 +69,7 @@ def way_back_of(facts: GateFacts) -> WayBack:
 def instance_facts() -> tuple[InstanceFact, ...]:
     """Return the serving processes, also frozen ones; raises `django.db.Error`."""
     return tuple(
-        InstanceFact(one.name, one.version, one.age, one.guard, one.guard_age)
+        InstanceFact(one.name, one.version, one.age, one.guard, one.guard_age, one.store)
         for one in instances.serving()
     )
 
@@ -95,7 +96,8 @@ class WayBackWatch:
             _take_back(snapshot.version)
 
 
-def _facts() -> GateFacts:
+def way_back_facts() -> GateFacts:
+    """Return the facts of the ways back alone; raises `django.db.Error`."""
     return GateFacts(
         clock.database_now(),
         0,
@@ -107,7 +109,7 @@ def _facts() -> GateFacts:
 
 def _dead_since_enforcement(version: int) -> bool:
     """Return whether both ways are dead, and were for 15 minutes since more was enforced."""
-    facts = _facts()
+    facts = way_back_facts()
     begun = RolloutChange.objects.filter(pk=guard.newest_enforcing_change(version)).first()
     moments = [facts.last_heartbeat_at, begun.created_at if begun else None]
     proof = max((each for each in moments if each is not None), default=None)

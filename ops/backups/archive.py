@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import pwd
 import stat
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -59,6 +60,20 @@ def read_sidecar(path: Path) -> bytes:
     if len(content) > LARGEST_SIDECAR:
         raise BackupInvalid(f"{path.name} is larger than any record of a backup")
     return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the members of the JSON object in a small file.
+
+    Raises as `read_sidecar`, and `BackupInvalid` for other content.
+    """
+    try:
+        found = json.loads(read_sidecar(path))
+    except (ValueError, RecursionError) as error:
+        raise BackupInvalid(f"{path.name} is malformed: not a JSON document") from error
+    if not isinstance(found, dict):
+        raise BackupInvalid(f"{path.name} is malformed: not a JSON object")
+    return found
 
 
 def unreadable(error: OSError, path: Path) -> str:

@@ -78,7 +78,7 @@ def create(request: BackupRequest | None = None, progress: ReportProgress = no_p
                 log.warning("stage_backup_tools_have_holes", warning=tools.warning)
             with alone(holder):
                 archive.sweep_drafts(request.directory)
-                _require_room(request.directory, holder)
+                require_room(request.directory, holder)
                 record = _dump(request, database, snapshot, identity, tools, progress)
     except psycopg.Error as error:
         raise BackupFailed(f"The database interrupted the backup: {first_line(error)}") from error
@@ -113,7 +113,8 @@ def _prepare(directory: Path) -> None:
         ) from error
 
 
-def _require_room(directory: Path, holder: SourceConnection) -> None:
+def require_room(directory: Path, holder: SourceConnection) -> int:
+    """Return the free bytes of `directory`; raise `BackupRefused` if a backup may not fit."""
     last = present().first()
     if last is not None:
         needed, why = int(last.size * 1.25), "the last backup and a quarter"
@@ -128,6 +129,7 @@ def _require_room(directory: Path, holder: SourceConnection) -> None:
             f"{directory} has {free:,} bytes free, the backup may need {needed:,} ({why}): "
             "make room with manage.py prune_backups, or set BACKUP_DIR."
         )
+    return free
 
 
 def _dump(
@@ -191,6 +193,7 @@ def _record(
         seconds=dumped.seconds,
         fewer_rows_accepted=request.accept_fewer_rows,
         facts=facts,
+        encoding=snapshot.info.parameter_status("server_encoding") or "",
     )
 
 

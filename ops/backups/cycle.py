@@ -13,7 +13,7 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupRefused
 from ops.backups.records import present, record_pruned
 from ops.backups.restore import TIME_LIMIT_SECONDS, restore
-from ops.backups.source import source
+from ops.backups.source import Source, source
 from ops.backups.verify import verify
 from ops.gates.backup_rule import CheckVerdict
 from stagenorm.terminal import ReportProgress, no_progress
@@ -57,19 +57,20 @@ def run(
     *,
     keep: int,
     keep_days: int,
+    into: Source | None = None,
     time_limit: float = TIME_LIMIT_SECONDS,
     progress: ReportProgress = no_progress,
 ) -> CycleResult:
     """Make a backup, verify it, test its restore (`time_limit` in seconds) and prune.
 
-    A backup that fails its verification is not restored. Raises `BackupRefused` or `BackupFailed`
-    if no backup could be made.
+    `into` is another server for the restore. A backup that fails its verification is not
+    restored. Raises `BackupRefused` or `BackupFailed` if no backup could be made.
     """
     started = time.perf_counter()
     backup = create(request, progress)
     checks = [verify(backup, progress)]
     if checks[0].verdict == CheckVerdict.PASSED:
-        checks.append(restore(backup, time_limit=time_limit, progress=progress))
+        checks.append(restore(backup, into=into, time_limit=time_limit, progress=progress))
     passed = all(check.verdict == CheckVerdict.PASSED for check in checks)
     pruned = prune(keep, keep_days, progress) if passed else None
     return CycleResult(backup, checks, pruned, time.perf_counter() - started)

@@ -70,6 +70,15 @@ class BackupCheck(models.Model):
         blank=True,
         help_text="Device, inode, size, times of the file that was read.",
     )
+    target = models.CharField(
+        max_length=300,
+        blank=True,
+        db_default="",
+        help_text="The server of the drill, if it is another one than the database's.",
+    )
+    result_id = models.UUIDField(
+        null=True, unique=True, help_text="Of a staging server's result; it counts once."
+    )
     seconds = models.FloatField()
     checked_by = models.CharField(max_length=150)
     host = models.CharField(max_length=255)

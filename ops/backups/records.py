@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseFault
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -44,6 +44,7 @@ class CheckFindings:
     size: int | None = None
     stamp: str = ""
     summary: str = ""
+    target: str = ""
 
 
 def record_backup(directory: Path, record: Sidecar) -> Backup:
@@ -88,44 +89,51 @@ def record_check(
     `examine` raises unless the backup passes.
     """
     findings, started = CheckFindings(), time.perf_counter()
-    verdict, reason = _verdict(examine, findings, backup.path)
+    verdict, reason = examined(examine, findings, backup.path)
     _reconnect_after(time.perf_counter() - started)
-    row = BackupCheck.objects.create(
-        backup=backup,
-        kind=check,
-        verdict=verdict,
-        reason=reason,
-        sha256=findings.sha256,
-        size=findings.size,
-        stamp=findings.stamp,
-        seconds=time.perf_counter() - started,
-        checked_by=actor(),
-        host=socket.gethostname(),
+    return append_check(
+        BackupCheck(
+            backup=backup,
+            kind=check,
+            verdict=verdict,
+            reason=reason,
+            sha256=findings.sha256,
+            size=findings.size,
+            stamp=findings.stamp,
+            target=findings.target,
+            seconds=time.perf_counter() - started,
+            checked_by=actor(),
+            host=socket.gethostname(),
+        )
     )
+
+
+def append_check(row: BackupCheck) -> BackupCheck:
+    """Store the verdict of a check and return it with its time.
+
+    Raises django.db.IntegrityError if a result with the same id is stored.
+    """
+    with transaction.atomic():
+        row.save()
+    name, passed = row.backup.name, row.verdict == CheckVerdict.PASSED
+    found = {"check": str(row.kind), "verdict": str(row.verdict), "reason": row.reason}
     _append_to_ledger(
-        Path(backup.directory),
+        Path(row.backup.directory),
         "check",
-        name=backup.name,
-        check=check,
-        verdict=verdict,
-        reason=reason,
-        sha256=findings.sha256,
+        name=name,
+        **found,
+        sha256=row.sha256,
         seconds=row.seconds,
     )
-    say = log.info if verdict is CheckVerdict.PASSED else log.error
-    say(
-        "stage_backup_checked",
-        name=backup.name,
-        check=str(check),
-        verdict=str(verdict),
-        reason=reason,
-    )
+    say = log.info if passed else log.error
+    say("stage_backup_checked", name=name, **found)
     return row
 
 
-def _verdict(
+def examined(
     examine: Callable[[CheckFindings], None], findings: CheckFindings, path: Path
 ) -> tuple[CheckVerdict, str]:
+    """Run `examine` on the dump at `path`; return the verdict and its reason."""
     try:
         examine(findings)
     except BackupInvalid as fault:

@@ -20,7 +20,13 @@ from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupInvalid, CheckInconclusive
 from ops.backups.records import CheckFindings, record_check
 from ops.backups.sidecar import Sidecar
-from ops.backups.source import Source, require_restoring_role, source
+from ops.backups.source import (
+    Source,
+    SourceConnection,
+    identity,
+    require_restoring_role,
+    source,
+)
 from ops.backups.verify import authenticated
 from ops.gates.backup_rule import CheckKind
 from stagenorm.terminal import ReportProgress, no_progress
@@ -54,46 +60,93 @@ FASTER: Final = "-c synchronous_commit=off -c maintenance_work_mem=256MB"
 def restore(
     backup: Backup,
     *,
+    into: Source | None = None,
     time_limit: float = TIME_LIMIT_SECONDS,
     progress: ReportProgress = no_progress,
 ) -> BackupCheck:
     """Carry out the drill, at most `time_limit` seconds, and record its verdict.
 
-    Its duration is the measured RTO.
+    Its duration is the measured RTO. `into` is another server to restore on.
     """
 
     def examine(findings: CheckFindings) -> None:
-        database = source()
         with authenticated(backup, findings, progress) as authentic:
-            scope = _drill(database, authentic.descriptor, authentic.record, time_limit, progress)
-        tables = authentic.record.facts["tables"]
-        restored = [facts for name, facts in tables.items() if name not in scope.tables]
-        rows = sum(table["rows"] for table in restored)
-        findings.summary = (
-            f"{rows:,} rows in {len(restored)} tables restored and equal to the snapshot"
-            f"{scope.sentence()}"
-        )
+            drill(findings, authentic.descriptor, authentic.record, into, time_limit, progress)
 
     return record_check(backup, CheckKind.RESTORE, examine)
 
 
-def _drill(
-    database: Source, dump: int, record: Sidecar, time_limit: float, progress: ReportProgress
-) -> DrillScope:
+def drill(
+    findings: CheckFindings,
+    dump: int,
+    record: Sidecar,
+    into: Source | None,
+    time_limit: float,
+    progress: ReportProgress,
+) -> None:
+    """Restore the open, authentic dump and compare the copy with its record.
+
+    Adds to `findings`. Raises `BackupInvalid`, `CheckInconclusive`, `BackupRefused` and
+    psycopg.Error.
+    """
+    database = into or source()
     with database.connect() as link:
-        require_restoring_role(link)
-        tools = children.find_tools(link.info.server_version)
-        scratch.sweep(link)
-        entries = read_entries(_listing(tools, database, dump, time_limit))
-        scope = drill_scope(entries, record.facts, drill_role(link))
-        with scratch.scratch_database(link) as name:
-            target = f"--dbname={database.argument(name)}"
-            with scope.options() as chosen:
-                command = [str(tools.pg_restore), *OPTIONS, *chosen, target]
-                _restore(command, database, dump, time_limit, progress)
-            with database.connect(name) as copy:
-                progress("comparing", 0, None)
-                found = collect(copy)
+        if into is not None:
+            _require_alike(link, record)
+            findings.target = _server(link)
+        scope = _restored(link, database, dump, record, time_limit, progress)
+    tables = record.facts["tables"]
+    restored = [facts for name, facts in tables.items() if name not in scope.tables]
+    rows = sum(table["rows"] for table in restored)
+    place = f" on {findings.target}" if findings.target else ""
+    findings.summary = (
+        f"{rows:,} rows in {len(restored)} tables restored{place} and equal to the snapshot"
+        f"{scope.sentence()}"
+    )
+
+
+def _server(link: SourceConnection) -> str:
+    cluster = identity(link).system_identifier
+    return f"{link.info.host}:{link.info.port} (cluster {cluster})"
+
+
+def _require_alike(link: SourceConnection, record: Sidecar) -> None:
+    """Raise `CheckInconclusive` unless the server writes values and definitions as the source."""
+    theirs, ours = link.info.server_version // 10000, record.server_version // 10000
+    if theirs != ours:
+        raise CheckInconclusive(
+            f"the server to restore on is PostgreSQL {theirs}, the backup is of {ours}: "
+            "use a server of the same major version"
+        )
+    encoding = link.info.parameter_status("server_encoding")
+    if record.encoding and encoding != record.encoding:
+        raise CheckInconclusive(
+            f"the database {link.info.dbname} has the encoding {encoding}, the backup "
+            f"{record.encoding}: name a database with the same encoding"
+        )
+
+
+def _restored(
+    link: SourceConnection,
+    database: Source,
+    dump: int,
+    record: Sidecar,
+    time_limit: float,
+    progress: ReportProgress,
+) -> DrillScope:
+    require_restoring_role(link)
+    tools = children.find_tools(link.info.server_version)
+    scratch.sweep(link)
+    entries = read_entries(_listing(tools, database, dump, time_limit))
+    scope = drill_scope(entries, record.facts, drill_role(link))
+    with scratch.scratch_database(link) as name:
+        target = f"--dbname={database.argument(name)}"
+        with scope.options() as chosen:
+            command = [str(tools.pg_restore), *OPTIONS, *chosen, target]
+            _restore(command, database, dump, time_limit, progress)
+        with database.connect(name) as copy:
+            progress("comparing", 0, None)
+            found = collect(copy)
     if wrong := differences(record.facts, found, scope.facts):
         more = (
             f" and {len(wrong) - SHOWN_DIFFERENCES} more" if len(wrong) > SHOWN_DIFFERENCES else ""

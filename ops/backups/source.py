@@ -125,6 +125,36 @@ def source() -> Source:
         }
     else:
         found = _of_django(connection.settings_dict)
+    return _commands_source(found)
+
+
+def elsewhere(given: str) -> Source:
+    """Return how to reach another server: `given` is a libpq address, or `env:NAME` of one.
+
+    Raises `BackupRefused` for a malformed address, and for a password on the command line, which
+    every user of the machine can read.
+    """
+    named = given.startswith("env:")
+    address = os.environ.get(given.removeprefix("env:"), "") if named else given
+    if named and not address:
+        raise BackupRefused(f"The environment variable {given.removeprefix('env:')} is not set.")
+    try:
+        found = {name: str(value) for name, value in conninfo_to_dict(address).items()}
+    except psycopg.ProgrammingError as error:
+        raise BackupRefused(
+            "The address of the server to restore on is malformed: "
+            "use postgresql://user@host:port/database."
+        ) from error
+    if not named and {"password", "sslpassword"} & set(found):
+        raise BackupRefused(
+            "A password on a command line can be read by every user of this machine: put the "
+            "address into an environment variable and give env:NAME, or the password into a "
+            "password file."
+        )
+    return _commands_source(found)
+
+
+def _commands_source(found: dict[str, str]) -> Source:
     password = found.pop("password", "")
     return Source(
         {**found, "application_name": "stagenorm backup", "connect_timeout": "10"}, password

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from ops.backups import archive, history, sidecar
 from ops.backups.facts import fallen_below_floor
@@ -42,27 +43,52 @@ class AuthenticDump:
 def authenticated(
     backup: Backup, findings: CheckFindings, progress: ReportProgress
 ) -> Iterator[AuthenticDump]:
-    """Yield the dump once its signature, identity, size and hash are right.
+    """Yield the dump of a recorded backup once its signature, identity, size and hash are right.
 
-    Keep using the yielded descriptor; replacing the file has no effect on it. The queries run
-    while the file is hashed, so that they take no extra time. Raises `BackupInvalid`,
-    `CheckInconclusive` and OSError.
+    The queries run while the file is hashed, so that they take no extra time. Raises
+    `BackupInvalid`, `CheckInconclusive` and OSError.
     """
+    before: list[Backup | None] = []
+
+    def examine(record: Sidecar) -> None:
+        own = _require_own(record.identity)
+        before.append(history.newest_valid_before(backup.snapshot_at, own))
+
     if history.elsewhere(backup):
         raise CheckInconclusive(
             f"{backup.path.parent} is on the host {backup.host}: check it there"
         )
-    with archive.opened(backup.path) as descriptor:
+    with signed_dump(backup.path, findings, progress, examine=examine) as (descriptor, record):
+        if record.sha256 != backup.sha256:
+            raise BackupInvalid("dump and record are not the ones that were made under this name")
+        yield AuthenticDump(descriptor, record, before[0])
+
+
+@contextlib.contextmanager
+def signed_dump(
+    dump: Path,
+    findings: CheckFindings,
+    progress: ReportProgress,
+    *,
+    trusted: Collection[str] = (),
+    examine: Callable[[Sidecar], None] = lambda _: None,
+) -> Iterator[tuple[int, Sidecar]]:
+    """Yield the open file `dump` and its record once signature, size and hash are right.
+
+    `trusted` as in `sidecar.read`. `examine` looks at the record while the file is hashed. Keep
+    using the yielded descriptor; replacing the file has no effect on it. Raises `BackupInvalid`,
+    `CheckInconclusive`, OSError, and what `examine` raises.
+    """
+    with archive.opened(dump) as descriptor:
         findings.size = os.fstat(descriptor).st_size
-        findings.stamp = sidecar.stamp(descriptor, backup.path)
+        findings.stamp = sidecar.stamp(descriptor, dump)
         with archive.hashing(descriptor, progress) as sha256:
-            record = sidecar.read(backup.path)
+            record = sidecar.read(dump, trusted)
             _require_size(findings.size, record)
-            own = _require_own(record.identity)
-            before = history.newest_valid_before(backup.snapshot_at, own)
+            examine(record)
             findings.sha256 = sha256.result()
-        _require_bytes(descriptor, findings.sha256, record, backup)
-        yield AuthenticDump(descriptor, record, before)
+        _require_bytes(descriptor, findings.sha256, record)
+        yield descriptor, record
 
 
 def _require_size(size: int, record: Sidecar) -> None:
@@ -82,14 +108,12 @@ def _require_own(theirs: DatabaseIdentity) -> DatabaseIdentity:
     return own
 
 
-def _require_bytes(descriptor: int, sha256: str, record: Sidecar, backup: Backup) -> None:
+def _require_bytes(descriptor: int, sha256: str, record: Sidecar) -> None:
     if sha256 != record.sha256:
         raise BackupInvalid(
             "the bytes on disk are not the ones that were written: "
             "their SHA-256 differs from the signed record"
         )
-    if record.sha256 != backup.sha256:
-        raise BackupInvalid("dump and record are not the ones that were made under this name")
     if os.pread(descriptor, len(archive.MAGIC), 0) != archive.MAGIC:
         raise BackupInvalid("the file is not a dump in PostgreSQL's custom format")
 

@@ -19,6 +19,8 @@ from ops.backups.cycle import KEEP, KEEP_DAYS, CycleResult, PruneResult
 from ops.backups.history import JudgedBackup
 from ops.backups.models import Backup, BackupCheck
 from ops.backups.outcomes import BackupFailed, BackupRefused
+from ops.backups.source import Source, elsewhere
+from ops.backups.staging import DrillResult
 from ops.gates.backup_rule import CheckKind, CheckVerdict
 from ops.gates.rules import GateFacts, GateOutcome, GateVerdict, backup_valid
 from stagenorm.terminal import (
@@ -76,6 +78,20 @@ def declare_time_limit(parser: ArgumentParser, program: str, default: float) -> 
     )
 
 
+def declare_into(parser: ArgumentParser) -> None:
+    """Declare the server on which a drill restores."""
+    parser.add_argument(
+        "--into",
+        metavar="URL",
+        help="restore on this server instead: an address without a password, or env:NAME of one",
+    )
+
+
+def into(options: dict[str, Any]) -> Source | None:
+    """Return the server of `--into`, None for the database's own. Raises `BackupRefused`."""
+    return elsewhere(options["into"]) if options["into"] else None
+
+
 @contextlib.contextmanager
 def operation(options: dict[str, Any]) -> Iterator[ReportProgress]:
     """Yield the progress callback of one operation. Raises CommandError if it fails."""
@@ -98,6 +114,19 @@ def print_check(command: BaseCommand, check: BackupCheck, *, as_json: bool) -> N
         raise CommandError(checked(check))
     if not as_json:
         command.stdout.write(checked(check))
+
+
+def print_result(command: BaseCommand, result: DrillResult, file: Path, *, as_json: bool) -> None:
+    """Print the result of a drill on staging; raise CommandError unless it passed."""
+    found = f"{CheckKind.RESTORE} {result.verdict}: {result.name}: {result.reason}"
+    sentence = f"{found} ({result.seconds:.1f} s). Record it: manage.py record_drill {file.name}"
+    if as_json:
+        names = ("name", "verdict", "reason", "sha256", "size", "seconds", "target")
+        show_json(command.stdout, {name: getattr(result, name) for name in names})
+    if result.verdict != CheckVerdict.PASSED:
+        raise CommandError(sentence)
+    if not as_json:
+        command.stdout.write(sentence)
 
 
 def backup_json(backup: Backup) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from ops.alerts.payload import DOWNGRADE_ALERT
 from ops.alerts.way_back import instance_facts
 from ops.backfill.stored import stored_stages
 from ops.backups.history import gate_backups
+from ops.consumers import deciding
 from ops.gates.rules import COOLDOWN, GateFacts
-from ops.gates.traffic import enforced_traffic
+from ops.gates.traffic import SentTraffic, sent_lately
 from ops.gates.traffic_rule import EnforcedTraffic
 
 AUTOMATIC: Final = ("alert", "guard")  # sources of a change that no person made
@@ -32,14 +33,20 @@ DELIVERIES_READ: Final = 200
 FIRING: Final = (DeliveryOutcome.DOWNGRADED, DeliveryOutcome.ALREADY)
 
 
-def collect(version: int, asked: Rollout | None = None, *, read_files: bool = True) -> GateFacts:
+def collect(
+    version: int,
+    asked: Rollout | None = None,
+    *,
+    read_files: bool = True,
+    sent: SentTraffic | None = None,
+) -> GateFacts:
     """Return the facts now. `version` is the rollout's version that the caller has read.
 
     `asked` is the rollout that the gates are to judge; without one it is the rollout in force, in
     mode `enforce`: the next step.
 
     Without `read_files` no backup file is read, which could take minutes: a file that changed
-    since its checks is then `FileState.TOUCHED`.
+    since its checks is then `FileState.TOUCHED`. `sent`: the requests that the caller has read.
     """
     now = clock.database_now()
     asked = asked or with_mode(rollout_store.newest().rollout, Mode.ENFORCE)
@@ -49,13 +56,16 @@ def collect(version: int, asked: Rollout | None = None, *, read_files: bool = Tr
         ttl_seconds=conf.ttl_seconds(),
         backups=tuple(gate_backups(read_files=read_files)),
         stored=stored_stages(),
-        traffic=enforced_traffic(asked, now),
+        traffic=(sent or sent_lately(now)).enforced_by(asked),
         last_heartbeat_at=last_heartbeat_at(),
         shared_store=conf.redis_configured(),
+        store=conf.shared_store(),
+        expected_instances=conf.expected_instances(),
         instances=instance_facts(),
         last_automatic_downgrade_at=_last_downgrade_under_alert(now),
         alert_fires=_alert_fires(now),
         guard_sees=guard.rejects_above_limit(),
+        consumers=deciding.newest(),
     )
 
 

@@ -14,14 +14,21 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ops.gates.backup_rule import CYCLE, BackupValidity
+from ops.gates.consumers_rule import AUDIT, KnownConsumers
+from ops.gates.instances_rule import (
+    InstanceFact,
+    all_servers,
+    missing_fault,
+    names_behind,
+    store_fault,
+    version_fault,
+)
 from ops.gates.stored_rule import StoredStages, stored_faults
 from ops.gates.traffic_rule import NO_TRAFFIC, EnforcedTraffic
 
 # The watchdog repeats every 5 minutes. One lost delivery makes the way back unproven, two kill it.
 HEARTBEAT_PROVES: Final = timedelta(minutes=6)
 HEARTBEAT_MAX_AGE: Final = timedelta(minutes=15)
-GUARD_MAX_AGE: Final = 10.0  # seconds since the guard of a server ticked, once a second
-LEAST_SILENCE: Final = 5.0  # seconds; servers report every two
 COOLDOWN: Final = timedelta(minutes=30)
 
 
@@ -64,33 +71,15 @@ class GateVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceFact:
-    """The report of one serving process. Ages are in seconds.
-
-    `guard` is its STAGE_GUARD. `guard_age`: since its guard ticked; None if it never did.
-    """
-
-    name: str
-    version: int
-    age: float
-    guard: str = "act"
-    guard_age: float | None = None
-
-    @property
-    def guarded(self) -> bool:
-        """Whether the guard of this server acts and ticks."""
-        ticks = self.guard_age is not None and self.guard_age <= GUARD_MAX_AGE
-        return self.guard == "act" and ticks
-
-
-@dataclass(frozen=True, slots=True)
 class GateFacts:
     """Everything that the gates examine. None means not known.
 
     `backups`: newest snapshot first. `stored`: the stored stages. `traffic`: the requests that the
-    change asked for would enforce. `instances`: the serving processes, also frozen ones.
+    change asked for would enforce. `instances`: the serving processes, also frozen ones;
+    `expected_instances`: how many must report, 0 for as many as there are. `store`: which store
+    carries the rollout to this process: a digest of its Redis, "database", or "" if not known.
     `alert_fires`: an alert that takes enforcement back fires now. `guard_sees`: the rejects above
-    the guard's limit now, in words.
+    the guard's limit now, in words. `consumers`: the newest decision about them.
     """
 
     now: datetime
@@ -101,10 +90,13 @@ class GateFacts:
     traffic: EnforcedTraffic = NO_TRAFFIC
     last_heartbeat_at: datetime | None = None
     shared_store: bool = False
+    store: str = ""
     instances: tuple[InstanceFact, ...] | None = None
+    expected_instances: int = 0
     last_automatic_downgrade_at: datetime | None = None
     alert_fires: bool = False
     guard_sees: str = ""
+    consumers: KnownConsumers | None = None
 
 
 Gate = Callable[[GateFacts], GateVerdict]
@@ -251,7 +243,7 @@ def way_by_guard(facts: GateFacts) -> GateVerdict:
         remedy = "restart those servers, or remove a gone one: manage.py stage_mode forget NAME"
         evidence = {**evidence, "silent": silent}
         return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
-    sentence = f"The guard ticks on {_all_servers(len(servers))}."
+    sentence = f"The guard ticks on {all_servers(len(servers))}."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
@@ -262,39 +254,35 @@ def both_ways_dead(facts: GateFacts) -> bool:
     return alerts_dead and not any(each.guarded for each in facts.instances or ())
 
 
-def _all_servers(count: int) -> str:
-    return "the only server" if count == 1 else f"all {count} servers"
-
-
 def instances_converged(facts: GateFacts) -> GateVerdict:
-    """Every serving process uses the version that is to be changed."""
-    gate, ttl = "instances_converged", f"{facts.ttl_seconds:g} s"
-    if not facts.shared_store and not facts.instances:
-        sentence = f"Without Redis every server reads the newest version within {ttl} (the TTL)."
+    """Every expected server serves the version to be changed, and reads where it is written."""
+    gate, servers = "instances_converged", facts.instances or ()
+    if not (facts.shared_store or servers or facts.expected_instances):
+        ttl = f"{facts.ttl_seconds:g} s (the TTL)"
+        sentence = f"Without Redis every server reads the newest version within {ttl}."
         evidence: dict[str, Any] = {"by": "ttl", "version": facts.version}
         return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
-    if not facts.instances:
+    if not servers:
         sentence = "No server has reported its version."
         remedy = "check that the service and Redis run"
         evidence = {"version": facts.version}
         return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, evidence, remedy)
-    behind = sorted(
-        each.name
-        for each in facts.instances
-        if each.version != facts.version or each.age > max(facts.ttl_seconds, LEAST_SILENCE)
+    every, at = len(servers), (facts.version, facts.ttl_seconds, servers)
+    evidence = {"version": facts.version, "instances": every, "behind": names_behind(*at)}
+    if facts.expected_instances:
+        evidence["expected"] = facts.expected_instances
+    found = (
+        store_fault(facts.store, servers),
+        version_fault(*at),
+        missing_fault(facts.expected_instances, servers),
     )
-    every = len(facts.instances)
-    evidence = {"version": facts.version, "instances": every, "behind": behind}
-    if behind:
-        share = f"{len(behind)} of {every} servers do not serve version {facts.version}"
-        remedy = (
-            f"wait {ttl}, or restart those servers; "
-            "manage.py stage_mode forget NAME removes one that is gone"
-        )
-        return GateVerdict(
-            gate, GateOutcome.FAIL, f"{share}: {', '.join(behind)}.", evidence, remedy
-        )
+    if faults := [fault for fault in found if fault]:
+        sentence = " ".join(sentence for sentence, _ in faults)
+        remedy = "; ".join(remedy for _, remedy in faults)
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, remedy)
     sentence = f"All {every} servers agree on version {facts.version}."
+    if every == 1:
+        sentence = f"The only server serves version {facts.version}."
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
@@ -328,6 +316,18 @@ def cooldown(facts: GateFacts) -> GateVerdict:
     return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
 
 
+def consumers_known(facts: GateFacts) -> GateVerdict:
+    """A decision records who uses the endpoints, and has not expired."""
+    gate, known = "consumers_known", facts.consumers
+    if known is None:
+        sentence = "The consumers are not known: no decision about them is recorded."
+        return GateVerdict(gate, GateOutcome.INCONCLUSIVE, sentence, remedy=AUDIT)
+    sentence, evidence = known.sentence(facts.now), known.evidence()
+    if known.is_expired(facts.now):
+        return GateVerdict(gate, GateOutcome.FAIL, sentence, evidence, AUDIT)
+    return GateVerdict(gate, GateOutcome.PASS, sentence, evidence)
+
+
 def _spoken(seconds: float) -> str:
     """Return a duration in seconds, or from two minutes on in whole minutes."""
     if seconds < 120:
@@ -342,6 +342,7 @@ GATES: Final[tuple[Gate, ...]] = (
     way_back_proven,
     instances_converged,
     cooldown,
+    consumers_known,
 )
 
 

@@ -14,8 +14,8 @@ reached) it counts as undecided.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ class _Sent:
 
     `refused` and `normalized` are requests, as they were tallied. The rest counts spellings:
     `observed` had no stage when they came, `without_stage` of them have none today; `lost_stage`
-    had one then and have none today.
+    had one then and have none today. `spellings`: those that have none today.
     """
 
     requests: int = 0
@@ -68,6 +68,7 @@ class _Sent:
     observed: int = 0
     without_stage: int = 0
     lost_stage: int = 0
+    spellings: Counter[str] = field(default_factory=Counter)
 
     @property
     def refused_today(self) -> int:
@@ -80,6 +81,72 @@ class _Sent:
         return still + min(self.normalized, self.lost_stage)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientTotals:
+    """The requests of one client where it is enforced. `spelling`: the worst of the refused."""
+
+    client: str
+    requests: int
+    refused: int
+    spelling: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentTraffic:
+    """What clients sent within 24 hours, judged by one table of decisions."""
+
+    places: Mapping[Place, _Sent]
+
+    def enforced_by(self, rollout: Rollout) -> EnforcedTraffic:
+        """Return what `rollout` would enforce of it."""
+        enforced = self._enforced(rollout)
+        spellings: Counter[str] = Counter()
+        for each in enforced.values():
+            spellings.update(each.spellings)
+        totals = self.by_client(rollout)
+        refused = [
+            RefusedClient(each.client, each.refused, each.requests)
+            for each in totals
+            if each.refused
+        ]
+        return EnforcedTraffic(
+            requests=sum(each.requests for each in totals),
+            refused=sum(each.refused for each in totals),
+            clients=len(totals),
+            clients_seen=len({client for client, _ in self.places}),
+            pilots_alone=all(each.client in rollout.pilots for each in totals),
+            refused_clients=tuple(refused[:CLIENTS_NAMED]),
+            spellings=tuple(raw for raw, _ in spellings.most_common(SPELLINGS_NAMED)),
+        )
+
+    def by_client(self, rollout: Rollout) -> list[ClientTotals]:
+        """Return the clients that `rollout` enforces, those refused most first."""
+        by_client: dict[str, list[_Sent]] = defaultdict(list)
+        for (client, _), each in self._enforced(rollout).items():
+            by_client[client].append(each)
+        totals = [_totals(client, sent) for client, sent in by_client.items()]
+        return sorted(totals, key=lambda each: (-each.refused, each.client))
+
+    def _enforced(self, rollout: Rollout) -> dict[Place, _Sent]:
+        return {
+            (client, endpoint): each
+            for (client, endpoint), each in self.places.items()
+            if rollout.mode_for(endpoint, client) is Mode.ENFORCE
+        }
+
+
+def sent_lately(now: datetime, table: SpellingTable | None = None) -> SentTraffic:
+    """Return the requests of the last 24 hours, judged by `table` or the decisions in force."""
+    since = {"since": now - WINDOW}
+    sent = _sent(since)
+    table = table or decision_store.newest()
+    for client, endpoint, raw, stage, times in _rows(SPELLINGS, since):
+        place = sent.get((client, endpoint))
+        if place is not None:
+            _add_spelling(place, raw, stage, times, has_stage=_has_stage(raw, table))
+    return SentTraffic(sent)
+
+
 def enforced_traffic(
     rollout: Rollout, now: datetime, table: SpellingTable | None = None
 ) -> EnforcedTraffic:
@@ -87,28 +154,7 @@ def enforced_traffic(
 
     They are judged by `table`, or by the decisions in force.
     """
-    since = {"since": now - WINDOW}
-    sent = _sent(since)
-    table = table or decision_store.newest()
-    spellings: Counter[str] = Counter()
-    for client, endpoint, raw, stage, times in _rows(SPELLINGS, since):
-        place = sent.get((client, endpoint))
-        if place is None:
-            continue
-        has_stage = _has_stage(raw, table)
-        _add_spelling(place, stage, times, has_stage)
-        if not has_stage and _enforces(rollout, client, endpoint):
-            spellings[raw] += times
-    enforced = {place: each for place, each in sent.items() if _enforces(rollout, *place)}
-    return EnforcedTraffic(
-        requests=sum(each.requests for each in enforced.values()),
-        refused=sum(each.refused_today for each in enforced.values()),
-        clients=len({client for client, _ in enforced}),
-        clients_seen=len({client for client, _ in sent}),
-        pilots_alone=all(client in rollout.pilots for client, _ in enforced),
-        refused_clients=tuple(_worst(enforced)),
-        spellings=tuple(raw for raw, _ in spellings.most_common(SPELLINGS_NAMED)),
-    )
+    return sent_lately(now, table).enforced_by(rollout)
 
 
 def _sent(since: dict[str, datetime]) -> dict[Place, _Sent]:
@@ -130,8 +176,10 @@ def _has_stage(raw: str, table: SpellingTable) -> bool:
     return isinstance(normalize(raw, table), Known)
 
 
-def _add_spelling(sent: _Sent, stage: str, times: int, has_stage: bool) -> None:
+def _add_spelling(sent: _Sent, raw: str, stage: str, times: int, *, has_stage: bool) -> None:
     """`stage`: what the spelling meant when it came; `has_stage`: whether it means one today."""
+    if not has_stage:
+        sent.spellings[raw] += times
     if not stage:
         sent.observed += times
         sent.without_stage += 0 if has_stage else times
@@ -139,16 +187,12 @@ def _add_spelling(sent: _Sent, stage: str, times: int, has_stage: bool) -> None:
         sent.lost_stage += times
 
 
-def _enforces(rollout: Rollout, client: str, endpoint: str) -> bool:
-    return rollout.mode_for(endpoint, client) is Mode.ENFORCE
-
-
-def _worst(enforced: dict[Place, _Sent]) -> Iterator[RefusedClient]:
-    """Yield the clients with most refused requests, the worst first."""
-    by_client: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for (client, _), each in enforced.items():
-        by_client[client][0] += each.refused_today
-        by_client[client][1] += each.requests
-    refused = [RefusedClient(client, *counts) for client, counts in by_client.items() if counts[0]]
-    refused.sort(key=lambda each: (-each.refused, each.client))
-    yield from refused[:CLIENTS_NAMED]
+def _totals(client: str, sent: Iterable[_Sent]) -> ClientTotals:
+    requests, refused = 0, 0
+    spellings: Counter[str] = Counter()
+    for each in sent:
+        requests += each.requests
+        refused += each.refused_today
+        spellings.update(each.spellings)
+    worst = spellings.most_common(1)
+    return ClientTotals(client, requests, refused, worst[0][0] if refused and worst else "")

@@ -13,8 +13,9 @@ from normalization import rollout_store
 from normalization.models import RolloutChange, StageDecision
 from normalization.rollout import Mode
 from tests.browser import complaints, wait
+from tests.incidents import Sent, guard_acts
 from tests.observed import counted, saw
-from tests.pages import CLIENT, CLIENTS, HOME, ROLLOUT
+from tests.pages import CLIENT, CLIENTS, HOME, INCIDENTS, ROLLOUT
 from tests.servers import Service
 from tests.spelling_pages import HISTORY, PACKS, PREVIEW, SPELLINGS
 
@@ -33,6 +34,7 @@ PAGES = (
     PACKS,
     f"{PACKS}?name=pitchbook",
     HISTORY,
+    INCIDENTS,
     ROLLOUT,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -107,10 +109,12 @@ def test_an_operator_changes_the_rollout_in_a_browser_and_breaks_no_policy(
     operator: webdriver.Chrome, service: Service
 ) -> None:
     operator.get(f"{service.address}{ROLLOUT}")
+    operator.find_element(By.CSS_SELECTOR, "#change summary").click()
     operator.find_element(By.CSS_SELECTOR, "[name=mode][value=warn]").click()
-    operator.find_element(By.NAME, "reason").send_keys("The clients were told")
+    reason = operator.find_element(By.CSS_SELECTOR, "#change [name=reason]")
+    reason.send_keys("The clients were told")
     operator.find_element(By.CSS_SELECTOR, "#change [type=submit]").click()
-    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".lede .mode-warn"))
     assert "The clients were told" in operator.find_element(By.CSS_SELECTOR, ".rollout-facts").text
     assert complaints(operator) == []
 
@@ -128,8 +132,8 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
     assert operator.find_elements(
         By.CSS_SELECTOR, "#gates .gate-fail"
     )  # so a gate would hold a change
-    operator.find_element(By.XPATH, "//button[text()='Back to warn']").click()
-    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".status .mode-warn"))
+    operator.find_element(By.CSS_SELECTOR, "button.back").click()
+    wait(operator).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".lede .mode-warn"))
     row = RolloutChange.objects.latest("id")
     assert (row.previous_mode, row.mode, row.actor, row.evidence) == (
         "enforce",
@@ -137,19 +141,26 @@ def test_back_to_warn_is_one_click_that_asks_no_gate(
         "operator",
         {},
     )
-    assert not operator.find_elements(By.CSS_SELECTOR, ".back")
+    assert not operator.find_elements(By.CSS_SELECTOR, "form.back")
     assert complaints(operator) == []
+
+
+@pytest.fixture
+def an_incident(much_to_see: None) -> str:
+    """The address of an incident: the guard has held out a client with a long name."""
+    version = guard_acts({LONG_NAMED: Sent(0, 6), "others": Sent(500, 0)})
+    return f"{INCIDENTS}{version}/"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
-    much_to_see: None, service: Service, operator: webdriver.Chrome, theme: str
+    an_incident: str, service: Service, operator: webdriver.Chrome, theme: str
 ) -> None:
     operator.execute_script("localStorage.setItem('theme', arguments[0])", theme)
     for width in (1440, 390):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for address in PAGES:
+        for address in (an_incident, *PAGES):
             operator.get(f"{service.address}{address}")
             assert (
                 operator.execute_script("return document.documentElement.scrollWidth") <= width

@@ -280,6 +280,7 @@ def test_the_real_vocabulary_reaches_enforcement_by_commands_without_an_override
         "way_back_proven": "inconclusive",
         "instances_converged": "pass",
         "cooldown": "pass",
+        "consumers_known": "inconclusive",
     }
     run("rollout_status", status=1)
 
@@ -293,6 +294,18 @@ def test_the_real_vocabulary_reaches_enforcement_by_commands_without_an_override
     assert (held.outcome, held.evidence["not_derived_rows"] > 0) == ("fail", True)
     assert held.evidence["undecided_rows"] < 0.005 * held.evidence["rows"]
 
+    # Who calls: the service's own log of the day.
+    audited = run.json(
+        *("consumer_audit", "--access-log", str(service.log)),
+        *("--decide", "internal-only", "--reason", "the log of the first day"),
+    )
+    assert (
+        audited["decision"]["requests"] == OutcomeTally.objects.aggregate(n=Sum("requests"))["n"]
+    )
+    called = {each["endpoint"]: each for each in audited["audit"]["endpoints"]}
+    companies = called["GET /api/funds/{fund_id}/companies"]
+    assert {each["client"] for each in companies["clients"]} == CLIENTS.keys()
+
     # The stored rows.
     run("backup_cycle")
     run("normalize_stages", "--apply", "--backoff-ms", "0", status=4)
@@ -305,6 +318,7 @@ def test_the_real_vocabulary_reaches_enforcement_by_commands_without_an_override
         "way_back_proven": "inconclusive",
         "instances_converged": "pass",
         "cooldown": "pass",
+        "consumers_known": "pass",
     }
     a_day_passes()
     traffic.day(without=traffic.outside())

@@ -7,6 +7,7 @@ import inspect
 import re
 import tomllib
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
@@ -15,6 +16,7 @@ from django.apps import apps
 from django.conf import settings
 from django.urls import resolve
 
+from normalization.fields import StageField
 from ops.alerts import signature
 from ops.gates import facts, rules
 from ops.pages import panels
@@ -83,19 +85,37 @@ def _members(layers: list[str]) -> set[str]:
 
 
 def test_every_endpoint_that_opens_a_boundary_is_listed_in_the_settings() -> None:
-    opened = {
-        name
-        for root in ("normalization", "stagenorm")
-        for path in (ROOT / root).rglob("*.py")
-        for name in _endpoints(ast.parse(path.read_text()))
+    assert _opened(ROOT / "normalization") | _opened(ROOT / "stagenorm") <= set(
+        settings.STAGE_ENDPOINTS
+    )
+
+
+def test_every_endpoint_of_the_settings_opens_a_boundary() -> None:
+    assert set(settings.STAGE_ENDPOINTS) <= _opened(ROOT / "stagenorm")
+
+
+def test_every_application_with_a_stage_field_opens_a_boundary() -> None:
+    packages = {
+        model._meta.app_config.path
+        for model in apps.get_models()
+        if any(isinstance(field, StageField) for field in model._meta.concrete_fields)
     }
-    assert opened <= set(settings.STAGE_ENDPOINTS)
+    assert packages
+    assert [path for path in packages if not _opened(Path(path))] == []
 
 
 @pytest.mark.parametrize("address", settings.STAGE_ENDPOINTS.values())
 def test_every_endpoint_of_the_settings_has_a_view(address: str) -> None:
     _, path = address.split(" ")
     assert callable(resolve(re.sub(r"\{\w+\}", "1", path)).func)
+
+
+@cache
+def _opened(package: Path) -> set[str]:
+    """Return the endpoints that the modules of a package open a boundary for."""
+    return {
+        name for path in package.rglob("*.py") for name in _endpoints(ast.parse(path.read_text()))
+    }
 
 
 def _endpoints(tree: ast.Module) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from ops import exporter
 from stagenorm import worker_metrics
 from stagenorm.logging import REDACTED, without_query_values
 from tests import children
@@ -50,15 +51,30 @@ def run_worker(directory: Path, amount: int = 1, series: int = 0) -> None:
     children.run(command, cwd=ROOT, env=environment, check=True)
 
 
-def scraped(directory: Path) -> dict[str, float]:
-    """The samples of a scrape by name and labels."""
-    program = "from ops.exporter import _counted; import sys; sys.stdout.buffer.write(_counted())"
-    setup = "import os; os.environ['STAGENORM_PROCESS'] = 'web'; import django; django.setup(); "
-    environment = {**os.environ, worker_metrics.VARIABLE: str(directory)}
-    command = [sys.executable, "-c", setup + program]
-    text = children.run(command, cwd=ROOT, env=environment, check=True).stdout
-    lines = [line for line in text.splitlines() if line.startswith("folding")]
+def scraped(directory: Path, times: int = 1) -> list[dict[str, float]]:
+    """Return the samples of scrapes at the same moment, each by name and labels.
+
+    The scrapes are the exporter's own, in this process: they read files under a lock of each.
+    """
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(times) as scrapes:
+        patch.setenv(worker_metrics.VARIABLE, str(directory))
+        return list(scrapes.map(lambda _: _samples(exporter._counted()), range(times)))
+
+
+def _samples(text: bytes) -> dict[str, float]:
+    lines = [line for line in text.decode().splitlines() if line.startswith("folding")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def three_folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files of three workers, folded, and of a fourth that has ended."""
+    directory = tmp_path_factory.mktemp("workers")
+    for amount in (1, 2, 3):
+        run_worker(directory, amount)
+    scraped(directory)
+    run_worker(directory, 4)
+    return directory
 
 
 @pytest.mark.django_db(transaction=True)
@@ -132,12 +148,11 @@ def test_folding_keeps_every_count_and_drops_the_files_of_ended_workers(tmp_path
         'folding_seconds_bucket{le="2.5"}': 2.0,
     }
     for _ in range(2):
-        found = scraped(tmp_path)
+        [found] = scraped(tmp_path)
         assert expected.items() <= found.items()
         assert not any(name.startswith("folding_live") for name in found)
     run_worker(tmp_path, 4)
-    with ThreadPoolExecutor(2) as scrapes:
-        answers = list(scrapes.map(scraped, [tmp_path] * 2))
+    answers = scraped(tmp_path, times=2)
     assert [answer['folding_total{kind="a"}'] for answer in answers] == [10.0, 10.0]
     left = {place.name for place in tmp_path.iterdir() if worker_metrics.FOLDED in place.name}
     assert left == {f"{kind}_folded.db" for kind in ("counter", "histogram", "gauge_mostrecent")}
@@ -146,12 +161,10 @@ def test_folding_keeps_every_count_and_drops_the_files_of_ended_workers(tmp_path
 @pytest.mark.parametrize("call", ["unlink", "rename", "replace", "rmdir", "mkdir", "write_bytes"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_crash_at_any_step_of_folding_loses_and_doubles_no_count(
-    call: str, nth: int, tmp_path: Path
+    call: str, nth: int, three_folded: Path, tmp_path: Path
 ) -> None:
-    for amount in (1, 2, 3):
-        run_worker(tmp_path, amount)
-    scraped(tmp_path)
-    run_worker(tmp_path, 4)
+    directory = tmp_path / "metrics"
+    shutil.copytree(three_folded, directory)
 
     def fold_and_die() -> None:
         original = getattr(Path, call)
@@ -164,14 +177,15 @@ def test_a_crash_at_any_step_of_folding_loses_and_doubles_no_count(
             return original(self, *arguments, **options)
 
         setattr(Path, call, deadly)
-        with worker_metrics.folded(tmp_path):
+        with worker_metrics.folded(directory):
             pass
 
     process = multiprocessing.get_context("fork").Process(target=fold_and_die)
     process.start()
     process.join()
-    assert scraped(tmp_path)['folding_total{kind="a"}'] == 10.0
-    assert not (tmp_path / "fold.committed").exists()
+    [found] = scraped(directory)
+    assert found['folding_total{kind="a"}'] == 10.0
+    assert not (directory / "fold.committed").exists()
 
 
 def test_a_living_worker_is_not_folded(tmp_path: Path) -> None:
@@ -185,12 +199,13 @@ def test_a_living_worker_is_not_folded(tmp_path: Path) -> None:
     )
     assert worker.stdout
     worker.stdout.readline()
-    found = scraped(tmp_path)
+    [found] = scraped(tmp_path)
     assert (found['folding_total{kind="a"}'], found["folding_live"]) == (5.0, 5.0)
     assert (tmp_path / f"counter_{worker.pid}.db").exists()
     worker.kill()
     worker.wait()
-    assert "folding_live" not in scraped(tmp_path)
+    [found] = scraped(tmp_path)
+    assert "folding_live" not in found
 
 
 @pytest.mark.django_db(transaction=True)

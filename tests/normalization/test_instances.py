@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from normalization import instance_registry, instances, rollout_store
 from normalization.checks import CLOCK_OFF, check_clock
 from normalization.guard import Guard
 from normalization.instance_reporter import InstanceReporter
 from normalization.models import ServingInstance
+from stagenorm import redis_url
 from tests.observed import serves
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +45,7 @@ def test_a_process_reports_its_version_its_guard_and_its_clock(
     reporter.report()
     [row] = instance_registry.registered()
     assert (row.host, row.pid, row.version) == (socket.gethostname(), os.getpid(), version)
-    assert (row.mode, row.guard) == ("warn", "act")
+    assert (row.mode, row.guard, row.store) == ("warn", "act", "database")
     assert row.guard_age is not None
     assert 0 <= row.guard_age < 60
     assert abs(row.skew) < 5
@@ -93,6 +96,36 @@ def test_a_frozen_process_is_behind_until_it_is_removed_by_name() -> None:
     call_command("stage_mode", "forget", "b:2", stdout=out)
     assert "b:2 is removed" in out.getvalue()
     assert instances.convergence(7, 60).converged
+
+
+def test_fewer_processes_than_expected_have_not_converged(settings: Settings) -> None:
+    serves(7, "a:1")
+    settings.EXPECTED_INSTANCES = 2
+    assert instances.convergence(7, 60).why == "1 of 2 expected instances report"
+    serves(7, "b:2")
+    assert instances.convergence(7, 60).converged
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("redis://localhost", "redis://ann:secret@127.0.0.1:6379/0", True),
+        ("redis://Cache.example/1", "rediss://cache.example:6379/1", True),
+        ("redis://a:6379/0", "redis://a:6379/1", False),
+        ("redis://a:6379/0", "redis://a:6380/0", False),
+        ("redis://a:6379/0", "redis://b:6379/0", False),
+        ("unix:///run/r.sock?db=1", "unix://ann:secret@/run/r.sock?db=1", True),
+        ("unix:///run/r.sock", "unix:///run/s.sock", False),
+        ("redis+sentinel://a,b:5/main/2", "redis+sentinel://ann:secret@b:5,a:26379/main/2", True),
+        ("redis+sentinel://a/main/2", "redis+sentinel://a/other/2", False),
+    ],
+)
+def test_the_digest_of_a_redis_depends_on_its_place_and_not_on_the_login(
+    first: str, second: str, same: bool
+) -> None:
+    one, two = (redis_url.digest(redis_url.cache(url, 1)) for url in (first, second))
+    assert (one == two) is same
+    assert re.fullmatch("[0-9a-f]{16}", one)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 from pytest_django import Settings
 from redis import Redis
 
-from normalization import decision_store, instances, redis_rights, rollout_store
+from normalization import conf, decision_store, instances, redis_rights, rollout_store
 from normalization.checks import REDIS_RIGHTS, REDIS_UNREACHABLE
 from normalization.metrics import STORE_REASONS
 from normalization.redis_link import link
@@ -22,6 +23,7 @@ from normalization.rollout import Mode
 from normalization.rollout_store import Spread
 from normalization.shared_copy import SharedCopy
 from stagenorm import redis_url
+from tests.observed import serves
 from tests.servers import ROOT, RedisServer, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,6 +164,10 @@ def test_the_mode_spreads_by_what_an_account_may_do_and_a_check_names_the_rest(
         wait_until(lambda: calls() > asked + 20, "the listener to ask for many turns")
         wait_until(lambda: reporting() == [os.getpid()] * account.reports, "the report")
         assert instances.convergence(result.version, 60).converged
+        # Its report in this Redis proves that it uses this one, under another name.
+        serves(result.version, f"{socket.gethostname()}:{os.getpid()}", store="another name")
+        [process] = instances.serving()
+        assert process.store == (conf.shared_store() if account.reports else "another name")
         assert errors() == before
 
 

@@ -15,12 +15,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from ops.backups import archive, drill_scope, scratch, sidecar
+from ops.backups import archive, drill_scope, scratch
 from ops.backups.children import find_tools
 from ops.backups.create import BackupRequest, create
 from ops.backups.models import Backup
 from ops.backups.outcomes import CheckInconclusive
-from ops.backups.restore import restore
+from ops.backups.records import CheckFindings
+from ops.backups.restore import drill, restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.source import source
 from ops.backups.verify import authenticated
@@ -37,6 +38,7 @@ from tests.backup_faults import (
     manage,
     schema,
     scratch_databases,
+    sign,
 )
 from tests.children import run
 from tests.servers import wait_until
@@ -84,20 +86,10 @@ def replace_dump(backup: Backup, *options: str) -> None:
     assert done.returncode == 0, done.stderr
     with archive.opened(backup.path) as descriptor:
         sha256, size = archive.sha256_of(descriptor), backup.path.stat().st_size
-    sign(
-        {**json.loads(record_file(backup.path).read_text()), "sha256": sha256, "size": size},
-        backup,
-    )
+    sign(backup, sha256=sha256, size=size)
     hash_file(backup.path).write_text(f"{sha256}  {backup.name}\n")
     Backup.objects.filter(pk=backup.pk).update(sha256=sha256, size=size)
     backup.refresh_from_db()
-
-
-def sign(record: dict[str, Any], backup: Backup) -> None:
-    """Write the record under a right signature."""
-    record.pop("hmac")
-    record["hmac"] = sidecar._signature(record, django_settings.SECRET_KEY)
-    record_file(backup.path).write_text(json.dumps(record))
 
 
 def schema_only(backup: Backup) -> None:
@@ -105,9 +97,9 @@ def schema_only(backup: Backup) -> None:
 
 
 def of_a_release_with_stages_elsewhere(backup: Backup) -> None:
-    record = json.loads(record_file(backup.path).read_text())
-    record["facts"]["stages"]["public.portfolio_companies.sector"] = {"": 50}
-    sign(record, backup)
+    facts = json.loads(record_file(backup.path).read_text())["facts"]
+    facts["stages"]["public.portfolio_companies.sector"] = {"": 50}
+    sign(backup, facts=facts)
 
 
 def one_table_without_rows(backup: Backup) -> None:
@@ -386,13 +378,12 @@ def test_the_drill_reads_the_file_that_was_hashed_even_if_the_name_is_exchanged(
     good = create(BackupRequest(tmp_path))
     execute("UPDATE portfolio_companies SET stage = 'seed'")
     other = create(BackupRequest(tmp_path))
-    from ops.backups.records import CheckFindings
-    from ops.backups.restore import _drill
-
-    with authenticated(good, CheckFindings(), no_progress) as authentic:
+    findings = CheckFindings()
+    with authenticated(good, findings, no_progress) as authentic:
         good.path.unlink()
         good.path.symlink_to(other.path)
-        _drill(source(), authentic.descriptor, authentic.record, 60, no_progress)
+        drill(findings, authentic.descriptor, authentic.record, None, 60, no_progress)
+    assert "equal to the snapshot" in findings.summary
     assert restore(good).reason.endswith("is a symbolic link, not a backup")
 
 
@@ -400,14 +391,11 @@ def test_a_dump_that_pg_restore_refuses_fails(tmp_path: Path) -> None:
     companies(10)
     backup = create(BackupRequest(tmp_path))
     flip(backup.path, 5)  # the archive's version
-    record = json.loads(record_file(backup.path).read_text())
     with archive.opened(backup.path) as descriptor:
-        record["sha256"] = archive.sha256_of(descriptor)
-    record.pop("hmac")
-    record["hmac"] = sidecar._signature(record, django_settings.SECRET_KEY)
-    record_file(backup.path).write_text(json.dumps(record))
-    hash_file(backup.path).write_text(f"{record['sha256']}  {backup.name}\n")
-    Backup.objects.filter(pk=backup.pk).update(sha256=record["sha256"])
+        sha256 = archive.sha256_of(descriptor)
+    sign(backup, sha256=sha256)
+    hash_file(backup.path).write_text(f"{sha256}  {backup.name}\n")
+    Backup.objects.filter(pk=backup.pk).update(sha256=sha256)
     backup.refresh_from_db()
     check = restore(backup)
     assert check.verdict == "failed"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
+from django.utils.crypto import salted_hmac
 from pytest_django import Settings
 
 from ops.backups import sidecar
@@ -22,7 +22,7 @@ from ops.backups.restore import restore
 from ops.backups.sidecar import hash_file, record_file
 from ops.backups.verify import verify
 from stagenorm.postgres import binaries
-from tests.backup_faults import companies, execute, flip, valid_backup
+from tests.backup_faults import companies, execute, flip, sign, valid_backup
 from tests.children import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,11 +147,9 @@ def _claim(backup: Backup, **members: object) -> None:
 
 def _sign(backup: Backup, **members: object) -> None:
     """Write sidecars with a right signature."""
-    record = {**json.loads(record_file(backup.path).read_text()), **members}
-    record.pop("hmac")
-    record["hmac"] = sidecar._signature(record, django_settings.SECRET_KEY)
-    record_file(backup.path).write_text(json.dumps(record))
-    hash_file(backup.path).write_text(f"{record['sha256']}  {backup.name}\n")
+    sign(backup, **members)
+    sha256 = json.loads(record_file(backup.path).read_text())["sha256"]
+    hash_file(backup.path).write_text(f"{sha256}  {backup.name}\n")
 
 
 @pytest.mark.parametrize(
@@ -193,6 +191,21 @@ def test_a_changed_secret_key_invalidates_and_a_fallback_keeps_the_signatures(
     assert "DJANGO_SECRET_KEY was changed since" in verify(backup).reason
     settings.SECRET_KEY_FALLBACKS = [old]
     assert verify(backup).verdict == "passed"
+
+
+def test_the_record_of_an_older_release_is_valid_until_its_hmac_does_not_fit(
+    tmp_path: Path, settings: Settings
+) -> None:
+    backup = create(BackupRequest(tmp_path))
+    record = json.loads(record_file(backup.path).read_text())
+    for member in ("ed25519", "encoding"):
+        del record[member]
+    record["format"] = "stagenorm-backup/1"
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    key = salted_hmac("ops.backups.sidecar", text, settings.SECRET_KEY, algorithm="sha256")
+    for signature, verdict in ((key.hexdigest(), "passed"), ("0" * 64, "failed")):
+        record_file(backup.path).write_text(json.dumps({**record, "hmac": signature}))
+        assert verify(backup).verdict == verdict
 
 
 def test_half_the_rows_gone_since_the_last_valid_backup_fails_unless_it_is_meant(

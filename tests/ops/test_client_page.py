@@ -7,6 +7,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -37,7 +38,7 @@ def test_the_endpoints_and_the_chart_add_up_to_the_client_s_tallies(operator: Cl
     counted("canonical", 5, client="other")
     counted("normalized", 30, endpoint="portfolio-strategies")
     page = ClientPage.open(operator)
-    first, second, third = page.table("endpoints")
+    first, second, *others = page.table("endpoints")
     assert first[:7] == [
         "fund-companies GET /api/funds/{fund_id}/companies",
         "99",
@@ -56,7 +57,8 @@ def test_the_endpoints_and_the_chart_add_up_to_the_client_s_tallies(operator: Cl
         "0",
         "none",
     ]
-    assert third[1:7] == ["0", "0", "0", "0", "0", "—"]
+    assert len(others) == len(settings.STAGE_ENDPOINTS) - 2
+    assert all(other[1:7] == ["0", "0", "0", "0", "0", "—"] for other in others)
     assert page.figures == {"canonical": 90, "normalized": 30, "unknown": 9, "all": 129}
     day = ClientPage.open(operator, window="24h")
     assert day.figures == {"canonical": 90, "normalized": 30, "all": 120}

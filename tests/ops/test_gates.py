@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,13 +16,15 @@ from ops.gates.backup_rule import (
     FileState,
     validity,
 )
+from ops.gates.consumers_rule import ConsumerVerdict, KnownConsumers
+from ops.gates.instances_rule import InstanceFact
 from ops.gates.rules import (
     GATES,
     GateFacts,
     GateOutcome,
-    InstanceFact,
     backup_valid,
     both_ways_dead,
+    consumers_known,
     cooldown,
     examine,
     instances_converged,
@@ -59,6 +62,14 @@ GOOD = GateFacts(
     traffic=EnforcedTraffic(2_000, 9, 5, 5),
     last_heartbeat_at=NOW - timedelta(minutes=4),
     instances=(InstanceFact("a:1", 7, 0.1, guard_age=0.9),),
+    consumers=KnownConsumers(
+        ConsumerVerdict.INTERNAL_ONLY,
+        (),
+        "ann",
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=89),
+        requests=12_345,
+    ),
 )
 PASS, FAIL, INCONCLUSIVE = GateOutcome.PASS, GateOutcome.FAIL, GateOutcome.INCONCLUSIVE
 
@@ -80,6 +91,7 @@ def test_all_gates_pass_over_good_facts_and_none_over_no_facts() -> None:
         "way_back_proven": INCONCLUSIVE,
         "instances_converged": PASS,  # by the TTL
         "cooldown": PASS,
+        "consumers_known": INCONCLUSIVE,
     }
 
 
@@ -91,6 +103,7 @@ def test_the_gates_are_those_of_the_design_and_verdicts_have_their_names() -> No
         "way_back_proven",
         "instances_converged",
         "cooldown",
+        "consumers_known",
     ]
     assert [gate.__name__ for gate in GATES] == names
     assert [verdict.gate for verdict in examine(GOOD)] == names
@@ -355,6 +368,52 @@ def test_without_redis_a_registered_server_has_to_serve_the_version() -> None:
     assert "b:2" in verdict.sentence
 
 
+def on(*stores: str) -> tuple[InstanceFact, ...]:
+    return tuple(InstanceFact(f"a:{n}", 7, 0.1, store=store) for n, store in enumerate(stores))
+
+
+@pytest.mark.parametrize(
+    ("own", "servers", "sentence"),
+    [
+        ("database", ("database", "database"), ""),
+        ("5f", ("5f", "5f"), ""),
+        ("5f", ("", "5f"), ""),  # a server of an earlier release does not report its store
+        ("", ("5f", "database"), ""),
+        ("database", ("5f", "5f"), "has no REDIS_URL, but 2 of 2 servers use Redis."),
+        (
+            "5f",
+            ("database", "5f"),
+            "uses Redis, but 1 of 2 servers have no REDIS_URL.",
+        ),
+        ("5f", ("77", "5f"), "another Redis than that of 1 of 2 servers."),
+    ],
+)
+def test_every_server_has_to_read_the_store_of_this_process(
+    own: str, servers: tuple[str, ...], sentence: str
+) -> None:
+    facts = replace(GOOD, shared_store=own == "5f", store=own, instances=on(*servers))
+    verdict = instances_converged(facts)
+    assert verdict.outcome is (FAIL if sentence else PASS)
+    assert sentence in verdict.sentence
+    assert ("REDIS_URL" in verdict.remedy) is bool(sentence)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("expected", "reporting", "outcome"),
+    [(0, 1, PASS), (2, 2, PASS), (2, 3, PASS), (2, 1, FAIL), (2, 0, INCONCLUSIVE)],
+)
+def test_with_expected_instances_fewer_servers_hold_the_gate(
+    shared: bool, expected: int, reporting: int, outcome: GateOutcome
+) -> None:
+    servers = on(*[""] * reporting)
+    facts = replace(GOOD, shared_store=shared, instances=servers, expected_instances=expected)
+    verdict = instances_converged(facts)
+    assert verdict.outcome is outcome
+    if outcome is FAIL:
+        assert verdict.sentence == "1 of 2 expected servers report."
+
+
 @pytest.mark.parametrize(("age", "outcome"), [(None, PASS), (1799, FAIL), (1800, PASS)])
 def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
     age: float | None, outcome: GateOutcome
@@ -365,6 +424,44 @@ def test_after_an_automatic_way_back_half_an_hour_has_to_pass(
         ).outcome
         is outcome
     )
+
+
+def decided(expires_at: datetime, owners: tuple[str, ...] = (), **more: Any) -> KnownConsumers:
+    verdict = ConsumerVerdict.EXTERNAL if owners else ConsumerVerdict.INTERNAL_ONLY
+    return KnownConsumers(verdict, owners, "ann", ago(3600), expires_at, **more)
+
+
+@pytest.mark.parametrize(
+    ("known", "outcome", "sentence"),
+    [
+        (None, INCONCLUSIVE, "The consumers are not known: no decision about them is recorded."),
+        (
+            decided(NOW + timedelta(seconds=1), requests=12_345),
+            PASS,
+            "The consumers are internal only. Decided from 12,345 logged requests by ann on "
+            "2026-07-01; valid until 2026-07-01.",
+        ),
+        (
+            decided(NOW, requests=0),
+            FAIL,
+            "The decision about the consumers expired on 2026-07-01. It was: internal only. "
+            "Decided from 0 logged requests by ann on 2026-07-01.",
+        ),
+        (
+            decided(NOW + timedelta(days=90), ("Acme", "Beta")),
+            PASS,
+            "The consumers are internal, and external ones of Acme, Beta. Decided without an "
+            "access log by ann on 2026-07-01; valid until 2026-09-29.",
+        ),
+    ],
+)
+def test_a_decision_about_the_consumers_holds_until_the_moment_that_it_expires(
+    known: KnownConsumers | None, outcome: GateOutcome, sentence: str
+) -> None:
+    verdict = consumers_known(replace(GOOD, consumers=known))
+    assert (verdict.outcome, verdict.sentence) == (outcome, sentence)
+    assert bool(verdict.remedy) is (outcome is not PASS)
+    json.dumps(verdict.to_wire())
 
 
 def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
@@ -378,6 +475,7 @@ def test_every_gate_that_does_not_pass_has_a_remedy() -> None:
         shared_store=True,
         instances=(InstanceFact("a/1", 6, 0),),
         last_automatic_downgrade_at=ago(1),
+        consumers=decided(NOW),
     )
     assert [(verdict.outcome, bool(verdict.remedy)) for verdict in examine(bad)] == [
         (FAIL, True)

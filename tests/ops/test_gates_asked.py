@@ -28,7 +28,8 @@ from ops.gates import facts
 from ops.gates.backup_rule import FileState
 from ops.gates.rules import GATES, GateOutcome
 from tests.backup_faults import companies, execute, flip, valid_backup
-from tests.observed import serves
+from tests.decided import consumers_decided
+from tests.observed import plan_of, serves
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,6 +56,7 @@ def ready(tmp_path: Path, warned: int) -> None:
         )
     Heartbeat.objects.create(fingerprint="f")
     serves(warned)
+    consumers_decided()
 
 
 def change(to: Mode | Rollout, source: str = "tests", override: str = "") -> int:
@@ -94,7 +96,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
     change(Mode.ENFORCE, override="the auditor waits")
     evidence = RolloutChange.objects.first().evidence  # type: ignore[union-attr]
     assert evidence["overrides"] == dict.fromkeys(
-        ("backup_valid", "would_refuse", "way_back_proven"), "the auditor waits"
+        ("backup_valid", "would_refuse", "way_back_proven", "consumers_known"), "the auditor waits"
     )
     assert {gate["gate"]: gate["outcome"] for gate in evidence["gates"]}["backup_valid"] == "fail"
 
@@ -102,7 +104,7 @@ def test_an_override_needs_a_reason_and_is_recorded_with_every_verdict(warned: i
 def test_the_command_refuses_and_overrides(warned: int) -> None:
     with pytest.raises(CommandError, match="backup_valid: This database has no backup"):
         call_command("stage_mode", "set", "enforce", "--reason", "r")
-    held = ("backup_valid", "would_refuse", "way_back_proven")
+    held = ("backup_valid", "would_refuse", "consumers_known", "way_back_proven")
     given = [word for gate in held for word in ("--override", f"{gate}=a rehearsal")]
     with pytest.raises(CommandError, match="way_back_proven: The way back is not proven"):
         call_command("stage_mode", "set", "enforce", "--reason", "r", *given[:-2])
@@ -238,6 +240,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "cooldown": lambda: WebhookDelivery.objects.create(
         endpoint="auto-downgrade", outcome="already", alert_names=["StageRejectRateHigh"]
     ),
+    "consumers_known": lambda: consumers_decided(days=-0.001),
 }
 
 
@@ -279,9 +282,14 @@ def test_the_status_exits_1_while_a_gate_holds_and_shows_every_verdict(
     assert [gate["gate"] for gate in found["gates"]][:2] == ["backup_valid", "stored_stages_clean"]
 
 
-def test_the_status_is_a_table_and_exits_0_when_all_gates_pass(
+def test_the_status_is_a_table_and_exits_0_when_all_gates_and_the_step_pass(
     ready: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    plan_of("warn:24h", "100")
+    with pytest.raises(CommandError, match=r"would be refused by step_proven\."):
+        call_command("rollout_status")
+    assert "Warn has run for" in capsys.readouterr().out
+    plan_of("warn", "100")
     call_command("rollout_status")
     shown = capsys.readouterr().out
     assert shown.count("pass") >= 6

@@ -18,6 +18,7 @@ from pytest_django import Settings
 from normalization import rollout_store
 from normalization.models import RolloutChange, ServingInstance
 from normalization.rollout import Mode, Rollout, without_enforcement
+from normalization.rollout_plan import DEFAULT_PLAN
 from ops.alerts.models import Heartbeat
 from ops.backfill.models import BackfillRun
 from ops.backups.models import Backup
@@ -25,7 +26,8 @@ from ops.gates.rules import GATES
 from ops.pages.home import page, state
 from ops.pages.home.steps import steps
 from tests.backup_faults import valid_backup
-from tests.observed import counted, serves
+from tests.decided import consumers_decided
+from tests.observed import counted, plan_without_waiting, serves
 from tests.pages import BACK_TO_WARN, HOME, HomePage, HomeState, RolloutPage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,9 +48,10 @@ def backed_up(settings: Settings, tmp_path: Path) -> None:
 
 
 def in_order(version: int) -> None:
-    """Give the platform a heartbeat and a server that serves `version`."""
+    """Give the platform a heartbeat, a server that serves `version`, and known consumers."""
     Heartbeat.objects.create(fingerprint="f")
     serves(version)
+    consumers_decided()
 
 
 def takes_back(source: str, reason: str) -> int:
@@ -132,7 +135,7 @@ WARN_CHANGE = change("warn", 100, WARNED)
 def test_the_line_shows_what_is_done_what_is_next_and_what_was_taken_back(
     rollout: Rollout, history: list[RolloutChange], clean: bool | None, line: str
 ) -> None:
-    found = steps(rollout, history, clean, NOW)
+    found = steps(DEFAULT_PLAN, rollout, history, clean, NOW)
     assert " | ".join(f"{each.state} {each.note}".strip() for each in found) == line
     assert sum(each.state == "here" for each in found) == 1
 
@@ -270,13 +273,16 @@ def test_what_holds_the_next_step_is_named_beside_its_remedy(
 ) -> None:
     settings.STAGE_GATEKEEPER = "ops.gates.ask.examine"
     in_order(set_mode("warn"))
+    waits, held = HomePage.open(operator).held
+    assert waits.startswith("Holds the step: The step has run long enough Warn has run for")
+    plan_without_waiting()
     home = HomePage.open(operator)
-    (held,) = home.held
+    assert home.held == [held]
     assert held.startswith("Holds the step: Few requests would be refused No client sent a stage")
     assert held.endswith("Decide spellings")
     assert home.heading == "Warning clients"
     assert not home.next_step.has("a", css="primary")
-    assert f"{len(GATES) - 1} checks pass" in home.next_step.text
+    assert f"{len(GATES)} checks pass" in home.next_step.text
 
 
 def test_a_step_that_nothing_holds_shows_whom_it_would_refuse_and_opens_its_form(
@@ -294,15 +300,16 @@ def test_a_step_that_nothing_holds_shows_whom_it_would_refuse_and_opens_its_form
     counted("canonical", 2_000, client=enforced)
     counted("unknown", 5, client=enforced)
     in_order(set_mode("warn"))
+    plan_without_waiting()
     home = HomePage.open(operator)
     assert (home.heading, home.held) == ("Ready for the next step", [])
     assert f"Would refuse 5 requests a day of {enforced}" in home.next_step.text
     assert f"Newly enforced: {enforced}." in home.next_step.text
     form = RolloutPage(operator.get(home.next_step.one("a", css="primary").attribute("href")))
-    checked = [each for each in form.all("input", name="mode") if "checked" in each.attributes]
-    assert [each.attribute("value") for each in checked] == ["enforce"]
-    assert form.one("input", name="enforce_percent").attribute("value") == "10"
-    assert "every check has to pass, and now all do" in form.effects
+    assert form.clients[enforced][1:3] == ["2,005", "5 0.2 %"]
+    assert form.next_step.text.startswith("Enforce for 10 % Clients 1 of 1 Refused 5 a day")
+    assert "Passes: The step has run long enough" in " ".join(form.gates)
+    assert "Holds: " not in " ".join(form.gates)
 
 
 @pytest.mark.parametrize("step", ["nan", "101", "-1", "1e400000", "x", "", "enforce"])

@@ -23,7 +23,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from normalization import rollout_store
-from normalization.models import ObservedSpelling, OutcomeTally, RolloutChange, StageDecision
+from normalization.models import (
+    ObservedSpelling,
+    OutcomeTally,
+    RolloutChange,
+    ServedVersion,
+    StageDecision,
+)
 from normalization.rollout import Mode
 from normalization.stages import Stage
 from ops import pruning
@@ -75,9 +81,14 @@ def heartbeat(at: datetime) -> None:
     Heartbeat.objects.filter(pk=made.pk).update(received_at=at)
 
 
+def served_version(at: datetime) -> None:
+    ServedVersion.objects.create(version=1, name=str(uuid.uuid4()), served_at=at)
+
+
 STORE: dict[str, Callable[[datetime], None]] = {
     "portfolio.Simulation.created_at": simulation,
     "normalization.OutcomeTally.minute": tally,
+    "normalization.ServedVersion.served_at": served_version,
     "normalization.ObservedSpelling.day": spelling,
     "ops.Heartbeat.received_at": heartbeat,
 }

@@ -22,7 +22,7 @@ from ops.gates import rules as gates
 from ops.gates.rules import GATES
 from ops.pages.panels import GATE_TITLES
 from ops.pages.periods import HOUR
-from ops.pages.rollout.page import outcomes_by_step
+from ops.pages.rollout.status import outcomes_by_step
 from tests.observed import break_table, counted, saw, serves
 from tests.pages import BACK_TO_WARN, HOME, ROLLOUT, HomePage, Page, RolloutPage
 
@@ -44,11 +44,15 @@ def newest() -> RolloutChange:
 def test_the_page_shows_every_check_with_its_result_its_sentence_and_its_remedy(
     operator: Client,
 ) -> None:
+    words = {"pass": "Passes", "fail": "Holds", "inconclusive": "Not known"}
     shown = RolloutPage.open(operator).gates
-    verdicts = gates.examine(facts.collect(0))
+    verdicts = sorted(
+        gates.examine(facts.collect(0)), key=lambda verdict: verdict.outcome == "pass"
+    )
     assert len(shown) == len(verdicts) == len(GATES)
     for row, verdict in zip(shown, verdicts, strict=True):
-        assert row.startswith(f"{verdict.outcome} {GATE_TITLES[verdict.gate]} {verdict.sentence}")
+        word = words[verdict.outcome]
+        assert row.startswith(f"{word}: {GATE_TITLES[verdict.gate]} {verdict.sentence}")
         assert not verdict.remedy or f"To fix: {verdict.remedy}" in row
 
 
@@ -312,7 +316,7 @@ def test_a_change_that_a_check_holds_names_the_check_keeps_the_input_and_opens_t
     assert "Mode warn → enforce" in page.effects
     assert page.override_is_open
     assert newest().pk == version
-    held = ("backup_valid", "would_refuse", "way_back_proven")
+    held = ("backup_valid", "would_refuse", "way_back_proven", "consumers_known")
     reasons = {f"override:{gate}": "the auditor waits" for gate in held}
     again = enforcing(version, **reasons)
     assert operator.post(ROLLOUT, again).status_code == 302

@@ -71,7 +71,7 @@ def test_every_difference_is_named() -> None:
         "New pilots: p.",
         "New holdouts: h, i, j, k, l and 1 more.",
         "e: as the mode → off.",
-        "Announced: 2026-12-31 00:00 UTC.",
+        "Announced: 31 Dec 2026 00:00 UTC.",
     ):
         assert part in text
     back = sentences(new, WARN)

@@ -1,4 +1,4 @@
-"""`manage.py stage_mode`: show, change and explain the rollout."""
+"""`manage.py stage_mode`: show, change and explain the rollout, and take its next step."""
 
 from __future__ import annotations
 
@@ -15,34 +15,43 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError as StoreError
 from django.utils import timezone
 
-from normalization import conf, instance_registry, instances, rollout_store
+from normalization import conf, instance_registry, instances, rollout_steps, rollout_store
 from normalization.management.overrides import add_override
-from normalization.management.rendering import instance_table, rollout_lines
+from normalization.management.rendering import (
+    instance_table,
+    mode_in_words,
+    plan_members,
+    plan_table,
+    rollout_lines,
+)
 from normalization.rollout import Mode, Rollout, RolloutInvalid
+from normalization.rollout_plan import PlanInvalid, RolloutPlan, parse_step
 from stagenorm.terminal import show
 
 WAIT_TTLS: Final = 3
+ACTIONS: Final = "show | status | next | plan | set | explain | forget"
 WHAT: Final = "Name a mode, or an option to change: stage_mode set off|warn|enforce --reason TEXT"
 
 
 class Command(BaseCommand):
     requires_system_checks = ()  # `check` and the service run them
     help = (
-        "Show the mode of stage validation (show, status), change it (set), "
+        "Show the mode of stage validation (show, status), take the next step of its plan (next), "
+        "show or change the plan (plan), change anything else (set), "
         "explain the mode of one client (explain), or remove a process that ended (forget)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions; `show` is the default."""
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        actions = parser.add_subparsers(
-            dest="action", title="actions", metavar="show | status | set | explain | forget"
-        )
+        actions = parser.add_subparsers(dest="action", title="actions", metavar=ACTIONS)
         for name, text in (
             ("show", "the mode in one line"),
             ("status", "the whole rollout and the instances"),
         ):
             _with_json(actions.add_parser(name, help=text))
+        _next_arguments(_with_json(actions.add_parser("next", help="take the next step")))
+        _plan_arguments(_with_json(actions.add_parser("plan", help="show or change the steps")))
         _set_arguments(_with_json(actions.add_parser("set", help="change the rollout")))
         explain = _with_json(
             actions.add_parser("explain", help="which mode applies to a client, and why")
@@ -62,13 +71,15 @@ class Command(BaseCommand):
         actions = {
             "status": self._status,
             "set": self._set,
+            "next": self._next,
+            "plan": self._plan,
             "explain": self._explain,
             "forget": self._forget,
         }
         act = actions.get(options["action"], self._show)
         try:
             act(options)
-        except (rollout_store.ChangeRefused, RolloutInvalid) as error:
+        except (rollout_store.ChangeRefused, RolloutInvalid, PlanInvalid) as error:
             raise CommandError(str(error)) from error
         except StoreError as error:
             raise CommandError(
@@ -113,10 +124,26 @@ class Command(BaseCommand):
             expected_version=options["expected_version"],
             gate_overrides=dict(options["override"]),
         )
-        verb = "is now" if result.changed else "is"
-        text = (
-            f"The mode {verb} {result.rollout.mode} (version {result.version}): {result.spread}."
+        self._changed(options, result)
+        self._note_unknown(
+            name for name, mode in options["endpoint_mode"] or () if mode is not None
         )
+
+    def _next(self, options: dict[str, Any]) -> None:
+        result = rollout_steps.take_next(
+            actor=options["actor"],
+            source="command",
+            reason=options["reason"],
+            expected_version=options["expected_version"],
+            gate_overrides=dict(options["override"]),
+        )
+        self._changed(options, result)
+
+    def _changed(self, options: Mapping[str, Any], result: rollout_store.ChangeResult) -> None:
+        """Print a change; with --wait not before every instance runs it."""
+        verb = "is now" if result.changed else "is"
+        mode = mode_in_words(result.rollout)
+        text = f"The mode {verb} {mode} (version {result.version}): {result.spread}."
         body = {
             "version": result.version,
             "changed": result.changed,
@@ -129,9 +156,20 @@ class Command(BaseCommand):
                 {**body, "waited_seconds": round(seconds, 3)},
             )
         self._print(options, text, {**body, **result.rollout.to_wire()})
-        self._note_unknown(
-            name for name, mode in options["endpoint_mode"] or () if mode is not None
-        )
+
+    def _plan(self, options: dict[str, Any]) -> None:
+        if options["steps"]:
+            rollout_steps.change_plan(
+                RolloutPlan(tuple(map(parse_step, options["steps"]))),
+                actor=options["actor"],
+                source="command",
+                reason=options["reason"],
+            )
+        found = rollout_steps.standing(rollout_store.newest())
+        if options["json"]:
+            self._print(options, "", plan_members(found))
+            return
+        show(self.stdout, plan_table(found))
 
     def _wait(self, version: int, seconds: float) -> tuple[float, str]:
         seen, waited = instances.wait_until_converged(
@@ -189,6 +227,21 @@ def _with_json(parser: CommandParser) -> CommandParser:
     return parser
 
 
+def _next_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--reason", default="", help="why; recorded with the change")
+    _change_arguments(parser)
+
+
+def _plan_arguments(parser: CommandParser) -> None:
+    text = (
+        "the new plan: warn:TIME:REQUESTS, then SHARE:TIME:REQUESTS, up to 100; for example "
+        "warn:24h:1000 10:24h:1000 50:3d 100; without it the plan is shown"
+    )
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=text)
+    parser.add_argument("--reason", default="", help="why the plan changes; recorded with it")
+    parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
+
+
 def _set_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "mode",
@@ -197,11 +250,7 @@ def _set_arguments(parser: CommandParser) -> None:
         help="the mode to set; without it the mode stays",
     )
     parser.add_argument("--reason", default="", help="why; recorded with the change")
-    add_override(parser, "enforce although this gate holds the change; recorded; repeatable")
-    parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
-    parser.add_argument(
-        "--expected-version", type=int, help="refuse if the rollout is at another version by now"
-    )
+    _change_arguments(parser)
     parser.add_argument("--percent", type=_percent, help="share of clients enforced, 0 to 100")
     parser.add_argument(
         "--pilots",
@@ -224,6 +273,14 @@ def _set_arguments(parser: CommandParser) -> None:
         type=_moment,
         metavar="DATE",
         help="announce a date (UTC without an offset), or none",
+    )
+
+
+def _change_arguments(parser: CommandParser) -> None:
+    add_override(parser, "enforce although this gate holds the change; recorded; repeatable")
+    parser.add_argument("--actor", default=_login_name(), help="who; your login name by default")
+    parser.add_argument(
+        "--expected-version", type=int, help="refuse if the rollout is at another version by now"
     )
     text = "wait until every instance runs it, at most SECONDS (3 TTLs), and print the time"
     parser.add_argument("--wait", nargs="?", type=float, const=0.0, metavar="SECONDS", help=text)

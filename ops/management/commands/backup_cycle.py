@@ -21,6 +21,7 @@ class Command(BaseCommand):
         """Declare the options."""
         cli.declare_new_backup(parser)
         cli.declare_kept(parser)
+        cli.declare_into(parser)
         cli.declare_time_limit(parser, "pg_restore", TIME_LIMIT_SECONDS)
         cli.declare_json(parser)
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
                 request,
                 keep=options["keep"],
                 keep_days=options["keep_days"],
+                into=cli.into(options),
                 time_limit=options["time_limit"],
                 progress=progress,
             )

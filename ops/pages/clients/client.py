@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.contrib import admin
 from django.db import Error as StoreError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -18,11 +17,11 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_safe
 
-from normalization import conf, rollout_store
+from normalization import conf, known_clients, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import AppliedMode, Mode, Rollout
 from ops.pages import charts
-from ops.pages.clients import counts, keys, spellings
+from ops.pages.clients import counts, spellings
 from ops.pages.clients.counts import ClientRequests, RequestCounts
 from ops.pages.clients.enforcement import (
     ClientEnforcement,
@@ -31,10 +30,12 @@ from ops.pages.clients.enforcement import (
     enforcement_of,
 )
 from ops.pages.clients.spellings import ClientSpellings
+from ops.pages.console import console_context
 from ops.pages.panels import StatusFact, softly
 from ops.pages.periods import CLIENT_PERIODS, WEEK, Period, asked_period, client_url, period_links
 from ops.pages.rollout.changes import percent_text, proposal_links
 from ops.pages.rollout.page import HISTORY, PERMISSION, unavailable
+from ops.pages.rollout.status import moment_text
 
 LONGEST_NAME: Final = 100
 
@@ -68,8 +69,7 @@ def client_page(request: HttpRequest) -> HttpResponse:
     found = softly("spellings", lambda: spellings.spellings_of(client, period, now))
     may_change = request.user.has_perm(PERMISSION)
     context = {
-        **admin.site.each_context(request),
-        "title": client,
+        **console_context(request, client, "ops-clients", rollout),
         "client": client,
         "period": period,
         "begin": period.begin(now),
@@ -107,7 +107,7 @@ def _facts(
 ) -> Iterator[StatusFact]:
     yield _consequence(period, sent, found)
     yield _last_seen(client, period, now, sent)
-    usable = softly("keys", lambda: keys.keys_of(client, now))
+    usable = softly("keys", lambda: known_clients.keys_of(client, now))
     if usable is None:
         yield StatusFact("Keys that can be used", "", "not known")
     elif usable:
@@ -138,11 +138,11 @@ def _last_seen(
         return StatusFact("Last seen", "", "not known")
     if sent.last_seen:
         ago = f"{timesince(sent.last_seen, now)} ago"
-        return StatusFact("Last seen", f"{sent.last_seen:%Y-%m-%d %H:%M} UTC", ago)
+        return StatusFact("Last seen", moment_text(sent.last_seen), ago)
     before = softly("requests before", lambda: counts.last_before(client, period, now))
     if before:
         note = f"no request in the {period.label}"
-        return StatusFact("Last seen", f"{before:%Y-%m-%d %H:%M} UTC", note)
+        return StatusFact("Last seen", moment_text(before), note)
     return StatusFact("Last seen", "never", "as far back as requests are kept")
 
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from django.db import connection
 from psycopg import sql
 
+from normalization import known_clients
 from normalization.outcomes import WOULD_BE_REFUSED, would_be_refused
-from ops.pages.clients import keys
 from ops.pages.periods import Period
 
 LISTED: Final = 50  # a page
@@ -188,7 +188,7 @@ def clients(
     deprecated spellings), `silent` (no request) or "" for all.
     """
     statement = sql.SQL(CLIENTS).format(
-        holders=keys.holders_statement(), refused=sql.SQL(WOULD_BE_REFUSED)
+        holders=known_clients.holders_statement(), refused=sql.SQL(WOULD_BE_REFUSED)
     )
     values: dict[str, Any] = {
         "begin": period.begin(now),

@@ -12,7 +12,6 @@ from math import ceil
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.db import Error as StoreError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -28,6 +27,7 @@ from ops.pages.clients import counts, spellings
 from ops.pages.clients.counts import CLIENTS_COUNTED, LISTED, ClientCounts, ClientList
 from ops.pages.clients.enforcement import ClientEnforcement, enforcement_of
 from ops.pages.clients.spellings import UndecidedSpellings
+from ops.pages.console import console_context
 from ops.pages.panels import softly
 from ops.pages.periods import (
     CLIENT_PERIODS,
@@ -106,8 +106,7 @@ def clients_page(request: HttpRequest) -> HttpResponse:
         "clients", lambda: counts.clients(query.period, now, query.named, query.only, query.page)
     )
     context = {
-        **admin.site.each_context(request),
-        "title": "Clients",
+        **console_context(request, "Clients", "ops-clients", rollout),
         "rollout": rollout,
         "mode_note": _mode_note(rollout),
         "query": query,

@@ -22,6 +22,7 @@ from ops.backups.models import Backup
 from ops.gates.rules import GateOutcome
 from ops.pages.home.state import newest_run
 from ops.pages.home.steps import day_or_time, taken_back
+from ops.pages.incidents.record import of_change
 from ops.pages.panels import GatePanel
 from ops.pages.rollout.changes import effects
 
@@ -54,7 +55,7 @@ def way_back(
     change = taken_back(history)
     if change is None:
         return
-    url = f"{reverse('ops-rollout')}#history"
+    url = of_change(change)
     at = day_or_time(change.created_at, now)
     if change.previous_mode == Mode.ENFORCE.value and rollout.mode is not Mode.ENFORCE:
         title = f"Enforcement was taken back automatically by {_BY[change.source]}, {at}"

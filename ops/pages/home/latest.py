@@ -14,7 +14,9 @@ from django.urls import reverse
 from normalization.models import DecisionBatch, RolloutChange, StageDecision
 from normalization.rollout import Mode
 from ops.backfill.models import BackfillRun
+from ops.gates.facts import AUTOMATIC
 from ops.pages.console import MODE_WORDS, mode_in_words
+from ops.pages.incidents.record import of_change
 from ops.pages.rollout.changes import effects
 
 LISTED: Final = 4
@@ -44,7 +46,8 @@ def _rollout(history: Sequence[RolloutChange]) -> Iterator[LatestChange]:
         words = mode_in_words(old), mode_in_words(new)
         differences = effects(old, new, [], []).differences
         what = f"{words[0]} → {words[1]}" if words[0] != words[1] else " ".join(differences)
-        yield LatestChange(what or "No difference", change.created_at, change.actor, url)
+        page = of_change(change) if change.source in AUTOMATIC else url
+        yield LatestChange(what or "No difference", change.created_at, change.actor, page)
     if 0 < len(history) <= LISTED:
         first = history[-1]
         began = MODE_WORDS[Mode(first.previous_mode)]

@@ -1,13 +1,13 @@
 """The step after the one in force: its effect, what holds it, and the link that prepares it.
 
-Nothing is changed here. The link opens the rollout page with the step filled in. The operator
-reads the effect once more there, and gives a reason.
+Nothing is changed here. The link opens the rollout page at this step. The operator reads there
+what it does to each client, and gives a reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 from urllib.parse import urlencode
@@ -16,10 +16,10 @@ from django.urls import reverse
 
 from normalization import conf
 from normalization.rollout import Mode, Rollout
+from normalization.rollout_plan import PlanStep
 from ops.gates.traffic_rule import RefusedClient
-from ops.pages.home.steps import WARN, next_rank
 from ops.pages.panels import GatePanel, GateRow
-from ops.pages.rollout.changes import effects, percent_text, step_link
+from ops.pages.rollout.changes import effects, percent_text
 
 WARN_EFFECT: Final = (
     "Answers begin to tell clients which of their spellings are outdated or unknown. "
@@ -62,32 +62,22 @@ class RolloutStep:
         return self.known and not self.held
 
 
-def asked_next(rollout: Rollout) -> Rollout | None:
-    """Return the rollout of the next step, None if every client is enforced."""
-    rank = next_rank(rollout)
-    if rank is None:
-        return None
-    if rank == WARN:
-        return replace(rollout, mode=Mode.WARN)
-    return replace(rollout, mode=Mode.ENFORCE, enforce_percent=rank)
-
-
 def next_step(
-    rollout: Rollout, panel: GatePanel | None, clients: Sequence[str]
+    rollout: Rollout, step: PlanStep | None, panel: GatePanel | None, clients: Sequence[str]
 ) -> RolloutStep | None:
-    """Return the next step, None at the end.
+    """Return the next `step` of the plan as the page shows it, None at the end.
 
     `panel`: the checks of the step, None if they could not be read; `clients`: those of 24 hours.
     """
-    asked = asked_next(rollout)
-    if asked is None:
+    if step is None:
         return None
+    asked = step.applied_to(rollout)
     if asked.mode is Mode.WARN:
         return RolloutStep(
             "Warn clients",
             [WARN_EFFECT],
             "Review and warn",
-            step_link(asked),
+            _address(),
             unasked="Only more enforcement needs checks.",
         )
     share = f"{percent_text(asked.enforce_percent)} %"
@@ -99,7 +89,7 @@ def next_step(
         title=_title(asked.enforce_percent),
         sentences=found.clients,
         action=f"Look at {share}" if gates and failing else f"Review and enforce {share}",
-        url=step_link(asked),
+        url=_address(),
         refused=[_refused(each) for each in panel.traffic.refused_clients] if panel else [],
         held=failing if gates else [],
         not_asked=[] if gates else failing,
@@ -107,6 +97,10 @@ def next_step(
         unasked="" if gates else "STAGE_GATES is 0: here a change needs no check.",
         known=panel is not None,
     )
+
+
+def _address() -> str:
+    return f"{reverse('ops-rollout')}#next"
 
 
 def _title(percent: Decimal) -> str:

@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from normalization import rollout_store
+from normalization import rollout_steps, rollout_store
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
 from ops import clock
@@ -25,12 +25,13 @@ from ops.pages.console import console_context
 from ops.pages.home import attention
 from ops.pages.home.attention import Attention
 from ops.pages.home.latest import latest
-from ops.pages.home.next_step import RolloutStep, asked_next, next_step
+from ops.pages.home.next_step import RolloutStep, next_step
 from ops.pages.home.state import SECONDS, state
 from ops.pages.home.steps import steps
 from ops.pages.panels import GatePanel, GateRow, ask_gates, softly
 from ops.pages.rollout.form import BackToWarnForm
-from ops.pages.rollout.page import PERMISSION, clients_since, meaning, unavailable
+from ops.pages.rollout.page import PERMISSION, unavailable
+from ops.pages.rollout.status import clients_since, meaning
 
 HOME: Final = "admin:index"
 HISTORY: Final = 200
@@ -50,18 +51,21 @@ def _page(request: HttpRequest) -> HttpResponse:
     snapshot = rollout_store.newest()
     rollout = snapshot.rollout
     history = list(RolloutChange.objects.order_by("-id")[:HISTORY])
-    asked = asked_next(rollout)
-    panel = softly("checks", lambda: ask_gates(snapshot.version, asked), SECONDS)
+    plan = rollout_steps.plan()
+    ahead = plan.next_enforcing(rollout)
+    asked = ahead.applied_to(rollout) if ahead is not None else None
+    found = softly("steps", lambda: rollout_steps.standing(snapshot), SECONDS)
+    panel = softly("checks", lambda: ask_gates(snapshot.version, asked, found), SECONDS)
     clients = softly("clients", lambda: clients_since(traffic.WINDOW, now), SECONDS) or []
     matters = list(_matters(rollout, history, panel, now))
-    step = next_step(rollout, panel, clients)
+    step = next_step(rollout, plan.next(rollout), panel, clients)
     context = {
         **console_context(request, "Home", HOME, rollout),
         "app_list": admin.site.get_app_list(request),
         "heading": _heading(rollout, matters, step),
         "lede": meaning(rollout),
         "matters": matters,
-        "steps": steps(rollout, history, _clean(panel), now),
+        "steps": steps(plan, rollout, history, _clean(panel), now),
         "step": step,
         "prepare": _prepare(rollout, panel),
         "open": _open(rollout),

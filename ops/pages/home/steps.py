@@ -1,8 +1,8 @@
 """The rollout as a line of steps: those behind, the one in force, the next, and those to come.
 
-Pure functions over the history of the rollout. A step has a rank: -2 observes, -1 warns, and from
-0 on it is the share of clients that are enforced, in percent. The clean-up of the stored rows
-stands between warning and enforcing, and has no rank.
+Pure functions over the plan and the history of the rollout. `normalization.rollout_plan` explains
+the rank of a step. The clean-up of the stored rows stands between warning and enforcing, and has
+no rank.
 """
 
 from __future__ import annotations
@@ -17,13 +17,8 @@ from typing import Final
 
 from normalization.models import RolloutChange
 from normalization.rollout import Mode, Rollout
+from normalization.rollout_plan import OBSERVE, WARN, RolloutPlan, rank_name, rank_of
 from ops.gates.facts import AUTOMATIC
-from ops.pages.rollout.changes import percent_text
-
-SHARES: Final = (Decimal(10), Decimal(25), Decimal(50), Decimal(100))
-"""The shares that the console proposes, in percent."""
-OBSERVE: Final = Decimal(-2)
-WARN: Final = Decimal(-1)
 
 
 class StepState(StrEnum):
@@ -76,23 +71,6 @@ class Step:
         return _ICONS.get(self.state, "")
 
 
-def rank_of(rollout: Rollout) -> Decimal:
-    """Return the rank of the step that a rollout stands at."""
-    if rollout.mode is Mode.OFF:
-        return OBSERVE
-    return WARN if rollout.mode is Mode.WARN else rollout.enforce_percent
-
-
-def next_rank(rollout: Rollout) -> Decimal | None:
-    """Return the rank of the step after the one in force, None at the end.
-
-    After a way back the line begins at its first share again.
-    """
-    here = rank_of(rollout)
-    ahead = [rank for rank in (WARN, *SHARES) if rank > here]
-    return ahead[0] if ahead else None
-
-
 def taken_back(history: Sequence[RolloutChange]) -> RolloutChange | None:
     """Return the newest change if the alert or the guard made it, None otherwise.
 
@@ -103,17 +81,23 @@ def taken_back(history: Sequence[RolloutChange]) -> RolloutChange | None:
 
 
 def steps(
-    rollout: Rollout, history: Sequence[RolloutChange], clean: bool | None, now: datetime
+    plan: RolloutPlan,
+    rollout: Rollout,
+    history: Sequence[RolloutChange],
+    clean: bool | None,
+    now: datetime,
 ) -> list[Step]:
     """Return the line. `clean`: whether the stored rows are clean, None if that is not known."""
+    ahead = plan.next(rollout)
     line = _Line(
+        first=plan.shares[0],
         here=rank_of(rollout),
-        ahead=next_rank(rollout),
+        ahead=ahead.rank if ahead is not None else None,
         past=[(rank_of(change.rollout()), change.created_at) for change in history],
         lost=_lost(history),
         now=now,
     )
-    shares = {*SHARES, *line.lost} | ({line.here} if line.here >= 0 else set())
+    shares = {*plan.shares, *line.lost} | ({line.here} if line.here >= 0 else set())
     return [
         line.step(OBSERVE),
         line.step(WARN),
@@ -126,6 +110,7 @@ def steps(
 class _Line:
     """What a step is drawn from. `past`: rank and time of each change, newest first."""
 
+    first: Decimal
     here: Decimal
     ahead: Decimal | None
     past: Sequence[tuple[Decimal, datetime]]
@@ -134,7 +119,7 @@ class _Line:
 
     def step(self, rank: Decimal) -> Step:
         """Return the step of this rank."""
-        name, reached = _name(rank), self._reached(rank)
+        name, reached = self._name(rank), self._reached(rank)
         if rank == self.here:
             return Step(name, StepState.HERE, self._since())
         if rank < self.here:
@@ -145,6 +130,12 @@ class _Line:
         if rank == self.ahead:
             return Step(name, StepState.NEXT)
         return Step(name, StepState.WAS if reached else StepState.TODO, reached)
+
+    def _name(self, rank: Decimal) -> str:
+        if rank == 0:
+            return "Pilots only"
+        name = rank_name(rank)
+        return f"Enforce {name}" if rank == self.first else f"{name[:1].upper()}{name[1:]}"
 
     def _since(self) -> str:
         same = takewhile(lambda each: each[0] == self.here, self.past)
@@ -173,16 +164,6 @@ def _lost(history: Sequence[RolloutChange]) -> dict[Decimal, datetime]:
         return {}
     before = rank_of(history[1].rollout())
     return {before: change.created_at} if before > rank_of(change.rollout()) else {}
-
-
-def _name(rank: Decimal) -> str:
-    if rank == OBSERVE:
-        return "Observe"
-    if rank == WARN:
-        return "Warn"
-    if rank == 0:
-        return "Pilots only"
-    return f"Enforce {percent_text(rank)} %" if rank == SHARES[0] else f"{percent_text(rank)} %"
 
 
 def day_or_time(at: datetime, now: datetime) -> str:

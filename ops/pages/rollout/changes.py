@@ -62,8 +62,8 @@ def checks_sentence(asked: bool, gates_are_on: bool, panel: GatePanel | None) ->
         return "More is enforced without any check: STAGE_GATES is 0."
     if panel is None:
         return "More is enforced: every check has to pass."
-    if panel.held:
-        held = ", ".join(panel.held)
+    if panel.held_gates:
+        held = ", ".join(panel.held_gates)
         return f"More is enforced: every check has to pass. These do not pass now: {held}."
     return "More is enforced: every check has to pass, and now all do."
 
@@ -83,7 +83,7 @@ def _differences(old: Rollout, new: Rollout) -> Iterator[str]:
             yield f"{name}: {cap or 'as the mode'} → {new_cap or 'as the mode'}."
     if new.enforce_at != old.enforce_at:
         if new.enforce_at:
-            yield f"Announced: {new.enforce_at:%Y-%m-%d %H:%M} UTC."
+            yield f"Announced: {new.enforce_at:%-d %b %Y %H:%M} UTC."
         else:
             yield "The announced date is withdrawn."
 

@@ -35,7 +35,6 @@ _BYTE_ORDER_MARKS: Final = (
 # Codecs of text that turn plain ASCII into something else, or run an interpreter of escapes.
 _UNSAFE: Final = frozenset(("unicode-escape", "raw-unicode-escape", "utf-7", "idna", "punycode"))
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
-_TEXT_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _SEPARATOR_LINE: Final = re.compile(r"""\A"?sep=(.)"?\s*\Z""", re.IGNORECASE)
 
 
@@ -141,14 +140,14 @@ def check_delimiter(delimiter: str) -> str:
     return given
 
 
-def undecodable(error: UnicodeError, encoding: TextEncoding, lines: int, read: int) -> FileRefused:
-    """Return the refusal of bytes that are not text, after `lines` lines and `read` bytes."""
+def undecodable(
+    error: UnicodeError, encoding: TextEncoding, file: ImportedFile, read: int
+) -> FileRefused:
+    """Return the refusal of bytes that are not text, after `read` bytes of the file."""
     if not isinstance(error, UnicodeDecodeError):
         return FileRefused(f"The file is not {encoding.name} text: {error}.")
-    # The decoder failed on the last bytes read, after the lines that were complete before them.
-    before = error.object[: error.start].decode(encoding.codec, errors="ignore")
-    line = lines + 1 + len(_TEXT_LINE_END.findall(before))
-    offset = read - len(error.object) + error.start
+    offset = read - len(error.object) + error.start  # the decoder failed on the last bytes read
+    line = 1 + _line_ends(file, offset, encoding.codec)
     return FileRefused(
         f"Line {line}: byte {offset} is not {encoding.name} text. "
         "Name the file's encoding with --encoding."
@@ -208,7 +207,7 @@ def _first_odd_byte(file: ImportedFile) -> int | None:
 def _odd_lines(file: ImportedFile, offset: int) -> Iterator[OddLine]:
     """Yield the first odd lines, or what surrounds their first odd byte if they are long."""
     start = max(0, offset - 200)
-    line = 1 + _line_ends(file, offset)
+    line = 1 + _line_ends(file, offset, "latin-1")
     window = file.part(start, SAMPLE)
     before = _LINE_END.split(window[: offset - start])[-1]
     shown = 0
@@ -231,14 +230,15 @@ def _odd_part(line: bytes) -> bytes:
     return b""
 
 
-def _line_ends(file: ImportedFile, offset: int) -> int:
+def _line_ends(file: ImportedFile, offset: int, codec: str) -> int:
     """Count the line ends before an offset; CR, LF and CR LF each are one."""
+    decoder = codecs.getincrementaldecoder(codec)("ignore")
     found, read, after_return = 0, 0, False
     for chunk in file.chunks():
-        part = chunk[: offset - read]
-        found += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
-        found -= after_return and part.startswith(b"\n")
-        after_return = part.endswith(b"\r")
+        text = decoder.decode(chunk[: offset - read])
+        found += text.count("\n") + text.count("\r") - text.count("\r\n")
+        found -= after_return and text.startswith("\n")
+        after_return = text.endswith("\r") or (after_return and not text)
         read += len(chunk)
         if read >= offset:
             break

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from django.db import connection, transaction
@@ -44,12 +45,13 @@ from stagenorm.portfolio.imports.lines import (
     LineCounts,
     LineReader,
     Rejection,
+    first_given,
 )
 from stagenorm.portfolio.imports.options import ImportOptions
 from stagenorm.portfolio.imports.records import ReadRecord, RecordReader
 from stagenorm.portfolio.imports.rejected import RejectedFile
 from stagenorm.portfolio.imports.staging import FoundKeys, StagedLines
-from stagenorm.portfolio.imports.values import DateFormFinder
+from stagenorm.portfolio.imports.values import DateFormFinder, DateReader
 from stagenorm.portfolio.models import CompanyImport, Fund
 
 # The endpoint and the client under which the rollout's lists (overrides, pilots, holdouts) name
@@ -60,7 +62,6 @@ REFUSED_SHOWN: Final = 20
 # The most frequent unknown spellings of one import are observed. It shares the day's 1,000 with
 # the API's clients, and a file of free text must leave room for them.
 SHOWN_SPELLINGS: Final = 100
-REPORTED_EVERY: Final = 2_000
 
 
 class ImportHeld(FileRefused):
@@ -168,12 +169,14 @@ class _Import:
             )
         form = self._form()
         self._request.rejected.begin(form.columns.names, form.delimiter)
-        lines = LineReader(
-            form.columns, self._options, self._policy, form.dates or "y-m-d", self._reject
-        )
+        finder = self._find_dates(form)
+        dates = DateReader(self._options.missing_marks, form.dates or "y-m-d", finder)
+        lines = LineReader(form.columns, self._options, self._policy, dates, self._reject)
         source = self._file.read_again()
-        records = self._records(form, source, "checking", lines.implausible)
-        self._staged.copy(lines.copied_columns(), lines.rows(records))
+        batches = self._batches(form, source, "checking", lines.implausible)
+        self._staged.copy(lines.copied_columns(), lines.rows(batches))
+        if finder:
+            finder.form(form.columns.name_of("invested_at"))  # raises if it fits not all dates
         if source.hexdigest() != digest:
             raise ImportHeld("Nothing was imported: the file changed while it was read.")
         self._request.progress("storing", 0, 1)
@@ -209,12 +212,10 @@ class _Import:
         encoding = find_encoding(self._file, options.encoding)
         delimiter, separator_line = self._delimiter(encoding)
         form = ImportForm(encoding, delimiter, separator_line, dates=options.dates)
-        header = next(self._records(form, self._file.read_again(), ""), None)
+        header = next(chain.from_iterable(self._batches(form, self._file.read_again(), "")), None)
         if header is None:
             raise FileRefused("The file is empty: its first line names the columns.")
         form.columns = find_columns(header, options.mapping, options.key)
-        if not form.dates and "invested_at" in form.columns.places:
-            form.dates = self._dates(form)
         return form
 
     def _delimiter(self, encoding: TextEncoding) -> tuple[str, bool]:
@@ -226,39 +227,48 @@ class _Import:
         found, separator_line = find_delimiter(sample, wanted)
         return self._options.delimiter or found, separator_line
 
-    def _dates(self, form: ImportForm) -> str:
-        """Find the one form that fits all dates, with a pass over the whole column."""
-        finder = DateFormFinder(self._options.missing_marks)
-        places = form.columns.places["invested_at"]
-        records = self._records(form, self._file.read_again(), "reading dates")
-        for _, cells in records:
-            if isinstance(cells, list) and len(cells) >= form.columns.width:
-                for place in places:
-                    finder.see(cells[place])
-        return finder.form(form.columns.name_of("invested_at"))
+    def _find_dates(self, form: ImportForm) -> DateFormFinder | None:
+        """Find the form of the dates, if no option names it.
 
-    def _records(
+        Most columns settle it within their first lines. The finder is returned then: the other
+        lines, which the import reads anyway, can only show that no form fits them all.
+        """
+        places = form.columns.places.get("invested_at")
+        if form.dates or not places:
+            return None
+        finder = DateFormFinder(self._options.missing_marks)
+        for batch in self._batches(form, self._file.read_again(), "reading dates"):
+            for _, cells in batch:
+                if isinstance(cells, list) and len(cells) >= form.columns.width:
+                    finder.see(first_given(cells, places, self._options.missing_marks))
+            if finder.settled:
+                break
+        form.dates = finder.form(form.columns.name_of("invested_at"))
+        return finder if finder.settled else None
+
+    def _batches(
         self,
         form: ImportForm,
         source: CountedBytes,
         step: str,
         implausible: Callable[[list[str]], bool] = lambda cells: False,
-    ) -> Iterator[ReadRecord]:
+    ) -> Iterator[list[ReadRecord]]:
         """Yield the records, without the header once the columns are found."""
         reader = RecordReader(form.encoding.open(source), form.delimiter, implausible)
         try:
             if form.separator_line:
                 reader.skip_line()
             width = form.columns.width
-            for number, record in enumerate(reader.read(width), start=-1 if width else 0):
-                if step and number % REPORTED_EVERY == 0:
+            header = 1 if width else 0
+            for batch in reader.batches(width):
+                if step:
                     self._request.progress(step, source.count, self._file.size)
-                if number >= 0:
-                    yield record
+                yield batch[header:]
+                header -= min(header, len(batch))
             if step:
                 self._request.progress(step, source.count, self._file.size)
         except UnicodeError as error:
-            raise undecodable(error, form.encoding, reader.number, source.count) from error
+            raise undecodable(error, form.encoding, self._file, source.count) from error
 
     def _reject(self, rejection: Rejection) -> None:
         self._request.rejected.add(rejection)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from operator import itemgetter
+from operator import getitem, itemgetter
 from typing import Final
 
 from normalization.boundary import StagePolicy, refusal_sentence
@@ -109,14 +109,15 @@ class LineReader:
         columns: ImportColumns,
         options: ImportOptions,
         policy: StagePolicy,
-        dates: str,
+        dates: DateReader,
         report: Report,
     ) -> None:
         self.counts = LineCounts()
         self._columns, self._options, self._policy = columns, options, policy
         self._report = report
         self._optional = [name for name in FIELDS[2:] if name in columns.places]
-        readers = _readers(options, dates)
+        self._dates = dates
+        readers = {**_readers(options), "invested_at": dates}
         self._readers = [readers[name] for name in self._optional]
         self._keyed = columns.key is not None or columns.given_keys is not None
         self._picked = _picker(columns, self._optional, options.missing_marks)
@@ -127,13 +128,17 @@ class LineReader:
         keyed = ("nth",) if self._columns.given_keys is not None else ()
         return ("line", "key", *keyed, "kind", "stage_raw", "stage", "name", *self._optional)
 
-    def rows(self, records: Iterable[ReadRecord]) -> Iterator[str]:
-        """Yield a row for each accepted line, and for each one refused for its stage.
+    def rows(self, batches: Iterable[list[ReadRecord]]) -> Iterator[str]:
+        """Yield the rows of each batch: those of accepted lines and of those refused for a stage.
 
         Raises FileRefused if more than `max_refused` lines are refused.
         """
+        for batch in batches:
+            self.counts.lines += len(batch)
+            yield "".join(self._rows(batch))
+
+    def _rows(self, records: Iterable[ReadRecord]) -> Iterator[str]:
         for line, cells in records:
-            self.counts.lines += 1
             if cells.__class__ is BrokenLine:
                 self._reject(Rejection(line, "", cells.reason, raw=cells.raw))
                 continue
@@ -162,17 +167,18 @@ class LineReader:
         if not self._plain or len(cells) != self._width:
             cells = self._columns.plain(cells)
         raw, *given = self._picked(cells)
-        found = [cell.strip() for cell in given]
+        found = [*map(str.strip, given)]
         name = found[0]
         if not 0 < len(name) <= LONGEST_NAME:
             raise self._bad_name(name)
         stage = self.counts.stages.get(raw) or self._stage(raw)
-        values = [reader[cell] for reader, cell in zip(self._readers, found[1:], strict=True)]
-        if ValueFault in map(type, values):
-            values = self._without_faults(values)
+        values = [*map(getitem, self._readers, found[1:])]
+        try:
+            text = "\t".join((copy_text(name), *values))  # type: ignore[arg-type]
+        except TypeError:  # a value is a fault, not a text
+            text = "\t".join((copy_text(name), *self._without_faults(values)))
         key = self._key(found, cells) if self._keyed else _fingerprint(_CELL_END.join(found))
         stage.lines += 1
-        text = "\t".join((copy_text(name), *values))  # type: ignore[arg-type]  # no faults
         row = f"{line}\t{key}\t{stage.columns}\t{text}\n"
         if stage.refused:
             raise StageRefused(self._columns.name_of("stage"), stage.meaning, key, row)
@@ -215,7 +221,7 @@ class LineReader:
             return LineRefused(column, "A company needs a name.")
         return LineRefused(column, f"At most {LONGEST_NAME} characters, not {len(name)}.")
 
-    def _without_faults(self, values: list[str | ValueFault]) -> list[str | ValueFault]:
+    def _without_faults(self, values: list[str | ValueFault]) -> list[str]:
         """Replace faults by what is stored instead; raise LineRefused if they refuse the line."""
         return [
             self._fault(name, value) if isinstance(value, ValueFault) else value
@@ -229,6 +235,9 @@ class LineReader:
         return fault.instead
 
     def _refused(self, line: int, cells: list[str], refused: LineRefused) -> Iterator[str]:
+        if "invested_at" in self._optional and len(cells) >= self._width:
+            places = self._columns.places["invested_at"]
+            self._dates.see(first_given(cells, places, self._dates.missing))
         key = refused.key.partition("\t")[0] if isinstance(refused, StageRefused) else ""
         shown = self._columns.unescaped(cells)
         self._reject(Rejection(line, refused.column, refused.reason, shown, key=key))
@@ -258,13 +267,12 @@ def _fingerprint(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _readers(options: ImportOptions, dates: str) -> dict[str, CellReader]:
+def _readers(options: ImportOptions) -> dict[str, CellReader]:
     missing = options.missing_marks
     return {
         "status": StatusReader(missing, options.statuses),
         "sector": SectorReader(missing),
         "invested_usd": AmountReader(missing, options.decimal),
-        "invested_at": DateReader(missing, dates),
     }
 
 
@@ -277,12 +285,13 @@ def _picker(
         return itemgetter(*(place for (place,) in places))
 
     def first_of(cells: list[str]) -> list[str]:
-        return [_first(cells, each, missing) for each in places]
+        return [first_given(cells, each, missing) for each in places]
 
     return first_of
 
 
-def _first(cells: list[str], places: Sequence[int], missing: frozenset[str]) -> str:
+def first_given(cells: Sequence[str], places: Sequence[int], missing: frozenset[str]) -> str:
+    """Return the first cell at these places that is not missing, else that of the first place."""
     for place in places:
         if cells[place].strip().casefold() not in missing:
             return cells[place]

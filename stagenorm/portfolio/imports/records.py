@@ -1,25 +1,33 @@
 """The records of a CSV text, with recovery by line.
 
-A strict parser of the standard library reads the records. If it fails, or if a record of several
-lines cannot be meant, the record's first physical line is refused, the other lines are pushed back
-and reading continues with them. A missing quote therefore costs one line, also where the next
-quote is far away.
+A strict parser of the standard library reads the text in blocks of whole lines, which is enough
+where each line is one record. Other blocks are read line by line: if the parser fails, or if a
+record of several lines cannot be meant, the record's first physical line is refused, the other
+lines are pushed back and reading continues with them. A missing quote therefore costs one line,
+also where the next quote is far away.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final, TextIO
 
 LONGEST_RECORD: Final = 1_048_576
 """The most characters of a record. Memory holds a few records, however large the file is."""
 MOST_COLUMNS: Final = 2_000
 RAW_SHOWN: Final = 1_000
+BLOCK: Final = 32_768
+"""Characters read at once; the line in which a block ends is read to its end."""
+MOST_OF_BATCH: Final = 1_000
 _FAULTS: Final = {"unexpected end of data": "a quote that it opens is never closed"}
 _LINE_ENDS: Final = ("\n", "\r")
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class RecordReader:
         self._held: list[str] = []  # the physical lines of the current record
         self._pushed_back: deque[str] = deque()
         self._with_nul = False
-        self.number = 0  # physical lines read
+        self._number = 0  # physical lines read
         csv.field_size_limit(LONGEST_RECORD)  # the default, 131,072, is shorter
 
     def skip_line(self) -> None:
@@ -65,6 +73,44 @@ class RecordReader:
 
     def read(self, width: int = 0) -> Iterator[ReadRecord]:
         """Yield the records. `width`: their number of cells, which decides what is broken."""
+        return chain.from_iterable(self.batches(width))
+
+    def batches(self, width: int = 0) -> Iterator[list[ReadRecord]]:
+        """Yield the records of `read` in lists, which costs less for each record."""
+        while block := self._next_block():
+            records = self._one_for_each_line(block)
+            if records is None:
+                self._pushed_back.extend(_LINE.findall(block))
+                recovered = self._recovered(width)
+                while batch := list(islice(recovered, MOST_OF_BATCH)):
+                    yield batch
+            else:
+                numbered = enumerate(records, self._number + 1)
+                yield [(number, cells) for number, cells in numbered if cells]
+                self._number += len(records)
+
+    def _next_block(self) -> str:
+        """Return the next whole lines. The rest of a line that is too long is skipped."""
+        block = self._text.read(BLOCK)
+        end = self._text.readline(LONGEST_RECORD + 1)
+        if len(end) > LONGEST_RECORD:
+            self._skip_rest(end)
+        return block + end
+
+    def _one_for_each_line(self, block: str) -> list[list[str]] | None:
+        """Return the records of a block, None if a line may be broken or a part of a record."""
+        if len(block) > LONGEST_RECORD or "\0" in block:
+            return None
+        lines = io.StringIO(block, newline="")
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        try:
+            records = list(reader)
+        except csv.Error:
+            return None
+        return records if len(records) == reader.line_num else None
+
+    def _recovered(self, width: int) -> Iterator[ReadRecord]:
+        """Yield the records of the lines pushed back, and of those that their last one needs."""
         ended = False
         while not ended:
             records = csv.reader(self._lines(), delimiter=self._delimiter, strict=True)
@@ -85,7 +131,7 @@ class RecordReader:
             if len(held) > 1 or self._with_nul:
                 self._check(cells, width)
             if cells:
-                yield self.number - len(held) + 1, cells
+                yield self._number - len(held) + 1, cells
             held.clear()
 
     def _check(self, cells: list[str], width: int) -> None:
@@ -111,15 +157,15 @@ class RecordReader:
         """Refuse the first line of the current record and push the others back."""
         first, *others = self._held
         self._pushed_back.extendleft(reversed(others))
-        self.number -= len(others)
+        self._number -= len(others)
         self._held.clear()
         self._with_nul = False
-        return self.number, BrokenLine(first[:RAW_SHOWN].rstrip("\r\n"), reason)
+        return self._number, BrokenLine(first[:RAW_SHOWN].rstrip("\r\n"), reason)
 
     def _lines(self) -> Iterator[str]:
         held = self._held
         size = 0
-        while True:
+        while held or self._pushed_back:
             line = self._next_line()
             if not line:
                 return
@@ -139,7 +185,7 @@ class RecordReader:
             if len(line) > LONGEST_RECORD:
                 self._skip_rest(line)
         if line:
-            self.number += 1
+            self._number += 1
         return line
 
     def _skip_rest(self, line: str) -> None:

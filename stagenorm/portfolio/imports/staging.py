@@ -10,17 +10,15 @@ row is of the kind `r`, takes part in numbering and is never inserted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from django.db import connection
 
-COPIED_AT_ONCE: Final = 1_000
-
-# The table ends with the transaction, unless that is only a savepoint of another one.
+# The table ends with the transaction, unless that is only a savepoint of another one. A sample of
+# 3,000 rows suffices for its statistics, and costs a tenth of the usual one.
 CREATE: Final = """
 DROP TABLE IF EXISTS pg_temp.import_line;
 CREATE TEMPORARY TABLE import_line (
@@ -28,7 +26,8 @@ CREATE TEMPORARY TABLE import_line (
     stage_raw varchar(255) NOT NULL, stage varchar(255), name varchar(200) NOT NULL,
     status varchar(20) NOT NULL DEFAULT 'active', sector varchar(100) NOT NULL DEFAULT '',
     invested_usd numeric(16, 2), invested_at date
-) ON COMMIT DROP
+) ON COMMIT DROP;
+ALTER TABLE import_line ALTER key SET STATISTICS 10, ALTER kind SET STATISTICS 10
 """
 
 # Autovacuum never analyzes a temporary table; without statistics the joins below go wrong.
@@ -67,16 +66,18 @@ GROUP BY 1, 2
 """
 
 INSERT: Final = """
-WITH added AS (
-    INSERT INTO portfolio_companies
-        (fund_id, name, stage_raw, stage, status, sector, invested_usd, invested_at,
-         created_at, updated_at, source_key, from_import_id)
-    SELECT %(fund)s, name, stage_raw, stage, status, sector, invested_usd, invested_at,
-           now(), now(), key, %(import)s
-    FROM import_line WHERE kind <> 'r' {unless_there}
-    RETURNING id
-)
-SELECT count(*), min(id), max(id) FROM added
+INSERT INTO portfolio_companies
+    (fund_id, name, stage_raw, stage, status, sector, invested_usd, invested_at,
+     created_at, updated_at, source_key, from_import_id)
+SELECT %(fund)s, name, stage_raw, stage, status, sector, invested_usd, invested_at,
+       now(), now(), key, %(import)s
+FROM import_line WHERE kind <> 'r' {unless_there}
+"""
+
+# Cheaper than RETURNING, which keeps each key in a temporary file.
+BOUNDS: Final = """
+SELECT min(id), max(id) FROM portfolio_companies
+WHERE fund_id = %(fund)s AND from_import_id = %(import)s
 """
 
 # Checking each row for a conflict costs a third of an insert, so an import without known keys
@@ -129,13 +130,13 @@ class StagedLines:
     def __init__(self, fund: int) -> None:
         self._fund = fund
 
-    def copy(self, columns: Sequence[str], rows: Iterable[str]) -> None:
-        """Fill the table."""
+    def copy(self, columns: Sequence[str], blocks: Iterable[str]) -> None:
+        """Fill the table from blocks of rows in the text format of COPY."""
         with closing(connection.cursor()) as cursor:
             cursor.execute(CREATE)
             statement = f"COPY import_line ({', '.join(columns)}) FROM STDIN"
             with cursor.copy(statement) as copy:
-                for block in _blocks(rows):
+                for block in blocks:
                     copy.write(block)
             cursor.execute(ANALYZE)
 
@@ -163,8 +164,9 @@ class StagedLines:
     def insert(self, import_id: int, *, all_new: bool) -> InsertedRows:
         """Insert the companies that are not there yet; `all_new` if no line can be there."""
         statement = INSERT.format(unless_there="" if all_new else UNLESS_THERE)
-        [found] = self._rows(statement, **{"import": import_id})
-        return InsertedRows(*found)
+        rows = self._run(statement, **{"import": import_id})
+        [[first, last]] = self._rows(BOUNDS, **{"import": import_id})
+        return InsertedRows(rows, first, last)
 
     def update_stages(self) -> int:
         """Give companies that are there the stage of their line; return how many changed."""
@@ -175,21 +177,12 @@ class StagedLines:
         [found] = self._rows(EXISTING_KEYS)
         return list(found)
 
-    def _run(self, statement: str) -> int:
+    def _run(self, statement: str, **parameters: Any) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(statement, {"fund": self._fund})
+            cursor.execute(statement, {"fund": self._fund, **parameters})
             return int(cursor.rowcount)
 
     def _rows(self, statement: str, **parameters: Any) -> list[Any]:
         with connection.cursor() as cursor:
             cursor.execute(statement, {"fund": self._fund, **parameters})
             return list(cursor.fetchall())
-
-
-def _blocks(rows: Iterable[str]) -> Iterator[str]:
-    rows = iter(rows)
-    while True:
-        block = "".join(islice(rows, COPIED_AT_ONCE))
-        if not block:
-            return
-        yield block

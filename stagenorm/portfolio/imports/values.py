@@ -203,19 +203,27 @@ DATE_EXAMPLES: Final = {
 
 
 class DateReader(CellReader):
-    """Dates of one form."""
+    """Dates of one form. `finder` sees each date that it has not seen yet."""
 
-    def __init__(self, missing: frozenset[str], form: str) -> None:
+    def __init__(
+        self, missing: frozenset[str], form: str, finder: DateFormFinder | None = None
+    ) -> None:
         super().__init__(missing)
-        self.form = form
+        self.form, self._finder = form, finder
 
     def read(self, text: str) -> str | ValueFault:
         """Return the date, written 2026-01-31."""
+        self.see(text)
         day = read_date(text, self.form)
         if day is not None:
             return day.isoformat()
         reason = f"The date is written {DATE_EXAMPLES[self.form]}{_not(text)}"
         return ValueFault(f"not a date of the form {self.form}", reason, NULL)
+
+    def see(self, cell: str) -> None:
+        """Show the finder a cell."""
+        if self._finder:
+            self._finder.see(cell)
 
 
 def read_date(text: str, form: str) -> date | None:
@@ -235,7 +243,10 @@ def read_date(text: str, form: str) -> date | None:
 
 
 class DateFormFinder:
-    """Finds the one form that fits all dates of a column; cells that fit no form do not count."""
+    """Finds the one form that fits all dates of a column; cells that fit no form do not count.
+
+    The column is read until one form is left. The import's own pass shows it the other cells.
+    """
 
     def __init__(self, missing: frozenset[str]) -> None:
         self._missing = missing
@@ -243,6 +254,11 @@ class DateFormFinder:
         self._fitting = set(DATE_FORMS)
         self._examples: dict[str, tuple[str, dict[str, date]]] = {}
         self._any = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether at most one form fits; further cells can only show that none does."""
+        return self._any and len(self._fitting) <= 1
 
     def see(self, cell: str) -> None:
         """Take a cell into account."""
