@@ -139,6 +139,7 @@ def open_boundary(request: Request, endpoint: str) -> Boundary:
     preferred = _preferences(http.META.get("HTTP_PREFER", ""))
     dry_run = DRY_RUN in preferred and http.method not in SAFE_METHODS
     boundary = Boundary(endpoint, client, rehearsal=REHEARSAL in preferred, dry_run=dry_run)
+    boundary.user_agent = http.META.get("HTTP_USER_AGENT", "")
     # Problems raised later in the request carry the boundary's headers too: see
     # problems.problem_exception_handler.
     http.stage_boundary = boundary  # type: ignore[attr-defined]
@@ -163,6 +164,7 @@ class Boundary:
     ) -> None:
         self.endpoint, self.client, self.rehearsal = endpoint, client, rehearsal
         self.dry_run = dry_run
+        self.user_agent = ""
         given = policy_for(endpoint, client)
         self.applied_mode = given.mode
         self.policy = replace(given, mode=Mode.ENFORCE) if rehearsal else given
@@ -246,6 +248,8 @@ class Boundary:
             guard.record(self.policy_version, self.endpoint, self.client, rejected=rejected)
         spellings = judgement.spellings()
         observations.record(self.endpoint, self.client, self.applied_mode, outcome, spellings)
+        if self.user_agent:
+            observations.record_agent(self.client, self.user_agent)
         if spellings and (rate := _sampler.rate()):
             log.info(
                 "stage_not_canonical",

@@ -257,6 +257,28 @@ class ObservedSpelling(models.Model):
         return f"{self.day} {self.spelling!r} {self.client} {self.endpoint}: {self.count}"
 
 
+class ClientAgent(models.Model):
+    """A user agent of a client, as its requests with stages sent it: who is behind a key.
+
+    The last three of each client are kept. `last_seen` is exact to about a minute.
+    """
+
+    client = models.CharField(max_length=100)
+    user_agent = models.CharField(max_length=200)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["client", "user_agent"], name="stage_client_agent_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client}: {self.user_agent}"
+
+
 class GuardCount(models.Model):
     """Enforced requests in a slot of five seconds, shared by the guards of all processes.
 

@@ -1,8 +1,8 @@
 """Counts of what clients sent, for the consumer audit and the gates.
 
-Per-minute outcomes, and the spellings that were not canonical. Requests add to a buffer of the
-process; the ticker writes it once a second and once more at an orderly end. A killed process loses
-at most what came within its last second.
+Per-minute outcomes, the spellings that were not canonical, and user agents. Requests add to a
+buffer of the process; the ticker writes it once a second and once more at an orderly end. A killed
+process loses at most what came within its last second.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from stagenorm.locks import TALLY_FLUSH
 log = structlog.get_logger(__name__)
 
 SPELLINGS_A_DAY: Final = 1_000
+AGENTS_A_MINUTE: Final = 1_000  # that one process notes
+AGENTS_KEPT: Final = 3  # of a client
+LONGEST_AGENT: Final = 200
 OTHER: Final = "(other)"
 
 # One statement without a lock: the rows are locked in one order, so writers cannot deadlock.
@@ -53,6 +56,24 @@ KEPT_SPELLINGS: Final = """
 SELECT DISTINCT spelling FROM normalization_observedspelling WHERE day = %s AND (stage = '') = %s
 """
 
+UPSERT_AGENTS: Final = """
+INSERT INTO normalization_clientagent AS kept (client, user_agent, first_seen, last_seen)
+SELECT client, user_agent, seen, seen
+FROM unnest(%(clients)s::text[], %(agents)s::text[], %(seen)s::timestamptz[])
+     AS given (client, user_agent, seen)
+ON CONFLICT (client, user_agent)
+DO UPDATE SET last_seen = greatest(kept.last_seen, excluded.last_seen)
+"""
+
+DELETE_OLDER_AGENTS: Final = """
+DELETE FROM normalization_clientagent WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY client ORDER BY last_seen DESC, id DESC)
+        FROM normalization_clientagent WHERE client = ANY (%(clients)s)
+    ) AS ranked (id, place) WHERE place > %(kept)s)
+"""
+
+AgentKey = tuple[str, str]
 TallyKey = tuple[datetime, str, str, str, str]
 SpellingKey = tuple[date, str, str, str, str]
 
@@ -68,25 +89,44 @@ class _Buffer:
     def __init__(self) -> None:
         self.tallies: dict[TallyKey, int] = defaultdict(int)
         self.spellings: dict[SpellingKey, _Seen] = {}
+        self.agents: dict[AgentKey, datetime] = {}
+        self._noted: set[AgentKey] = set()
+        self._minute: datetime | None = None
 
-    def take(self) -> tuple[dict[TallyKey, int], dict[SpellingKey, _Seen]]:
+    def take(
+        self,
+    ) -> tuple[dict[TallyKey, int], dict[SpellingKey, _Seen], dict[AgentKey, datetime]]:
         """Return what is held, and be empty."""
-        taken = self.tallies, self.spellings
-        self.tallies, self.spellings = defaultdict(int), {}
+        taken = self.tallies, self.spellings, self.agents
+        self.tallies, self.spellings, self.agents = defaultdict(int), {}, {}
         return taken
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.take()
+        self._noted.clear()
+
+    def note_agent(self, key: AgentKey, now: datetime) -> None:
+        """Hold a user agent, once a minute: a busy client is not written with every flush."""
+        minute = now.replace(second=0, microsecond=0)
+        if minute != self._minute:
+            self._minute = minute
+            self._noted.clear()
+        if key not in self._noted and len(self._noted) < AGENTS_A_MINUTE:
+            self._noted.add(key)
+            self.agents[key] = now
 
 
 _lock = threading.Lock()
 _buffer = _Buffer()
 
 
-def printable(raw: str) -> str:
-    """Return at most 100 characters of client text, with control and format characters replaced by
-    `?`.
-    """
-    if raw[:100].isprintable():  # nearly every text; it has none of those characters
-        return raw[:100]
-    return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in raw[:100])
+def printable(raw: str, longest: int = 100) -> str:
+    """Return the beginning of client text, with control and format characters replaced by `?`."""
+    cut = raw[:longest]
+    if cut.isprintable():  # nearly every text; it has none of those characters
+        return cut
+    return "".join("?" if unicodedata.category(c) in {"Cc", "Cf", "Cs"} else c for c in cut)
 
 
 def record(
@@ -110,6 +150,13 @@ def record_spellings(endpoint: str, client: str, spellings: Mapping[tuple[str, s
         _record_spellings(endpoint, client, spellings, timezone.now())
 
 
+def record_agent(client: str, user_agent: str) -> None:
+    """Note the user agent of a client's request."""
+    key = client[:100], printable(user_agent, LONGEST_AGENT)
+    with _lock:
+        _buffer.note_agent(key, timezone.now())
+
+
 def _record_spellings(
     endpoint: str, client: str, spellings: Mapping[tuple[str, str], int], now: datetime
 ) -> None:
@@ -121,7 +168,7 @@ def _record_spellings(
 def flush() -> None:
     """Write and empty the buffer. A failing database is logged, never raised; the rest is kept."""
     with _lock:
-        tallies, spellings = _buffer.take()
+        tallies, spellings, agents = _buffer.take()
     try:
         if tallies:
             _write_tallies(tallies)
@@ -129,19 +176,28 @@ def flush() -> None:
         if spellings:
             _write_spellings(spellings)
             spellings = {}
+        if agents:
+            _write_agents(agents)
+            agents = {}
     except StoreError as error:
         log.warning("stage_observations_not_written", error=type(error).__name__)
-        _give_back(tallies, spellings)
+        _give_back(tallies, spellings, agents)
 
 
 def forget() -> None:
     """Drop what is buffered, as if the process had just started."""
     with _lock:
-        _buffer.take()
+        _buffer.forget()
 
 
-def _give_back(tallies: Mapping[TallyKey, int], spellings: Mapping[SpellingKey, _Seen]) -> None:
+def _give_back(
+    tallies: Mapping[TallyKey, int],
+    spellings: Mapping[SpellingKey, _Seen],
+    agents: Mapping[AgentKey, datetime],
+) -> None:
     with _lock:
+        if len(_buffer.agents) < AGENTS_A_MINUTE:
+            _buffer.agents = {**agents, **_buffer.agents}
         for tally, requests in tallies.items():
             if tally in _buffer.tallies or len(_buffer.tallies) < SPELLINGS_A_DAY:
                 _buffer.tallies[tally] += requests
@@ -170,6 +226,16 @@ def _write_tallies(tallies: Mapping[TallyKey, int]) -> None:
     parameters = {name: list(column) for name, column in zip(names, columns, strict=True)}
     with connection.cursor() as cursor:
         cursor.execute(UPSERT_TALLIES, {**parameters, "requests": list(tallies.values())})
+
+
+def _write_agents(agents: Mapping[AgentKey, datetime]) -> None:
+    clients, names = zip(*agents, strict=True)
+    values = {"clients": list(clients), "agents": list(names), "seen": list(agents.values())}
+    with transaction.atomic(), connection.cursor() as cursor:
+        # One writer at a time, so that the limit of a client holds.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TALLY_FLUSH])
+        cursor.execute(UPSERT_AGENTS, values)
+        cursor.execute(DELETE_OLDER_AGENTS, {**values, "kept": AGENTS_KEPT})
 
 
 def _write_spellings(spellings: Mapping[SpellingKey, _Seen]) -> None:

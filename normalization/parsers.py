@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import IO, Any, Final
 
 from django.conf import settings
@@ -14,6 +15,8 @@ from rest_framework.parsers import JSONParser
 from normalization.problems import Problem, too_large
 
 MAX_DEPTH: Final = 32
+# Up to here each whole number is a float of its own.
+EXACT_INTEGER: Final = 2**53
 
 
 class StrictJSONParser(JSONParser):
@@ -104,10 +107,19 @@ def _constant(name: str) -> float:
     raise _JSONRefused(f"{name} is not a JSON number.")
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | int:
+    """Return the number of a literal with a fraction or an exponent.
+
+    Above 2**53 a float cannot tell whole numbers apart: a whole one is read as an integer, so that
+    9007199254740993.0 and 9007199254740993 are one number.
+    """
     number = float(text)
     if not math.isfinite(number):
         raise _JSONRefused("A number of the body is too large.")
+    if abs(number) >= EXACT_INTEGER:
+        exact = Decimal(text)
+        if exact == exact.to_integral_value():
+            return int(exact)
     return number
 
 

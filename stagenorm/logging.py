@@ -4,6 +4,7 @@ Each record has the request's id and client (``request_log``). Keys, secrets and
 never logged: a client is logged by the name of its key, and ``redact`` blanks the rest.
 """
 
+import json
 import logging
 from collections.abc import MutableMapping
 from functools import lru_cache
@@ -73,6 +74,16 @@ def hide_query_values(
     for name in ("request", "path"):
         if isinstance(event.get(name), str):
             event[name] = without_query_values(event[name])
+    return event
+
+
+def escape_user_agent(
+    logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape control characters of a client's text as JSON does, for a terminal (processor)."""
+    agent = event.get("user_agent")
+    if isinstance(agent, str) and not agent.isprintable():
+        event["user_agent"] = json.dumps(agent)[1:-1]
     return event
 
 
@@ -155,7 +166,7 @@ def _rendering(readable: bool) -> list[Processor]:
         cast(Processor, hide_query_values),
     ]
     if readable:
-        rendering += [structlog.dev.ConsoleRenderer()]
+        rendering += [cast(Processor, escape_user_agent), structlog.dev.ConsoleRenderer()]
     else:
         # No local variables of frames: they contain keys and secrets.
         frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

@@ -23,6 +23,8 @@ from python_ipware.modern.defaults import DEFAULT_PRECEDENCE
 LOGGER: Final = "django_structlog.middlewares.request"
 _LEVELS: Final = {2: logging.INFO, 4: logging.WARNING, 5: logging.ERROR}
 
+LONGEST_AGENT: Final = 200
+
 log = structlog.get_logger(LOGGER)
 _standard_log = logging.getLogger(LOGGER)
 _addresses = IpWare(algorithm="modern")
@@ -30,7 +32,10 @@ _FORWARDED: Final = frozenset(DEFAULT_PRECEDENCE) - {"REMOTE_ADDR"}
 
 
 class RequestLogMiddleware:
-    """Middleware: binds the request's id and address, and logs how the request ended."""
+    """Middleware: binds the request's id and address, and logs how the request ended.
+
+    The record of the end has the user agent, too: `manage.py consumer_audit` reads both.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -41,8 +46,7 @@ class RequestLogMiddleware:
         request.request_id = request_id  # type: ignore[attr-defined]
         structlog.contextvars.bind_contextvars(request_id=request_id, ip=_address(request.META))
         if _standard_log.isEnabledFor(logging.DEBUG):
-            agent = request.META.get("HTTP_USER_AGENT")
-            log.debug("request_started", request=_line(request), user_agent=agent)
+            log.debug("request_started", request=_line(request), **_agent(request))
         try:
             response = self.get_response(request)
             if not hasattr(request, "failure_logged"):
@@ -57,13 +61,14 @@ def log_failure(sender: object, request: HttpRequest, **_: Any) -> None:
     if not hasattr(request, "failure_logged"):
         request.failure_logged = True  # type: ignore[attr-defined]
         _bind_client(request)
-        log.exception("request_failed", code=500, request=_line(request))
+        log.exception("request_failed", code=500, request=_line(request), **_agent(request))
 
 
 def _log_end(request: HttpRequest, response: HttpResponse) -> None:
     _bind_client(request)
     level = _LEVELS.get(response.status_code // 100, logging.INFO)
-    log.log(level, "request_finished", code=response.status_code, request=_line(request))
+    named = _agent(request)
+    log.log(level, "request_finished", code=response.status_code, request=_line(request), **named)
     if isinstance(response, StreamingHttpResponse) and not response.is_async:
         context = structlog.contextvars.get_contextvars()
         response.streaming_content = _logged_stream(response.streaming_content, context)
@@ -93,6 +98,12 @@ def _bind_client(request: HttpRequest) -> None:
 
 def _line(request: HttpRequest) -> str:
     return f"{request.method} {request.get_full_path()}"
+
+
+def _agent(request: HttpRequest) -> dict[str, str]:
+    """Return the user agent for the record, cut; nothing if the client sent none."""
+    agent = request.META.get("HTTP_USER_AGENT", "")
+    return {"user_agent": agent[:LONGEST_AGENT]} if agent else {}
 
 
 def _address(meta: dict[str, Any]) -> str | None:

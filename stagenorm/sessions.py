@@ -26,7 +26,11 @@ UNLIMITED: Final[Mapping[str, str]] = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
+
+TRANSACTION_TIMEOUT_SINCE: Final = 170000
+"""An older server refuses to start a session with `transaction_timeout`."""
 
 MEANING: Final[Mapping[str, str]] = {
     "search_path": '"$user", public',
@@ -36,6 +40,12 @@ MEANING: Final[Mapping[str, str]] = {
     "bytea_output": "hex",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",  # otherwise a NULL in an array is the text NULL
+    "quote_all_identifiers": "off",
+    "extra_float_digits": "1",
     "row_security": "off",  # a policy that hides rows is an error, not a smaller count
 }
 """What answers and counts depend on. The names are those that PostgreSQL's SHOW gives."""
@@ -114,9 +124,18 @@ def startup_options(needed: Mapping[str, str], own: str = "") -> str:
     `own` are the options of DATABASE_URL: they may change what is read, such as `search_path`, but
     not the limits.
     """
-    limits = {name: value for name, value in needed.items() if name.endswith("_timeout")}
-    meaning = {name: value for name, value in needed.items() if name not in limits}
+    early = {name: value for name, value in needed.items() if name != "transaction_timeout"}
+    limits = {name: value for name, value in early.items() if name.endswith("_timeout")}
+    meaning = {name: value for name, value in early.items() if name not in limits}
     return " ".join(part for part in (_options(meaning), own, _options(limits)) if part)
+
+
+def pin_late(link: psycopg.Connection[TupleRow]) -> bool:
+    """Set what the startup options cannot contain; return whether anything was set."""
+    if link.info.server_version < TRANSACTION_TIMEOUT_SINCE:
+        return False
+    link.execute("SET transaction_timeout = 0")
+    return True
 
 
 def faults(cursor: Any, needed: Mapping[str, str]) -> list[SessionFault]:

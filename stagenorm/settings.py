@@ -205,6 +205,7 @@ SERVICE_SESSION_NEEDS = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "1min",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
 }
 SESSION_NEEDS = (
     SERVICE_SESSION_NEEDS if SERVES_REQUESTS else {**sessions.MEANING, **sessions.UNLIMITED}

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from normalization import rollout_steps
-from normalization.models import ObservedSpelling, OutcomeTally, ServingInstance
+from normalization.models import ClientAgent, ObservedSpelling, OutcomeTally, ServingInstance
 from normalization.rollout import Rollout
 from normalization.rollout_plan import RolloutPlan, parse_step
 from normalization.rollout_store import Snapshot
@@ -53,6 +53,12 @@ def saw(
         first_seen=at,
         last_seen=at,
     )
+
+
+def used(agent: str, client: str = "importer", minutes: int = 0) -> None:
+    """Add a user agent of a client, `minutes` ago."""
+    at = timezone.now() - timedelta(minutes=minutes)
+    ClientAgent.objects.create(client=client, user_agent=agent, first_seen=at, last_seen=at)
 
 
 def serves(

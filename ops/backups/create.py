@@ -31,6 +31,7 @@ from ops.backups.source import (
     SourceConnection,
     one,
     require_dumping_role,
+    require_primary,
     require_same_database,
     source,
 )
@@ -71,6 +72,7 @@ def create(request: BackupRequest | None = None, progress: ReportProgress = no_p
     database = source()
     try:
         with database.connect() as holder, database.connect(autocommit=False) as snapshot:
+            require_primary(holder)
             identity = require_same_database(holder)
             require_dumping_role(holder)
             tools = children.find_tools(holder.info.server_version)

@@ -24,6 +24,7 @@ from ops.backups.source import (
     Source,
     SourceConnection,
     identity,
+    require_primary,
     require_restoring_role,
     source,
 )
@@ -134,6 +135,7 @@ def _restored(
     time_limit: float,
     progress: ReportProgress,
 ) -> DrillScope:
+    require_primary(link)
     require_restoring_role(link)
     tools = children.find_tools(link.info.server_version)
     scratch.sweep(link)

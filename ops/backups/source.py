@@ -17,7 +17,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from ops.backups.outcomes import BackupRefused
-from stagenorm.sessions import MEANING, UNLIMITED, PooledSession, require_session
+from stagenorm.sessions import (
+    MEANING,
+    UNLIMITED,
+    PooledSession,
+    pin_late,
+    require_session,
+    startup_options,
+)
 
 SourceConnection = psycopg.Connection[TupleRow]
 
@@ -84,16 +91,18 @@ class Source:
         secret = make_conninfo(
             self.argument(database), **({"password": self.password} if self.password else {})
         )
-        link = psycopg.connect(secret, autocommit=True)
+        link = psycopg.connect(secret, autocommit=True, client_encoding="utf8")
         try:
             require_session(link)
         except PooledSession as fault:
             link.close()
             raise BackupRefused(str(fault)) from fault
-        for name, value in {**MEANING, **UNLIMITED, "lock_timeout": "30s"}.items():
+        pin_late(link)
+        limits = {
+            name: value for name, value in UNLIMITED.items() if name != "transaction_timeout"
+        }
+        for name, value in {**MEANING, **limits, "lock_timeout": "30s"}.items():
             link.execute("SELECT set_config(%s, %s, false)", [name, value])
-        if link.info.server_version >= 170000:
-            link.execute("SET transaction_timeout = 0")
         link.autocommit = autocommit
         return link
 
@@ -108,8 +117,8 @@ class Source:
             for name, value in os.environ.items()
             if name.startswith("PG") or name in _PASSED_ON
         }
-        own = f"-c idle_session_timeout=0 {options}".strip()
-        given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": own}
+        pinned = startup_options({**MEANING, **UNLIMITED}, options)
+        given = {"LC_ALL": "C", "TZ": "UTC", "PGOPTIONS": pinned, "PGCLIENTENCODING": "UTF8"}
         return {**kept, **given, **({"PGPASSWORD": self.password} if self.password else {})}
 
 
@@ -196,6 +205,16 @@ def one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
     if row is None:
         raise LookupError("The query gave no row.")
     return row
+
+
+def require_primary(link: SourceConnection) -> None:
+    """Raise `BackupRefused` for a standby: it exports no snapshot and creates no database."""
+    if one(link.execute("SELECT pg_is_in_recovery()"))[0]:
+        raise BackupRefused(
+            f"The database is read-only: {link.info.host}:{link.info.port} is a standby, and a "
+            "backup is made and drilled on a primary. Wait for the end of the failover, or let "
+            "several hosts with target_session_attrs=read-write in BACKUP_DATABASE_URL find it."
+        )
 
 
 def require_dumping_role(link: SourceConnection) -> None:

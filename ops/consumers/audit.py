@@ -24,6 +24,7 @@ from ops.consumers.log_files import LogSource, lines
 from stagenorm.terminal import ReportProgress, no_progress
 
 KEPT: Final = 10_000
+LONGEST_PATH: Final = 500  # none of the endpoints is as long
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # The service refused these before it looked at the body: no key, not allowed, not found, too many.
 NOT_SERVED: Final = frozenset({401, 403, 404, 405, 429})
@@ -177,7 +178,8 @@ def audit(
             if request.at < since:
                 found.older += 1
                 continue
-            endpoint = endpoint_of(request.method, request.target.partition("?")[0])
+            path_asked = request.target.partition("?")[0]
+            endpoint = endpoint_of(request.method, path_asked[: LONGEST_PATH + 1])
             if not endpoint:
                 found.elsewhere += 1
                 continue
@@ -211,6 +213,8 @@ def endpoint_of(method: str, path: str) -> str:
 
     A path below DJANGO_SCRIPT_NAME is meant too: the proxy may log it with the prefix or without.
     """
+    if len(path) > LONGEST_PATH:
+        return ""
     if "://" in path:  # a request through a proxy names the host too
         path = urlsplit(path).path
     path = unquote(path).removeprefix(settings.SCRIPT_NAME)

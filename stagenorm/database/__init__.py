@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, with a check of pooled connections that needs no round trip."""
+"""Django's PostgreSQL backend with pinned limits and a check of the pool without a round trip."""

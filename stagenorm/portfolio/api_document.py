@@ -36,6 +36,7 @@ ENUMS: Final = {
         "The assumptions about returns; `GET /api/monte-carlo/profiles` has them all.",
         {
             "market-v1": "First generation: independent companies, no fees. Numbers are gross.",
+            "optimistic-v1": "The model of market-v1 with the odds of a bull market.",
             "market-v2": "Second generation: fees, carry, reserves and deployment. Use this one.",
         },
     ),

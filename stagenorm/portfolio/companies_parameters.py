@@ -25,6 +25,7 @@ from stagenorm.portfolio.paging import (
     LONGEST_CURSOR,
     MAX_LIMIT,
     query_item,
+    whole_number_of,
 )
 
 # The members of a company in an answer, in order.
@@ -141,9 +142,10 @@ def _choice(choices: list[str]) -> Callable[[str, str], str]:
 
 
 def _limit(name: str, value: str) -> int:
-    if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= MAX_LIMIT:
+    number = whole_number_of(value)
+    if number is None or not 1 <= number <= MAX_LIMIT:
         raise _ParameterRefused(IssueCode.INVALID, f"Give a whole number from 1 to {MAX_LIMIT}.")
-    return int(value)
+    return number
 
 
 def _moment(name: str, value: str) -> datetime:

@@ -16,6 +16,7 @@ from stagenorm.portfolio.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     CursorField,
+    QueryIntegerField,
     read_cursor,
     write_cursor,
 )
@@ -28,7 +29,7 @@ LIST_IDENTITY = "stagenorm.portfolio.funds"
 class FundQuerySerializer(StrictSerializer):
     """The query parameters, as documented."""
 
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
+    limit = QueryIntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
     cursor = CursorField()
 
 

@@ -23,6 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from normalization.issue_codes import IssueCode, issue
+from normalization.parsers import EXACT_INTEGER
 from normalization.problems import Problem, invalid
 from normalization.serializers import header
 from stagenorm.portfolio.bodies import client_of
@@ -41,8 +42,6 @@ KEPT_HEADERS: Final = (
 )
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
-# Up to here an integer and a float can be compared exactly.
-_EXACT_INTEGER: Final = 2**53
 
 # Each new record deletes a few old ones, which keeps the table at one day of keys. SKIP LOCKED:
 # two requests that prune never wait for each other.
@@ -102,12 +101,12 @@ def body_digest(body: object) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    # 1, 1.0 and 1e0 are one number.
+    # 1, 1.0 and 1e0 are one number. The parser reads greater whole numbers as integers.
     if isinstance(value, dict):
         return {name: _canonical(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_INTEGER:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_INTEGER:
         return int(value)
     return value
 

@@ -6,7 +6,8 @@ a cursor works for its own list only. The page size may change between pages.
 
 from __future__ import annotations
 
-from typing import Any, Final
+import re
+from typing import Any, ClassVar, Final
 
 from django.core import signing
 from drf_spectacular.utils import extend_schema_field
@@ -25,6 +26,9 @@ LONGEST_SHORT_CURSOR: Final = 500
 # URL-safe base64, a point, and the signature (ECMA-262).
 CURSOR_PATTERN: Final = "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$"
 SHOWN_NAME: Final = 100
+LONGEST_NUMBER: Final = 1_000
+
+_IN_DIGITS: Final = re.compile("-?[0-9]+")
 
 
 @extend_schema_field(
@@ -44,6 +48,27 @@ class CursorField(serializers.CharField):
             max_length=LONGEST_SHORT_CURSOR,
             help_text="`next_cursor` of the previous page.",
         )
+
+
+class QueryIntegerField(serializers.IntegerField):
+    """A whole number of a query parameter, in digits. Another notation is refused by name."""
+
+    default_error_messages: ClassVar = {"invalid": "Give a whole number in digits, as 50."}
+
+    def to_internal_value(self, data: Any) -> int:
+        """Return the number; fail with `invalid` for anything else."""
+        number = whole_number_of(data)
+        if number is None:
+            self.fail("invalid")
+        return number
+
+
+def whole_number_of(text: str) -> int | None:
+    """Return the number of a query parameter, None if it is not written in digits.
+
+    `5.0`, `5e0`, `+5`, `1_0` and digits of other scripts are refused rather than interpreted.
+    """
+    return int(text) if len(text) <= LONGEST_NUMBER and _IN_DIGITS.fullmatch(text) else None
 
 
 def query_item(name: str, code: IssueCode, detail: str) -> Item:

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import QueryDict
-from rest_framework import serializers
 
 from normalization.issue_codes import IssueCode
 from normalization.problems import invalid
@@ -15,6 +14,7 @@ from stagenorm.portfolio.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     CursorField,
+    QueryIntegerField,
     query_item,
     read_cursor,
     write_cursor,
@@ -24,8 +24,8 @@ from stagenorm.portfolio.paging import (
 class StrategyQuerySerializer(StrictSerializer):
     """The query parameters, as documented."""
 
-    fund_id = serializers.IntegerField(required=False, help_text="Lists this fund only.")
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
+    fund_id = QueryIntegerField(required=False, help_text="Lists this fund only.")
+    limit = QueryIntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
     cursor = CursorField()
 
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -19,6 +18,7 @@ from stagenorm.portfolio.paging import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
     CursorField,
+    QueryIntegerField,
     read_cursor,
     write_cursor,
 )
@@ -32,7 +32,7 @@ NUMBERS: Final = ("tvpi", "irr", "probabilities")
 class SimulationQuerySerializer(StrictSerializer):
     """The query parameters, as documented."""
 
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
+    limit = QueryIntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
     cursor = CursorField()
 
 

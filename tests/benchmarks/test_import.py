@@ -182,7 +182,8 @@ def test_an_import_against_the_former_path_and_against_copying_alone(
     write_companies(path, ROWS)
     with open_file(path) as file:
         PLANS[path] = run(ImportRequest(file, fund)).hash
-    paths: tuple[ImportPath, ...] = (former_path, bare_path, new_path, keyless_path)
+    # The import runs beside the former path and beside the bare one in every round.
+    paths: tuple[ImportPath, ...] = (former_path, new_path, bare_path, keyless_path)
     rounds = []
     for number in range(ROUNDS):
         turn = paths if number % 2 else paths[::-1]

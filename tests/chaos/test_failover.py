@@ -35,7 +35,7 @@ WRITES = (
 COMMANDS = {
     "create_api_key x": "The database is read-only: ",
     "stage_mode set warn --reason x": "The database is read-only: ",
-    "create_backup": "during recovery",
+    "create_backup": "The database is read-only: ",
 }
 
 

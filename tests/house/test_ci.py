@@ -23,6 +23,7 @@ PROGRAMS = (
     "chromium",
     "chromedriver",
     "pgbouncer",
+    "nginx",
 )
 
 STUBS = {
@@ -150,7 +151,8 @@ def test_packages_that_cannot_be_installed_end_it_before_any_test(tmp_path: Path
 
 def test_programs_that_no_package_brought_are_named(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    done = machine.run(BRINGS="prometheus promtool prometheus-alertmanager chromium pgbouncer")
+    brought = "prometheus promtool prometheus-alertmanager chromium pgbouncer nginx"
+    done = machine.run(BRINGS=brought)
     assert (done.returncode, machine.said("make test")) == (1, [])
     assert done.stderr == ".ci/run: still missing after the installation: chromedriver.\n"
 
@@ -182,9 +184,10 @@ def test_who_may_not_install_is_told_at_once_what_is_missing(case: str, tmp_path
     done = machine.run(**variables)
     assert (done.returncode, machine.calls.read_text()) == (1, "")
     assert done.stderr == (
-        f".ci/run: missing: alertmanager,chromedriver,pgbouncer. {why} Install Debian's packages "
+        f".ci/run: missing: alertmanager,chromedriver,pgbouncer,nginx. {why} "
+        "Install Debian's packages "
         "make python3-venv prometheus prometheus-alertmanager chromium chromium-driver "
-        "pgbouncer or their equivalents, then run it again.\n"
+        "pgbouncer nginx or their equivalents, then run it again.\n"
     )
 
 

@@ -25,7 +25,7 @@ COMMANDS = [
     "stage_mode", "stage_mode status --json", "stage_mode set warn --reason x", "normalize_stages",
     "normalize_stages --apply", "create_backup", "verify_backup", "test_restore",
     "backup_status --json", "backup_cycle", "prune_backups", "prune_stored", "rollout_status",
-    "create_api_key x",
+    "create_api_key x", "consumer_audit --access-log README.md",
     "import_companies README.md --fund 1", "load_demo", "migrate",
 ]  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 import random
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from normalization import observations
-from normalization.models import ObservedSpelling, OutcomeTally
-from normalization.observations import OTHER, SPELLINGS_A_DAY
+from normalization.models import ClientAgent, ObservedSpelling, OutcomeTally
+from normalization.observations import AGENTS_A_MINUTE, OTHER, SPELLINGS_A_DAY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,3 +124,40 @@ def test_yesterday_does_not_count_towards_todays_limit() -> None:
     record({("new", ""): 1})
     observations.flush()
     assert ObservedSpelling.objects.filter(spelling="new").exists()
+
+
+def test_the_last_three_user_agents_of_a_client_are_kept_cut_and_printable() -> None:
+    for client in ("web", "batch"):
+        for number in range(5):
+            observations.record_agent(client, f"{number}\x1b\x9b" + "x" * 300)
+            observations.flush()
+    kept = ClientAgent.objects.order_by("client", "-last_seen")
+    assert [(row.client, row.user_agent) for row in kept] == [
+        (client, f"{number}??" + "x" * 197) for client in ("batch", "web") for number in (4, 3, 2)
+    ]
+
+
+def test_a_user_agent_is_written_once_a_minute_and_by_the_flush_alone(
+    django_assert_num_queries: Callable[[int], AbstractContextManager[object]],
+) -> None:
+    with django_assert_num_queries(0):
+        for _ in range(10):
+            observations.record_agent("web", "desk/1")
+    observations.flush()
+    first = ClientAgent.objects.get()
+    observations.record_agent("web", "desk/1")
+    with django_assert_num_queries(0):
+        observations.flush()
+    observations.forget()
+    observations.record_agent("web", "desk/1")
+    observations.flush()
+    again = ClientAgent.objects.get()
+    assert again.first_seen == first.first_seen
+    assert again.last_seen > first.last_seen
+
+
+def test_a_process_notes_at_most_a_thousand_user_agents_a_minute() -> None:
+    for number in range(AGENTS_A_MINUTE + 5):
+        observations.record_agent(f"client-{number}", "x")
+    observations.flush()
+    assert ClientAgent.objects.count() == AGENTS_A_MINUTE

@@ -109,6 +109,8 @@ def test_a_line_of_each_server_is_one_request(name: str) -> None:
         b'{"event": "request_started", "request": "GET /", "ip": "::1"}',
         b'{"event": "stage_not_canonical", "client": "desk"}',
         b"{}",
+        b'{"request":' * 500 + b'"GET / HTTP/1.1"' + b"}" * 500,
+        b'{"request": [], "status": [], "headers": {"request": {"request": {}}}}',
     ],
 )
 def test_other_records_of_a_json_log_are_skipped(line: bytes) -> None:
@@ -125,6 +127,7 @@ def test_other_records_of_a_json_log_are_skipped(line: bytes) -> None:
         (b'10.0.0.7 - - [31/Feb/2026:10:00:01 +0000] "GET / HTTP/1.1" 200 1 "-" "x"', "the time"),
         (b'10.0.0.7 - - [27/Foo/2026:10:00:01 +0000] "GET / HTTP/1.1" 200 1 "-" "x"', "the time"),
         (b'{"half": ', "not valid JSON"),
+        (b'{"a":' * 2_000 + b"1" + b"}" * 2_000, "not valid JSON"),
         (
             b'{"method": "GET", "path": "/", "status": 200, "time": "2026-11-27T10:00:01Z"}',
             "no address",

@@ -19,7 +19,7 @@ from normalization.stages import Stage
 from stagenorm.portfolio.keys import create_key
 from stagenorm.portfolio.models import ApiKey
 from tests.decided import decide
-from tests.observed import DAY, break_table, counted, saw
+from tests.observed import DAY, break_table, counted, saw, used
 from tests.pages import CLIENT, CLIENTS, ROLLOUT, ClientPage, ClientsPage, Page, RolloutPage
 
 pytestmark = pytest.mark.django_db
@@ -291,3 +291,12 @@ def test_headings_are_in_order_and_nothing_is_inline(
     saw("Seires A")
     saw("Series A", stage="series-a")
     assert Page.get(operator, address).faults() == []
+
+
+def test_the_last_user_agents_are_shown_as_they_came_newest_first(operator: Client) -> None:
+    assert ClientPage.open(operator).facts["Last user agents"] == "none seen"
+    used("desk/1 (<b>ops@x.example</b>)", minutes=3)
+    used("curl/8")
+    used("other/1", "other")
+    shown = ClientPage.open(operator).facts["Last user agents"]
+    assert shown == "curl/8 · desk/1 (<b>ops@x.example</b>) newest first"

@@ -18,13 +18,18 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from normalization.models import AppendOnlyError
+from normalization import observations
+from normalization.models import AppendOnlyError, ClientAgent
 from ops.consumers import audit as consumer_audit
 from ops.consumers import deciding
 from ops.consumers.audit import endpoint_of
 from ops.consumers.log_files import LONGEST_LINE
 from ops.consumers.models import ConsumerDecision
+from stagenorm.logging import escape_user_agent
+from stagenorm.portfolio.keys import create_key
+from stagenorm.portfolio.models import Fund
 from tests.backup_faults import execute
+from tests.logs import Logged
 from tests.pages import Page
 
 pytestmark = pytest.mark.django_db
@@ -123,6 +128,7 @@ def test_requests_are_counted_by_endpoint_address_agent_client_and_key(tmp_path:
         ("BREW", "/api/funds", "OTHER /api/funds"),
         ("GET", "/api/funds/x/companies", ""),
         ("GET", "/admin/", ""),
+        ("GET", "/api/funds/" + "1" * 600 + "/companies", ""),
         ("", "", ""),
     ],
 )
@@ -282,3 +288,32 @@ def test_a_decision_cannot_be_changed_or_deleted(operator: Client) -> None:
     assert "The consumers are internal only. Decided without an access log" in page.text
     assert "<b>ours</b>" in page.text
     assert page.faults() == []
+
+
+def test_the_request_log_of_the_service_is_read_by_the_audit(
+    client: Client, logged: Logged, tmp_path: Path
+) -> None:
+    agent = "desk/1 \x1b[31m" + "x" * 300
+    key = create_key("desk")[1]
+    Fund.objects.create(pk=1, name="f")
+    headers = {"authorization": f"Api-Key {key}", "user-agent": agent}
+    client.get("/api/funds/1/companies?stage=Seed", headers=headers, REMOTE_ADDR="10.0.0.7")
+    client.get("/api/funds", REMOTE_ADDR="203.0.113.9")
+    text = logged.take()
+    assert "\x1b" not in text
+    path = log(tmp_path / "service.log", text.splitlines())
+    endpoints = {
+        each["endpoint"]: each for each in found("--access-log", path)["audit"]["endpoints"]
+    }
+    (address,) = endpoints[COMPANIES]["addresses"]
+    assert (address["address"], address["last_client"]) == ("10.0.0.7", "desk")
+    assert address["last_user_agent"] == agent[:200]
+    funds = endpoints["GET /api/funds"]
+    assert (funds["requests"], funds["external_requests"], funds["without_key"]) == (1, 1, 1)
+    observations.flush()
+    assert ClientAgent.objects.get().user_agent == "desk/1 ?" + agent[8:200]
+
+
+def test_a_terminal_gets_no_control_characters_of_a_user_agent() -> None:
+    shown = escape_user_agent(None, "info", {"user_agent": "a\x1b[31m\x9b é"})
+    assert shown["user_agent"] == r"a\u001b[31m\u009b \u00e9"

@@ -78,6 +78,7 @@ def test_alertmanager_accepts_its_configuration_and_routes_as_meant() -> None:
         == "stagenorm-downgrade,operator"
     )
     assert receivers("alertname=StageRejectRateHigh") == "operator"
+    assert receivers("alertname=StagePageTest", "severity=page", "code=a") == "operator"
     assert receivers("alertname=StageWatchdog") == "stagenorm-heartbeat"
     for other in ALERTS - {"StageRejectRateHigh", "StageWatchdog"}:
         assert receivers(f"alertname={other}") == "operator"

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from normalization.rollout import enters_at
 from stagenorm.portfolio.keys import create_key
-from tests.observed import DAY, break_table, counted
+from tests.observed import DAY, break_table, counted, used
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +55,8 @@ def test_the_table_has_every_client_those_refused_most_first(set_mode: Callable[
 def test_json_has_the_same_figures() -> None:
     counted("unknown", 1, client="desk")
     counted("unknown", 2, client="desk", minutes=2 * DAY)
+    used("desk/1", "desk", minutes=5)
+    used("desk/2", "desk")
     answer = json.loads(shown("--json", "--window", "24h"))
     (client,) = answer.pop("listed")
     assert answer == {"window": "24h", "mode": "off", "clients": 1}
@@ -75,6 +77,7 @@ def test_json_has_the_same_figures() -> None:
         "pilot": False,
         "holdout": False,
         "enforced_at": [],
+        "user_agents": ["desk/2", "desk/1"],
     }
     assert json.loads(shown("--json"))["listed"][0]["requests"] == 3
 

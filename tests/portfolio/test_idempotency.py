@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from normalization.parsers import loads
 from stagenorm.portfolio.idempotency import body_digest
 from stagenorm.portfolio.models import Fund, IdempotencyRecord, PortfolioStrategy, Simulation
 
@@ -77,6 +78,26 @@ def test_a_number_in_another_notation_makes_no_other_body(
         )
         assert (answer.status_code, answer.get("Idempotency-Replayed")) == (201, replayed)
         assert b'"deployment_months":1,' in answer.content
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("100000000000000000000", "1e20", True),
+        ("100000000000000000000000", "1.0E+23", True),
+        ("9007199254740993", "9007199254740993.0", True),
+        ("9007199254740993", "9007199254740992.0", False),
+        ("9007199254740993", "900719925474099.3e1", True),
+        ("-9007199254740993", "-9007199254740993.00", True),
+        ("9007199254740991", "9007199254740991.0", True),
+    ],
+)
+def test_a_large_whole_number_keeps_its_value_in_every_notation(
+    one: str, other: str, same: bool
+) -> None:
+    first, second = (loads(f"[{text}]".encode()) for text in (one, other))
+    assert (first == second) is same
+    assert (body_digest(first) == body_digest(second)) is same
 
 
 @pytest.mark.parametrize("notation", ["{}", "{}.0", "{}e0"])

@@ -18,18 +18,29 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from normalization import decision_file
+from normalization.boundary import StagePolicy
 from normalization.decision_warnings import DecisionVerdict
 from normalization.metrics import REQUESTS
 from normalization.models import ObservedSpelling, OutcomeTally, StageDecision
 from normalization.observations import OTHER
-from normalization.rollout import Mode
-from stagenorm.portfolio.imports.columns import read_mapping
+from normalization.rollout import Mode, Rollout
+from normalization.stages import BUILTIN
+from stagenorm.portfolio.imports.columns import find_columns, read_mapping
 from stagenorm.portfolio.imports.imported_file import FileRefused, open_file
 from stagenorm.portfolio.imports.importing import SHOWN_SPELLINGS, ImportRequest, run
-from stagenorm.portfolio.imports.lines import COUNTED_SPELLINGS
-from stagenorm.portfolio.imports.records import LONGEST_RECORD, BrokenLine, RecordReader
+from stagenorm.portfolio.imports.lines import COUNTED_SPELLINGS, LineReader
+from stagenorm.portfolio.imports.options import ImportOptions
+from stagenorm.portfolio.imports.records import (
+    LONGEST_RECORD,
+    BrokenLine,
+    ReadRecord,
+    RecordReader,
+)
+from stagenorm.portfolio.imports.values import MISSING, DateReader
 from stagenorm.portfolio.models import CompanyImport, Fund, PortfolioCompany
 from tests.decided import decide
 from tests.imported import command, import_file, plan_file
@@ -448,6 +459,39 @@ def test_a_line_without_end_is_given_up_without_being_held(tmp_path: Path, fill:
     assert [number for number, _ in records] == [1, 2, 3]
     assert isinstance(records[1][1], BrokenLine)
     assert peak < 6 * LONGEST_RECORD
+
+
+CELLS = st.tuples(
+    st.sampled_from(["A", " Bé ", "tab\there", "back\\slash", "", "x" * 201]),
+    st.sampled_from(["seed", "Series A", "Foo", "C+\tD", ""]),
+    st.sampled_from(["active", "Exited", "", "dormant"]),
+    st.sampled_from(["5", "$1,000.50", "€5", "-"]),
+)
+
+
+@given(st.lists(CELLS, min_size=1, max_size=8))
+@example([("A", "seed", "active", "5")])
+def test_a_batch_becomes_the_same_rows_whether_or_not_it_has_a_broken_line(
+    found: list[tuple[str, ...]],
+) -> None:
+    batch: list[ReadRecord] = [(number, list(cells)) for number, cells in enumerate(found, 2)]
+    broken = (1, BrokenLine("x", "malformed"))
+    sound, mixed = (line_reader(), line_reader())
+    # The first reading makes the stages known.
+    rows = [*sound.rows([batch, batch])]
+    assert rows == [*mixed.rows([[broken, *batch], [broken, *batch]])]
+    assert sound.counts.stages == mixed.counts.stages
+    assert sound.counts.faults == mixed.counts.faults
+    assert sound.counts.rejected == mixed.counts.rejected - 2
+
+
+def line_reader() -> LineReader:
+    """Return a reader of lines with name, stage, status and invested_usd, in `off`."""
+    names = ("name", "stage", "status", "invested_usd")
+    columns = find_columns((1, list(names)), {})
+    policy = StagePolicy(Mode.OFF, Rollout(Mode.OFF), 1, BUILTIN)
+    dates = DateReader(MISSING, "y-m-d")
+    return LineReader(columns, ImportOptions(), policy, dates, lambda rejection: None)
 
 
 def test_without_a_report_the_first_refused_lines_are_shown(fund: Fund, tmp_path: Path) -> None:

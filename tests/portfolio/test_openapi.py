@@ -16,7 +16,7 @@ from django.core.management import call_command
 from rest_framework.test import APIClient
 
 from stagenorm.portfolio.api_document import operations as operations_of
-from stagenorm.portfolio.models import Fund, PortfolioCompany
+from stagenorm.portfolio.models import Fund, PortfolioCompany, PortfolioStrategy
 from tests import children
 from tests.servers import Service
 
@@ -79,6 +79,33 @@ def test_every_operation_documents_what_any_of_them_can_answer(document: dict[st
         each for operations in document["paths"].values() for each in operations.values()
     ]
     assert {"406", "503"} <= set.intersection(*(set(each["responses"]) for each in operations))
+
+
+OTHER_NOTATIONS = "5.0 5e0 1e1 %2B5 +5 5+ 1_0 0x5 %D9%A5 true 5%00 "
+
+
+@pytest.mark.django_db
+def test_a_whole_number_of_a_query_is_written_in_digits_for_every_operation(
+    document: dict[str, Any], api: APIClient
+) -> None:
+    fund = Fund.objects.create(pk=7, name="Birch Ventures")
+    strategy = PortfolioStrategy.objects.create(fund=fund, name="Core")
+    whole = [
+        (address.format(fund_id=fund.pk, strategy_id=strategy.pk), parameter["name"])
+        for address, operations in document["paths"].items()
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and parameter["schema"].get("type") == "integer"
+    ]
+    assert len(whole) >= 5
+    for address, name in whole:
+        assert api.get(f"{address}?{name}=0{fund.pk}").status_code == 200, address
+        for notation in OTHER_NOTATIONS.split(" "):
+            answer = api.get(f"{address}?{name}={notation}")
+            assert answer.status_code == 400, (address, name, notation)
+            [error] = answer.json()["errors"]
+            found = (error["pointer"], error["in"], error["code"])
+            assert found == (f"/{name}", "query", "invalid")
 
 
 @pytest.mark.django_db
@@ -275,6 +302,18 @@ def test_every_property_is_described(document: dict[str, Any]) -> None:
     ]
     assert plain == []
     assert not [name for name, schema in schemas.items() if not schema.get("description")]
+
+
+def test_every_value_of_an_enum_is_explained_and_has_a_name_of_its_own(
+    document: dict[str, Any],
+) -> None:
+    schemas = document["components"]["schemas"]
+    enums = {name: each for name, each in schemas.items() if "enum" in each}
+    for name, schema in enums.items():
+        names = schema["x-enum-varnames"]
+        assert len(set(names)) == len(schema["enum"]) == len(names), name
+        if name != "StageEnum":  # GET /api/stages has their labels
+            assert all(f"* `{value}`: " in schema["description"] for value in schema["enum"]), name
 
 
 def test_every_body_parameter_and_answer_has_a_valid_example(document: dict[str, Any]) -> None:

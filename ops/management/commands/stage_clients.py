@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -57,21 +57,26 @@ class Command(BaseCommand):
         try:
             rollout = rollout_store.newest().rollout
             found = counts.clients(period, timezone.now(), size=options["limit"])
+            agents = counts.agents_of(each.client for each in found.listed)
         except StoreError as fault:
             raise CommandError(f"The tallies could not be read: {fault}") from fault
         if options["json"]:
-            listed = [_members(each, rollout) for each in found.listed]
+            listed = [
+                {**_members(each, rollout), "user_agents": agents.get(each.client, [])}
+                for each in found.listed
+            ]
             members = {"window": period.name, "mode": rollout.mode.value, "clients": found.every}
             show_json(self.stdout, {**members, "listed": listed})
         else:
-            show(self.stdout, _table(found, rollout))
+            show(self.stdout, _table(found, rollout, agents))
             self.stdout.write(_sentence(found, period.label))
 
 
-def _table(found: ClientList, rollout: Rollout) -> Table:
-    drawn = table("client", *NUMBERS, "enforced", "last seen (UTC)", numbers=NUMBERS)
+def _table(found: ClientList, rollout: Rollout, agents: Mapping[str, list[str]]) -> Table:
+    headings = ("enforced", "last seen (UTC)", "last user agents")
+    drawn = table("client", *NUMBERS, *headings, numbers=NUMBERS)
     for each in found.listed:
-        add_row(drawn, *_cells(each, rollout))
+        add_row(drawn, *_cells(each, rollout), agents.get(each.client, []))
     return drawn
 
 

@@ -114,6 +114,7 @@ def _facts(
         yield StatusFact("Keys that can be used", str(usable))
     else:
         yield StatusFact("Keys that can be used", "none", "the client cannot send requests")
+    yield _agents(client)
     yield StatusFact(
         "Canary bucket",
         f"{enforcement.bucket:,} of 10,000",
@@ -144,6 +145,16 @@ def _last_seen(
         note = f"no request in the {period.label}"
         return StatusFact("Last seen", moment_text(before), note)
     return StatusFact("Last seen", "never", "as far back as requests are kept")
+
+
+def _agents(client: str) -> StatusFact:
+    term = "Last user agents"
+    agents = softly("user agents", lambda: counts.agents_of([client]))
+    if agents is None:
+        return StatusFact(term, "", "not known")
+    of_client = agents.get(client, [])
+    note = "newest first" if len(of_client) > 1 else ""
+    return StatusFact(term, " · ".join(of_client) or "none seen", note, "wide")
 
 
 def _requests(

@@ -6,7 +6,7 @@ start page. All count as refused what `normalization.outcomes` defines.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from django.db import connection
 from psycopg import sql
 
 from normalization import known_clients
+from normalization.models import ClientAgent
 from normalization.outcomes import WOULD_BE_REFUSED, would_be_refused
 from ops.pages.periods import Period
 
@@ -236,6 +237,15 @@ def clients_refused(period: Period, now: datetime) -> tuple[int, int]:
         cursor.execute(statement, {"begin": period.begin(now)})
         every, refusable = cursor.fetchone()
         return every, refusable
+
+
+def agents_of(clients: Iterable[str]) -> dict[str, list[str]]:
+    """Return the last user agents of each client that sent any, the newest first."""
+    rows = ClientAgent.objects.filter(client__in=list(clients)).order_by("-last_seen", "-id")
+    found: dict[str, list[str]] = defaultdict(list)
+    for client, agent in rows.values_list("client", "user_agent"):
+        found[client].append(agent)
+    return dict(found)
 
 
 def _client(client: str, *rest: Any) -> ClientCounts:

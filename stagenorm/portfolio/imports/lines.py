@@ -135,7 +135,40 @@ class LineReader:
         """
         for batch in batches:
             self.counts.lines += len(batch)
-            yield "".join(self._rows(batch))
+            yield self._rows_by_column(batch) or "".join(self._rows(batch))
+
+    def _rows_by_column(self, batch: Sequence[ReadRecord]) -> str:
+        """Return the rows of a batch, or "" if a line needs a look of its own.
+
+        It does what `_row` does, for a whole column at once, which takes half the time. A line
+        with a fault, a stage that is refused or one seen for the first time needs that look.
+        """
+        numbers, records = zip(*batch, strict=True) if batch else ((), ())
+        uniform = {*map(type, records)} == {list} and {*map(len, records)} == {self._width}
+        if self._keyed or not self._plain or not uniform:
+            return ""
+        raws, *given = zip(*map(self._picked, records), strict=True)
+        names, *cells = found = [[*map(str.strip, column)] for column in given]
+        lines_of = Counter(raws)
+        stages = {raw: self.counts.stages.get(raw) for raw in lines_of}
+        known = {raw: each.columns for raw, each in stages.items() if each and not each.refused}
+        if len(known) < len(stages) or not all(names) or max(map(len, names)) > LONGEST_NAME:
+            return ""
+        keys = map(_fingerprint, map(_CELL_END.join, zip(*found, strict=True)))
+        values = [
+            map(reader.__getitem__, each)
+            for reader, each in zip(self._readers, cells, strict=True)
+        ]
+        stage_columns = map(known.__getitem__, raws)
+        texts = map(copy_text, names)
+        rows = zip(map(str, numbers), keys, stage_columns, texts, *values, strict=True)
+        try:
+            text = "\n".join(map("\t".join, rows))
+        except TypeError:  # a value is a fault, not a text
+            return ""
+        for raw, lines in lines_of.items():
+            self.counts.stages[raw].lines += lines
+        return f"{text}\n"
 
     def _rows(self, records: Iterable[ReadRecord]) -> Iterator[str]:
         for line, cells in records:
