@@ -39,12 +39,19 @@ def main() -> None:
         if (
             settings.DEVELOPMENT
             and "DATABASE_URL" not in os.environ
-            and not WITHOUT_DATABASE & set(sys.argv[1:2] or ["help"])
+            and needs_database(sys.argv[1:])
         ):
             postgres.Postgres(settings.DATA_DIR).use()
     except (ImproperlyConfigured, PostgresError) as fault:
         sys.exit(str(fault))
     command_line.run(sys.argv)
+
+
+def needs_database(arguments: list[str]) -> bool:
+    """Return whether a command line uses the database; `check` does with `--database` only."""
+    if any(each.partition("=")[0] == "--database" for each in arguments):
+        return True
+    return not WITHOUT_DATABASE & set(arguments[:1] or ["help"])
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ class Guard:
                 "stage_guard_acted",
                 what=action.scope.value,
                 version=result.version,
-                page=f"{conf.public_url()}/admin/ops/rollout/",
+                page=f"{conf.public_url()}/admin/ops/incidents/{result.version}/",
             )
 
     def _notify(self, action: GuardAction) -> None:

@@ -4,6 +4,7 @@ from ops.alerts.models import Heartbeat, UsedSignature, WebhookDelivery
 from ops.backfill.models import BackfillCheckpoint, BackfillRun, NormalizationLog
 from ops.backups.models import Backup, BackupCheck
 from ops.consumers.models import ConsumerDecision
+from ops.pages.letters.models import LetterLinkSeries
 from ops.pages.spellings.models import (
     DecisionDraft,
     OpenedSpelling,
@@ -19,6 +20,7 @@ __all__ = [
     "ConsumerDecision",
     "DecisionDraft",
     "Heartbeat",
+    "LetterLinkSeries",
     "NormalizationLog",
     "OpenedSpelling",
     "SpellingCount",

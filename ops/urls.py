@@ -9,6 +9,12 @@ from ops.pages.clients.client import client_page
 from ops.pages.clients.listing import clients_page
 from ops.pages.home.page import home_page
 from ops.pages.incidents.page import incident_json, incident_page, incidents_page
+from ops.pages.letters.page import (
+    PublicLetterView,
+    end_letter_links,
+    letter_csv,
+    letter_page,
+)
 from ops.pages.rollout.page import back_to_warn, change_plan, next_step, rollout_page
 from ops.pages.spellings.choosing import change_view, draft_view
 from ops.pages.spellings.files import export_page, import_page
@@ -32,6 +38,21 @@ urlpatterns: list[URLPattern] = [
     path("admin/ops/rollout/next/", admin.site.admin_view(next_step), name="ops-next-step"),
     path("admin/ops/rollout/plan/", admin.site.admin_view(change_plan), name="ops-plan"),
     path("admin/ops/rollout/clients/", admin.site.admin_view(clients_page), name="ops-clients"),
+    path(
+        "admin/ops/rollout/clients/letter/", admin.site.admin_view(letter_page), name="ops-letter"
+    ),
+    path(
+        "admin/ops/rollout/clients/letter/csv/",
+        admin.site.admin_view(letter_csv),
+        name="ops-letter-csv",
+    ),
+    path(
+        "admin/ops/rollout/clients/letter/end/",
+        admin.site.admin_view(end_letter_links),
+        name="ops-letter-end",
+    ),
+    # Without a login: the token is the permission.
+    path("letter", PublicLetterView.as_view(), name="letter"),
     path("admin/ops/incidents/", admin.site.admin_view(incidents_page), name="ops-incidents"),
     path(
         "admin/ops/incidents/<int:version>/",

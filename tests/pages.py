@@ -21,6 +21,8 @@ ROLLOUT = "/admin/ops/rollout/"
 BACK_TO_WARN = f"{ROLLOUT}back-to-warn/"
 CLIENTS = f"{ROLLOUT}clients/"
 CLIENT = f"{CLIENTS}client/"
+LETTER = f"{CLIENTS}letter/"
+PUBLIC_LETTER = "/letter"
 INCIDENTS = "/admin/ops/incidents/"
 
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
-from normalization import rollout_store
+from normalization import conf, rollout_store
 from normalization.rollout import Mode, Rollout
 from ops.pages.rollout.changes import percent_text
 from ops.pages.spellings.models import SpellingCount
@@ -63,6 +63,11 @@ def console_context(
         "console_mode": rollout.mode.value,
         "console_mode_word": mode_in_words(rollout),
     }
+
+
+def public_address(path: str) -> str:
+    """Return the address of a page as others reach it: STAGE_PUBLIC_URL and the path."""
+    return f"{conf.public_url()}/{path.removeprefix(get_script_prefix())}"
 
 
 def undecided() -> int | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,10 +13,11 @@ from selenium.webdriver.common.by import By
 from normalization import rollout_store
 from normalization.models import RolloutChange, StageDecision
 from normalization.rollout import Mode
+from ops.pages.letters.links import signed_link
 from tests.browser import complaints, wait
 from tests.incidents import Sent, guard_acts
 from tests.observed import counted, saw
-from tests.pages import CLIENT, CLIENTS, HOME, INCIDENTS, ROLLOUT
+from tests.pages import CLIENT, CLIENTS, HOME, INCIDENTS, LETTER, ROLLOUT
 from tests.servers import Service
 from tests.spelling_pages import HISTORY, PACKS, PREVIEW, SPELLINGS
 
@@ -35,6 +37,7 @@ PAGES = (
     f"{PACKS}?name=pitchbook",
     HISTORY,
     INCIDENTS,
+    f"{LETTER}?name={LONG_NAMED}",
     ROLLOUT,
 )
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -160,7 +163,8 @@ def test_the_operator_s_pages_break_no_policy_and_fit_a_small_screen(
     for width in (1440, 390):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         operator.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for address in (an_incident, *PAGES):
+        letter = urlsplit(signed_link(LONG_NAMED))
+        for address in (an_incident, f"{letter.path}?{letter.query}", *PAGES):
             operator.get(f"{service.address}{address}")
             assert (
                 operator.execute_script("return document.documentElement.scrollWidth") <= width

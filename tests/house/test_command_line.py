@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from manage import needs_database
 from normalization.models import RolloutChange
 from stagenorm.portfolio.models import Fund
 from tests import children
@@ -33,6 +34,24 @@ COMMANDS = [
 def manage(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "manage.py", *command.split()]
     return children.run(line, cwd=ROOT, env={**os.environ, **variables})
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("", False),
+        ("help", False),
+        ("check", False),
+        ("check --fail-level WARNING", False),
+        ("check --database default", True),
+        ("check --database=default", True),
+        ("spectacular --file docs/openapi.yaml", False),
+        ("migrate", True),
+        ("stage_mode status", True),
+    ],
+)
+def test_a_command_that_reads_the_database_starts_it(line: str, needed: bool) -> None:
+    assert needs_database(line.split()) is needed
 
 
 def test_only_the_service_and_the_commands_of_django_run_the_system_checks() -> None:

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.urls import resolve
 
 from normalization.fields import StageField
+from normalization.stages import Stage
 from ops.alerts import signature
 from ops.gates import facts, rules
 from ops.pages import panels
@@ -55,6 +56,31 @@ def test_there_are_six_recipes_each_with_a_table_of_omissions() -> None:
     recipes = TEXT.split("\n## ")[1:]
     assert len(recipes) == 6
     assert all("| omitted | what fails |" in recipe for recipe in recipes)
+
+
+# -- Add a seventh stage --------------------------------------------------------------------------
+
+NUMBERS = {4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
+ANY_NUMBER = "|".join(NUMBERS.values())
+COUNTED_STAGES = re.compile(
+    rf"\b({ANY_NUMBER})\s+stages\b|\bone\s+of\s+({ANY_NUMBER})\b"
+    rf"|\b(?:outside|any\s+of|none\s+of|one\s+of)\s+the\s+({ANY_NUMBER})\b",
+    re.IGNORECASE,
+)
+
+
+def test_texts_name_the_number_of_stages_that_there_are() -> None:
+    places = [ROOT / "README.md"]
+    for kind in ("py", "md", "html", "csv", "yaml"):
+        for root in ("normalization", "ops", "stagenorm", "templates", "docs"):
+            places += (ROOT / root).rglob(f"*.{kind}")
+    named = [
+        (str(place.relative_to(ROOT)), "".join(found.groups("")).lower())
+        for place in places
+        for found in COUNTED_STAGES.finditer(place.read_text())
+    ]
+    assert len(named) > 50
+    assert [each for each in named if each[1] != NUMBERS[len(Stage)]] == []
 
 
 # -- Add a second table ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from normalization import instance_registry, instances, rollout_store
 from normalization.checks import CLOCK_OFF, check_clock
 from normalization.guard import Guard
 from normalization.instance_reporter import InstanceReporter
-from normalization.models import ServingInstance
+from normalization.models import ServedVersion, ServingInstance
 from stagenorm import redis_url
 from tests.observed import serves
 
@@ -68,6 +68,26 @@ def test_a_report_is_written_every_two_seconds(set_mode: Callable[..., int]) -> 
         written.append(ServingInstance.objects.exists())
         now[0] += 1
     assert written == [True, False, True, False, True]
+
+
+def test_a_new_version_is_reported_at_once_and_its_first_report_is_kept(
+    set_mode: Callable[..., int],
+) -> None:
+    reporter = InstanceReporter(Guard(), lambda: 100.0)
+    versions = []
+    for mode in ("warn", "off", "off"):
+        versions.append(set_mode(mode))
+        rollout_store.current()
+        reporter.report()
+    assert versions[1] == versions[2]
+    first, second = ServedVersion.objects.order_by("version")
+    assert [first.version, second.version] == versions[:2]
+    assert first.name == instance_registry.identity()["name"]
+    recorded = second.served_at - timedelta(seconds=2)
+    processes, seconds = instance_registry.followed(versions[1], recorded)
+    assert processes == 1
+    assert seconds == pytest.approx(2.0)
+    assert instance_registry.followed(versions[0], recorded) == (0, None)
 
 
 @pytest.mark.parametrize(

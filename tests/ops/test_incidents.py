@@ -61,16 +61,16 @@ HALF = Sent(6, 6)
             guard_acts, {"deal-flow": Sent(0, 6), "lp-portal": Sent(500, 0)},
             "deal-flow was held out", "Safe now: deal-flow is only warned",
             "6 of 6 requests in 10 s were refused: 100.0 %. The limit is 5 %.",
-            [["deal-flow held out", "6", "6", "0", ENDPOINT, "Open the client"]],
+            [["deal-flow held out", "6", "6", "0", ENDPOINT, "Letter"]],
         ),
         (
             guard_acts, {"a": HALF, "b": HALF, "c": Sent(2, 8)},
             "Enforcement was taken back", "Safe now: nothing is being refused",
             "18 of 34 requests in 10 s were refused: 52.9 %. The limit is 5 %.",
             [
-                ["c", "8", "10", "0", ENDPOINT, "Open the client"],
-                ["a", "6", "12", "0", ENDPOINT, "Open the client"],
-                ["b", "6", "12", "0", ENDPOINT, "Open the client"],
+                ["c", "8", "10", "0", ENDPOINT, "Letter"],
+                ["a", "6", "12", "0", ENDPOINT, "Letter"],
+                ["b", "6", "12", "0", ENDPOINT, "Letter"],
             ],
         ),
         (
@@ -81,12 +81,12 @@ HALF = Sent(6, 6)
             },
             f"{ENDPOINT} was limited to warnings", f"Safe now: {ENDPOINT} refuses nothing",
             "18 of 36 requests in 10 s were refused: 50.0 %. The limit is 5 %.",
-            [[name, "6", "12", "0", ENDPOINT, "Open the client"] for name in "abc"],
+            [[name, "6", "12", "0", ENDPOINT, "Letter"] for name in "abc"],
         ),
         (
             by_alert, {"deal-flow": Sent(88, 12), "lp-portal": Sent(10, 0)},
             "Enforcement was taken back", "Safe now: nothing is being refused", SUMMARY,
-            [["deal-flow", "12", "100", "0", ENDPOINT, "Open the client"]],
+            [["deal-flow", "12", "100", "0", ENDPOINT, "Letter"]],
         ),
     ],
     ids=["one client", "every client", "one endpoint", "the alert"],
@@ -260,9 +260,7 @@ def test_without_counts_the_page_has_the_guard_s_record(
     version = guard_acts({"deal-flow": Sent(0, 6)})
     OutcomeTally.objects.all().delete()
     found = IncidentPage.open(operator, version)
-    assert found.clients == [
-        ["deal-flow held out", "6", "not known", "0", ENDPOINT, "Open the client"]
-    ]
+    assert found.clients == [["deal-flow held out", "6", "not known", "0", ENDPOINT, "Letter"]]
     assert "As the guard recorded them" in found.text
 
 

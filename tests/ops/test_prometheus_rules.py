@@ -55,8 +55,43 @@ def run(*command: str) -> str:
 @pytest.mark.e2e
 @pytest.mark.timeout(900)  # many samples are evaluated: minutes of work for a slow machine
 @pytest.mark.parametrize("table", ["rules_test", "rules_day_test", "rules_way_back_test"])
-def test_the_rules_fire_on_a_breach_and_only_then(table: str) -> None:
-    assert "SUCCESS" in run("promtool", "test", "rules", f"{table}.yml")
+def test_the_rules_fire_on_a_breach_and_only_then(table: str, tmp_path: Path) -> None:
+    tests = yaml.safe_load((DIRECTORY / f"{table}.yml").read_text())
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups_for(tests["tests"])}))
+    shutil.copy(DIRECTORY / f"{table}.yml", tmp_path)
+    assert "SUCCESS" in run("promtool", "test", "rules", str(tmp_path / f"{table}.yml"))
+
+
+def groups_for(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups with the rules that the tests name and those that these read.
+
+    promtool evaluates every rule at every moment of every test. Rules affect each other through
+    records and `ALERTS` only, so the others would take a third of the time and change nothing.
+    """
+    cases = [case for test in tests for case in test.get("alert_rule_test", ())]
+    read = [case["expr"] for test in tests for case in test.get("promql_expr_test", ())]
+    groups = yaml.safe_load(RULES)["groups"]
+    every = [rule for group in groups for rule in group["rules"]]
+    wanted: set[str] = set()
+    more = {case["alertname"] for case in cases} | rules_read_by(read)
+    while more - wanted:
+        wanted |= more
+        more = rules_read_by([rule["expr"] for rule in every if name_of(rule) in wanted])
+    assert wanted <= {name_of(rule) for rule in every}
+    return [
+        {**group, "rules": [rule for rule in group["rules"] if name_of(rule) in wanted]}
+        for group in groups
+    ]
+
+
+def name_of(rule: dict[str, Any]) -> str:
+    """Return the name of an alert or of a record."""
+    return str(rule.get("alert") or rule["record"])
+
+
+def rules_read_by(expressions: list[str]) -> set[str]:
+    """Return the records and alerts that expressions read; only records have colons."""
+    return set(re.findall(r'\bstage:[\w:]+|(?<=alertname=")\w+', " ".join(expressions)))
 
 
 @pytest.mark.e2e

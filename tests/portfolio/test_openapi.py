@@ -224,6 +224,7 @@ def test_the_document_has_the_limits_of_the_server(
     assert api.post("/api/portfolio/strategies", fine | body).status_code == 400
 
 
+STRATEGIES = "/api/portfolio/strategies"
 BODIES: dict[str, dict[str, Any]] = {
     "create_strategy": {"name": "Core", "stage_allocation": {"seed": 1}},
     "change_strategy": {"name": "Other"},
@@ -235,14 +236,15 @@ BODIES: dict[str, dict[str, Any]] = {
 def each_operation(
     document: dict[str, Any], api: APIClient, fund: Fund
 ) -> Iterator[tuple[str, str, str, dict[str, Any] | None]]:
-    """Yield id, method, address and body of every operation, for new objects that exist."""
+    """Yield id, method, address and body of every operation, for objects that exist."""
     bodies = {name: dict(body) for name, body in BODIES.items()}
     for name in ("create_strategy", "simulate"):
         bodies[name]["fund_id"] = fund.pk
+    simulation = api.post("/api/monte-carlo/simulate", bodies["simulate"]).json()
+    strategy: Any = None
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            strategy = api.post("/api/portfolio/strategies", bodies["create_strategy"]).json()
-            simulation = api.post("/api/monte-carlo/simulate", bodies["simulate"]).json()
+            strategy = strategy or api.post(STRATEGIES, bodies["create_strategy"]).json()
             address = path.format(
                 fund_id=fund.pk,
                 strategy_id=strategy["id"],
@@ -250,6 +252,8 @@ def each_operation(
             )
             name = operation["operationId"]
             yield name, method, address, bodies.get(name)
+            if name == "delete_strategy":
+                strategy = None
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class SentSpelling:
     """A spelling that a client sent.
 
     `stage` is "" if it was unknown when it was sent; `decided` if a decision exists since then.
+    `places` are the names of all endpoints, `endpoints` the first in a line.
     """
 
     raw: str
@@ -54,6 +55,7 @@ class SentSpelling:
     first_seen: datetime
     last_seen: datetime
     endpoints: str
+    places: tuple[str, ...]
     offer: AliasOffer
     decided: bool
 
@@ -147,6 +149,7 @@ def _sent(
         first_seen=first,
         last_seen=last,
         endpoints=listed(endpoints),
+        places=tuple(endpoints),
         offer=AliasOffer() if stage else alias_offer(raw),
         decided=not isinstance(normalize(raw, decision_store.current()), Unknown),
     )

@@ -19,7 +19,7 @@ from ops.gates.rules import COOLDOWN
 from ops.pages.clients.enforcement import enforcement_of
 from ops.pages.incidents.counts import RefusedRequests, RefusedSpelling
 from ops.pages.incidents.record import Incident, IncidentScope, still_holds
-from ops.pages.periods import WEEK, client_url
+from ops.pages.letters.links import letter_url
 from ops.pages.rollout.changes import first_names, proposal_links
 from ops.pages.spellings.links import InboxAddress
 
@@ -171,7 +171,7 @@ def _tell(
     if others:
         note += f" {_count(others, 'other client')} below."
     title = f"Write to the owner of {worst.client}"
-    yield NextAction(title, note, "Open", client_url(worst.client, WEEK))
+    yield NextAction(title, note, "Letter", letter_url(worst.client))
 
 
 def _step(found: Incident, rollout: Rollout) -> Iterator[NextAction]:

@@ -19,7 +19,7 @@ from normalization.deprecations import status_of, suggestions_of
 from normalization.stages import Known, Meaning, Outside, normalize
 from ops.admin_ui.characters import Visible, visible
 from ops.pages.incidents.record import Incident, IncidentScope
-from ops.pages.periods import WEEK, client_url
+from ops.pages.letters.links import letter_url
 from ops.pages.rollout.changes import first_names
 from ops.pages.spellings.links import InboxAddress
 
@@ -129,8 +129,8 @@ class IncidentClient:
 
     @property
     def url(self) -> str:
-        """The address of the client's page."""
-        return client_url(self.client, WEEK)
+        """The address of the letter to its owner."""
+        return letter_url(self.client)
 
     @property
     def places(self) -> str:

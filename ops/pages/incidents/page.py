@@ -62,21 +62,21 @@ class IncidentRow:
 def incident_page(request: HttpRequest, version: int) -> HttpResponse:
     """Show one incident. Answers 404 for a change that a person made."""
     try:
-        found = _found(version)
-        report = _report(found, clock.database_now())
+        found, rollout = _found(version), rollout_store.newest().rollout
+        now, period = clock.database_now(), counts.IncidentPeriod.of(found)
+        report = _report(found, now)
         bars = softly("chart", lambda: chart.draw(found, chart.minutes_of(found)), SECONDS)
     except StoreError:
         return unavailable(request)
-    rollout = rollout_store.current().rollout
     context = {
-        **console_context(request, found.title, HOME),
+        **console_context(request, found.title, HOME, rollout),
         "incident": found,
         "report": report,
         "lede": _lede(found),
         "tiles": list(_tiles(found, report)),
         "chart": bars,
-        "period": counts.IncidentPeriod.of(found),
-        "holds": still_holds(found, rollout),
+        "period": period,
+        "until": min(period.end, now),
         "json_url": reverse("ops-incident-json", args=[found.version]),
     }
     return TemplateResponse(request, "admin/ops/incidents/incident.html", context)

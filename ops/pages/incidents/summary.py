@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from normalization import conf
 from ops.admin_ui.ledgers import spoken
+from ops.pages.console import public_address
 from ops.pages.incidents.advice import NextAction, Safety
 from ops.pages.incidents.counts import (
     IncidentClient,
@@ -39,7 +39,7 @@ class IncidentReport:
     def text(self) -> str:
         """The summary for a chat: what happened, who was hurt, now, next."""
         paragraphs = [self._what(), self._hurt(), self._now()]
-        paragraphs.append(f"{conf.public_url()}{self.incident.url}")
+        paragraphs.append(public_address(self.incident.url))
         return "\n".join(filter(None, paragraphs))
 
     def to_wire(self) -> dict[str, Any]:
