@@ -240,8 +240,8 @@ if SERVES_REQUESTS:
 DATABASES = {
     "default": {
         **_database,
-        **({} if _pooled else {"ENGINE": "stagenorm.database"}),
-        "CONN_HEALTH_CHECKS": SERVES_REQUESTS,
+        # stagenorm.database checks a pooled connection without a statement.
+        "CONN_HEALTH_CHECKS": False,
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": _pooled,
     }
