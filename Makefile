@@ -14,7 +14,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run observe stop setup test check format docs bench lock
+.PHONY: help run observe stop setup test check format docs bench sbom lock
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -51,6 +51,10 @@ docs: setup ## regenerate the generated parts of docs/
 
 bench: setup ## run the benchmarks; docs/benchmarks.md has their figures
 	@$(BIN)/python -m pytest tests/benchmarks -n0 -p no:randomly -q
+
+sbom: setup ## write the pinned packages as a CycloneDX document into sbom.json
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom cyclonedx-py requirements \
+		--pyproject pyproject.toml --output-reproducible -o sbom.json requirements/runtime.txt
 
 lock: setup ## pin requirements/*.in (LOCK=--upgrade for newer releases)
 	@$(UV_COMPILE) $(LOCK) -o requirements/dev.txt requirements/dev.in

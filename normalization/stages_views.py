@@ -208,7 +208,7 @@ class NormalizeStages(APIView):
     )
     def post(self, request: Request) -> Response:
         """Return the meaning of each text, in order."""
-        spellings = parse(SpellingsSerializer(data=request.data))["spellings"]
+        spellings = parse(SpellingsSerializer, request.data)["spellings"]
         table = decision_store.current()
         results = [
             {"received": raw, **meaning_on_the_wire(meaning)}

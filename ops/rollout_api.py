@@ -103,7 +103,7 @@ class RolloutModeView(APIView):
             given = request.data.get("mode") if isinstance(request.data, Mapping) else None
             mode = given if given in MODES else "warn"
             raise Problem("forbidden", status=403, detail=INSTEAD.format(mode=mode))
-        given = parse(RolloutBody(data=request.data))
+        given = parse(RolloutBody, request.data)
         result = _change(given, request)
         body = {
             "version": result.version,

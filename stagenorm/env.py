@@ -312,7 +312,7 @@ def database_settings(url: str) -> dict[str, Any]:
     # libpq checks the port only when it connects.
     if not all(port.isdecimal() for port in named["PORT"].split(",") if port):
         raise ValueError("the port is not a number")
-    return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": parts}
+    return {"ENGINE": "stagenorm.database", **named, "OPTIONS": parts}
 
 
 def libpq_parameters(database: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from stagenorm import env, logging, postgres, sessions, worker_metrics
 
 django_stubs_ext.monkeypatch()  # makes ModelAdmin[Fund] and similar types valid at run time
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+PACKAGE_DIR = Path(__file__).resolve().parent
+_checkout = (PACKAGE_DIR.parent / "manage.py").exists()
+# An installed package has its templates inside, and keeps its data in the working directory.
+BASE_DIR = PACKAGE_DIR.parent if _checkout else Path.cwd()
 read = env.Reader()
 
 # -- Mode and secrets -----------------------------------------------------------------------------
@@ -141,7 +144,7 @@ USE_TZ = True
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [(BASE_DIR if _checkout else PACKAGE_DIR) / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -238,8 +241,8 @@ if SERVES_REQUESTS:
 DATABASES = {
     "default": {
         **_database,
-        **({} if _pooled else {"ENGINE": "stagenorm.database"}),
-        "CONN_HEALTH_CHECKS": SERVES_REQUESTS,
+        # stagenorm.database checks a pooled connection without a statement.
+        "CONN_HEALTH_CHECKS": False,
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": _pooled,
     }

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend with what a session needs and cannot be told when it starts."""
+"""Django's PostgreSQL backend with pinned limits and a check of the pool without a round trip."""

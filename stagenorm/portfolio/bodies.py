@@ -32,11 +32,11 @@ def fund_of_body(request: Request) -> Fund | None:
 
 
 def read_body(
-    request: Request, serializer: serializers.BaseSerializer[Any]
+    request: Request, shape: type[serializers.Serializer[Any]]
 ) -> tuple[Fund, dict[str, Any]]:
     """Return the body's fund and validated members; scope (404) is checked before shape (400)."""
     fund = fund_of_body(request)
-    data = parse(serializer)
+    data = parse(shape, request.data)
     return fund or fund_for(request, data["fund_id"]), data
 
 

@@ -181,9 +181,8 @@ def find_page(
     asked = search.matching(known)
     if known and SORTS[search.sort].indexed:
         rows = _fetch(*walk_statement(search, after, set(known) - asked))
-        if len(rows) > search.limit and {row[2] for row in rows} <= search.matching(
-            [row[2] for row in rows]
-        ):
+        texts = {row[2] for row in rows}
+        if len(rows) > search.limit and texts <= search.matching(texts):
             return _cut(search, rows)
     for _ in range(ATTEMPTS):
         rows = _fetch(*page_statement(search, after, asked))

@@ -97,7 +97,7 @@ class Simulate(APIView):
     )
     def post(self, request: Request) -> Response:
         """Simulate, store, answer."""
-        fund, members = read_body(request, SimulationSerializer(data=request.data))
+        fund, members = read_body(request, SimulationSerializer)
         if "seed" not in members:
             members["seed"] = secrets.randbelow(MAX_SEED + 1)
         boundary = open_boundary(request, endpoint=ENDPOINT)

@@ -8,7 +8,7 @@ from django.http import QueryDict
 
 from normalization.issue_codes import IssueCode
 from normalization.problems import invalid
-from normalization.serializers import StrictSerializer, parse
+from normalization.serializers import StrictSerializer, built, parse
 from stagenorm.portfolio.models import PortfolioStrategy
 from stagenorm.portfolio.paging import (
     DEFAULT_LIMIT,
@@ -52,7 +52,7 @@ def read_parameters(given: QueryDict, serializer: type[StrictSerializer]) -> dic
 
     Raises one problem that names each unknown, repeated or malformed one.
     """
-    known = serializer().fields
+    known = built(serializer).fields
     errors = [
         query_item(name, IssueCode.REPEATED_PARAMETER, "Give the parameter once.")
         if name in known
@@ -66,7 +66,7 @@ def read_parameters(given: QueryDict, serializer: type[StrictSerializer]) -> dic
     ]
     if errors:
         raise invalid(errors)
-    members: dict[str, Any] = parse(serializer(data=given.dict()), where="query")
+    members: dict[str, Any] = parse(serializer, given.dict(), where="query")
     return members
 
 

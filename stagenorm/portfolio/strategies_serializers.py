@@ -231,17 +231,20 @@ class StrategyPageSerializer(serializers.Serializer[Any]):
 
 
 def parse_strategy(
-    serializer: StrategySerializer, stored: Mapping[str, Any] = NEW_SIZES
+    shape: type[StrategySerializer],
+    body: Any,
+    stored: Mapping[str, Any] = NEW_SIZES,
+    *,
+    partial: bool = False,
 ) -> dict[str, Any]:
     """Return the validated members; raise one problem that names every fault of the body.
 
     The order of sizes is checked for the strategy as it would become: `stored` (the members of
     NEW_SIZES) with the body applied.
     """
-    body = serializer.initial_data
     faults = _order_faults(stored, body) if isinstance(body, Mapping) else []
     try:
-        members: dict[str, Any] = parse(serializer)
+        members: dict[str, Any] = parse(shape, body, partial=partial)
     except Problem as problem:
         raise invalid([*problem.errors, *faults]) from problem
     if faults:

@@ -99,7 +99,7 @@ class Strategies(APIView):
     def post(self, request: Request) -> Response:
         """Store a strategy, once for each `Idempotency-Key`."""
         fund = fund_of_body(request)
-        members = parse_strategy(StrategySerializer(data=request.data))
+        members = parse_strategy(StrategySerializer, request.data)
         boundary = open_boundary(request, endpoint=ENDPOINT)
         into = fund or fund_for(request, members["fund_id"])
         if boundary.dry_run:
@@ -158,7 +158,7 @@ class StrategyDetail(APIView):
                 "max_portfolio_size": strategy.max_portfolio_size,
                 "check_size": strategies.check_size_of(strategy),
             }
-            members = parse_strategy(StrategyPatchSerializer(data=body, partial=True), stored)
+            members = parse_strategy(StrategyPatchSerializer, body, stored, partial=True)
             allocations = None
             if "stage_allocation" in members:
                 legacy = strategies.stored_texts_of(strategy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 
 import psutil
@@ -33,6 +34,10 @@ class Worker:
         [self.process] = psutil.Process(service.process.pid).children()
         self.link = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
         self.headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.link.close()
 
     def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         """Return the body of a successful answer."""
@@ -66,7 +71,8 @@ def worker() -> Iterator[Worker]:
     service = Service(1, own, threads=1)
     try:
         service.start()
-        yield Worker(service, create_key("bench")[1])
+        with closing(Worker(service, create_key("bench")[1])) as only:
+            yield only
     finally:
         service.remove()
 

@@ -103,9 +103,8 @@ class Outer(StrictSerializer):
 
 
 def faults(body: object) -> set[tuple[str, str]]:
-    serializer = Outer(data=body)
     try:
-        parse(serializer)
+        parse(Outer, body)
     except Problem as problem:
         return {
             (item["pointer"], item["code"])
