@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from rest_framework.views import APIView
 
 from normalization.boundary import open_boundary
 from normalization.stages import Known
-from tests import children
+from tests.tracked import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -24,23 +23,6 @@ DOCUMENTS = [
     *sorted(str(place.relative_to(ROOT)) for place in (ROOT / "docs").rglob("*.md")),
 ]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-
-
-def tracked() -> Iterator[Path]:
-    """Yield the files that git tracks; without git, every file outside hidden directories."""
-    # safe.directory: the checkout may belong to another account.
-    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
-    if (ROOT / ".git").exists():
-        listed = children.run(command, cwd=ROOT)
-        assert listed.returncode == 0, listed.stderr
-        names = [ROOT / name for name in listed.stdout.split("\0") if name]
-    else:
-        names = [
-            place
-            for place in ROOT.rglob("*")
-            if not any(part[0] == "." for part in place.relative_to(ROOT).parts)
-        ]
-    yield from filter(Path.is_file, names)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

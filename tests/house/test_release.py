@@ -13,7 +13,7 @@ import pytest
 
 from tests import children
 from tests.house.licences import ROOT, documented, installed
-from tests.house.test_documents import tracked
+from tests.tracked import tracked
 
 PACKAGES = ("normalization", "ops", "stagenorm")
 ALLOWED = {

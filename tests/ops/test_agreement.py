@@ -52,6 +52,11 @@ def status_gates() -> dict[str, dict[str, object]]:
 # -- Whether the automatic way back is open -----------------------------------
 
 SECOND = timedelta(seconds=1)
+GATE_WORDS = {
+    GateOutcome.PASS: "Passes",
+    GateOutcome.FAIL: "Holds",
+    GateOutcome.INCONCLUSIVE: "Not known",
+}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,8 @@ def test_the_age_of_the_last_heartbeat_gives_the_same_answer_everywhere(
     assert shown is None or tile.word.replace("\xa0", " ") == shown[0]
     page = RolloutPage.open(operator)
     assert page.facts["Automatic way back"].startswith(f"{word} ")
-    assert [row for row in page.gates if row.startswith(f"{outcome} The way back works")]
+    row = f"{GATE_WORDS[outcome]}: The way back works"
+    assert [each for each in page.gates if each.startswith(row)]
     for address in LISTS:
         badge = Page.get(operator, address).one("div", css="summary").one("span", css="badge")
         assert badge.text.endswith(f" {word}"), address
