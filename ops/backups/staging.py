@@ -82,7 +82,7 @@ def drill_copy(
     """Restore a carried backup on the server `into` and compare it with its signed record.
 
     No other database is used. Raises `BackupRefused` if the files are not those that an
-    installation of BACKUP_VERIFICATION_KEYS signed: that is no verdict about the backup.
+    installation of BACKUP_VERIFICATION_KEYS signed. The backup then has no verdict.
     """
     trusted = settings.BACKUP_VERIFICATION_KEYS
     if not trusted:

@@ -1,4 +1,4 @@
-"""Reads lines of log files with flat memory: plain or gzip, whatever their length.
+"""Reads lines of any length from log files, plain or gzip, with flat memory.
 
 A damaged file never ends an audit. What could be read counts, and the damage is reported.
 """

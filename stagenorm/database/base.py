@@ -2,7 +2,7 @@
 
 Limits: `transaction_timeout` exists since PostgreSQL 17. An older server refuses to start a
 session with it, so it is set on each new connection instead of in the startup options. The pool
-calls the same function for its connections, so that a request takes no further round trip.
+calls the same function for its connections, so a request takes no round trip for it.
 
 The check: between two requests a pooled connection may end. The server restarts, or an
 administrator or a pooler closes it. Django's check (`CONN_HEALTH_CHECKS`) sends an empty statement
